@@ -1,0 +1,102 @@
+// Everything the gateway needs to route, as one immutable snapshot. Control sends whole tables with a rising
+// revision; the gateway swaps them atomically, acknowledges, and keeps the last one on disk.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/json.h"
+
+namespace naru {
+
+struct Endpoint {
+  std::string instance;  // for logs and telemetry
+  std::string address;   // IPv4 of the container
+};
+NARU_JSON(Endpoint, instance, address)
+
+// One release's instances of one service.
+struct RouteSide {
+  std::uint64_t release = 0;
+  std::uint32_t slot = 0;           // telemetry slot of (service, revision); assigned by control
+  std::vector<Endpoint> endpoints;  // ready ones only
+};
+NARU_JSON(RouteSide, release, slot, endpoints)
+
+struct ServicePort {
+  std::uint16_t port = 0;    // in the container and on the virtual address
+  std::string app_protocol;  // "http", "tcp", "" = detect
+};
+NARU_JSON(ServicePort, port, app_protocol)
+
+struct ServiceRoute {
+  std::string name;
+  std::string virtual_address;       // IPv4
+  std::vector<ServicePort> ports;
+  RouteSide stable;
+  std::optional<RouteSide> canary;   // none: unchanged in this rollout, both cohorts use `stable`
+  bool hold = false;                 // being swapped or started: requests wait in the gateway
+};
+NARU_JSON(ServiceRoute, name, virtual_address, ports, stable, canary, hold)
+
+// A rollout in progress: which users meet the new release.
+struct Split {
+  std::uint64_t rollout = 0;
+  std::uint64_t stable_release = 0, canary_release = 0;
+  std::string salt;             // hashed with the user's key
+  BasisPoints weight;           // of users, 0..10,000
+  std::uint32_t evidence_slot = 0;  // users' bitmaps and counts of this step; a step has a fresh, zeroed slot
+  std::int64_t slow_us = 0;     // a request slower than this counts its user as slow; 0 = not yet fixed
+  std::string cohort_cookie, cohort_header;  // "" = the gateway's own cookie
+};
+NARU_JSON(Split, rollout, stable_release, canary_release, salt, weight, evidence_slot, slow_us, cohort_cookie, cohort_header)
+
+// An instance as a caller: inner calls from its address belong to its release.
+struct Caller {
+  std::string address;
+  std::string service;
+  std::uint64_t release = 0;
+};
+NARU_JSON(Caller, address, service, release)
+
+struct EnvironmentRoute {
+  std::string app, environment;
+  std::string network;       // NetworkInfo::id; its inner listener and DNS socket serve this environment
+  std::optional<Split> split;
+  std::vector<ServiceRoute> services;
+  std::vector<Caller> callers;
+};
+NARU_JSON(EnvironmentRoute, app, environment, network, split, services, callers)
+
+struct HostPortRoute {
+  std::string listener;  // name of the inherited socket
+  std::string app, environment, service;
+  std::uint16_t port = 0;  // of the service
+};
+NARU_JSON(HostPortRoute, listener, app, environment, service, port)
+
+struct RouteTable {
+  std::uint64_t revision = 0;
+  std::vector<EnvironmentRoute> environments;
+  std::vector<HostPortRoute> host_ports;
+};
+NARU_JSON(RouteTable, revision, environments, host_ports)
+
+enum class ListenerKind { http, tcp, inner, dns_udp, dns_tcp };
+NLOHMANN_JSON_SERIALIZE_ENUM(ListenerKind, {{ListenerKind::http, "http"}, {ListenerKind::tcp, "tcp"}, {ListenerKind::inner, "inner"},
+                                            {ListenerKind::dns_udp, "dns-udp"}, {ListenerKind::dns_tcp, "dns-tcp"}})
+
+// A socket that the supervisor opens, keeps, and hands to the gateway.
+//   http   "edge": every environment, by Host; a host port uses kind tcp (HTTP by detection)
+//   inner, dns_*: named "<kind>:<network id>", on the network's gateway address
+struct ListenerSpec {
+  std::string name;
+  ListenerKind kind = ListenerKind::http;
+  std::string address;  // "" = every address, IPv4 and IPv6
+  std::uint16_t port = 0;
+  bool operator==(const ListenerSpec&) const = default;
+};
+NARU_JSON(ListenerSpec, name, kind, address, port)
+
+}  // namespace naru

@@ -1,0 +1,185 @@
+// What a compose file asks for, resolved: interpolated, merged, defaults filled in. One ServiceSpec is the
+// configuration of one service in one release; equal specs and images mean an unchanged service.
+// Source: the Compose Specification (compose-spec.io), plus our keys under x-naru.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/json.h"
+
+namespace naru {
+
+enum class Transport { tcp, udp };
+NLOHMANN_JSON_SERIALIZE_ENUM(Transport, {{Transport::tcp, "tcp"}, {Transport::udp, "udp"}})
+
+struct PortSpec {
+  std::uint16_t container = 0;
+  std::optional<std::uint16_t> host;  // none: reachable by name only
+  std::string host_ip;                // "" = every address
+  Transport transport = Transport::tcp;
+  std::string app_protocol;           // "http", "tcp", "" = detect
+  bool operator==(const PortSpec&) const = default;
+};
+NARU_JSON(PortSpec, container, host, host_ip, transport, app_protocol)
+
+enum class MountKind { volume, bind, tmpfs };
+NLOHMANN_JSON_SERIALIZE_ENUM(MountKind, {{MountKind::volume, "volume"}, {MountKind::bind, "bind"}, {MountKind::tmpfs, "tmpfs"}})
+
+struct MountSpec {
+  MountKind kind = MountKind::volume;
+  std::string source;  // volume: its name; bind: a path relative to the checkout; tmpfs: empty
+  std::string target;  // absolute path in the container
+  bool read_only = false;
+  std::uint64_t tmpfs_bytes = 0;  // 0 = 64 MiB
+  bool operator==(const MountSpec&) const = default;
+};
+NARU_JSON(MountSpec, kind, source, target, read_only, tmpfs_bytes)
+
+struct HealthSpec {
+  bool disabled = false;
+  std::vector<std::string> test;  // exec form, without "CMD"; CMD-SHELL becomes {"/bin/sh", "-c", ...}
+  milliseconds interval{30'000};
+  milliseconds timeout{30'000};
+  milliseconds start_period{0};
+  milliseconds start_interval{1'000};  // between probes until the first success
+  std::uint32_t retries = 3;
+  bool operator==(const HealthSpec&) const = default;
+};
+NARU_JSON(HealthSpec, disabled, test, interval, timeout, start_period, start_interval, retries)
+
+struct BuildSpec {
+  std::string context = ".";  // relative to the compose file, inside the checkout
+  std::string dockerfile = "Dockerfile";  // relative to the context
+  std::string target;                     // "" = the last stage
+  std::map<std::string, std::string> args;
+  bool operator==(const BuildSpec&) const = default;
+};
+NARU_JSON(BuildSpec, context, dockerfile, target, args)
+
+enum class DependencyCondition { started, healthy, completed };
+NLOHMANN_JSON_SERIALIZE_ENUM(DependencyCondition, {{DependencyCondition::started, "service_started"},
+                                                   {DependencyCondition::healthy, "service_healthy"},
+                                                   {DependencyCondition::completed, "service_completed_successfully"}})
+struct Dependency {
+  std::string service;
+  DependencyCondition condition = DependencyCondition::started;
+  bool operator==(const Dependency&) const = default;
+};
+NARU_JSON(Dependency, service, condition)
+
+enum class RestartMode { no, always, on_failure, unless_stopped };
+NLOHMANN_JSON_SERIALIZE_ENUM(RestartMode, {{RestartMode::no, "no"}, {RestartMode::always, "always"},
+                                           {RestartMode::on_failure, "on-failure"}, {RestartMode::unless_stopped, "unless-stopped"}})
+struct RestartSpec {
+  // A platform heals: without a `restart` key a service restarts (as Kubernetes does), a one-shot does not.
+  RestartMode mode = RestartMode::always;
+  std::uint32_t max_attempts = 0;  // on-failure:N; 0 = no limit
+  bool operator==(const RestartSpec&) const = default;
+};
+NARU_JSON(RestartSpec, mode, max_attempts)
+
+struct ResourceSpec {
+  std::uint64_t memory_bytes = 0;  // 0 = no limit
+  std::uint32_t cpu_millis = 0;    // 1,500 = one and a half CPUs; 0 = no limit
+  std::uint32_t pids = 0;          // 0 = the engine's default (4,096)
+  bool operator==(const ResourceSpec&) const = default;
+};
+NARU_JSON(ResourceSpec, memory_bytes, cpu_millis, pids)
+
+struct ServiceSpec {
+  std::string name;
+  std::optional<BuildSpec> build;
+  std::string image;  // reference to pull when there is no build; with build: the name given to the result
+  std::optional<std::vector<std::string>> entrypoint;  // none = the image's
+  std::optional<std::vector<std::string>> command;     // none = the image's
+  std::map<std::string, std::string> environment;      // env_file merged in
+  std::vector<PortSpec> ports;     // `ports` and `expose`
+  std::vector<Dependency> depends_on;
+  std::optional<HealthSpec> health;  // none = the image's HEALTHCHECK
+  std::vector<MountSpec> mounts;
+  std::vector<std::string> networks;  // names; empty = "default"
+  RestartSpec restart;
+  std::uint32_t replicas = 1;
+  ResourceSpec resources;
+  std::string user;         // "" = the image's
+  std::string working_dir;  // "" = the image's
+  std::string hostname;
+  std::optional<std::string> stop_signal;
+  milliseconds stop_grace{10'000};
+  bool read_only = false;
+  bool init = false;
+  std::vector<std::string> cap_add, cap_drop;
+  std::map<std::string, std::string> labels;
+  // x-naru
+  bool shared = false;               // x-naru.shared: two instances may mount its volumes read-write
+  std::string test_target = "test";  // x-naru.test: stage built and run before release; "" = none
+  bool operator==(const ServiceSpec&) const = default;
+
+  // Mounts a named volume read-write and is not `shared`: never two instances at once.
+  bool stateful() const {
+    if (shared) return false;
+    for (const MountSpec& mount : mounts)
+      if (mount.kind == MountKind::volume && !mount.read_only) return true;
+    return false;
+  }
+};
+NARU_JSON(ServiceSpec, name, build, image, entrypoint, command, environment, ports, depends_on, health, mounts, networks,
+          restart, replicas, resources, user, working_dir, hostname, stop_signal, stop_grace, read_only, init, cap_add,
+          cap_drop, labels, shared, test_target)
+
+enum class StrategyKind { canary, recreate, all_at_once };
+NLOHMANN_JSON_SERIALIZE_ENUM(StrategyKind, {{StrategyKind::canary, "canary"}, {StrategyKind::recreate, "recreate"},
+                                            {StrategyKind::all_at_once, "all-at-once"}})
+
+struct CanaryStep {
+  BasisPoints weight{500};
+  milliseconds min_duration{30'000};
+  std::uint32_t min_users = 50;  // on the canary's side
+  bool operator==(const CanaryStep&) const = default;
+};
+NARU_JSON(CanaryStep, weight, min_duration, min_users)
+
+// x-naru.rollout
+struct RolloutPolicy {
+  StrategyKind strategy = StrategyKind::canary;
+  // The last step is always everybody and needs no entry.
+  std::vector<CanaryStep> steps{{BasisPoints{500}, milliseconds{30'000}, 50},
+                                {BasisPoints{2500}, milliseconds{30'000}, 50},
+                                {BasisPoints{5000}, milliseconds{30'000}, 50}};
+  milliseconds bake{120'000};         // least time from the first canary user to "everybody"
+  double alpha = 0.001;               // chance of a false rollback, per rollout, over all metrics
+  double error_objective = 0.01;      // the canary's bad-user rate that counts as good enough
+  double error_margin = 0.25;         // odds ratios up to 1 + margin are harmless; never 0
+  double latency_margin = 0.25;
+  milliseconds warm_up{10'000};       // latency of a new instance is not judged before
+  milliseconds ready_deadline{120'000};  // instances must be ready within
+  std::string cohort_cookie, cohort_header;  // "" = the gateway's own cookie
+  bool operator==(const RolloutPolicy&) const = default;
+};
+NARU_JSON(RolloutPolicy, strategy, steps, bake, alpha, error_objective, error_margin, latency_margin, warm_up,
+          ready_deadline, cohort_cookie, cohort_header)
+
+enum class DeployMode { automatic, manual };
+NLOHMANN_JSON_SERIALIZE_ENUM(DeployMode, {{DeployMode::automatic, "auto"}, {DeployMode::manual, "manual"}})
+
+// A compose file, read and resolved.
+struct ApplicationSpec {
+  std::vector<ServiceSpec> services;   // in the file's order
+  std::vector<std::string> volumes;    // declared named volumes
+  std::vector<std::string> networks;   // declared networks, without "default"
+  RolloutPolicy rollout;
+  DeployMode deploy = DeployMode::automatic;  // x-naru.deploy
+  bool operator==(const ApplicationSpec&) const = default;
+
+  const ServiceSpec* find(std::string_view service) const {
+    for (const ServiceSpec& s : services)
+      if (s.name == service) return &s;
+    return nullptr;
+  }
+};
+NARU_JSON(ApplicationSpec, services, volumes, networks, rollout, deploy)
+
+}  // namespace naru
