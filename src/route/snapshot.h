@@ -1,0 +1,116 @@
+// A route table compiled for look-ups. Immutable: threads share it freely.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "model/route_table.h"
+#include "route/cohort.h"
+
+namespace naru::route {
+
+inline constexpr std::size_t kMaxEnvironments = 1024;
+inline constexpr std::size_t kMaxServices = 512;    // of one environment
+inline constexpr std::size_t kMaxEndpoints = 1024;  // of one side
+inline constexpr std::size_t kMaxCallers = 65'536;  // of one environment
+inline constexpr std::size_t kMaxHostPorts = 4096;
+
+// IPv4 in host byte order; malformed when it is not four decimal numbers.
+Result<std::uint32_t> parse_ipv4(std::string_view text);
+
+struct Target {
+  std::string instance;
+  std::uint32_t address = 0;  // host byte order
+};
+
+struct Pool {
+  std::uint64_t release = 0;
+  std::uint32_t slot = 0;
+  std::vector<Target> targets;  // ready ones
+};
+
+struct Environment;
+
+struct Service {
+  const Environment* environment = nullptr;
+  std::string name;
+  std::string label;  // "shop/web", or "shop/web (staging)" outside production: for people
+  std::uint32_t virtual_address = 0;
+  std::vector<ServicePort> ports;
+  Pool stable;
+  std::optional<Pool> canary;
+  bool hold = false;
+
+  // Who answers this side's users: an unchanged service has one pool for both.
+  const Pool& pool(Side side) const { return side == Side::canary && canary ? *canary : stable; }
+  // The port that answers by Host: the first that speaks HTTP or may; 0 when there is none.
+  std::uint16_t http_port() const;
+  // "" (detect) for a port that is not listed.
+  std::string_view protocol_of(std::uint16_t port) const;
+};
+
+// Where an inner call comes from.
+struct CallerView {
+  const Service* service = nullptr;  // none: not in the table, or its service left
+  std::optional<Side> side;          // none: it serves both cohorts, or there is no rollout
+};
+
+struct Environment {
+  std::string app, name, network;
+  std::optional<Split> split;
+  std::optional<CohortHash> cohort;  // of the split's salt
+  std::vector<Service> services;
+
+  const Service* find(std::string_view service) const;
+  const Service* by_virtual_address(std::uint32_t address) const;
+  CallerView caller(std::uint32_t address) const;
+
+  std::unordered_map<std::uint32_t, std::uint32_t> virtual_index;  // address -> services[i]
+  std::unordered_map<std::uint32_t, CallerView> callers;
+};
+
+struct HostPort {
+  const Environment* environment = nullptr;
+  const Service* service = nullptr;  // none: the table names a service that it does not have
+  std::string service_name;
+  std::uint16_t port = 0;
+};
+
+class Snapshot {
+ public:
+  // malformed: a bad address, a weight above 10,000, a name twice, a bound exceeded.
+  static Result<std::shared_ptr<const Snapshot>> compile(const RouteTable& table);
+
+  std::uint64_t revision() const { return revision_; }
+  // "<service>.<env>.<app>.localhost", any case, with or without ":port" and a final dot. Null: unknown.
+  const Service* by_host(std::string_view host) const;
+  const HostPort* by_listener(std::string_view listener) const;
+  const Environment* by_network(std::string_view network) const;
+  // What the 404 page lists: at most `limit` host names.
+  std::vector<std::string> hosts(std::size_t limit) const;
+
+  Snapshot() = default;
+  Snapshot(const Snapshot&) = delete;
+  Snapshot& operator=(const Snapshot&) = delete;
+
+ private:
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view s) const { return std::hash<std::string_view>{}(s); }
+  };
+  template <class T>
+  using Index = std::unordered_map<std::string, T, Hash, std::equal_to<>>;
+
+  std::uint64_t revision_ = 0;
+  std::vector<std::unique_ptr<Environment>> environments_;
+  Index<const Service*> hosts_;
+  Index<HostPort> listeners_;
+  Index<const Environment*> networks_;
+};
+
+}  // namespace naru::route
