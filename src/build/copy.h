@@ -1,0 +1,39 @@
+// COPY and ADD on real folders: the worker function that the launcher runs as root in a confined child.
+//
+// Both roots are hostile (a pushed checkout, an image's root): every path is resolved by the kernel inside its root
+// (openat2 RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS, openat2(2)), everything is created relative to a held directory
+// with O_NOFOLLOW, so that no symlink in either leads outside.
+//
+// Semantics: the Dockerfile reference, COPY. A directory's contents are copied, not the directory; several sources or a
+// trailing slash need or make a directory; missing parents are made as 0755 root; symlinks inside a copied directory are
+// copied as such, a source that is itself a symlink is followed inside its root. Owner 0:0 unless chown; with
+// `keep_owner` (COPY --from) the source's. Modes are the source's unless chmod. Modification times are kept.
+#pragma once
+
+#include <functional>
+
+#include "build/workbench.h"
+
+namespace naru::build {
+
+struct CopyLimits {
+  std::uint64_t max_entries = 1'000'000;
+  std::uint64_t max_bytes = 64ULL << 30;
+  std::uint32_t max_depth = 256;
+};
+
+struct CopyReport {
+  std::uint64_t files = 0, directories = 0, symlinks = 0, bytes = 0;
+};
+
+// Extracts the archive behind `archive_fd` (at offset 0) into the directory; false when it is no tar archive that ADD
+// knows (then it is copied as a file). The launcher hands in image/unpack's.
+using ExtractArchive = std::function<Result<bool>(int archive_fd, int destination_dir_fd)>;
+
+// `source_root` and `destination_root` are directory descriptors (O_PATH is enough); source_root is -1 when the request
+// has no sources. Errors: build_source_missing, build_context_invalid (a device, a socket), too_large, invalid_argument
+// (chown of an unknown name), disk_full, system.
+Result<CopyReport> copy_into(int source_root, int destination_root, const CopyRequest& request,
+                             const ExtractArchive& extract = {}, const CopyLimits& limits = {});
+
+}  // namespace naru::build
