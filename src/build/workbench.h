@@ -95,7 +95,7 @@ class Workbench {
   virtual Result<RunResult> run(const RunRequest& request, const OutputCallback& output, std::stop_token stop) = 0;
   // build_source_missing: a source that is not there.
   virtual Result<void> copy(const CopyRequest& request, std::stop_token stop) = 0;
-  // Ends the bench. `created` is nothing a layer records: layers hold the files' own times.
+  // Ends the bench.
   virtual Result<CommitResult> commit(const std::string& build) = 0;
   // Ends the bench without a layer; idempotent, never fails loudly: what is left is cleaned at the launcher's start.
   virtual void discard(const std::string& build) noexcept = 0;
