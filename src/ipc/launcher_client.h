@@ -1,0 +1,136 @@
+// Control's (and a test's) side of ipc/launcher_protocol.h. Thread-safe: several workers share one connection, a
+// reader thread dispatches answers and events. The connection is made again by itself (every 100 ms to 2 s); calls
+// in flight when it breaks, and calls made while it is down (after waiting for it up to 2 s), fail with unavailable;
+// every operation is idempotent by its ids, so that a caller may repeat it.
+// Errors: unavailable, timeout, and whatever the launcher answered.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "model/container.h"
+
+namespace naru::ipc {
+
+struct ExecRequest {
+  std::string container;
+  std::vector<std::string> argv;
+  std::vector<std::string> env;  // added to the container's own
+  std::string user, cwd;         // "" = the container's
+  bool tty = false;
+  std::uint16_t rows = 24, cols = 80;
+  milliseconds timeout{0};  // 0 = none
+};
+NARU_JSON(ExecRequest, container, argv, env, user, cwd, tty, rows, cols, timeout)
+
+// A running exec. With tty: fds = {pty master}; else {stdin, stdout, stderr}. Ends with the event "exec_exited".
+struct ExecSession {
+  std::string exec;  // id
+  std::vector<Fd> fds;
+};
+
+struct ProbeResult {
+  std::int32_t exit_code = 0;
+  std::string output;  // first 4 KiB of stdout and stderr
+  bool timed_out = false;
+};
+NARU_JSON(ProbeResult, exit_code, output, timed_out)
+
+struct ContainerStats {
+  std::uint64_t memory_bytes = 0, cpu_usec = 0, pids = 0;
+};
+NARU_JSON(ContainerStats, memory_bytes, cpu_usec, pids)
+
+struct VolumeInfo {
+  std::string name;
+  std::uint64_t bytes = 0;
+};
+NARU_JSON(VolumeInfo, name, bytes)
+
+struct LauncherHello {
+  std::string version, boot_id, cgroup;
+  std::vector<std::string> notices;
+};
+NARU_JSON(LauncherHello, version, boot_id, cgroup, notices)
+
+// UDP of a virtual address goes to one instance by DNAT.
+struct UdpTarget {
+  std::string virtual_address;
+  std::uint16_t port = 0;
+  std::string address;  // of the instance
+};
+NARU_JSON(UdpTarget, virtual_address, port, address)
+
+struct BuildRunRequest {
+  std::string build;
+  std::vector<std::string> argv, env;
+  std::string cwd = "/", user;
+  bool network = true;
+  bool host_mounts = true;  // proxy variables, apt sources and CA bundle of the host, as mounts
+  milliseconds timeout{0};  // 0 = the launcher's bound (2 h)
+  ResourceSpec resources;
+};
+NARU_JSON(BuildRunRequest, build, argv, env, cwd, user, network, host_mounts, timeout, resources)
+
+struct BuildCommit {
+  Digest blob, diff_id;
+  std::uint64_t size = 0;
+};
+NARU_JSON(BuildCommit, blob, diff_id, size)
+
+class LauncherClient {
+ public:
+  struct Options {
+    std::string socket_path;  // run/launcher.sock
+    // Called on the reader thread: {"event": "container_exited", "status": ...} and the like, and {"event":
+    // "connected"} / {"event": "disconnected"} of the connection itself (after "connected" list again: events
+    // in between were missed). Must not call back into the client.
+    std::function<void(const Json&)> on_event;
+  };
+  // Never fails for want of a launcher: connects in the background.
+  static std::unique_ptr<LauncherClient> open(Options options);
+  ~LauncherClient();  // fails what is in flight, joins the reader
+  LauncherClient(const LauncherClient&) = delete;
+  LauncherClient& operator=(const LauncherClient&) = delete;
+
+  Result<LauncherHello> hello();
+  Result<NetworkInfo> ensure_network(const std::string& id);
+  Result<void> remove_network(const std::string& id);
+  Result<void> set_udp_targets(const std::string& network, const std::vector<UdpTarget>& targets);
+  Result<ContainerStatus> start(const ContainerSpec& spec);
+  Result<ContainerStatus> stop(const std::string& container, std::optional<milliseconds> grace = {});
+  Result<void> remove(const std::string& container);
+  Result<std::vector<ContainerStatus>> list();
+  Result<ExecSession> exec(const ExecRequest& request);
+  Result<void> resize_exec(const std::string& exec, std::uint16_t rows, std::uint16_t cols);
+  Result<ProbeResult> probe(const std::string& container, const std::vector<std::string>& argv, milliseconds timeout);
+  Result<ContainerStats> stats(const std::string& container);
+  Result<void> ensure_volume(const std::string& name);
+  Result<void> remove_volume(const std::string& name);
+  Result<std::vector<VolumeInfo>> list_volumes();
+  Result<void> unpack_layer(const Digest& blob, const Digest& diff_id, const std::string& media_type);
+  // Builds. `run` returns once the step has begun: its output is read from the descriptor until end of file; then
+  // comes the event {"event": "build_exited", "build", "exit_code", "timed_out"}. run_and_wait does both, calling
+  // `output` with pieces as they come.
+  Result<void> build_begin(const std::string& build, const std::vector<Digest>& layers);
+  Result<Fd> build_run(const BuildRunRequest& request);
+  Result<std::int32_t> build_run_and_wait(const BuildRunRequest& request,
+                                          const std::function<void(std::string_view)>& output);
+  Result<void> build_copy(const Json& arguments);  // build/workbench.h has the struct; "build" is a key of it
+  Result<BuildCommit> build_commit(const std::string& build);
+  Result<void> build_discard(const std::string& build);
+
+  // Any operation of the protocol; received descriptors go to `fds` (else they are closed).
+  Result<Json> call(std::string_view op, Json arguments, milliseconds timeout, std::vector<Fd>* fds = nullptr);
+
+ private:
+  struct State;
+  explicit LauncherClient(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace naru::ipc
