@@ -21,7 +21,7 @@
 
 namespace naru::ipc {
 
-inline constexpr std::size_t kListenersPerMessage = 200;  // SCM_RIGHTS carries at most 253 (unix(7))
+inline constexpr std::size_t kListenersPerMessage = 60;  // below channel.h's kMaxFds
 inline constexpr std::size_t kMaxListeners = 4096;
 
 struct ListenersMessage {

@@ -80,9 +80,9 @@ struct FailedRequest {
   Side side = Side::stable;
   std::uint16_t status = 0;  // 0: no answer
   Outcome outcome = Outcome::status_5xx;
-  std::string method, path;  // path: at most kFailedPathBytes, without the query
-  std::string service;       // at most 31 bytes
-  std::string trace_id;      // 32 hex, or ""
+  std::string method{}, path{};  // path: at most kFailedPathBytes, without the query
+  std::string service{};     // at most 31 bytes
+  std::string trace_id{};    // 32 hex, or ""
   std::uint64_t duration_us = 0;
   WallTime time{};
 };

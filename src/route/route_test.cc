@@ -1,0 +1,162 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/rng.h"
+#include "route/snapshot.h"
+
+namespace naru::route {
+namespace {
+
+RouteTable small_table() {
+  EnvironmentRoute production{"shop", "production", "shop.production", {}, {}, {}};
+  production.split = Split{7, 1, 2, "salt", BasisPoints::percent(5), 0, 0, "", ""};
+  ServiceRoute web{"web", "10.88.2.2", {{9000, "tcp"}, {8080, ""}}, {}, {}, false};
+  web.stable = {1, 0, {{"web-1", "10.88.0.2"}}};
+  web.canary = RouteSide{2, 1, {{"web-2", "10.88.0.3"}}};
+  ServiceRoute db{"db", "10.88.2.3", {{6379, "tcp"}}, {}, {}, false};
+  db.stable = {1, 2, {{"db-1", "10.88.0.4"}}};
+  production.services = {web, db};
+  production.callers = {{"10.88.0.2", "web", 1}, {"10.88.0.3", "web", 2}, {"10.88.0.4", "db", 1}};
+  return {3, {production}, {{"port:80", "shop", "production", "web", 8080}}};
+}
+
+TEST(Cohort, SipHashGivesTheReferenceVectors) {
+  std::string message;
+  for (char c = 0; c < 15; ++c) message.push_back(c);
+  EXPECT_EQ(siphash24(0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL, message), 0xa129ca6149be45e5ULL);
+  EXPECT_EQ(siphash24(0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL, ""), 0x726fdb47dd0e0e31ULL);
+}
+
+TEST(Cohort, ShareOfUsersLiesWithinFourStandardErrorsOfTheWeight) {
+  constexpr int kUsers = 100'000;
+  Rng rng(1);
+  for (const std::uint32_t weight : {1U, 100U, 500U, 2500U, 5000U, 9999U}) {
+    const CohortHash hash(fmt::format("rollout-{}", weight));
+    int canary = 0;
+    for (int i = 0; i < kUsers; ++i)
+      canary += CohortHash::side(hash(fmt::format("{:016x}", rng.next())), BasisPoints{weight}) == Side::canary;
+    const double p = weight / 10000.0;
+    EXPECT_NEAR(canary, kUsers * p, 4 * std::sqrt(kUsers * p * (1 - p)) + 1) << weight;
+  }
+}
+
+TEST(Cohort, ShareHoldsForConsecutiveUserNamesToo) {
+  constexpr int kUsers = 100'000;
+  const CohortHash hash("s");
+  int canary = 0;
+  for (int i = 0; i < kUsers; ++i) canary += CohortHash::side(hash(fmt::format("user{}", i)), BasisPoints{500}) == Side::canary;
+  EXPECT_NEAR(canary, 5000, 4 * std::sqrt(kUsers * 0.05 * 0.95));
+}
+
+TEST(Cohort, WhoIsInAtASmallWeightIsInAtEveryLargerOne) {
+  const CohortHash hash("salt");
+  for (int i = 0; i < 10'000; ++i) {
+    const std::uint64_t h = hash(fmt::format("user-{}", i));
+    bool was = false;
+    for (std::uint32_t weight = 0; weight <= 10'000; weight += 250) {
+      const bool now = CohortHash::side(h, BasisPoints{weight}) == Side::canary;
+      EXPECT_TRUE(now || !was);
+      was = now;
+    }
+    EXPECT_TRUE(was) << "at 10,000 everybody is in";
+    EXPECT_EQ(CohortHash::side(h, BasisPoints{0}), Side::stable);
+  }
+}
+
+TEST(Cohort, AUserNeverFlipsAndAnotherSaltDrawsAnew) {
+  const CohortHash a("a"), again("a"), b("b");
+  int both = 0, in_a = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const std::string user = fmt::format("{}", i);
+    ASSERT_EQ(a(user), again(user));
+    const bool first = CohortHash::side(a(user), BasisPoints{2000}) == Side::canary;
+    in_a += first;
+    both += first && CohortHash::side(b(user), BasisPoints{2000}) == Side::canary;
+  }
+  EXPECT_NEAR(both, in_a * 0.2, 4 * std::sqrt(in_a * 0.16));
+}
+
+TEST(Snapshot, FindsAServiceByHostInAnyCaseWithPortAndFinalDot) {
+  const auto snapshot = *Snapshot::compile(small_table());
+  for (const char* host : {"web.production.shop.localhost", "WEB.Production.shop.LOCALHOST:8080", "web.production.shop.localhost.:1"}) {
+    const Service* service = snapshot->by_host(host);
+    ASSERT_TRUE(service) << host;
+    EXPECT_EQ(service->name, "web");
+    EXPECT_EQ(service->http_port(), 8080);
+  }
+  EXPECT_EQ(snapshot->by_host("db.production.shop.localhost")->http_port(), 0);
+  for (const char* host : {"", ":", ".", "web", "web.staging.shop.localhost", "x.web.production.shop.localhost", "[::1]:80"})
+    EXPECT_FALSE(snapshot->by_host(host)) << host;
+  EXPECT_FALSE(snapshot->by_host(std::string(100'000, 'a')));
+  EXPECT_THAT(snapshot->hosts(10), ::testing::SizeIs(1)) << "db speaks TCP and answers nobody by Host";
+}
+
+TEST(Snapshot, FindsByListenerAndByVirtualAddress) {
+  const auto snapshot = *Snapshot::compile(small_table());
+  ASSERT_TRUE(snapshot->by_listener("port:80"));
+  EXPECT_EQ(snapshot->by_listener("port:80")->service->label, "shop/web");
+  EXPECT_FALSE(snapshot->by_listener("port:81"));
+  const Environment* environment = snapshot->by_network("shop.production");
+  ASSERT_TRUE(environment);
+  EXPECT_EQ(environment->by_virtual_address(*parse_ipv4("10.88.2.3"))->name, "db");
+  EXPECT_EQ(environment->by_virtual_address(*parse_ipv4("10.88.2.3"))->protocol_of(6379), "tcp");
+  EXPECT_FALSE(environment->by_virtual_address(1));
+}
+
+TEST(Snapshot, ACallersSideIsThatOfItsReleaseUnlessItServesBoth) {
+  const auto snapshot = *Snapshot::compile(small_table());
+  const Environment* environment = snapshot->by_network("shop.production");
+  EXPECT_EQ(environment->caller(*parse_ipv4("10.88.0.2")).side, Side::stable);
+  EXPECT_EQ(environment->caller(*parse_ipv4("10.88.0.3")).side, Side::canary);
+  EXPECT_EQ(environment->caller(*parse_ipv4("10.88.0.4")).service->name, "db");
+  EXPECT_FALSE(environment->caller(*parse_ipv4("10.88.0.4")).side) << "db is unchanged and serves both cohorts";
+  EXPECT_FALSE(environment->caller(*parse_ipv4("10.88.0.9")).service);
+}
+
+TEST(Snapshot, AnUnchangedServiceHasOnePoolForBothSides) {
+  const auto snapshot = *Snapshot::compile(small_table());
+  const Service* db = snapshot->by_host("db.production.shop.localhost");
+  EXPECT_EQ(&db->pool(Side::canary), &db->pool(Side::stable));
+  const Service* web = snapshot->by_host("web.production.shop.localhost");
+  EXPECT_EQ(web->pool(Side::canary).targets.at(0).instance, "web-2");
+}
+
+TEST(Snapshot, AHostPortOfAServiceThatLeftIsKnownButHasNoService) {
+  RouteTable table = small_table();
+  table.host_ports[0].service = "gone";
+  const auto snapshot = *Snapshot::compile(table);
+  EXPECT_FALSE(snapshot->by_listener("port:80")->service);
+  EXPECT_EQ(snapshot->by_listener("port:80")->service_name, "shop/gone");
+}
+
+TEST(Snapshot, RefusesWhatCannotBeRouted) {
+  const auto refused = [](auto&& spoil, std::string_view part) {
+    RouteTable table = small_table();
+    spoil(table);
+    const auto result = Snapshot::compile(table);
+    ASSERT_FALSE(result) << part;
+    EXPECT_NE(result.error().context.find(part), std::string::npos) << result.error().context;
+  };
+  refused([](RouteTable& t) { t.environments[0].services[0].stable.endpoints[0].address = "10.88.0.256"; }, "10.88.0.256");
+  refused([](RouteTable& t) { t.environments[0].services[0].virtual_address = "::1"; }, "::1");
+  refused([](RouteTable& t) { t.environments[0].callers[0].address = "x"; }, "caller");
+  refused([](RouteTable& t) { t.environments[0].services[1].name = "web"; }, "twice");
+  refused([](RouteTable& t) { t.environments[0].services[1].virtual_address = "10.88.2.2"; }, "twice");
+  refused([](RouteTable& t) { t.environments[0].split->weight = BasisPoints{10'001}; }, "10,000");
+  refused([](RouteTable& t) { t.environments.push_back(t.environments[0]); }, "twice");
+  refused([](RouteTable& t) { t.host_ports.push_back(t.host_ports[0]); }, "twice");
+  refused([](RouteTable& t) { t.environments[0].app = "a\r\nb"; }, "name");
+  refused([](RouteTable& t) { t.environments[0].services[0].stable.endpoints.resize(kMaxEndpoints + 1); }, "at most");
+}
+
+TEST(Ipv4, ReadsFourDecimalNumbersAndNothingElse) {
+  EXPECT_EQ(*parse_ipv4("1.2.3.4"), 0x01020304U);
+  EXPECT_EQ(*parse_ipv4("255.255.255.255"), 0xffffffffU);
+  for (const char* text : {"", "1", "1.2.3", "1.2.3.", "1.2.3.4.", "1.2.3.4 ", "01.2.3.4", "256.1.1.1", "1..2.3", "a.b.c.d", "1.2.3.4444", "-1.2.3.4"})
+    EXPECT_FALSE(parse_ipv4(text)) << text;
+}
+
+}  // namespace
+}  // namespace naru::route
