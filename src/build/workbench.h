@@ -29,8 +29,9 @@ NARU_JSON(LayerRef, blob, diff_id, media_type, size)
 struct BeginRequest {
   std::string build;  // the bench's id: [a-z0-9][a-z0-9.-]{0,62}
   std::vector<Digest> layers;
+  std::int64_t latest_mtime = 0;  // seconds since the epoch: commit gives younger files this time; 0 = as they are
 };
-NARU_JSON(BeginRequest, build, layers)
+NARU_JSON(BeginRequest, build, layers, latest_mtime)
 
 // op build.run: a confined container on the bench, in the "builds" group. With `host_mounts` the launcher mounts the
 // host's apt sources, CA bundle and resolver read-only over the bench for the time of the command; what it had to
@@ -43,9 +44,9 @@ struct RunRequest {
   std::string user;              // as in ContainerSpec
   bool network = true;
   bool host_mounts = true;
-  milliseconds timeout_ms = kDefaultStepTimeout;
+  milliseconds timeout = kDefaultStepTimeout;
 };
-NARU_JSON(RunRequest, build, argv, env, cwd, user, network, host_mounts, timeout_ms)
+NARU_JSON(RunRequest, build, argv, env, cwd, user, network, host_mounts, timeout)
 
 struct RunResult {
   std::int32_t exit_code = 0;  // 128 + signal when killed

@@ -1,0 +1,3 @@
+FROM debian
+RUN --mount=type=cache,target=/root/.cache \
+    make

@@ -1,0 +1,4 @@
+FROM debian:bookworm-slim
+RUN true
+
+  RUNN apt-get update
