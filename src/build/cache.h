@@ -1,0 +1,50 @@
+// The results of steps on disk, as a folder of small JSON files, each replaced atomically: killed at any instant, it
+// holds whole records only. Losing it costs time, nothing else. Any number of builds may use one folder at once.
+//
+//   steps/<hex of key>.json   the layer that the step made, or that it made none
+//   slots/<hex>.json          the parts that a step of a service had last: what `why` compares with
+//   stages/<hex of key>.json  the manifest of a stage that no tag names, so that garbage collection keeps its layers
+#pragma once
+
+#include <filesystem>
+#include <optional>
+
+#include "base/clock.h"
+#include "build/plan.h"
+
+namespace naru::build {
+
+class StepCache {
+ public:
+  static constexpr std::size_t kMaxRecords = 20'000;    // per folder; trim removes the oldest beyond
+  static constexpr std::size_t kMaxPartsKept = 5'000;   // a step of more files keeps only their number
+
+  static Result<StepCache> open(std::filesystem::path folder);
+
+  struct Record {
+    bool empty = false;  // the step changed nothing
+    LayerRef layer;
+  };
+  std::optional<Record> find(const Digest& key) const;  // a damaged record is none
+  Result<void> put(const Digest& key, const Record& record) const;
+  void forget(const Digest& key) const;
+
+  // `slot` names a step through time: service, stage, number.
+  std::optional<std::vector<KeyPart>> last_parts(std::string_view slot) const;
+  Result<void> remember_parts(std::string_view slot, const std::vector<KeyPart>& parts) const;
+
+  Result<void> keep_stage(const Digest& key, const Digest& manifest) const;
+  // Manifests that were used within `age` and must outlive garbage collection (GarbageOptions::keep).
+  std::vector<Digest> kept_manifests(WallTime now, milliseconds age) const;
+  // Removes the oldest records beyond the bound; call now and then.
+  void trim(std::size_t max_records = kMaxRecords) const;
+
+ private:
+  explicit StepCache(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  Result<void> write(const std::filesystem::path& path, const Json& json) const;
+  std::optional<Json> read(const std::filesystem::path& path) const;
+  std::filesystem::path folder_;
+};
+NARU_JSON(StepCache::Record, empty, layer)
+
+}  // namespace naru::build
