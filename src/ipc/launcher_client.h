@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -65,22 +66,12 @@ struct UdpTarget {
 };
 NARU_JSON(UdpTarget, virtual_address, port, address)
 
-struct BuildRunRequest {
-  std::string build;
-  std::vector<std::string> argv, env;
-  std::string cwd = "/", user;
-  bool network = true;
-  bool host_mounts = true;  // proxy variables, apt sources and CA bundle of the host, as mounts
-  milliseconds timeout{0};  // 0 = the launcher's bound (2 h)
-  ResourceSpec resources;
+// How an exec ended.
+struct ExecExit {
+  std::int32_t exit_code = 0;  // 128 + signal when killed
+  bool timed_out = false;
 };
-NARU_JSON(BuildRunRequest, build, argv, env, cwd, user, network, host_mounts, timeout, resources)
-
-struct BuildCommit {
-  Digest blob, diff_id;
-  std::uint64_t size = 0;
-};
-NARU_JSON(BuildCommit, blob, diff_id, size)
+NARU_JSON(ExecExit, exit_code, timed_out)
 
 class LauncherClient {
  public:
@@ -106,22 +97,22 @@ class LauncherClient {
   Result<void> remove(const std::string& container);
   Result<std::vector<ContainerStatus>> list();
   Result<ExecSession> exec(const ExecRequest& request);
-  Result<void> resize_exec(const std::string& exec, std::uint16_t rows, std::uint16_t cols);
+  // Waits for the end of an exec of this connection (also one that ended before the call). timeout; unavailable.
+  Result<ExecExit> wait_exec(const std::string& exec, milliseconds timeout);
+  Result<void> kill_exec(const std::string& exec);
   Result<ProbeResult> probe(const std::string& container, const std::vector<std::string>& argv, milliseconds timeout);
   Result<ContainerStats> stats(const std::string& container);
   Result<void> ensure_volume(const std::string& name);
   Result<void> remove_volume(const std::string& name);
   Result<std::vector<VolumeInfo>> list_volumes();
   Result<void> unpack_layer(const Digest& blob, const Digest& diff_id, const std::string& media_type);
-  // Builds. `run` returns once the step has begun: its output is read from the descriptor until end of file; then
-  // comes the event {"event": "build_exited", "build", "exit_code", "timed_out"}. run_and_wait does both, calling
-  // `output` with pieces as they come.
-  Result<void> build_begin(const std::string& build, const std::vector<Digest>& layers);
-  Result<Fd> build_run(const BuildRunRequest& request);
-  Result<std::int32_t> build_run_and_wait(const BuildRunRequest& request,
-                                          const std::function<void(std::string_view)>& output);
-  Result<void> build_copy(const Json& arguments);  // build/workbench.h has the struct; "build" is a key of it
-  Result<BuildCommit> build_commit(const std::string& build);
+  // Builds: arguments and results are the structs of build/workbench.h as JSON (this layer does not know them).
+  Result<void> build_begin(Json request);
+  // Blocks until the command ended, handing on its output in pieces as it comes, on this thread; a stop request kills
+  // the command (build.kill) and waits for its end. The result is a RunResult.
+  Result<Json> build_run(Json request, const std::function<void(std::string_view)>& output, std::stop_token stop = {});
+  Result<void> build_copy(Json request);
+  Result<Json> build_commit(const std::string& build);
   Result<void> build_discard(const std::string& build);
 
   // Any operation of the protocol; received descriptors go to `fds` (else they are closed).

@@ -19,14 +19,16 @@
 //   volume.ensure      {volume: name}                             {}
 //   volume.remove      {volume: name}                             {}; conflict while mounted
 //   volume.list        {}                                         {volumes: [{name, bytes}]}
-//   layer.unpack       {blob: digest, diff_id: digest, media_type}  {}; idempotent; a confined worker
-//   build.begin        {build: id, layers: [diff ids]}            {}; a writable overlay on these layers
-//   build.run          {build, argv, env, cwd, user, network: bool, timeout_ms, host_mounts: bool}
-//                      + answer carries fds [output]; result {}; later event {event: "build_exited", build, exit_code}
-//   build.copy         {build, from: {checkout: relpath} | {layers: [..]} , sources: [{path, ignore..}], dest, chown?, chmod?}
-//                      result {}; a confined worker; exact arguments in build/workbench.h
-//   build.commit       {build}                                    {blob, diff_id, size}; the upper as a layer blob in images/
-//   build.discard      {build}                                    {}
+//   layer.unpack       LayerRef of build/workbench.h {blob, diff_id, media_type, size}  {}; idempotent; a confined worker
+//   network.udp        {network, targets: [{virtual_address, port, address}]}   {}; replaces all of the network's
+//   exec.kill          {exec}                                     {}
+//   build.begin        BeginRequest of build/workbench.h          {}; idempotent: a bench of that name is begun anew
+//   build.run          RunRequest + answer carries fds [output]   {}; later event {event: "build_exited", build, result: RunResult}
+//   build.kill         {build}                                    {}; what build.run started
+//   build.copy         CopyRequest                                {}; a confined worker
+//   build.commit       {build}                                    CommitResult; the upper as a layer blob in images/
+//   build.discard      {build}                                    {}; idempotent
 //
-// Events to every connected control: {event: "container_exited", status: ContainerStatus}.
+// Events to every connected control: {event: "container_exited", status: ContainerStatus}. exec_exited and build_exited go
+// to the connection that asked; what a connection had running as exec or build is killed when it closes.
 #pragma once

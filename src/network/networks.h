@@ -39,8 +39,9 @@ struct Attachment {
 struct UdpForward {
   std::string virtual_address;
   std::uint16_t port = 0;
-  std::string address;
+  std::string address;  // of the instance that gets it, at the same port
 };
+NARU_JSON(UdpForward, virtual_address, port, address)
 
 class Networks {
  public:

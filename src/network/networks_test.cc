@@ -1,0 +1,392 @@
+// Real bridges, veth pairs and nftables in a network namespace that the test makes for itself: the machine's own network
+// is not touched. Needs root.
+#include "network/networks.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/netfilter_ipv4.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/socket.h>
+
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "network/record.h"
+#include "network/ruleset.h"
+#include "os/netlink.h"
+#include "os/nftables.h"
+
+namespace naru::network {
+namespace {
+
+// Runs `body` on a thread inside the namespace.
+template <class F>
+auto inside(int netns, F body) {
+  using R = decltype(body());
+  std::optional<R> result;
+  std::thread([&] {
+    if (::setns(netns, CLONE_NEWNET) == 0) result.emplace(body());
+  }).join();
+  EXPECT_TRUE(result.has_value());
+  return std::move(*result);
+}
+
+sockaddr_in endpoint(const std::string& address, std::uint16_t port) {
+  sockaddr_in out{};
+  out.sin_family = AF_INET;
+  out.sin_port = htons(port);
+  ::inet_pton(AF_INET, address.c_str(), &out.sin_addr);
+  return out;
+}
+
+Fd listen_in(int netns, const std::string& address, std::uint16_t port, int type = SOCK_STREAM) {
+  return inside(netns, [&] {
+    Fd socket(::socket(AF_INET, type | SOCK_CLOEXEC, 0));
+    const int yes = 1;
+    ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    const sockaddr_in at = endpoint(address, port);
+    EXPECT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at), 0) << address << ":" << port;
+    if (type == SOCK_STREAM) EXPECT_EQ(::listen(socket.get(), 16), 0);
+    return socket;
+  });
+}
+
+// 0, or the errno of the connect (ETIMEDOUT after 300 ms).
+int connect_errno(int netns, const std::string& address, std::uint16_t port) {
+  return inside(netns, [&] {
+    const Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const sockaddr_in to = endpoint(address, port);
+    if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0) return 0;
+    if (errno != EINPROGRESS) return errno;
+    pollfd entry{socket.get(), POLLOUT, 0};
+    if (::poll(&entry, 1, 300) == 0) return ETIMEDOUT;
+    int error = 0;
+    socklen_t length = sizeof error;
+    ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &length);
+    return error;
+  });
+}
+
+bool readable(int fd, int milliseconds) {
+  pollfd entry{fd, POLLIN, 0};
+  return ::poll(&entry, 1, milliseconds) == 1;
+}
+
+// A host of its own: a namespace with an uplink to an "outside" namespace, and a data folder.
+class NetworksTest : public ::testing::TestWithParam<char> {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/naru-networks-XXXXXX";
+    ASSERT_NE(::mkdtemp(name), nullptr);
+    folder = name;
+    auto host_made = os::create_network_namespace();
+    auto outside_made = os::create_network_namespace();
+    ASSERT_TRUE(host_made && outside_made) << "needs root";
+    host = std::move(host_made->fd);
+    outside = std::move(outside_made->fd);
+    os::Netlink& netlink = host_made->inside;
+    ASSERT_TRUE(netlink.create_veth("uplink", "eth0", outside.get(), 0));
+    ASSERT_TRUE(netlink.add_address("uplink", *os::Ipv4Prefix::parse("203.0.113.1/24")));
+    ASSERT_TRUE(outside_made->inside.add_address("eth0", *os::Ipv4Prefix::parse("203.0.113.2/24")));
+    ASSERT_TRUE(outside_made->inside.set_up("eth0"));
+    ASSERT_TRUE(netlink.add_default_route(*os::parse_ipv4("203.0.113.2")));
+    set_bridge_nf(GetParam());
+  }
+  void TearDown() override { std::filesystem::remove_all(folder); }
+
+  void set_bridge_nf(char value) {
+    inside(host.get(), [&] {
+      for (const char* name : {"iptables", "ip6tables"}) {
+        std::ofstream file(std::string("/proc/sys/net/bridge/bridge-nf-call-") + name);
+        file << value;
+      }
+      return 0;
+    });
+  }
+  std::unique_ptr<Networks> open() {
+    return inside(host.get(), [&] {
+      auto opened = Networks::open({.data = folder});
+      EXPECT_TRUE(opened) << opened.error().message();
+      return std::move(*opened);
+    });
+  }
+  // Networks acts on the namespace of the calling thread.
+  template <class F>
+  auto on_host(F body) {
+    return inside(host.get(), body);
+  }
+  Attachment attach(Networks& networks, const std::string& network, const std::string& container) {
+    return on_host([&] {
+      auto attached = networks.attach(network, container);
+      EXPECT_TRUE(attached) << attached.error().message();
+      return std::move(*attached);
+    });
+  }
+  NetworkInfo ensure(Networks& networks, const std::string& id) {
+    return on_host([&] {
+      auto info = networks.ensure(id);
+      EXPECT_TRUE(info) << info.error().message();
+      return *info;
+    });
+  }
+
+  std::string folder;
+  Fd host, outside;
+};
+
+INSTANTIATE_TEST_SUITE_P(BridgeNfCallIptables, NetworksTest, ::testing::Values('0', '1'));
+
+TEST_P(NetworksTest, ContainersOfOneEnvironmentReachEachOther) {
+  const auto networks = open();
+  ensure(*networks, "shop.production");
+  const Attachment web = attach(*networks, "shop.production", "web-1");
+  const Attachment cart = attach(*networks, "shop.production", "cart-1");
+  EXPECT_NE(web.address, cart.address);
+  const Fd server = listen_in(cart.netns.get(), cart.address, 8080);
+  EXPECT_EQ(connect_errno(web.netns.get(), cart.address, 8080), 0);
+}
+
+TEST_P(NetworksTest, EnvironmentsDoNotReachEachOther) {
+  const auto networks = open();
+  ensure(*networks, "shop.production");
+  const NetworkInfo staging = ensure(*networks, "shop.staging");
+  const Attachment web = attach(*networks, "shop.production", "web-1");
+  const Attachment other = attach(*networks, "shop.staging", "web-2");
+  const Fd server = listen_in(other.netns.get(), other.address, 8080);
+  const Fd gateway = listen_in(host.get(), staging.gateway, staging.inner_port);
+  EXPECT_NE(connect_errno(web.netns.get(), other.address, 8080), 0);
+  EXPECT_NE(connect_errno(web.netns.get(), staging.gateway, staging.inner_port), 0);
+  const std::string foreign = os::ipv4_text(os::Ipv4Prefix::parse(staging.virtual_range)->first() + 5);
+  EXPECT_NE(connect_errno(web.netns.get(), foreign, 80), 0);
+}
+
+TEST_P(NetworksTest, TheVirtualRangeLeadsToTheInnerListenerWithItsOriginalDestination) {
+  const auto networks = open();
+  const NetworkInfo info = ensure(*networks, "shop.production");
+  const Attachment web = attach(*networks, "shop.production", "web-1");
+  const Fd inner = listen_in(host.get(), info.gateway, info.inner_port);
+  const std::string wanted = os::ipv4_text(os::Ipv4Prefix::parse(info.virtual_range)->first() + 7);
+  ASSERT_EQ(connect_errno(web.netns.get(), wanted, 6379), 0);
+  const Fd accepted(::accept4(inner.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  sockaddr_in original{};
+  socklen_t length = sizeof original;
+  ASSERT_EQ(::getsockopt(accepted.get(), SOL_IP, SO_ORIGINAL_DST, &original, &length), 0);
+  EXPECT_EQ(os::ipv4_text(ntohl(original.sin_addr.s_addr)), wanted);
+  EXPECT_EQ(ntohs(original.sin_port), 6379);
+  sockaddr_in from{};
+  length = sizeof from;
+  ASSERT_EQ(::getpeername(accepted.get(), reinterpret_cast<sockaddr*>(&from), &length), 0);
+  EXPECT_EQ(os::ipv4_text(ntohl(from.sin_addr.s_addr)), web.address);  // the caller is known by its address
+}
+
+TEST_P(NetworksTest, OfTheHostOnlyDnsAndTheInnerListenerAreReachable) {
+  const auto networks = open();
+  const NetworkInfo info = ensure(*networks, "shop.production");
+  const Attachment web = attach(*networks, "shop.production", "web-1");
+  const Fd dns = listen_in(host.get(), info.gateway, 53);
+  const Fd control = listen_in(host.get(), "0.0.0.0", 7070);
+  EXPECT_EQ(connect_errno(web.netns.get(), info.gateway, 53), 0);
+  EXPECT_EQ(connect_errno(web.netns.get(), info.gateway, 7070), ECONNREFUSED);
+  EXPECT_EQ(connect_errno(web.netns.get(), "203.0.113.1", 7070), ECONNREFUSED);
+  EXPECT_NE(connect_errno(web.netns.get(), "127.0.0.1", 7070), 0);
+}
+
+TEST_P(NetworksTest, ContainersReachTheOutsideBehindTheHostsAddressAndNobodyReachesIn) {
+  const auto networks = open();
+  ensure(*networks, "shop.production");
+  const Attachment web = attach(*networks, "shop.production", "web-1");
+  const Fd server = listen_in(outside.get(), "203.0.113.2", 443);
+  ASSERT_EQ(connect_errno(web.netns.get(), "203.0.113.2", 443), 0);
+  sockaddr_in from{};
+  socklen_t length = sizeof from;
+  const Fd accepted(::accept4(server.get(), reinterpret_cast<sockaddr*>(&from), &length, SOCK_CLOEXEC));
+  EXPECT_EQ(os::ipv4_text(ntohl(from.sin_addr.s_addr)), "203.0.113.1");
+  // A neighbour that routes our subnet to this host still does not come in.
+  inside(outside.get(), [&] {
+    auto netlink = os::Netlink::open();
+    EXPECT_TRUE(netlink->add_default_route(*os::parse_ipv4("203.0.113.1")));
+    return 0;
+  });
+  const Fd listening = listen_in(web.netns.get(), web.address, 8080);
+  EXPECT_NE(connect_errno(outside.get(), web.address, 8080), 0);
+  EXPECT_EQ(connect_errno(host.get(), web.address, 8080), 0);  // the gateway does
+}
+
+TEST_P(NetworksTest, UdpOfAVirtualAddressGoesToItsTargetAndTheAnswerComesBackFromIt) {
+  const auto networks = open();
+  const NetworkInfo info = ensure(*networks, "shop.production");
+  const Attachment web = attach(*networks, "shop.production", "web-1");
+  const Attachment clock = attach(*networks, "shop.production", "clock-1");
+  const std::string wanted = os::ipv4_text(os::Ipv4Prefix::parse(info.virtual_range)->first() + 9);
+  ASSERT_TRUE(on_host([&] { return networks->set_udp_targets("shop.production", {{wanted, 5353, clock.address}}); }));
+  const Fd server = listen_in(clock.netns.get(), clock.address, 5353, SOCK_DGRAM);
+  const Fd client = inside(web.netns.get(), [&] { return Fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)); });
+  const sockaddr_in to = endpoint(wanted, 5353);
+  ASSERT_EQ(::connect(client.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
+  ASSERT_EQ(::send(client.get(), "ask", 3, 0), 3);
+  ASSERT_TRUE(readable(server.get(), 2000));
+  char buffer[16];
+  sockaddr_in from{};
+  socklen_t length = sizeof from;
+  ASSERT_EQ(::recvfrom(server.get(), buffer, sizeof buffer, 0, reinterpret_cast<sockaddr*>(&from), &length), 3);
+  ASSERT_EQ(::sendto(server.get(), "tell", 4, 0, reinterpret_cast<const sockaddr*>(&from), length), 4);
+  ASSERT_TRUE(readable(client.get(), 2000));  // the socket is connected: only an answer from the virtual address arrives
+  EXPECT_EQ(::recv(client.get(), buffer, sizeof buffer, 0), 4);
+}
+
+TEST_P(NetworksTest, AnAddressStaysWithItsContainerAcrossARestartOfEverything) {
+  auto networks = open();
+  const NetworkInfo before = ensure(*networks, "shop.production");
+  const std::string address = attach(*networks, "shop.production", "web-1").address;
+  networks.reset();
+  // A reboot: the links are gone.
+  on_host([&] {
+    auto netlink = os::Netlink::open();
+    EXPECT_TRUE(netlink->remove_link(before.bridge));
+    return 0;
+  });
+  networks = open();
+  ASSERT_EQ(networks->list().size(), 1U);
+  EXPECT_EQ(networks->list()[0].gateway, before.gateway);
+  EXPECT_EQ(attach(*networks, "shop.production", "web-1").address, address);
+  EXPECT_NE(attach(*networks, "shop.production", "web-2").address, address);
+}
+
+TEST_P(NetworksTest, LeftoversOfOursGoAtOpenAndOthersLinksStay) {
+  auto networks = open();
+  const NetworkInfo info = ensure(*networks, "shop.production");
+  networks.reset();
+  std::filesystem::remove_all(folder + "/networks");
+  on_host([&] {
+    auto netlink = os::Netlink::open();
+    EXPECT_TRUE(netlink->create_bridge("nzzzzzbother", 0x020000000001));
+    return 0;
+  });
+  networks = open();
+  on_host([&] {
+    auto netlink = os::Netlink::open();
+    EXPECT_FALSE(netlink->link(info.bridge));
+    EXPECT_TRUE(netlink->link("nzzzzzbother"));
+    return 0;
+  });
+}
+
+TEST_P(NetworksTest, ReleaseAndRemoveLeaveNothing) {
+  const auto networks = open();
+  const NetworkInfo info = ensure(*networks, "shop.production");
+  const Attachment web = attach(*networks, "shop.production", "web-1");
+  auto refused = on_host([&] { return networks->remove("shop.production"); });
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::conflict);
+  EXPECT_TRUE(on_host([&] { return networks->keep_only({"somebody-else"}); }));
+  EXPECT_TRUE(on_host([&] { return networks->release("web-1"); }));
+  EXPECT_TRUE(on_host([&] { return networks->remove("shop.production"); }));
+  EXPECT_TRUE(on_host([&] { return networks->remove("shop.production"); }));
+  EXPECT_TRUE(networks->list().empty());
+  on_host([&] {
+    auto netlink = os::Netlink::open();
+    for (const os::Link& link : *netlink->links()) EXPECT_TRUE(link.name == "lo" || link.name == "uplink") << link.name;
+    return 0;
+  });
+  EXPECT_TRUE(on_host([&] { return networks->remove_all(); }));
+  EXPECT_EQ(*on_host([&] { return os::run_nftables("list ruleset\n"); }), "");
+}
+
+TEST_P(NetworksTest, TwoNarusOnOneHostCoexist) {
+  const std::string second_folder = folder + "/second";
+  std::filesystem::create_directories(second_folder);
+  const auto first = open();
+  const auto second = on_host([&] { return std::move(*Networks::open({.data = second_folder})); });
+  const NetworkInfo a = ensure(*first, "shop.production");
+  const NetworkInfo b = ensure(*second, "shop.production");
+  EXPECT_NE(a.bridge, b.bridge);
+  EXPECT_NE(a.gateway, b.gateway);
+  const Attachment web = attach(*first, "shop.production", "web-1");
+  const Attachment other = attach(*second, "shop.production", "web-1");
+  const Fd server = listen_in(other.netns.get(), other.address, 8080);
+  EXPECT_NE(connect_errno(web.netns.get(), other.address, 8080), 0);
+}
+
+TEST_P(NetworksTest, SubnetsThatTheHostRoutesAreLeftAlone) {
+  on_host([&] {
+    auto netlink = os::Netlink::open();
+    EXPECT_TRUE(netlink->create_bridge("vpn", 0x020000000002));
+    EXPECT_TRUE(netlink->add_address("vpn", *os::Ipv4Prefix::parse("10.88.3.1/21")));
+    EXPECT_TRUE(netlink->set_up("vpn"));
+    return 0;
+  });
+  const auto networks = open();
+  EXPECT_EQ(ensure(*networks, "shop.production").subnet, "10.88.8.0/23");
+  const auto none = on_host([&] { return Networks::open({.data = folder + "/x", .pools = {"10.88.0.0/21"}}); });
+  const auto exhausted = on_host([&] { return (*none)->ensure("a.b"); });
+  ASSERT_FALSE(exhausted);
+  EXPECT_EQ(exhausted.error().code, Code::network_exhausted);
+}
+
+TEST_P(NetworksTest, LoopbackOnlyHasNoWayOut) {
+  const auto networks = open();
+  const Attachment alone = attach(*networks, "", "job-1");
+  EXPECT_EQ(alone.address, "");
+  EXPECT_EQ(connect_errno(alone.netns.get(), "203.0.113.2", 443), ENETUNREACH);
+}
+
+TEST_P(NetworksTest, ForgedIdsAndTargetsAreRefused) {
+  const auto networks = open();
+  for (const char* id : {"", "../x", "a/b", "A", ".a", "a..b", "a b", "-a", "a\n"}) {
+    EXPECT_EQ(on_host([&] { return networks->ensure(id); }).error().code, Code::invalid_argument) << id;
+    EXPECT_EQ(on_host([&] { return networks->attach("", id); }).error().code, Code::invalid_argument) << id;
+  }
+  EXPECT_EQ(on_host([&] { return networks->attach("none.such", "web-1"); }).error().code, Code::not_found);
+  ensure(*networks, "shop.production");
+  for (const UdpForward& bad : {UdpForward{"10.88.2.5", 0, "10.88.0.5"}, UdpForward{"8.8.8.8", 53, "10.88.0.5"},
+                                UdpForward{"10.88.2.5", 53, "127.0.0.1"}, UdpForward{"10.88.2.5 . 1 : 1.1.1.1", 53, "10.88.0.5"}})
+    EXPECT_EQ(on_host([&] { return networks->set_udp_targets("shop.production", {bad}); }).error().code, Code::invalid_argument);
+}
+
+TEST_P(NetworksTest, AFileOfGarbageIsSetAsideAndTheRestGoesOn) {
+  open();
+  const auto write = [&](const std::string& name, const std::string& text) { std::ofstream(folder + "/networks/" + name) << text; };
+  write("a.b.json", "{{{");
+  write("c.d.json", R"({"info": {"id": "../etc", "subnet": "10.88.0.0/23"}})");
+  write("e.f.json", R"({"info": {"id": "e.f", "subnet": "garbage"}})");
+  write("g.h.json", R"({"info": 7, "leases": []})");
+  const auto networks = open();
+  EXPECT_TRUE(networks->list().empty());
+  EXPECT_GE(networks->notices().size(), 4U);
+  EXPECT_TRUE(std::filesystem::exists(folder + "/networks/a.b.json.bad"));
+  ensure(*networks, "a.b");
+}
+
+TEST(Ruleset, IsTheSameForTheSameNetworks) {
+  const NetworkInfo info{"a.b", "nxxxxxbyyyyyyyy", "10.88.0.0/23", "10.88.0.1", "10.88.2.0/23", 15001};
+  const std::string text = render_ruleset("naru_x", "nxxxxxb", 15001, {{info, {{"10.88.2.5", 53, "10.88.0.3"}}}});
+  EXPECT_EQ(text, render_ruleset("naru_x", "nxxxxxb", 15001, {{info, {{"10.88.2.5", 53, "10.88.0.3"}}}}));
+  EXPECT_TRUE(text.starts_with("add table inet naru_x\ndelete table inet naru_x\n"));
+  EXPECT_NE(text.find("10.88.2.5 . 53 : 10.88.0.3 . 53"), std::string::npos);
+}
+
+TEST(Record, AddressesAreNotReusedAtOnceAndEndNamed) {
+  Record record;
+  record.info = {"a.b", "br", "10.0.0.0/29", "10.0.0.1", "10.0.1.0/29", 1};
+  record.leases["a"] = *next_free_address(record);
+  EXPECT_EQ(record.leases["a"], "10.0.0.2");
+  record.leases.erase("a");
+  EXPECT_EQ(*next_free_address(record), "10.0.0.3");
+  for (const char* id : {"b", "c", "d", "e", "f"}) record.leases[id] = *next_free_address(record);
+  EXPECT_FALSE(next_free_address(record));
+}
+
+TEST(Ipv4, ReadsBlocksAndRefusesGarbage) {
+  EXPECT_EQ(os::Ipv4Prefix::parse("10.88.0.1/13")->text(), "10.88.0.1/13");
+  EXPECT_TRUE(os::Ipv4Prefix::parse("10.0.0.0/8")->overlaps(*os::Ipv4Prefix::parse("10.88.0.0/22")));
+  EXPECT_FALSE(os::Ipv4Prefix::parse("10.88.0.0/22")->overlaps(*os::Ipv4Prefix::parse("10.88.4.0/22")));
+  for (const char* bad : {"", "/", "10.0.0.0/", "10.0.0.0/33", "10.0.0/8", "10.0.0.0/-1", "10.0.0.0/8x", "::1/64", "10.0.0.0/008"})
+    EXPECT_EQ(os::Ipv4Prefix::parse(bad).error().code, Code::invalid_argument) << bad;
+}
+
+}  // namespace
+}  // namespace naru::network

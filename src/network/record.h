@@ -1,0 +1,36 @@
+// What is known of one network on disk: <data>/networks/<id>.json.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "network/networks.h"
+
+namespace naru::network {
+
+struct Record {
+  NetworkInfo info;
+  std::map<std::string, std::string> leases;  // container id -> address
+  std::uint32_t next = 0;                     // where the search for a free address goes on: no quick reuse
+  std::vector<UdpForward> udp;
+};
+NARU_JSON(Record, info, leases, next, udp)
+
+// Replaces the file atomically (temporary file, fsync, rename, fsync of the folder). disk_full, system.
+Result<void> save_record(const std::string& folder, const Record& record);
+Result<void> remove_record(const std::string& folder, const std::string& id);
+
+struct LoadedRecords {
+  std::map<std::string, Record> records;   // by network id
+  std::vector<std::string> unreadable;     // files set aside as <name>.bad
+};
+Result<LoadedRecords> load_records(const std::string& folder);
+
+// Ids of networks and containers: [a-z0-9][a-z0-9.-]{0,62}, without "..". They become names of files.
+bool valid_id(std::string_view id);
+
+// A free address of the subnet, none when all are taken. Moves `record.next`.
+std::optional<std::string> next_free_address(Record& record);
+
+}  // namespace naru::network
