@@ -1,0 +1,260 @@
+// The platform's whole state, as control owns it: plain rows in ordered maps. Nothing here does I/O; the rows
+// change only through apply() (model/apply.h), in the product as in the simulation.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "model/container.h"
+#include "model/service_spec.h"
+
+namespace naru {
+
+using PipelineId = std::uint64_t;
+using ReleaseId = std::uint64_t;
+using RolloutId = std::uint64_t;
+using ActionId = std::uint64_t;
+using EnvKey = std::string;  // "shop/production"
+
+inline EnvKey env_key(std::string_view app, std::string_view environment) {
+  return std::string(app) + "/" + std::string(environment);
+}
+// The environment's network: dots, so that it can be a DNS suffix.
+inline std::string network_id(std::string_view app, std::string_view environment) {
+  return std::string(app) + "." + std::string(environment);
+}
+
+struct App {
+  std::string name;
+  std::string branch = "main";  // a push here is integrated; others are kept only
+  WallTime created{};
+  std::uint64_t last_version = 0;  // of its releases: v1, v2, ...
+};
+NARU_JSON(App, name, branch, created, last_version)
+
+struct Environment {
+  std::string app, name;
+  DeployMode deploy = DeployMode::automatic;
+  std::map<std::string, std::string> variables;  // secrets; rows of this kind are encrypted at rest
+  std::optional<NetworkInfo> network;            // none until the launcher has made it
+  std::optional<ReleaseId> stable;               // what everybody meets
+  std::optional<ReleaseId> pending;              // delivered next: waits for a rollout to end, or for a person
+  bool approved = false;                         // `pending` may start (deploy: auto, or promoted by a person)
+  std::optional<RolloutId> rollout;              // in progress
+  std::map<std::string, std::string> virtual_addresses;  // service -> IPv4 of the virtual range; never reused
+  std::uint32_t next_virtual = 0;
+  bool stopped = false;                          // `naru down --all`
+};
+NARU_JSON(Environment, app, name, deploy, variables, network, stable, pending, approved, rollout, virtual_addresses,
+          next_virtual, stopped)
+
+enum class StageState { waiting, running, succeeded, failed, cancelled };
+NLOHMANN_JSON_SERIALIZE_ENUM(StageState, {{StageState::waiting, "waiting"}, {StageState::running, "running"},
+                                          {StageState::succeeded, "succeeded"}, {StageState::failed, "failed"},
+                                          {StageState::cancelled, "cancelled"}})
+
+// What of an image decides how it runs.
+struct ImageInfo {
+  Digest manifest;
+  std::vector<Digest> layers;  // diff ids, lowest first
+  std::vector<std::string> entrypoint, command, env;
+  std::string working_dir, user, stop_signal;
+  std::optional<HealthSpec> health;
+  std::vector<std::string> volumes;
+  std::vector<std::uint16_t> exposed;
+  bool operator==(const ImageInfo&) const = default;
+};
+NARU_JSON(ImageInfo, manifest, layers, entrypoint, command, env, working_dir, user, stop_signal, health, volumes, exposed)
+
+struct BuildStage {
+  std::string service;
+  StageState state = StageState::waiting;
+  bool cached = false;
+  WallTime started{}, finished{};
+  std::optional<ImageInfo> image;
+  std::string error;
+};
+NARU_JSON(BuildStage, service, state, cached, started, finished, image, error)
+
+struct Pipeline {
+  PipelineId id = 0;
+  std::string app, ref, commit, subject, author;
+  StageState state = StageState::waiting;
+  ApplicationSpec spec;             // filled when planned
+  bool planned = false;
+  std::vector<BuildStage> builds;
+  std::string error;
+  std::vector<std::string> warnings;
+  std::optional<ReleaseId> release;
+  WallTime pushed{}, planned_at{}, finished{};
+};
+NARU_JSON(Pipeline, id, app, ref, commit, subject, author, state, spec, planned, builds, error, warnings, release, pushed,
+          planned_at, finished)
+
+struct ReleaseService {
+  ServiceSpec spec;
+  ImageInfo image;
+  Digest revision;  // of spec and image: equal revisions are the same thing, neither rebuilt nor redeployed
+};
+NARU_JSON(ReleaseService, spec, image, revision)
+
+// Immutable.
+struct Release {
+  ReleaseId id = 0;
+  std::string app;
+  std::uint64_t version = 0;  // v1, v2, ... within the app
+  std::string commit, subject, author;
+  PipelineId pipeline = 0;
+  std::vector<ReleaseService> services;
+  std::vector<std::string> volumes;
+  RolloutPolicy policy;
+  DeployMode deploy = DeployMode::automatic;
+  WallTime created{};
+
+  const ReleaseService* find(std::string_view service) const {
+    for (const ReleaseService& s : services)
+      if (s.spec.name == service) return &s;
+    return nullptr;
+  }
+};
+NARU_JSON(Release, id, app, version, commit, subject, author, pipeline, services, volumes, policy, deploy, created)
+
+enum class RolloutPhase {
+  preparing,     // network, one-shots, instances of the new release; users meet the old one only
+  stepping,      // a share of users meets the new release
+  completing,    // everybody meets the new release; the old one is about to go
+  rolling_back,  // nobody meets the new release any more; it is about to go
+  done,          // ended well
+  rolled_back,   // ended with the old release
+};
+NLOHMANN_JSON_SERIALIZE_ENUM(RolloutPhase, {{RolloutPhase::preparing, "preparing"}, {RolloutPhase::stepping, "stepping"},
+                                            {RolloutPhase::completing, "completing"},
+                                            {RolloutPhase::rolling_back, "rolling-back"}, {RolloutPhase::done, "done"},
+                                            {RolloutPhase::rolled_back, "rolled-back"}})
+
+struct StepRecord {
+  BasisPoints weight;
+  WallTime started{}, passed{};  // started: acknowledged by the gateway
+  std::string verdict;           // the sentence that ended it
+};
+NARU_JSON(StepRecord, weight, started, passed, verdict)
+
+struct Rollout {
+  RolloutId id = 0;
+  std::string app, environment;
+  std::optional<ReleaseId> from;
+  ReleaseId to = 0;
+  RolloutPolicy policy;
+  RolloutPhase phase = RolloutPhase::preparing;
+  std::uint32_t step = 0;
+  bool step_live = false;      // the gateway has acknowledged this step's split
+  WallTime step_started{};     // when it did
+  std::string salt;
+  std::uint32_t evidence_slot = 0;
+  std::int64_t slow_us = 0;
+  std::vector<StepRecord> steps;
+  std::vector<std::string> swapped;    // stateful services whose instance is the new revision's
+  std::set<std::string> oneshots_done;
+  bool resume = false;         // a person said go on without waiting for evidence
+  Json judge;                  // judge::State, stored each second
+  Json verdict;                // the latest, with its evidence, for people
+  std::string reason;          // what it waits for, or why it ended
+  bool is_rollback = false;    // asked by `naru rollback`: one-shots do not rerun, goes to everybody at once
+  WallTime created{}, first_user{}, completed{}, ended{};
+
+  bool active() const { return phase != RolloutPhase::done && phase != RolloutPhase::rolled_back; }
+};
+NARU_JSON(Rollout, id, app, environment, from, to, policy, phase, step, step_live, step_started, salt, evidence_slot, slow_us,
+          steps, swapped, oneshots_done, resume, judge, verdict, reason, is_rollback, created, first_user, completed, ended)
+
+enum class InstancePhase {
+  starting,   // the launcher was asked
+  running,    // the process lives; not ready yet, or unready again
+  ready,      // healthy: may be routed to
+  retiring,   // out of the routes; finishes its requests
+  stopping,   // the launcher was asked to stop it
+  waiting,    // exited; starts again at `retry_at`
+  completed,  // a one-shot that ended with 0
+  failed,     // will not be started again
+};
+NLOHMANN_JSON_SERIALIZE_ENUM(InstancePhase, {{InstancePhase::starting, "starting"}, {InstancePhase::running, "running"},
+                                             {InstancePhase::ready, "ready"}, {InstancePhase::retiring, "retiring"},
+                                             {InstancePhase::stopping, "stopping"}, {InstancePhase::waiting, "waiting"},
+                                             {InstancePhase::completed, "completed"}, {InstancePhase::failed, "failed"}})
+
+// One wanted container. It keeps its id over restarts; each attempt is a container of its own.
+struct Instance {
+  std::string id;  // "shop-web-17"
+  std::string app, environment, service;
+  Digest revision;
+  ReleaseId release = 0;  // the release that it was started for: where its spec is found
+  std::uint32_t replica = 0;
+  bool oneshot = false;
+  InstancePhase phase = InstancePhase::starting;
+  std::uint32_t attempt = 1;
+  std::uint32_t restarts = 0;  // in a row, for the back-off; zero again after ten healthy minutes
+  std::string address;
+  std::int32_t pid = 0;
+  std::optional<std::int32_t> exit_code;
+  bool out_of_memory = false;
+  std::string error;       // why it does not run
+  bool was_ready = false;  // this attempt
+  WallTime created{}, started{}, ready_at{}, retry_at{}, retired_at{};
+
+  std::string container() const { return id + "." + std::to_string(attempt); }
+};
+NARU_JSON(Instance, id, app, environment, service, revision, release, replica, oneshot, phase, attempt, restarts, address, pid,
+          exit_code, out_of_memory, error, was_ready, created, started, ready_at, retry_at, retired_at)
+
+// Work for the world outside, stored in the transaction that decided it and kept until its result has come back.
+// Carried out at least once; idempotent by what it names.
+enum class ActionKind { plan_pipeline, build_service, ensure_network, start_instance, stop_instance, remove_container, publish_routes };
+NLOHMANN_JSON_SERIALIZE_ENUM(ActionKind, {{ActionKind::plan_pipeline, "plan_pipeline"}, {ActionKind::build_service, "build_service"},
+                                          {ActionKind::ensure_network, "ensure_network"}, {ActionKind::start_instance, "start_instance"},
+                                          {ActionKind::stop_instance, "stop_instance"}, {ActionKind::remove_container, "remove_container"},
+                                          {ActionKind::publish_routes, "publish_routes"}})
+struct Action {
+  ActionId id = 0;
+  ActionKind kind = ActionKind::plan_pipeline;
+  std::string subject;  // pipeline id, environment key, instance id, container id, or routes revision
+  std::string detail;   // build_service: the service; start_instance: the attempt
+};
+NARU_JSON(Action, id, kind, subject, detail)
+
+struct Counters {  // the single row that numbers everything
+  std::uint64_t next_id = 1;          // pipelines, releases, rollouts, instances, actions
+  std::uint64_t routes_revision = 0;  // wanted
+  std::uint64_t routes_acked = 0;
+  std::string routes_digest;
+  std::uint32_t next_evidence_slot = 0;
+};
+NARU_JSON(Counters, next_id, routes_revision, routes_acked, routes_digest, next_evidence_slot)
+
+struct State {
+  Counters counters;
+  std::map<std::string, App> apps;
+  std::map<EnvKey, Environment> environments;
+  std::map<PipelineId, Pipeline> pipelines;
+  std::map<ReleaseId, Release> releases;
+  std::map<RolloutId, Rollout> rollouts;
+  std::map<std::string, Instance> instances;
+  std::map<std::string, std::uint32_t> slots;  // "<env key>/<service>/<revision>" -> telemetry slot
+  std::map<ActionId, Action> outbox;
+
+  const Release* release(std::optional<ReleaseId> id) const {
+    if (!id) return nullptr;
+    const auto found = releases.find(*id);
+    return found == releases.end() ? nullptr : &found->second;
+  }
+  const Rollout* active_rollout(const Environment& environment) const {
+    if (!environment.rollout) return nullptr;
+    const auto found = rollouts.find(*environment.rollout);
+    return found == rollouts.end() ? nullptr : &found->second;
+  }
+};
+NARU_JSON(State, counters, apps, environments, pipelines, releases, rollouts, instances, slots, outbox)
+
+}  // namespace naru

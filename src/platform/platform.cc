@@ -1,0 +1,113 @@
+#include "platform/platform.h"
+
+#include <cassert>
+
+#include "pipeline/pipeline.h"
+#include "rollout/rollout.h"
+#include "route/table.h"
+
+namespace naru::platform {
+
+namespace {
+
+constexpr std::size_t kMaxApps = 200;
+constexpr std::size_t kMaxVariables = 500;
+
+Result<void> check_name(std::string_view name) {
+  const bool valid = !name.empty() && name.size() <= 24 && name.front() >= 'a' && name.front() <= 'z' && name.back() != '-' &&
+                     std::ranges::all_of(name, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
+  if (valid) return {};
+  return fail(Code::invalid_argument,
+              "'{}' cannot be an application's name: it takes 1 to 24 of a-z, 0-9 and '-', beginning with a letter",
+              name.substr(0, 64));
+}
+
+class Dispatch {
+ public:
+  explicit Dispatch(Changes& changes) : changes_(changes) {}
+
+  Result<void> operator()(const command::CreateApp& c) {
+    TRY(check_name(c.app));
+    if (changes_.state().apps.contains(c.app)) return fail(Code::already_exists, "there is an application '{}' already", c.app);
+    if (changes_.state().apps.size() >= kMaxApps) return fail(Code::too_large, "{} applications is the most that one Naru takes", kMaxApps);
+    App app;
+    app.name = c.app;
+    app.created = changes_.now();
+    changes_.emit(event::AppCreated{app});
+    Environment production;
+    production.app = c.app;
+    production.name = "production";
+    changes_.emit(event::EnvironmentCreated{production});
+    return {};
+  }
+
+  Result<void> operator()(const command::RemoveApp& c) {
+    if (!changes_.state().apps.contains(c.app)) return fail(Code::not_found, "there is no application '{}'", c.app);
+    for (const auto& [id, instance] : changes_.state().instances)
+      if (instance.app == c.app)
+        return fail(Code::conflict, "{} has containers; stop it first with `naru app stop {}`", c.app, c.app);
+    changes_.emit(event::AppRemoved{c.app});
+    return {};
+  }
+
+  Result<void> operator()(const command::SetVariables& c) {
+    const auto found = changes_.state().environments.find(c.environment);
+    if (found == changes_.state().environments.end()) return fail(Code::not_found, "there is no environment '{}'", c.environment);
+    if (found->second.variables.size() + c.set.size() > kMaxVariables)
+      return fail(Code::too_large, "{}: {} variables is the most", c.environment, kMaxVariables);
+    const std::string app = found->second.app;
+    changes_.emit(event::VariablesSet{c.environment, c.set, c.unset});
+    pipeline::rerun(changes_, app, "variables changed");
+    return {};
+  }
+
+  Result<void> operator()(const command::Push& c) { return pipeline::decide(changes_, c); }
+  Result<void> operator()(const command::Promote& c) { return rollout::decide(changes_, c); }
+  Result<void> operator()(const command::Abort& c) { return rollout::decide(changes_, c); }
+  Result<void> operator()(const command::Rollback& c) { return rollout::decide(changes_, c); }
+  Result<void> operator()(const command::StopEnvironment& c) { return rollout::decide(changes_, c); }
+
+  Result<void> operator()(const command::ContainerRemoved& c) {
+    changes_.done(c.action);
+    return {};
+  }
+  Result<void> operator()(const command::RoutesAcked& c) {
+    changes_.done(c.action);
+    if (c.revision > changes_.state().counters.routes_acked) changes_.emit(event::RoutesAcked{c.revision});
+    // The table changed again while this one was on its way.
+    if (c.revision < changes_.state().counters.routes_revision)
+      changes_.queue(ActionKind::publish_routes, std::to_string(changes_.state().counters.routes_revision));
+    return {};
+  }
+  Result<void> operator()(const command::Tick&) { return {}; }
+
+  template <class C>
+    requires requires(Changes& changes, const C& c) { pipeline::decide(changes, c); } ||
+             requires(Changes& changes, const C& c) { rollout::decide(changes, c); }
+  Result<void> operator()(const C& c) {
+    if constexpr (requires { pipeline::decide(changes_, c); }) pipeline::decide(changes_, c);
+    else rollout::decide(changes_, c);
+    return {};
+  }
+
+ private:
+  Changes& changes_;
+};
+
+}  // namespace
+
+Result<void> decide(Changes& changes, const Command& command) {
+  TRY(std::visit(Dispatch(changes), command));
+  std::vector<EnvKey> environments;
+  for (const auto& [key, environment] : changes.state().environments) environments.push_back(key);
+  for (int pass = 0; pass < kMaxPasses; ++pass) {
+    const std::size_t before = changes.events().size();
+    for (const EnvKey& key : environments) rollout::reconcile(changes, key);
+    route::reconcile(changes);
+    if (changes.events().size() == before) return {};
+  }
+  assert(!"the deciders do not come to rest");
+  return fail(Code::internal, "the deciders do not come to rest");
+}
+
+}  // namespace naru::platform

@@ -1,0 +1,301 @@
+#include "rollout/rollout.h"
+
+namespace naru::rollout {
+
+namespace {
+
+using Phase = InstancePhase;
+
+// Its container may exist and hold the volume.
+bool occupies(const Instance& instance) {
+  return instance.phase == Phase::starting || instance.phase == Phase::running || instance.phase == Phase::ready ||
+         instance.phase == Phase::retiring || instance.phase == Phase::stopping;
+}
+
+bool belongs(const Instance& instance, const Environment& environment) {
+  return instance.app == environment.app && instance.environment == environment.name;
+}
+
+milliseconds back_off(std::uint32_t restarts) {
+  const milliseconds doubled(500LL << std::min<std::uint32_t>(restarts, 10));
+  return std::min(doubled, kMaxBackOff);
+}
+
+// One environment's instances, brought to what is wanted.
+class Converger {
+ public:
+  Converger(Changes& changes, const Environment& environment)
+      : changes_(changes), environment_(environment), wanted_(wanted_instances(changes.state(), environment)) {}
+
+  void run() {
+    for (const std::string& id : ids()) settle(changes_.state().instances.at(id));
+    if (!environment_.network) return;
+    for (const auto& [key, want] : wanted_) create_missing(key.first, key.second, want);
+  }
+
+ private:
+  std::vector<std::string> ids() const {
+    std::vector<std::string> ids;
+    for (const auto& [id, instance] : changes_.state().instances)
+      if (belongs(instance, environment_)) ids.push_back(id);
+    return ids;
+  }
+
+  bool is_wanted(const Instance& instance) const {
+    const auto found = wanted_.find({instance.service, instance.revision});
+    return found != wanted_.end() && found->second.oneshot == instance.oneshot && instance.replica < found->second.count;
+  }
+
+  void settle(const Instance& instance) {
+    const bool wanted = is_wanted(instance);
+    switch (instance.phase) {
+      case Phase::waiting:
+        if (!wanted) return remove(instance);
+        if (changes_.now() >= instance.retry_at && may_occupy(instance)) start_again(instance);
+        return;
+      case Phase::completed:
+      case Phase::failed:
+        if (!wanted) remove(instance);
+        return;
+      case Phase::ready:
+        if (!wanted) changes_.emit(event::InstanceRetired{instance.id});
+        return;
+      case Phase::running:
+        if (!wanted) stop(instance);
+        return;
+      case Phase::retiring:  // it goes even when wanted again; a new one follows
+        if (drained(instance)) stop(instance);
+        return;
+      case Phase::starting:  // their action is under way, its result tells
+      case Phase::stopping: return;
+    }
+  }
+
+  // Out of the gateway's routes, and the requests under way have had their time. New requests of a stateful service
+  // are held by the gateway meanwhile: it goes at once.
+  bool drained(const Instance& instance) const {
+    const Counters& counters = changes_.state().counters;
+    const milliseconds time = spec_of(instance.release, instance.service)->stateful() ? milliseconds(1) : kDrain;
+    return changes_.now() - instance.retired_at >= time && counters.routes_acked == counters.routes_revision;
+  }
+
+  void stop(const Instance& instance) {
+    const std::string id = instance.id;
+    changes_.emit(event::InstanceStopping{id});
+    changes_.queue(ActionKind::stop_instance, id, std::to_string(instance.attempt));
+  }
+
+  void remove(const Instance& instance) {
+    const std::string id = instance.id, container = instance.container();
+    changes_.emit(event::InstanceRemoved{id});
+    changes_.queue(ActionKind::remove_container, container);
+  }
+
+  void start_again(const Instance& instance) {
+    const std::string id = instance.id, old = instance.container();
+    const std::uint32_t attempt = instance.attempt + 1;
+    changes_.emit(event::InstanceStarting{id, attempt});
+    changes_.queue(ActionKind::remove_container, old);
+    changes_.queue(ActionKind::start_instance, id, std::to_string(attempt));
+  }
+
+  // State is never run twice: nobody else of this service may hold its volume.
+  bool may_occupy(const Instance& candidate) const {
+    return volume_free(*spec_of(candidate.release, candidate.service), candidate.id);
+  }
+  const ServiceSpec* spec_of(ReleaseId release, const std::string& service) const {
+    return &changes_.state().release(release)->find(service)->spec;
+  }
+  bool volume_free(const ServiceSpec& spec, const std::string& except) const {
+    for (const auto& [id, other] : changes_.state().instances) {
+      if (id == except || !belongs(other, environment_) || other.service != spec.name || !occupies(other)) continue;
+      const ServiceSpec* theirs = spec_of(other.release, other.service);
+      if (spec.stateful() || theirs->stateful()) return false;
+    }
+    return true;
+  }
+
+  void create_missing(const std::string& service, const Digest& revision, const Wanted& want) {
+    const Release& release = *changes_.state().release(want.release);
+    const ReleaseService& spec = *release.find(service);
+    for (std::uint32_t replica = 0; replica < want.count; ++replica) {
+      if (exists(service, revision, want.oneshot, replica)) continue;
+      if (!volume_free(spec.spec, "") || !dependencies_met(release, spec, want)) return;
+      create(release, spec, want, replica);
+    }
+  }
+
+  bool exists(const std::string& service, const Digest& revision, bool oneshot, std::uint32_t replica) const {
+    return std::ranges::any_of(changes_.state().instances, [&](const auto& row) {
+      const Instance& i = row.second;
+      return belongs(i, environment_) && i.service == service && i.revision == revision && i.oneshot == oneshot &&
+             i.replica == replica && i.phase != Phase::retiring && i.phase != Phase::stopping;
+    });
+  }
+
+  void create(const Release& release, const ReleaseService& service, const Wanted& want, std::uint32_t replica) {
+    Instance instance;
+    instance.id = fmt::format("{}-{}-{}", environment_.app, service.spec.name, changes_.next_id());
+    instance.app = environment_.app;
+    instance.environment = environment_.name;
+    instance.service = service.spec.name;
+    instance.revision = service.revision;
+    instance.release = release.id;
+    instance.replica = replica;
+    instance.oneshot = want.oneshot;
+    instance.created = changes_.now();
+    const std::string id = instance.id;
+    changes_.emit(event::InstanceCreated{std::move(instance)});
+    changes_.queue(ActionKind::start_instance, id, "1");
+  }
+
+  // depends_on orders the first start; a restart later does not wait.
+  bool dependencies_met(const Release& release, const ReleaseService& service, const Wanted& want) const {
+    const Rollout* rollout = changes_.state().active_rollout(environment_);
+    const bool rolling = rollout != nullptr && rollout->to == release.id && rollout->phase == RolloutPhase::preparing;
+    if (!rolling) return true;
+    if (!want.oneshot && !service.spec.stateful() && !oneshots_done(release, *rollout)) return false;
+    return std::ranges::all_of(service.spec.depends_on, [&](const Dependency& d) { return met(release, *rollout, d); });
+  }
+  bool oneshots_done(const Release& release, const Rollout& rollout) const {
+    return rollout.is_rollback || std::ranges::all_of(release.services, [&](const ReleaseService& s) {
+             return !is_oneshot(release, s.spec.name) || rollout.oneshots_done.contains(s.spec.name);
+           });
+  }
+  bool met(const Release& release, const Rollout& rollout, const Dependency& dependency) const {
+    if (dependency.condition == DependencyCondition::completed)
+      return rollout.is_rollback || rollout.oneshots_done.contains(dependency.service);
+    const ReleaseService* service = release.find(dependency.service);
+    return service == nullptr || std::ranges::any_of(changes_.state().instances, [&](const auto& row) {
+             const Instance& i = row.second;
+             if (!belongs(i, environment_) || i.service != dependency.service) return false;
+             return i.phase == Phase::ready || (dependency.condition == DependencyCondition::started && i.phase == Phase::running);
+           });
+  }
+
+  Changes& changes_;
+  const Environment& environment_;
+  WantedSet wanted_;
+};
+
+const Instance* find_instance(const State& state, const std::string& id) {
+  const auto found = state.instances.find(id);
+  return found == state.instances.end() ? nullptr : &found->second;
+}
+
+const ServiceSpec* spec_of(const State& state, const Instance& instance) {
+  const Release* release = state.release(instance.release);
+  const ReleaseService* service = release == nullptr ? nullptr : release->find(instance.service);
+  return service == nullptr ? nullptr : &service->spec;
+}
+
+InstancePhase phase_after_exit(const Instance& instance, const ServiceSpec& spec, bool clean) {
+  if (instance.oneshot) return clean ? Phase::completed : Phase::failed;
+  switch (spec.restart.mode) {
+    case RestartMode::no: return clean ? Phase::completed : Phase::failed;
+    case RestartMode::on_failure:
+      if (clean) return Phase::completed;
+      return spec.restart.max_attempts != 0 && instance.restarts >= spec.restart.max_attempts ? Phase::failed : Phase::waiting;
+    case RestartMode::always:
+    case RestartMode::unless_stopped: break;
+  }
+  return Phase::waiting;
+}
+
+std::string why_exited(std::optional<std::int32_t> code, bool out_of_memory) {
+  if (out_of_memory) return "killed: it reached its memory limit";
+  if (!code) return "its exit status is lost (reboot, or everything was killed at once)";
+  if (*code > 128) return fmt::format("killed by signal {}", *code - 128);
+  return fmt::format("exited with {}", *code);
+}
+
+void exited(Changes& changes, const Instance& instance, std::optional<std::int32_t> code, bool out_of_memory, std::string error) {
+  const std::string id = instance.id, container = instance.container();
+  if (instance.phase == Phase::stopping || instance.phase == Phase::retiring) {
+    changes.emit(event::InstanceRemoved{id});
+    changes.queue(ActionKind::remove_container, container);
+    return;
+  }
+  const ServiceSpec* spec = spec_of(changes.state(), instance);
+  const bool clean = code == 0 && error.empty();
+  const Phase next = spec == nullptr ? Phase::failed : phase_after_exit(instance, *spec, clean);
+  if (error.empty() && !clean) error = why_exited(code, out_of_memory);
+  changes.emit(event::InstanceExited{id, code, out_of_memory, std::move(error), next, changes.now() + back_off(instance.restarts)});
+}
+
+}  // namespace
+
+void converge_instances(Changes& changes, const EnvKey& key) {
+  const Environment& environment = changes.state().environments.at(key);
+  const bool asked = std::ranges::any_of(changes.state().outbox, [&](const auto& row) {
+    return row.second.kind == ActionKind::ensure_network && row.second.subject == key;
+  });
+  if (!environment.network && !asked && !wanted_instances(changes.state(), environment).empty())
+    changes.queue(ActionKind::ensure_network, key);
+  Converger(changes, environment).run();
+}
+
+void decide(Changes& changes, const command::NetworkReady& result) {
+  changes.done(result.action);
+  if (changes.state().environments.contains(result.environment))
+    changes.emit(event::NetworkReady{result.environment, result.network});
+}
+
+void decide(Changes& changes, const command::InstanceStarted& result) {
+  changes.done(result.action);
+  const Instance* instance = find_instance(changes.state(), result.instance);
+  if (instance == nullptr || instance->attempt != result.attempt || instance->phase != Phase::starting) return;
+  changes.emit(event::InstanceStarted{result.instance, result.address, result.pid});
+}
+
+void decide(Changes& changes, const command::InstanceStartFailed& result) {
+  changes.done(result.action);
+  const Instance* instance = find_instance(changes.state(), result.instance);
+  if (instance == nullptr || instance->attempt != result.attempt || instance->phase != Phase::starting) return;
+  exited(changes, *instance, std::nullopt, false, result.error);
+}
+
+void decide(Changes& changes, const command::InstanceStopped& result) {
+  changes.done(result.action);
+  const Instance* instance = find_instance(changes.state(), result.instance);
+  if (instance == nullptr || instance->phase != Phase::stopping) return;
+  exited(changes, *instance, 0, false, {});
+}
+
+void decide(Changes& changes, const command::ContainerExited& observation) {
+  for (const auto& [id, instance] : changes.state().instances) {
+    if (instance.container() != observation.container) continue;
+    const bool alive = instance.phase == Phase::running || instance.phase == Phase::ready || instance.phase == Phase::starting ||
+                       instance.phase == Phase::retiring;
+    if (alive) exited(changes, instance, observation.exit_code, observation.out_of_memory, {});
+    return;
+  }
+}
+
+void decide(Changes& changes, const command::ContainersListed& observation) {
+  std::map<std::string, const ContainerStatus*> listed;
+  for (const ContainerStatus& status : observation.containers) listed[status.id] = &status;
+  std::vector<std::string> ids;
+  for (const auto& [id, instance] : changes.state().instances) ids.push_back(id);
+  for (const std::string& id : ids) {
+    const Instance& instance = changes.state().instances.at(id);
+    // starting and stopping have an action under way, whose result tells.
+    if (instance.phase != Phase::running && instance.phase != Phase::ready && instance.phase != Phase::retiring) continue;
+    const auto found = listed.find(instance.container());
+    if (found == listed.end()) exited(changes, instance, std::nullopt, false, {});
+    else if (found->second->state != ContainerState::running)
+      exited(changes, instance, found->second->exit_code, found->second->out_of_memory, {});
+  }
+}
+
+void decide(Changes& changes, const command::Probed& observation) {
+  const Instance* instance = find_instance(changes.state(), observation.instance);
+  if (instance == nullptr || instance->attempt != observation.attempt || instance->oneshot) return;
+  if (observation.healthy && instance->phase == Phase::running) changes.emit(event::InstanceReady{observation.instance});
+  else if (!observation.healthy && instance->phase == Phase::ready)
+    changes.emit(event::InstanceUnready{observation.instance, observation.reason});
+  else if (!observation.healthy && instance->phase == Phase::running && instance->error != observation.reason)
+    changes.emit(event::InstanceUnready{observation.instance, observation.reason});
+}
+
+}  // namespace naru::rollout

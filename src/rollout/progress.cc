@@ -1,0 +1,346 @@
+#include "model/address.h"
+#include "rollout/rollout.h"
+
+namespace naru::rollout {
+
+namespace {
+
+using Phase = RolloutPhase;
+
+std::string version_name(const State& state, std::optional<ReleaseId> id) {
+  const Release* release = state.release(id);
+  return release == nullptr ? "nothing" : fmt::format("v{}", release->version);
+}
+
+bool routes_settled(const State& state) { return state.counters.routes_acked == state.counters.routes_revision; }
+
+void change_phase(Changes& changes, RolloutId id, Phase phase, std::string reason) {
+  changes.emit(event::RolloutPhaseChanged{id, phase, std::move(reason)});
+}
+
+void start_rollout(Changes& changes, const EnvKey& key, ReleaseId to, bool is_rollback) {
+  const Environment& environment = changes.state().environments.at(key);
+  Rollout rollout;
+  rollout.id = changes.next_id();
+  rollout.app = environment.app;
+  rollout.environment = environment.name;
+  rollout.from = environment.stable;
+  rollout.to = to;
+  rollout.policy = changes.state().release(to)->policy;
+  rollout.is_rollback = is_rollback;
+  // The salt makes a user's side random, and another one in the next rollout: the ids never repeat.
+  rollout.salt = Digest::of_sha256(fmt::format("{}/{}/{}", key, rollout.id, to_epoch_ms(changes.now()))).short_hex();
+  rollout.created = changes.now();
+  changes.emit(event::RolloutStarted{std::move(rollout)});
+}
+
+// A stateful service is recreated alone; a one-shot that does not need it runs first, so that its failure touches nothing.
+bool may_swap(const Release& to, const Rollout& rollout, const ReleaseService& service) {
+  for (const ReleaseService& other : to.services)
+    if (is_oneshot(to, other.spec.name) && !rollout.is_rollback && !rollout.oneshots_done.contains(other.spec.name) &&
+        !depends_transitively(to, other.spec.name, service.spec.name))
+      return false;
+  return true;
+}
+
+// One environment's rollout, moved as far as the state allows.
+class Progress {
+ public:
+  Progress(Changes& changes, const EnvKey& key, const Rollout& rollout)
+      : changes_(changes), environment_(changes.state().environments.at(key)), rollout_(rollout),
+        to_(*changes.state().release(rollout.to)), from_(changes.state().release(rollout.from)) {}
+
+  void run() {
+    if (superseded()) return;
+    switch (rollout_.phase) {
+      case Phase::preparing: return prepare();
+      case Phase::stepping: return step();
+      case Phase::completing: return complete();
+      case Phase::rolling_back: return roll_back();
+      case Phase::done:
+      case Phase::rolled_back: return;
+    }
+  }
+
+ private:
+  const State& state() const { return changes_.state(); }
+
+  bool superseded() {
+    const bool early = rollout_.phase == Phase::preparing || rollout_.phase == Phase::stepping;
+    if (!early || !environment_.pending || !environment_.approved || *environment_.pending == rollout_.to) return false;
+    change_phase(changes_, rollout_.id, Phase::rolling_back,
+                 fmt::format("superseded by {}", version_name(state(), environment_.pending)));
+    return true;
+  }
+
+  template <class F>
+  void each_instance(F f) const {
+    for (const auto& [id, instance] : state().instances)
+      if (instance.app == environment_.app && instance.environment == environment_.name) f(instance);
+  }
+  // Runs only because of the new release.
+  bool is_new(const Instance& instance) const {
+    const ReleaseService* ours = to_.find(instance.service);
+    const ReleaseService* before = from_ == nullptr ? nullptr : from_->find(instance.service);
+    return ours != nullptr && ours->revision == instance.revision &&
+           (instance.oneshot || before == nullptr || before->revision != instance.revision);
+  }
+
+  std::string failure() const {
+    std::string reason;
+    each_instance([&](const Instance& instance) {
+      if (!reason.empty() || !is_new(instance)) return;
+      if (instance.phase == InstancePhase::failed)
+        reason = instance.oneshot ? fmt::format("the one-shot service {} failed: {}", instance.service, instance.error)
+                                  : fmt::format("{} failed: {}", instance.service, instance.error);
+      else if (rollout_.phase == Phase::preparing && instance.restarts >= kMaxCrashesAtStart)
+        reason = fmt::format("{} does not start: {} ({} times in a row); see `naru logs {}/{}`", instance.service, instance.error,
+                             instance.restarts, rollout_.app, instance.service);
+    });
+    return reason;
+  }
+
+  void prepare() {
+    if (std::string reason = failure(); !reason.empty()) return change_phase(changes_, rollout_.id, Phase::rolling_back, reason);
+    if (finish_oneshots()) return;
+    const auto changed = changed_services(from_, to_);
+    if (swap_stateful(changed)) return;
+    std::string waiting;
+    for (const ReleaseService& service : to_.services)
+      if (is_oneshot(to_, service.spec.name) && !rollout_.is_rollback && !rollout_.oneshots_done.contains(service.spec.name))
+        waiting = fmt::format("waiting for the one-shot service {} to end", service.spec.name);
+    for (const ReleaseService* service : changed)
+      if (!all_ready(state(), environment_, *service)) waiting = why_not_ready(*service);
+    // What only recreates a stateful service has no two sides to compare: everybody meets it already.
+    const bool two_sides = std::ranges::any_of(changed, [&](const ReleaseService* service) { return !is_swap(*service); });
+    if (waiting.empty()) return two_sides && has_stable_users() ? begin_step(0) : go_on_to_everybody();
+    if (changes_.now() - rollout_.created > rollout_.policy.ready_deadline)
+      return change_phase(changes_, rollout_.id, Phase::rolling_back,
+                          fmt::format("{}, for {}", waiting, humanize(rollout_.policy.ready_deadline)));
+    say(waiting);
+  }
+
+  bool has_stable_users() const {
+    return from_ != nullptr && !rollout_.is_rollback && rollout_.policy.strategy == StrategyKind::canary &&
+           !rollout_.policy.steps.empty();
+  }
+
+  std::string why_not_ready(const ReleaseService& service) const {
+    std::string reason = fmt::format("{} is not ready", service.spec.name);
+    each_instance([&](const Instance& instance) {
+      if (instance.service == service.spec.name && instance.revision == service.revision && !instance.error.empty())
+        reason = fmt::format("{} is not ready: {}", service.spec.name, instance.error);
+    });
+    return reason;
+  }
+
+  bool finish_oneshots() {
+    std::vector<std::string> done;
+    each_instance([&](const Instance& instance) {
+      if (instance.oneshot && instance.release == rollout_.to && instance.phase == InstancePhase::completed &&
+          !rollout_.oneshots_done.contains(instance.service))
+        done.push_back(instance.service);
+    });
+    for (const std::string& service : done) changes_.emit(event::OneshotCompleted{rollout_.id, service});
+    return !done.empty();
+  }
+
+  bool is_swap(const ReleaseService& service) const {
+    const ReleaseService* before = from_ == nullptr ? nullptr : from_->find(service.spec.name);
+    return before != nullptr && (service.spec.stateful() || before->spec.stateful());
+  }
+
+  bool swap_stateful(const std::vector<const ReleaseService*>& changed) {
+    for (const ReleaseService* service : changed) {
+      const std::string& name = service->spec.name;
+      const bool swapped = std::ranges::find(rollout_.swapped, name) != rollout_.swapped.end();
+      if (swapped || !is_swap(*service) || !may_swap(to_, rollout_, *service)) continue;
+      changes_.emit(event::ServiceSwapped{rollout_.id, name, true});
+      return true;
+    }
+    return false;
+  }
+
+  void begin_step(std::uint32_t index) {
+    changes_.emit(event::StepStarted{rollout_.id, index, rollout_.policy.steps.at(index).weight, free_evidence_slot(),
+                                     rollout_.slow_us});
+  }
+  // A step's slot is fresh: no rollout under way uses it, and the last one used comes last again.
+  std::uint32_t free_evidence_slot() const {
+    const std::uint32_t next = state().counters.next_evidence_slot;
+    for (std::uint32_t i = 0; i < kEvidenceSlots; ++i) {
+      const std::uint32_t slot = (next + i) % kEvidenceSlots;
+      const bool used = std::ranges::any_of(state().rollouts, [&](const auto& row) {
+        return row.second.active() && row.second.phase == Phase::stepping && row.second.evidence_slot == slot;
+      });
+      if (!used) return slot;
+    }
+    return next % kEvidenceSlots;
+  }
+
+  void go_on_to_everybody() {
+    change_phase(changes_, rollout_.id, Phase::completing,
+                 from_ == nullptr          ? "the first release goes to everybody"
+                 : rollout_.is_rollback    ? "a rollback goes to everybody"
+                 : rollout_.resume         ? "a person said go on"
+                 : rollout_.steps.empty()  ? "goes to everybody at once"
+                                           : "every step passed");
+  }
+
+  void step() {
+    if (std::string reason = failure(); !reason.empty()) return change_phase(changes_, rollout_.id, Phase::rolling_back, reason);
+    if (!rollout_.step_live) {
+      if (routes_settled(state())) changes_.emit(event::StepLive{rollout_.id});
+      return;
+    }
+    if (rollout_.resume) return go_on_to_everybody();
+    if (rollout_.steps.back().passed == WallTime{}) return;  // the judge decides
+    if (rollout_.step + 1 < rollout_.policy.steps.size()) return begin_step(rollout_.step + 1);
+    const auto baked = changes_.now() - rollout_.first_user;
+    if (baked >= rollout_.policy.bake) return go_on_to_everybody();
+    say(fmt::format("baking at {}%: every step passed, the least time of {} is not over", percent(), humanize(rollout_.policy.bake)));
+  }
+  std::uint32_t percent() const { return rollout_.steps.back().weight.value / 100; }
+
+  void complete() {
+    if (!routes_settled(state()) || old_ones_left(from_, to_)) return;
+    change_phase(changes_, rollout_.id, Phase::done, rollout_.reason);
+  }
+
+  void roll_back() {
+    if (!rollout_.swapped.empty()) {
+      changes_.emit(event::ServiceSwapped{rollout_.id, std::string(rollout_.swapped.back()), false});
+      return;
+    }
+    bool left = false;
+    each_instance([&](const Instance& instance) { left = left || is_new(instance); });
+    if (left || !routes_settled(state()) || !old_ready()) return;
+    change_phase(changes_, rollout_.id, Phase::rolled_back, rollout_.reason);
+  }
+  bool old_ones_left(const Release* gone, const Release& kept) const {
+    bool left = false;
+    each_instance([&](const Instance& instance) {
+      if (gone == nullptr) return;
+      const ReleaseService* before = gone->find(instance.service);
+      const ReleaseService* now = kept.find(instance.service);
+      const bool is_old = before != nullptr && before->revision == instance.revision;
+      left = left || (is_old && (now == nullptr || now->revision != instance.revision));
+    });
+    return left;
+  }
+  // A stateful service that was swapped is back.
+  bool old_ready() const {
+    if (from_ == nullptr) return true;
+    return std::ranges::all_of(changed_services(from_, to_), [&](const ReleaseService* service) {
+      return !is_swap(*service) || all_ready(state(), environment_, *from_->find(service->spec.name));
+    });
+  }
+
+  void say(const std::string& reason) {
+    if (rollout_.reason != reason) changes_.emit(event::EvidenceStored{rollout_.id, rollout_.judge, rollout_.verdict, reason});
+  }
+
+  Changes& changes_;
+  const Environment& environment_;
+  const Rollout& rollout_;
+  const Release& to_;
+  const Release* from_;
+};
+
+Result<const Environment*> find_environment(const Changes& changes, const EnvKey& key) {
+  const auto found = changes.state().environments.find(key);
+  if (found == changes.state().environments.end()) return fail(Code::not_found, "there is no environment '{}'", key);
+  return &found->second;
+}
+
+void assign_virtual_addresses(Changes& changes, const EnvKey& key, const Release& release) {
+  for (const ReleaseService& service : release.services) {
+    const Environment& environment = changes.state().environments.at(key);
+    if (!environment.network || environment.virtual_addresses.contains(service.spec.name)) continue;
+    changes.emit(event::VirtualAddressAssigned{
+        key, service.spec.name, nth_address(environment.network->virtual_range, environment.next_virtual + 1)});
+  }
+}
+
+}  // namespace
+
+void advance_rollout(Changes& changes, const EnvKey& key) {
+  const Environment& environment = changes.state().environments.at(key);
+  if (environment.stopped) return;
+  if (const Rollout* rollout = changes.state().active_rollout(environment)) {
+    assign_virtual_addresses(changes, key, *changes.state().release(rollout->to));
+    return Progress(changes, key, *rollout).run();
+  }
+  if (environment.pending && environment.approved) start_rollout(changes, key, *environment.pending, false);
+}
+
+void reconcile(Changes& changes, const EnvKey& key) {
+  advance_rollout(changes, key);
+  converge_instances(changes, key);
+}
+
+Result<void> decide(Changes& changes, const command::Promote& command) {
+  const Environment* environment = TRY(find_environment(changes, command.environment));
+  if (const Rollout* rollout = changes.state().active_rollout(*environment)) {
+    if (rollout->phase != Phase::stepping)
+      return fail(Code::conflict, "{}: the rollout of {} is {}; there is nothing to promote", command.environment,
+                  version_name(changes.state(), rollout->to), Json(rollout->phase).get<std::string>());
+    changes.emit(event::RolloutResumed{rollout->id, command.by});
+    return {};
+  }
+  if (!environment->pending) return fail(Code::conflict, "{}: no release waits to be promoted", command.environment);
+  changes.emit(event::ReleasePending{command.environment, environment->pending, true});
+  return {};
+}
+
+Result<void> decide(Changes& changes, const command::Abort& command) {
+  const Environment* environment = TRY(find_environment(changes, command.environment));
+  const Rollout* rollout = changes.state().active_rollout(*environment);
+  if (rollout == nullptr || (rollout->phase != Phase::preparing && rollout->phase != Phase::stepping))
+    return fail(Code::conflict, "{}: no rollout is under way that could be aborted", command.environment);
+  change_phase(changes, rollout->id, Phase::rolling_back, fmt::format("aborted by {}", command.by));
+  return {};
+}
+
+Result<void> decide(Changes& changes, const command::Rollback& command) {
+  const Environment* environment = TRY(find_environment(changes, command.environment));
+  if (changes.state().active_rollout(*environment) != nullptr)
+    return fail(Code::conflict, "{}: a rollout is under way; `naru abort {}` takes it back", command.environment, environment->app);
+  const Release* stable = changes.state().release(environment->stable);
+  if (stable == nullptr) return fail(Code::conflict, "{}: nothing was released yet", command.environment);
+  const Release* target = nullptr;
+  if (command.version) {
+    for (const auto& [id, release] : changes.state().releases)
+      if (release.app == environment->app && release.version == *command.version) target = &release;
+    if (target == nullptr) return fail(Code::not_found, "{}: there is no release v{}", environment->app, *command.version);
+  } else {  // what this environment served before
+    for (const auto& [id, rollout] : changes.state().rollouts)
+      if (rollout.app == environment->app && rollout.environment == environment->name && rollout.to == stable->id &&
+          rollout.phase == Phase::done && rollout.from)
+        target = changes.state().release(rollout.from);
+    if (target == nullptr) return fail(Code::conflict, "{}: there is no release before v{}", command.environment, stable->version);
+  }
+  if (target->id == stable->id) return fail(Code::conflict, "{}: v{} is what runs", command.environment, stable->version);
+  start_rollout(changes, command.environment, target->id, true);
+  return {};
+}
+
+Result<void> decide(Changes& changes, const command::StopEnvironment& command) {
+  const Environment* environment = TRY(find_environment(changes, command.environment));
+  if (environment->stopped != command.stopped) changes.emit(event::EnvironmentStopped{command.environment, command.stopped});
+  return {};
+}
+
+void decide(Changes& changes, const command::Judged& observation) {
+  const auto found = changes.state().rollouts.find(observation.rollout);
+  if (found == changes.state().rollouts.end()) return;
+  const Rollout& rollout = found->second;
+  if (rollout.phase != Phase::stepping || !rollout.step_live || rollout.step != observation.step) return;
+  changes.emit(event::EvidenceStored{rollout.id, observation.judge, observation.verdict, observation.reason});
+  if (observation.outcome == command::Outcome::roll_back)
+    change_phase(changes, rollout.id, Phase::rolling_back, observation.reason);
+  else if (observation.outcome == command::Outcome::promote && rollout.steps.back().passed == WallTime{})
+    changes.emit(event::StepPassed{rollout.id, rollout.step, observation.reason});
+}
+
+}  // namespace naru::rollout

@@ -1,0 +1,58 @@
+// Delivery and healing, decided: which containers should run, where a rollout stands, when it goes on or back. Pure.
+//
+// decide() translates a command into events; reconcile() is level-triggered: it looks at the state and does what is
+// missing, so that a lost or repeated message, or a restart from any committed transaction, ends at the same place.
+#pragma once
+
+#include "model/changes.h"
+#include "model/command.h"
+
+namespace naru::rollout {
+
+Result<void> decide(Changes& changes, const command::Promote& command);
+Result<void> decide(Changes& changes, const command::Abort& command);
+Result<void> decide(Changes& changes, const command::Rollback& command);
+Result<void> decide(Changes& changes, const command::StopEnvironment& command);
+void decide(Changes& changes, const command::NetworkReady& result);
+void decide(Changes& changes, const command::InstanceStarted& result);
+void decide(Changes& changes, const command::InstanceStartFailed& result);
+void decide(Changes& changes, const command::InstanceStopped& result);
+void decide(Changes& changes, const command::ContainerExited& observation);
+void decide(Changes& changes, const command::ContainersListed& observation);
+void decide(Changes& changes, const command::Probed& observation);
+void decide(Changes& changes, const command::Judged& observation);
+
+// One pass over an environment. Call until it emits nothing (platform/step.cc does, with a bound).
+void reconcile(Changes& changes, const EnvKey& environment);
+
+// ---- what the other files of this folder share
+
+inline constexpr milliseconds kDrain{2'000};             // from out-of-the-routes to SIGTERM, for requests under way
+inline constexpr std::uint32_t kMaxCrashesAtStart = 3;   // of a new release's instance before it was ever ready
+inline constexpr milliseconds kMaxBackOff{60'000};
+inline constexpr std::uint32_t kEvidenceSlots = 16;      // ipc/telemetry.h has as many
+
+// A service of `release` that another one waits for with service_completed_successfully.
+bool is_oneshot(const Release& release, std::string_view service);
+// `service` reaches `on` by depends_on.
+bool depends_transitively(const Release& release, std::string_view service, std::string_view on);
+
+struct Wanted {
+  ReleaseId release = 0;   // where its spec is found
+  std::uint32_t count = 1;
+  bool oneshot = false;
+};
+// (service, revision) -> how many should run now, by the environment's phase.
+using WantedSet = std::map<std::pair<std::string, Digest>, Wanted>;
+WantedSet wanted_instances(const State& state, const Environment& environment);
+
+// Starts, restarts, retires and stops instances until they are what is wanted.
+void converge_instances(Changes& changes, const EnvKey& environment);
+// Moves the environment's rollout along its phases.
+void advance_rollout(Changes& changes, const EnvKey& environment);
+
+// The services of `to` whose revision differs from the one in `from` (all, when there is no `from`), without one-shots.
+std::vector<const ReleaseService*> changed_services(const Release* from, const Release& to);
+bool all_ready(const State& state, const Environment& environment, const ReleaseService& service);
+
+}  // namespace naru::rollout

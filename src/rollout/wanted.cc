@@ -1,0 +1,82 @@
+#include "rollout/rollout.h"
+
+namespace naru::rollout {
+
+bool is_oneshot(const Release& release, std::string_view service) {
+  for (const ReleaseService& other : release.services)
+    for (const Dependency& dependency : other.spec.depends_on)
+      if (dependency.service == service && dependency.condition == DependencyCondition::completed) return true;
+  return false;
+}
+
+bool depends_transitively(const Release& release, std::string_view service, std::string_view on) {
+  // The compose reader refuses cycles, so the depth is at most the number of services.
+  const ReleaseService* found = release.find(service);
+  if (found == nullptr) return false;
+  return std::ranges::any_of(found->spec.depends_on, [&](const Dependency& dependency) {
+    return dependency.service == on || depends_transitively(release, dependency.service, on);
+  });
+}
+
+std::vector<const ReleaseService*> changed_services(const Release* from, const Release& to) {
+  std::vector<const ReleaseService*> changed;
+  for (const ReleaseService& service : to.services) {
+    if (is_oneshot(to, service.spec.name)) continue;
+    const ReleaseService* before = from == nullptr ? nullptr : from->find(service.spec.name);
+    if (before == nullptr || before->revision != service.revision) changed.push_back(&service);
+  }
+  return changed;
+}
+
+bool all_ready(const State& state, const Environment& environment, const ReleaseService& service) {
+  std::uint32_t ready = 0;
+  for (const auto& [id, instance] : state.instances)
+    if (instance.app == environment.app && instance.environment == environment.name &&
+        instance.service == service.spec.name && instance.revision == service.revision &&
+        (instance.phase == InstancePhase::ready || instance.phase == InstancePhase::completed))
+      ++ready;
+  return ready >= service.spec.replicas;
+}
+
+namespace {
+
+void want_release(WantedSet& wanted, const Release& release) {
+  for (const ReleaseService& service : release.services)
+    if (!is_oneshot(release, service.spec.name))
+      wanted[{service.spec.name, service.revision}] = {release.id, service.spec.replicas, false};
+}
+
+// While users may meet both: the new revisions beside the old ones, but of a stateful service exactly one.
+void want_rollout(WantedSet& wanted, const State& state, const Rollout& rollout) {
+  const Release& to = *state.release(rollout.to);
+  const Release* from = state.release(rollout.from);
+  for (const ReleaseService* service : changed_services(from, to)) {
+    const std::string& name = service->spec.name;
+    const ReleaseService* before = from == nullptr ? nullptr : from->find(name);
+    const bool stateful = service->spec.stateful() || (before != nullptr && before->spec.stateful());
+    const bool swapped = std::ranges::find(rollout.swapped, name) != rollout.swapped.end();
+    if (stateful && before != nullptr) {
+      if (!swapped) continue;
+      wanted.erase({name, before->revision});
+    }
+    wanted[{name, service->revision}] = {to.id, service->spec.replicas, false};
+  }
+  if (rollout.phase != RolloutPhase::preparing || rollout.is_rollback) return;
+  for (const ReleaseService& service : to.services)
+    if (is_oneshot(to, service.spec.name) && !rollout.oneshots_done.contains(service.spec.name))
+      wanted[{service.spec.name, service.revision}] = {to.id, 1, true};
+}
+
+}  // namespace
+
+WantedSet wanted_instances(const State& state, const Environment& environment) {
+  WantedSet wanted;
+  if (environment.stopped) return wanted;
+  if (const Release* stable = state.release(environment.stable)) want_release(wanted, *stable);
+  if (const Rollout* rollout = state.active_rollout(environment))
+    if (rollout->phase == RolloutPhase::preparing || rollout->phase == RolloutPhase::stepping)
+      want_rollout(wanted, state, *rollout);
+  return wanted;
+}
+
+}  // namespace naru::rollout

@@ -1,0 +1,218 @@
+#include "route/table.h"
+
+#include <set>
+
+#include "model/address.h"
+
+namespace naru::route {
+
+namespace {
+
+std::string slot_key(const Environment& environment, const std::string& service, const Digest& revision) {
+  return fmt::format("{}/{}/{}/{}", environment.app, environment.name, service, revision.short_hex());
+}
+
+// What users of one environment meet, by its phase.
+struct View {
+  const Release* stable = nullptr;
+  const Release* canary = nullptr;  // while users meet both
+  const Rollout* rollout = nullptr;
+};
+
+View view_of(const State& state, const Environment& environment) {
+  View view;
+  view.stable = state.release(environment.stable);
+  view.rollout = state.active_rollout(environment);
+  if (view.rollout != nullptr && view.rollout->phase == RolloutPhase::stepping) view.canary = state.release(view.rollout->to);
+  return view;
+}
+
+class TableBuilder {
+ public:
+  explicit TableBuilder(const State& state) : state_(state) {}
+
+  RouteTable build() {
+    for (const auto& [key, environment] : state_.environments)
+      if (environment.network) add(environment);
+    return std::move(table_);
+  }
+  const std::set<std::string>& slot_keys() const { return slot_keys_; }
+
+ private:
+  void add(const Environment& environment) {
+    const View view = view_of(state_, environment);
+    EnvironmentRoute route;
+    route.app = environment.app;
+    route.environment = environment.name;
+    route.network = environment.network->id;
+    if (view.canary != nullptr) route.split = split_of(*view.rollout);
+    for (const std::string& name : names_of(view)) add_service(route, environment, view, name);
+    add_callers(route, environment, view);
+    if (environment.name == "production" && view.stable != nullptr) add_host_ports(environment, *view.stable);
+    table_.environments.push_back(std::move(route));
+  }
+
+  static Split split_of(const Rollout& rollout) {
+    Split split;
+    split.rollout = rollout.id;
+    split.stable_release = rollout.from.value_or(0);
+    split.canary_release = rollout.to;
+    split.salt = rollout.salt;
+    split.weight = rollout.steps.back().weight;
+    split.evidence_slot = rollout.evidence_slot;
+    split.slow_us = rollout.slow_us;
+    split.cohort_cookie = rollout.policy.cohort_cookie;
+    split.cohort_header = rollout.policy.cohort_header;
+    return split;
+  }
+
+  // A release being prepared is not met by users, but its own instances already find each other.
+  std::vector<std::string> names_of(const View& view) const {
+    std::vector<std::string> names;
+    const Release* next = view.rollout == nullptr ? nullptr : state_.release(view.rollout->to);
+    for (const Release* release : {view.stable, next})
+      if (release != nullptr)
+        for (const ReleaseService& service : release->services)
+          if (std::ranges::find(names, service.spec.name) == names.end()) names.push_back(service.spec.name);
+    return names;
+  }
+
+  RouteSide side_of(const Environment& environment, const Release& release, const ReleaseService& service) {
+    RouteSide side;
+    side.release = release.id;
+    const std::string key = slot_key(environment, service.spec.name, service.revision);
+    slot_keys_.insert(key);
+    const auto slot = state_.slots.find(key);
+    side.slot = slot == state_.slots.end() ? ~0U : slot->second;
+    for (const auto& [id, instance] : state_.instances)
+      if (instance.app == environment.app && instance.environment == environment.name && !instance.oneshot &&
+          instance.service == service.spec.name && instance.revision == service.revision &&
+          instance.phase == InstancePhase::ready)
+        side.endpoints.push_back({instance.id, instance.address});
+    return side;
+  }
+
+  static bool is_swapped(const View& view, const std::string& name) {
+    return view.rollout != nullptr && std::ranges::find(view.rollout->swapped, name) != view.rollout->swapped.end();
+  }
+
+  void add_service(EnvironmentRoute& route, const Environment& environment, const View& view, const std::string& name) {
+    const auto address = environment.virtual_addresses.find(name);
+    if (address == environment.virtual_addresses.end()) return;
+    const Release* next = view.rollout == nullptr ? nullptr : state_.release(view.rollout->to);
+    const ReleaseService* before = view.stable == nullptr ? nullptr : view.stable->find(name);
+    const ReleaseService* after = next == nullptr ? nullptr : next->find(name);
+    const ReleaseService* main = before != nullptr && !is_swapped(view, name) ? before : after != nullptr ? after : before;
+    ServiceRoute service;
+    service.name = name;
+    service.virtual_address = address->second;
+    service.ports = ports_of(*main);
+    const bool alone = before != nullptr && (before->spec.stateful() || (after != nullptr && after->spec.stateful()));
+    const bool only_new = before == nullptr && view.canary != nullptr;
+    if (only_new) service.canary = side_of(environment, *next, *after);
+    else service.stable = side_of(environment, before == main ? *view.stable : *next, *main);
+    if (!only_new && !alone && view.canary != nullptr && after != nullptr && after->revision != main->revision)
+      service.canary = side_of(environment, *view.canary, *after);
+    // Requests wait while a stateful service is recreated, or while the only instance restarts after an orderly swap.
+    service.hold = alone && service.stable.endpoints.empty() && view.rollout != nullptr;
+    route.services.push_back(std::move(service));
+  }
+
+  static std::vector<ServicePort> ports_of(const ReleaseService& service) {
+    std::vector<ServicePort> ports;
+    const auto add = [&](std::uint16_t port, const std::string& protocol) {
+      if (std::ranges::find(ports, port, &ServicePort::port) == ports.end()) ports.push_back({port, protocol});
+    };
+    for (const PortSpec& port : service.spec.ports)
+      if (port.transport == Transport::tcp) add(port.container, port.app_protocol);
+    for (const std::uint16_t port : service.image.exposed) add(port, "");
+    return ports;
+  }
+
+  // An instance belongs to a release when only one of the two has its revision.
+  void add_callers(EnvironmentRoute& route, const Environment& environment, const View& view) const {
+    const Release* next = view.rollout == nullptr ? nullptr : state_.release(view.rollout->to);
+    for (const auto& [id, instance] : state_.instances) {
+      if (instance.app != environment.app || instance.environment != environment.name || instance.address.empty()) continue;
+      const auto has = [&](const Release* release) {
+        const ReleaseService* found = release == nullptr ? nullptr : release->find(instance.service);
+        return found != nullptr && found->revision == instance.revision;
+      };
+      const bool in_stable = has(view.stable), in_next = has(next);
+      const ReleaseId release = in_stable == in_next ? 0 : in_stable ? view.stable->id : next->id;
+      route.callers.push_back({instance.address, instance.service, release});
+    }
+  }
+
+  void add_host_ports(const Environment& environment, const Release& release) {
+    for (const ReleaseService& service : release.services)
+      for (const PortSpec& port : service.spec.ports)
+        if (port.host && port.transport == Transport::tcp)
+          table_.host_ports.push_back(
+              {fmt::format("host:{}", *port.host), environment.app, environment.name, service.spec.name, port.container});
+  }
+
+  const State& state_;
+  RouteTable table_;
+  std::set<std::string> slot_keys_;
+};
+
+constexpr std::uint32_t kSlots = 512;  // ipc/telemetry.h: kServiceSlots
+
+void assign_slots(Changes& changes, const std::set<std::string>& wanted) {
+  std::vector<std::string> gone;
+  std::set<std::uint32_t> used;
+  for (const auto& [key, slot] : changes.state().slots) {
+    if (wanted.contains(key)) used.insert(slot);
+    else gone.push_back(key);
+  }
+  for (const std::string& key : gone) changes.emit(event::SlotFreed{key});
+  for (const std::string& key : wanted) {
+    if (changes.state().slots.contains(key)) continue;
+    std::uint32_t slot = 0;
+    while (used.contains(slot)) ++slot;
+    if (slot >= kSlots) return;  // more revisions than slots: the rest is routed but not counted
+    used.insert(slot);
+    changes.emit(event::SlotAssigned{key, slot});
+  }
+}
+
+}  // namespace
+
+RouteTable table_of(const State& state) { return TableBuilder(state).build(); }
+
+std::vector<ListenerSpec> listeners_of(const State& state) {
+  std::vector<ListenerSpec> listeners;
+  std::set<std::uint16_t> host_ports;
+  for (const auto& [key, environment] : state.environments) {
+    if (!environment.network) continue;
+    const NetworkInfo& network = *environment.network;
+    listeners.push_back({"inner:" + network.id, ListenerKind::inner, network.gateway, network.inner_port});
+    listeners.push_back({"dns-udp:" + network.id, ListenerKind::dns_udp, network.gateway, 53});
+    listeners.push_back({"dns-tcp:" + network.id, ListenerKind::dns_tcp, network.gateway, 53});
+    const Release* stable = state.release(environment.stable);
+    if (stable == nullptr || environment.name != "production") continue;
+    for (const ReleaseService& service : stable->services)
+      for (const PortSpec& port : service.spec.ports)
+        if (port.host && port.transport == Transport::tcp && host_ports.insert(*port.host).second)
+          listeners.push_back({fmt::format("host:{}", *port.host), ListenerKind::tcp, port.host_ip, *port.host});
+  }
+  return listeners;
+}
+
+void reconcile(Changes& changes) {
+  TableBuilder builder(changes.state());
+  builder.build();
+  assign_slots(changes, builder.slot_keys());
+  const Json wanted{{"table", table_of(changes.state())}, {"listeners", listeners_of(changes.state())}};
+  std::string digest = Digest::of_sha256(wanted.dump()).short_hex();
+  if (digest == changes.state().counters.routes_digest) return;
+  const std::uint64_t revision = changes.state().counters.routes_revision + 1;
+  changes.emit(event::RoutesChanged{revision, std::move(digest)});
+  // One publication is enough: it sends the newest table.
+  for (const auto& [id, action] : changes.state().outbox)
+    if (action.kind == ActionKind::publish_routes) return;
+  changes.queue(ActionKind::publish_routes, std::to_string(revision));
+}
+
+}  // namespace naru::route

@@ -1,0 +1,134 @@
+#include "store/store.h"
+
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "model/changes.h"
+
+namespace naru::store {
+namespace {
+
+class StoreTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = ::testing::TempDir() + "naru-store-XXXXXX";
+    folder_ = ::mkdtemp(pattern.data());
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  void commit(Store& store, State& state, std::vector<Event> events) {
+    Changes changes(state, from_epoch_ms(1000));
+    for (Event& event : events) changes.emit(std::move(event));
+    ASSERT_TRUE(store.commit(state, changes.events(), changes.touched(), changes.now()));
+  }
+  static std::vector<Event> an_app() {
+    App app;
+    app.name = "shop";
+    Environment production;
+    production.app = "shop";
+    production.name = "production";
+    return {event::AppCreated{app}, event::EnvironmentCreated{production},
+            event::VariablesSet{"shop/production", {{"PASSWORD", "hunter2-very-secret"}}, {}},
+            event::ActionQueued{{7, ActionKind::plan_pipeline, "3", ""}}};
+  }
+
+  std::string folder_;
+};
+
+TEST_F(StoreTest, LoadsWhatWasCommitted) {
+  State state;
+  {
+    Store store = Store::open(folder_).value();
+    commit(store, state, an_app());
+  }
+  Store again = Store::open(folder_).value();
+  EXPECT_EQ(Json(again.load().value()), Json(state));
+  EXPECT_EQ(again.last_sequence(), 4u);
+  const auto events = again.events_after(1, 10).value();
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_EQ(events[0].event["event"], "EnvironmentCreated");
+  EXPECT_EQ(events[0].app, "shop");
+}
+
+TEST_F(StoreTest, ReplayingTheEventsGivesTheRows) {
+  State state;
+  Store store = Store::open(folder_).value();
+  commit(store, state, an_app());
+  commit(store, state, {event::ActionDone{7}});
+  State replayed;
+  Touched touched;
+  const auto events = store.events_after(0, 100).value();
+  for (const StoredEvent& stored : events)
+    apply(replayed, event_from_json(stored.event).value(), stored.at, touched);
+  EXPECT_EQ(Json(replayed), Json(store.load().value()));
+}
+
+TEST_F(StoreTest, NoSecretIsReadableInTheFiles) {
+  State state;
+  Store store = Store::open(folder_).value();
+  commit(store, state, an_app());
+  for (const auto& entry : std::filesystem::directory_iterator(folder_)) {
+    std::ifstream file(entry.path(), std::ios::binary);
+    const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+    EXPECT_EQ(bytes.find("hunter2"), std::string::npos) << entry.path();
+    EXPECT_EQ(std::filesystem::status(entry.path()).permissions() & std::filesystem::perms::others_all, std::filesystem::perms::none);
+  }
+}
+
+TEST_F(StoreTest, AnotherKeyIsNamedAsTheCause) {
+  State state;
+  {
+    Store store = Store::open(folder_).value();
+    commit(store, state, an_app());
+  }
+  std::filesystem::remove(folder_ + "/state.key");
+  const auto loaded = Store::open(folder_).value().load();
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().code, Code::store_open);
+}
+
+TEST_F(StoreTest, RefusesGarbageAndAFileOfANewerVersion) {
+  std::ofstream(folder_ + "/state.db") << std::string(8192, 'x');
+  const auto garbage = Store::open(folder_);
+  ASSERT_FALSE(garbage);
+  EXPECT_EQ(garbage.error().code, Code::store_open);
+
+  std::filesystem::remove(folder_ + "/state.db");
+  ASSERT_TRUE(Store::open(folder_));
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open((folder_ + "/state.db").c_str(), &db), SQLITE_OK);
+  sqlite3_exec(db, "PRAGMA user_version = 99", nullptr, nullptr, nullptr);
+  sqlite3_close(db);
+  EXPECT_FALSE(Store::open(folder_));
+}
+
+TEST_F(StoreTest, ACommitThatFailsChangesNothing) {
+  State state;
+  Store store = Store::open(folder_).value();
+  commit(store, state, an_app());
+  const Json before = store.load().value();
+  sqlite3* other = nullptr;  // holds the write lock: the commit runs into its busy timeout only if unbounded
+  ASSERT_EQ(sqlite3_open((folder_ + "/state.db").c_str(), &other), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(other, "DROP TABLE events", nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(other);
+  Changes changes(state, from_epoch_ms(2000));
+  changes.emit(event::ActionDone{7});
+  EXPECT_FALSE(store.commit(state, changes.events(), changes.touched(), changes.now()));
+  EXPECT_EQ(Json(store.load().value()), before);
+}
+
+TEST_F(StoreTest, CompactingKeepsTheNewestEvents) {
+  State state;
+  Store store = Store::open(folder_).value();
+  commit(store, state, an_app());
+  ASSERT_TRUE(store.compact(1));
+  const auto left = store.latest_events(10).value();
+  ASSERT_EQ(left.size(), 1u);
+  EXPECT_EQ(left[0].sequence, 4u);
+}
+
+}  // namespace
+}  // namespace naru::store
