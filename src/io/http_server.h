@@ -69,8 +69,8 @@ class Request {
   Task<Result<std::size_t>> read(std::span<char> buffer);
   // The whole body; too_large beyond `limit`.
   Task<Result<std::string>> read_all(std::size_t limit = 1 << 20);
-  // Has the client gone away? For handlers that wait long. Raised events cannot be lost; see http_server.cc.
-  bool client_gone();
+  // Has the client gone away? For handlers that wait long: ask now and then.
+  bool client_gone() const;
 
  private:
   friend class ServerConnection;
@@ -83,7 +83,8 @@ class Request {
 
 class ResponseWriter {
  public:
-  // Before sending. Invalid names or values (control bytes) are a fault of ours: refused with invalid_argument on send.
+  // Before sending. Invalid names or values (control bytes), and framing fields, make the send fail with
+  // invalid_argument. Content-Type given here wins over the argument's.
   ResponseWriter& header(std::string_view name, std::string_view value);
 
   // A whole answer. Content-Length, Date and (for HEAD) no body are seen to.
@@ -114,9 +115,13 @@ class ResponseWriter {
  private:
   friend class ServerConnection;
   enum class State : std::uint8_t { fresh, streaming, finished, upgraded, failed };
-  Result<void> build_head(int status, std::optional<std::uint64_t> length, std::string_view content_type);
+  enum class Length : std::uint8_t { none, known, unknown };
+  Result<void> build_head(int status, Length kind, std::uint64_t length, std::string_view content_type);
   ServerConnection* connection_ = nullptr;
+  bool head_only() const;
+  Task<Result<void>> write_parts(std::string_view head, std::string_view body, std::string_view tail);
   std::string fields_;
+  std::string content_type_;
   std::string out_;
   State state_ = State::fresh;
   bool chunked_ = false, bad_field_ = false;
@@ -146,13 +151,14 @@ class HttpServer {
   void add_listener(Listener listener);
   Address address() const;  // of the first listener
   std::size_t connections() const;
-  // Stops accepting, lets requests in progress finish for at most `grace`, closes idle connections, then cuts.
+  // Once. Stops accepting, lets requests in progress finish for at most `grace`, closes idle connections, then cuts.
   Task<void> stop(milliseconds grace);
 
  private:
   friend class ServerConnection;
   HttpServer(Reactor& reactor, ServerOptions options);
   struct State;
+  static Task<void> accept_loop(std::shared_ptr<State> state, Listener* listener);
   std::shared_ptr<State> state_;
 };
 

@@ -12,6 +12,8 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -71,6 +73,7 @@ class TimerWheel {
   static constexpr int kLevels = 4, kBits = 6, kSlots = 1 << kBits;
   void insert(TimerNode& node);
   Link slots_[kLevels][kSlots];
+  mutable std::uint64_t maybe_armed_[kLevels] = {};  // a set bit may be stale (cancelling does not clear it), a clear one is true
   std::uint64_t now_;
 };
 
@@ -99,6 +102,7 @@ class Operation {
   Source* source_;  // null for a sleep; null once the operation is over
 
  private:
+  friend class Event;
   friend class Reactor;
   friend class Source;
   struct Timer : detail::TimerNode {
@@ -191,7 +195,11 @@ class Reactor {
   static std::uint64_t tick_now();
   void turn(bool block);
   void run_ready();
+  void run_jobs();
   static Detached detach(Reactor* reactor, Task<void> task);
+
+  friend Task<Result<std::vector<class Address>>> resolve(Reactor&, std::string, std::uint16_t, Deadline);
+  int lookups_ = 0;  // look-up threads at work; see resolve
 
   Fd epoll_;
   detail::TimerWheel wheel_;

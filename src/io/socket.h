@@ -88,7 +88,8 @@ class Stream {
   void set_no_delay(bool on);
 
  private:
-  friend class TlsSession;
+  friend Task<Result<void>> start_tls(Stream& stream, std::unique_ptr<TlsSession> session, Deadline deadline);
+  friend Task<Result<Stream>> connect(Reactor& reactor, Address address, Deadline deadline);
   std::unique_ptr<Source> source_;
   std::unique_ptr<TlsSession> tls_;
 };
@@ -106,6 +107,7 @@ struct ListenOptions {
 
 class Listener {
  public:
+  Listener() = default;  // closed
   // A TCP port 0 picks a free one: see address().
   static Result<Listener> listen(Reactor& reactor, const Address& address, ListenOptions options = {});
   // A descriptor that listens already (inherited from the supervisor).
@@ -154,11 +156,11 @@ struct RelayCount {
 Task<Result<RelayCount>> relay(Stream& a, Stream& b, milliseconds idle);
 
 // ---- awaiters ---------------------------------------------------------------------------------------------------
+// An awaiter keeps no reference to its Stream: a stream may be closed and destroyed (not moved) while it waits.
 class Stream::ReadOperation : public Operation {
  public:
-  ReadOperation(Stream& stream, std::span<char> buffer, Attempt attempt, Deadline deadline)
-      : Operation(stream.source_->reactor(), stream.source_.get(), Direction::read, attempt, deadline),
-        stream_(stream), buffer_(buffer) {}
+  ReadOperation(Source& source, TlsSession* tls, std::span<char> buffer, Attempt attempt, Deadline deadline)
+      : Operation(source.reactor(), &source, Direction::read, attempt, deadline), tls_(tls), buffer_(buffer) {}
   Result<std::size_t> await_resume();
 
  private:
@@ -166,40 +168,37 @@ class Stream::ReadOperation : public Operation {
   static bool attempt_plain(Operation& self);
   static bool attempt_tls(Operation& self);
   static bool attempt_wait(Operation& self);
-  Stream& stream_;
+  TlsSession* tls_;
   std::span<char> buffer_;
-  bool waited_ = false;
+  std::string detail_;
 };
 
 class Stream::WriteOperation : public Operation {
  public:
-  WriteOperation(Stream& stream, iovec single, std::span<iovec> parts, Attempt attempt, Deadline deadline)
-      : Operation(stream.source_->reactor(), stream.source_.get(), Direction::write, attempt, deadline),
-        stream_(stream), single_(single), parts_(parts) {}
+  WriteOperation(Source& source, TlsSession* tls, iovec single, std::span<iovec> parts, Attempt attempt, Deadline deadline)
+      : Operation(source.reactor(), &source, Direction::write, attempt, deadline), tls_(tls), single_(single), parts_(parts) {}
   Result<void> await_resume();
 
  private:
   friend class Stream;
   static bool attempt_plain(Operation& self);
   static bool attempt_tls(Operation& self);
-  std::span<iovec> parts();
   void advance(std::size_t bytes);
-  Stream& stream_;
-  iovec single_;
+  TlsSession* tls_;
+  iovec single_;            // when parts_ is empty
   std::span<iovec> parts_;
+  std::string detail_;
 };
 
 class Stream::SpliceOperation : public Operation {
  public:
-  SpliceOperation(Stream& stream, SplicePipe& pipe, std::size_t bytes, bool in, Deadline deadline)
-      : Operation(stream.source_->reactor(), stream.source_.get(), in ? Direction::read : Direction::write,
-                  &SpliceOperation::attempt, deadline),
-        stream_(stream), pipe_(pipe), bytes_(bytes), in_(in) {}
+  SpliceOperation(Source& source, SplicePipe& pipe, std::size_t bytes, bool in, Deadline deadline)
+      : Operation(source.reactor(), &source, in ? Direction::read : Direction::write, &SpliceOperation::attempt, deadline),
+        pipe_(pipe), bytes_(bytes), in_(in) {}
   Result<std::size_t> await_resume();
 
  private:
   static bool attempt(Operation& self);
-  Stream& stream_;
   SplicePipe& pipe_;
   std::size_t bytes_;
   bool in_;
@@ -213,6 +212,7 @@ class Listener::AcceptOperation : public Operation {
 
  private:
   static bool attempt(Operation& self);
+  Fd accepted_;
 };
 
 class DatagramSocket::ReceiveOperation : public Operation {

@@ -35,6 +35,7 @@ namespace detail {
 
 struct PromiseBase {
   std::coroutine_handle<> continuation;
+  int* join = nullptr;          // awaited together with others (`both`): how many are still running
   bool running_inline = false;  // inside the awaiter's await_suspend: finishing returns there
   std::exception_ptr exception;
 
@@ -43,8 +44,9 @@ struct PromiseBase {
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> self) const noexcept {
       PromiseBase& promise = self.promise();
-      // Resuming may destroy this frame: nothing is touched afterwards.
-      if (!promise.running_inline && promise.continuation) promise.continuation.resume();
+      if (promise.running_inline || !promise.continuation) return;
+      if (promise.join != nullptr && --*promise.join != 0) return;
+      promise.continuation.resume();  // may destroy this frame: nothing is touched afterwards
     }
     void await_resume() const noexcept {}
   };
@@ -121,6 +123,7 @@ class [[nodiscard]] Task {
   Awaiter operator co_await() const&& noexcept { return Awaiter{handle_}; }
 
  private:
+  friend class Both;
   void reset() {
     if (handle_) std::exchange(handle_, nullptr).destroy();
   }
@@ -136,5 +139,31 @@ inline Task<void> Promise<void>::get_return_object() noexcept {
   return Task<void>(std::coroutine_handle<Promise<void>>::from_promise(*this));
 }
 }  // namespace detail
+
+// co_await Both(a(), b()): runs two tasks side by side, until both have finished.
+class Both {
+ public:
+  Both(Task<void> a, Task<void> b) : tasks_{std::move(a), std::move(b)} {}
+  bool await_ready() const noexcept { return false; }
+  bool await_suspend(std::coroutine_handle<> parent) {
+    for (Task<void>& task : tasks_) {
+      auto& promise = task.handle_.promise();
+      promise.continuation = parent;
+      promise.join = &running_;
+      promise.running_inline = true;
+      task.handle_.resume();
+      promise.running_inline = false;
+      if (task.handle_.done()) --running_;
+    }
+    return running_ > 0;
+  }
+  void await_resume() {
+    for (Task<void>& task : tasks_) task.handle_.promise().take();
+  }
+
+ private:
+  Task<void> tasks_[2];
+  int running_ = 2;
+};
 
 }  // namespace naru::io
