@@ -24,17 +24,17 @@ inline constexpr std::size_t kMaxServices = 200;
 // empty: then env files and `.env` are absent and existence is not checked.
 struct ComposeFiles {
   // not_found when there is no such file.
-  std::function<Result<std::string>(const std::string& path)> read_file;
+  std::function<Result<std::string>(const std::string& path)> read_file{};
   // True for files and folders.
-  std::function<bool(const std::string& path)> exists;
+  std::function<bool(const std::string& path)> exists{};
 };
 
 struct ComposeInput {
   std::string file_name = "compose.yaml";        // as shown in messages
   std::string app = "APP";                       // as shown in remedies: "naru env set APP VAR=..."
-  std::map<std::string, std::string> variables;  // of the environment; they win over the `.env` file
-  ComposeFiles files;
-  std::vector<std::string> allowed_capabilities;  // beyond the default set, granted by the operator; without CAP_
+  std::map<std::string, std::string> variables{};  // of the environment; they win over the `.env` file
+  ComposeFiles files{};
+  std::vector<std::string> allowed_capabilities{};  // beyond the default set, granted by the operator; without CAP_
 };
 
 // One remark on the file, with its place.

@@ -137,7 +137,7 @@ void check_one_shots(ComposeReading& reading, const Drafts& services) {
 }  // namespace
 
 void check_application(ComposeReading& reading, const std::vector<ServiceDraft>& services, const ApplicationSpec& spec, const At& root) {
-  if (services.empty()) reading.error(root.child_or_self("services"), "found no services, expected at least one");
+  if (services.empty() && root.node->kind == YamlKind::mapping) reading.error(root.child_or_self("services"), "found no services, expected at least one");
   check_dependencies(reading, services);
   CycleSearch cycles(reading, services);
   for (const ServiceDraft& draft : services) cycles.visit(draft);

@@ -177,10 +177,9 @@ void read_networks(ComposeReading& reading, ServiceDraft& draft, const At& at) {
 }
 
 std::uint32_t read_cpus(ComposeReading& reading, const At& at) {
-  const auto value = reading.number(at, -0.001, 4096);
-  if (!value || *value == 0) return 0;
-  if (*value >= 0.01) return static_cast<std::uint32_t>(std::lround(*value * 1000));
-  reading.error(at, fmt::format("found {}, expected at least 0.01 CPUs", found(*at.node)));
+  const auto value = at.node->kind == YamlKind::scalar ? yaml_float(at.node->text) : std::nullopt;
+  if (value && (*value == 0 || (*value >= 0.01 && *value <= 4096))) return static_cast<std::uint32_t>(std::lround(*value * 1000));
+  reading.error(at, fmt::format("found {}, expected a number of CPUs, at least 0.01", found(*at.node)));
   return 0;
 }
 

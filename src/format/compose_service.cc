@@ -156,6 +156,9 @@ BuildSpec read_build(ComposeReading& reading, const ComposeScope& scope, const A
   std::string context = ".";
   if (at.node->kind == YamlKind::scalar) {
     context = reading.text(at, "a folder").value_or(".");
+  } else if (at.node->kind == YamlKind::sequence) {
+    reading.error(at, fmt::format("found {}, expected a folder, or a mapping", found(*at.node)));
+    return build;
   } else {
     reading.fields(at, {
         {"context", [&](const At& v) { context_at = v; context = reading.text(v, "a folder").value_or("."); }},

@@ -36,10 +36,17 @@ class Event {
   Place place() const {
     const fy_mark* mark = fy_event_start_mark(event_);
     if (mark == nullptr) return {};
-    return {static_cast<std::uint32_t>(mark->line + 1), static_cast<std::uint32_t>(mark->column + 1)};
+    // libfyaml points behind the quote or the asterisk.
+    const int column = mark->column + (quoted() || event_->type == FYET_ALIAS ? 0 : 1);
+    return {static_cast<std::uint32_t>(mark->line + 1), static_cast<std::uint32_t>(std::max(column, 1))};
   }
 
  private:
+  bool quoted() const {
+    if (event_->type != FYET_SCALAR || event_->scalar.value == nullptr) return false;
+    const fy_scalar_style style = fy_token_scalar_style(event_->scalar.value);
+    return style == FYSS_SINGLE_QUOTED || style == FYSS_DOUBLE_QUOTED;
+  }
   fy_parser* parser_;
   fy_event* event_;
 };

@@ -1,0 +1,187 @@
+#include "format/compose.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include "base/rng.h"
+
+namespace naru::format {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string read(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+ComposeFiles folder(const fs::path& root) {
+  return {.read_file = [root](const std::string& path) -> Result<std::string> {
+            if (!fs::exists(root / path)) return fail(Code::not_found, "{}", path);
+            return read(root / path);
+          },
+          .exists = [root](const std::string& path) { return fs::exists(root / path); }};
+}
+
+// A commit that has everything but env files.
+ComposeInput input(std::map<std::string, std::string> variables = {}) {
+  return {.app = "shop", .variables = std::move(variables), .files = {.read_file = {}, .exists = [](const std::string&) { return true; }}};
+}
+
+std::map<std::string, std::string> variables_of(const fs::path& file) {
+  std::map<std::string, std::string> out;
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);)
+    if (const auto equals = line.find('='); equals != std::string::npos) out[line.substr(0, equals)] = line.substr(equals + 1);
+  return out;
+}
+
+std::string describe(const Result<ComposeFile>& file) {
+  if (!file) return fmt::format("{}\n{}\n", code_info(file.error().code).name, file.error().context);
+  std::string out;
+  for (const ComposeDiagnostic& warning : file->warnings) out += warning.text() + "\n";
+  return out + Json(file->spec).dump(2) + "\n";
+}
+
+Result<ComposeFile> parse(std::string_view text, std::map<std::string, std::string> variables = {}) {
+  return parse_compose(text, input(std::move(variables)));
+}
+
+std::string error_of(std::string_view text) {
+  const auto file = parse(text);
+  return file ? "accepted" : file.error().context;
+}
+
+// testdata/compose/CASE/compose.yaml gives CASE/expected; NARU_UPDATE=1 writes them anew.
+TEST(Compose, GivesThePlansOfTheGoldenFolder) {
+  int cases = 0;
+  for (const auto& entry : fs::directory_iterator(fs::path(NARU_SOURCE_DIR) / "src/format/testdata/compose")) {
+    const fs::path root = entry.path();
+    ComposeInput given{.app = "shop", .variables = variables_of(root / "variables"), .files = folder(root)};
+    const std::string got = describe(parse_compose(read(root / "compose.yaml"), given));
+    if (std::getenv("NARU_UPDATE") != nullptr) std::ofstream(root / "expected") << got;
+    EXPECT_EQ(got, read(root / "expected")) << root;
+    ++cases;
+  }
+  EXPECT_GE(cases, 12);
+}
+
+TEST(Compose, NamesFileLineColumnPathAndHint) {
+  EXPECT_EQ(error_of("services:\n  web:\n    image: x\n    ports:\n      - \"80:http\"\n"),
+            "compose.yaml:5:9: services.web.ports[0]: found \"80:http\", expected [HOST_IP:][HOST:]CONTAINER[/tcp|udp] such as \"8080:80\"\n"
+            "    |       - \"80:http\"\n"
+            "    |         ^");
+}
+
+TEST(Compose, SuggestsTheServiceThatWasMeant) {
+  EXPECT_NE(error_of("services:\n  web: {image: x, depends_on: [catlog]}\n  catalog: {image: x}\n").find("did you mean \"catalog\"?"), std::string::npos);
+}
+
+TEST(Compose, ReportsAtMostTwentyErrorsAndCountsTheRest) {
+  std::string text = "services:\n";
+  for (int i = 0; i < 50; ++i) text += fmt::format("  s{}: {{restart: \"no\"}}\n", i);
+  const std::string error = error_of(text);
+  EXPECT_NE(error.find("services.s19:"), std::string::npos);
+  EXPECT_EQ(error.find("services.s20:"), std::string::npos);
+  EXPECT_NE(error.find("and 30 more errors"), std::string::npos);
+}
+
+TEST(Compose, WarnsOnceForAVariableThatIsNotSet) {
+  const auto file = parse("services:\n  web: {image: \"x:${TAG}\", command: \"$TAG ${TAG}\"}\n");
+  ASSERT_TRUE(file) << file.error().context;
+  ASSERT_EQ(file->warnings.size(), 1u);
+  EXPECT_NE(file->warnings[0].text().find("naru env set shop TAG=..."), std::string::npos);
+}
+
+TEST(Compose, PrefersTheEnvironmentsVariablesToTheDotenvFile) {
+  ComposeInput given = input({{"A", "environment"}});
+  given.files.read_file = [](const std::string& path) -> Result<std::string> {
+    if (path != ".env") return fail(Code::not_found, "{}", path);
+    return "A=file\nB=$A-b\n";
+  };
+  const auto file = parse_compose("services: {web: {image: x, command: [\"$A\", \"$B\"]}}", given);
+  ASSERT_TRUE(file) << file.error().context;
+  EXPECT_EQ(*file->spec.services[0].command, (std::vector<std::string>{"environment", "environment-b"}));
+}
+
+TEST(Compose, ReadsBooleansAndNumbersAfterInterpolation) {
+  const auto file = parse("services: {web: {image: x, init: \"${INIT}\", deploy: {replicas: $N}, ports: [\"${P:-80}:80\"]}}", {{"INIT", "true"}, {"N", "3"}});
+  ASSERT_TRUE(file) << file.error().context;
+  EXPECT_TRUE(file->spec.services[0].init);
+  EXPECT_EQ(file->spec.services[0].replicas, 3u);
+  EXPECT_EQ(file->spec.services[0].ports[0].host, 80);
+}
+
+TEST(Compose, AServiceThatIsWaitedForDoesNotRestartAndOthersDo) {
+  const auto file = parse("services:\n  a: {image: x, depends_on: {b: {condition: service_completed_successfully}}}\n  b: {image: x}\n");
+  ASSERT_TRUE(file) << file.error().context;
+  EXPECT_EQ(file->spec.find("a")->restart.mode, RestartMode::always);
+  EXPECT_EQ(file->spec.find("b")->restart.mode, RestartMode::no);
+}
+
+TEST(Compose, GrantsACapabilityThatTheOperatorAllows) {
+  const std::string text = "services: {web: {image: x, cap_add: [NET_ADMIN]}}";
+  EXPECT_EQ(parse(text).error().code, Code::forbidden);
+  ComposeInput given = input();
+  given.allowed_capabilities = {"NET_ADMIN"};
+  EXPECT_TRUE(parse_compose(text, given));
+}
+
+TEST(Compose, SurvivesAliasesThatGrowAndFilesThatAreTooLarge) {
+  std::string laughs = "a0: &a0 [lol,lol,lol,lol,lol,lol,lol,lol,lol]\n";
+  for (int i = 1; i < 12; ++i) {
+    laughs += fmt::format("a{}: &a{} [", i, i);
+    for (int k = 0; k < 9; ++k) laughs += fmt::format("{}*a{}", k == 0 ? "" : ",", i - 1);
+    laughs += "]\n";
+  }
+  EXPECT_EQ(parse(laughs).error().code, Code::too_large);
+  EXPECT_EQ(parse(std::string(2 << 20, ' ')).error().code, Code::too_large);
+  EXPECT_EQ(parse(std::string(100'000, '[')).error().code, Code::too_large);
+  const std::string long_text = fmt::format("a: &a {}\nb: [{}]\n", std::string(100'000, 'x'), [] {
+    std::string aliases;
+    for (int i = 0; i < 10'000; ++i) aliases += "*a,";
+    return aliases;
+  }());
+  EXPECT_EQ(parse(long_text).error().code, Code::too_large);
+  const std::string growing = "services: {web: {image: x, command: [" + [] {
+    std::string items;
+    for (int i = 0; i < 200; ++i) items += "$BIG,";
+    return items;
+  }() + "]}}";
+  EXPECT_EQ(parse(growing, {{"BIG", std::string(100'000, 'x')}}).error().code, Code::too_large);
+}
+
+TEST(Compose, EveryTruncationOfAGoodFileIsReadOrRefused) {
+  const std::string text = read(fs::path(NARU_SOURCE_DIR) / "src/format/testdata/compose/shop/compose.yaml");
+  for (std::size_t length = 0; length < text.size(); ++length) (void)parse(text.substr(0, length));
+}
+
+TEST(Compose, GarbageIsReadOrRefusedButNeverHarms) {
+  const std::string seed = read(fs::path(NARU_SOURCE_DIR) / "src/format/testdata/compose/shop/compose.yaml");
+  static constexpr std::string_view kPieces[] = {"\"", "'", "{", "}", "[", "]", ": ", "- ", "&a ", "*a", "<<: *service", "${", "}", "$", "\n", "\t", "%", "!", "|", ">", "#", "?", "\xff", "\x00", "999999999999", "-1"};
+  Rng rng(7);
+  for (int round = 0; round < 1500; ++round) {
+    std::string text = seed;
+    for (std::uint64_t edit = 0; edit < 1 + rng.below(6); ++edit) {
+      const std::size_t at = rng.below(text.size());
+      const std::string_view piece = kPieces[rng.below(std::size(kPieces))];
+      if (rng.chance(0.5)) text.insert(at, piece);
+      else text.replace(at, std::min<std::size_t>(rng.below(20), text.size() - at), piece);
+    }
+    const auto file = parse(text);
+    if (!file) {
+      EXPECT_FALSE(file.error().context.empty());
+    }
+  }
+}
+
+TEST(Compose, AcceptsItsOwnNulls) {
+  EXPECT_TRUE(parse("services:\n  web:\n    image: x\n    ports:\n    environment:\n    volumes: ~\n    build:\nvolumes:\n"));
+}
+
+}  // namespace
+}  // namespace naru::format
