@@ -1,5 +1,6 @@
 #include "judge/judge.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "judge/metric.h"
@@ -106,6 +107,21 @@ Result<> check(const RolloutPolicy& policy) {
       return fail(Code::invalid_argument, "rollout: step {} has a negative duration", i + 1);
   }
   return {};
+}
+
+Result<State> load_state(std::string_view bytes) {
+  constexpr std::size_t kMaxBytes = 65'536;
+  if (bytes.size() > kMaxBytes) return fail(Code::judge_state, "{} bytes; at most {}", bytes.size(), kMaxBytes);
+  const auto parsed = parse_json(bytes, "the judge's state");
+  if (!parsed) return fail(Code::judge_state, "{}", parsed.error().context);
+  State state;
+  try {
+    parsed->get_to(state);
+  } catch (const Json::exception& wrong) {  // a field of another type
+    return fail(Code::judge_state, "{}", wrong.what());
+  }
+  TRY(check_state(state));
+  return state;
 }
 
 Result<Verdict> step(const RolloutPolicy& policy, State& state, const Observation& observation, std::string_view app) {

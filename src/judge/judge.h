@@ -116,6 +116,9 @@ NARU_JSON(Verdict, kind, metric, reason, evidence)
 // `app` is named in the remedy of a reason ("naru promote shop").
 Result<Verdict> step(const RolloutPolicy& policy, State& state, const Observation& observation, std::string_view app);
 
+// A stored state (JSON of State), checked; judge_state when it is damaged.
+Result<State> load_state(std::string_view bytes);
+
 // The errors that `step` would return for the policy, for a compose file's check.
 Result<> check(const RolloutPolicy& policy);
 

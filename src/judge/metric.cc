@@ -9,6 +9,7 @@ namespace naru::judge {
 namespace {
 
 constexpr double kIntervalAlpha = 0.05;
+constexpr double kErrorsPart = 0.6, kFirstStepPart = 0.6, kMartingalePart = 0.6;
 constexpr std::uint64_t kFirstLook = 3;
 constexpr double kMaxLog = 690;  // e^690 is the largest M that is written down
 
@@ -26,9 +27,9 @@ std::string_view metric_name(Metric metric) {
 }
 
 double metric_alpha(const RolloutPolicy& policy, Metric metric, std::uint32_t step) {
-  const double part = policy.alpha * (metric == Metric::errors ? 0.5 : 0.25);
+  const double part = policy.alpha * (metric == Metric::errors ? kErrorsPart : (1 - kErrorsPart) / 2);
   if (metric == Metric::crashes || policy.steps.size() <= 1) return part;
-  return step == 0 ? part / 2 : part / 2 / static_cast<double>(policy.steps.size() - 1);
+  return step == 0 ? part * kFirstStepPart : part * (1 - kFirstStepPart) / static_cast<double>(policy.steps.size() - 1);
 }
 
 double null_odds(const RolloutPolicy& policy, Metric metric) {
@@ -66,8 +67,7 @@ void observe(MetricState& state, const MetricCounts& counts, double share, doubl
     state.log_ratios[i] += fresh_canary * ratio.canary + fresh_stable * ratio.stable;
   }
   state.max_log_m = std::max(state.max_log_m, log_mixture(state.log_ratios));
-  const double half = alpha / 2;
-  if (state.max_log_m >= std::log(1 / half)) state.failed = true;
+  if (state.max_log_m >= -std::log(alpha * kMartingalePart)) state.failed = true;
 
   // The exact looks come when the bad users of both sides together reach a number: equally good releases reach it at
   // a moment that has nothing to do with who is on which side.
@@ -75,7 +75,7 @@ void observe(MetricState& state, const MetricCounts& counts, double share, doubl
   if (bad < state.next_look) return;
   ++state.looks;
   state.next_look = std::max(bad + 1, bad + bad / 4);
-  state.exact_limit = half / (state.looks * (state.looks + 1.0));
+  state.exact_limit = alpha * (1 - kMartingalePart) / (state.looks * (state.looks + 1.0));
   state.exact_p = exact_upper_tail(counts.seen_canary, counts.seen_stable, counts.bad_canary, counts.bad_stable, null_odds);
   if (state.exact_p <= state.exact_limit) state.failed = true;
 }
@@ -90,7 +90,7 @@ Evidence describe(const MetricState& state, const Observation& observation, Metr
   evidence.bad_stable = counts.bad_stable;
   evidence.share = share;
   evidence.m = state.log_ratios.empty() ? 1 : capped_exp(state.failed ? state.max_log_m : log_mixture(state.log_ratios));
-  evidence.threshold = 2 / alpha;
+  evidence.threshold = 1 / (alpha * kMartingalePart);
   evidence.exact_p = state.exact_p;
   evidence.exact_limit = state.exact_limit;
 

@@ -8,9 +8,9 @@ namespace naru::judge {
 enum class Metric { errors, latency, crashes };
 std::string_view metric_name(Metric metric);
 
-// How a rollout's alpha is shared: 1/2 to errors, 1/4 each to latency and crashes; of a user metric's part half to the
-// first step (most bad releases meet their end there) and half to the others together. Within a step half is the
-// martingale's and half the exact looks'. Crashes have one test over the whole rollout.
+// How a rollout's alpha is shared: 60% to errors, 20% each to latency and crashes; of a user metric's part 60% to the
+// first step (most bad releases meet their end there) and 40% to the others together; within a step 60% to the
+// martingale and 40% to the exact looks. Crashes have one test over the whole rollout. The parts add up to alpha.
 double metric_alpha(const RolloutPolicy& policy, Metric metric, std::uint32_t step);
 double null_odds(const RolloutPolicy& policy, Metric metric);
 

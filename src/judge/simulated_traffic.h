@@ -25,7 +25,7 @@ struct Traffic {
 class SimulatedTraffic {
  public:
   SimulatedTraffic(Traffic traffic, std::uint64_t seed) : traffic_(traffic), rng_(seed), salt_(rng_.next()) {
-    now_.stable_crashes.instance_seconds = 600;
+    now_.stable_crashes = {poisson(traffic_.stable_crashes_per_minute * 10), 600};  // ten minutes of past
   }
 
   // The next tick of `length` with the canary at `weight`; a new step begins with zeroed counts.
