@@ -33,10 +33,10 @@ struct HttpAnswer {
 
 class HttpPort {
  public:
-  using Sink = std::function<Result<>(std::string_view bytes)>;  // an error stops the transfer and is returned
+  // Body bytes, in order, with the answer's status. An error stops the transfer and is returned.
+  using Sink = std::function<Result<>(int status, std::string_view bytes)>;
   virtual ~HttpPort() = default;
-  // Body bytes go to `sink` in order, whatever the status. Redirects are not followed. A body cut short is an error
-  // (closed). May be called on several threads at once.
+  // Redirects are not followed. A body cut short is an error (closed). May be called on several threads at once.
   virtual Result<HttpAnswer> get(const HttpGet& request, const Sink& sink) = 0;
 };
 

@@ -23,6 +23,8 @@ struct PullOptions {
   std::uint64_t max_layer_bytes = 8ULL << 30;
   milliseconds request_timeout{30'000};   // for small documents, and for a blob to begin
   milliseconds blob_timeout{1'800'000};   // for one whole blob
+  std::uint32_t attempts = 3;             // of one request whose connection breaks or that is answered 5xx
+  milliseconds retry_pause{300};          // before the second attempt; twice that before the third
   std::function<void(std::string_view line)> progress;  // called on any thread, one at a time; may be empty
 };
 
