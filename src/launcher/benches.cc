@@ -1,0 +1,296 @@
+#include "launcher/benches.h"
+
+#include <fcntl.h>
+#include <signal.h>
+
+#include "base/log.h"
+#include "launcher/checks.h"
+#include "launcher/jobs.h"
+#include "os/file.h"
+#include "os/netlink.h"
+
+namespace naru::launcher {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::size_t kMaxBenches = 64;
+
+// What apt needs to fetch as the host does: sources, keys, and settings that only say how to acquire (a host's hooks
+// would call programs that the image does not have).
+std::vector<container::HostMount> apt_mounts() {
+  std::vector<container::HostMount> mounts;
+  std::error_code error;
+  const auto add = [&](const fs::path& source, const std::string& target) {
+    if (fs::exists(source, error)) mounts.push_back({source, target, true});
+  };
+  add("/etc/apt/sources.list", "/etc/apt/sources.list");
+  add("/etc/apt/sources.list.d", "/etc/apt/sources.list.d");
+  add("/etc/apt/trusted.gpg.d", "/etc/apt/trusted.gpg.d");
+  add("/etc/apt/auth.conf.d", "/etc/apt/auth.conf.d");
+  add("/etc/apt/apt.conf", "/etc/apt/apt.conf");
+  add("/usr/share/keyrings", "/usr/share/keyrings");
+  for (const auto& entry : fs::directory_iterator("/etc/apt/apt.conf.d", error)) {
+    const auto text = os::read_file(entry.path(), 64U << 10);
+    if (!text || text->find("Acquire::") == std::string::npos) continue;
+    if (text->find("Invoke") != std::string::npos || text->find("DPkg::") != std::string::npos) continue;
+    add(entry.path(), "/etc/apt/apt.conf.d/" + entry.path().filename().string());
+  }
+  return mounts;
+}
+
+// Not over the image's own bundle: installing ca-certificates replaces that file, which a mount would forbid.
+constexpr std::string_view kHostBundle = "/etc/ssl/certs/ca-certificates.crt";
+constexpr std::string_view kBundlePlace = "/run/naru/ca-certificates.crt";
+
+void add_host_mounts(container::StartOptions& options, std::vector<std::string>& env) {
+  options.host_mounts = apt_mounts();
+  std::error_code error;
+  if (!fs::exists(kHostBundle, error)) return;
+  options.host_mounts.push_back({kHostBundle, std::string(kBundlePlace), true});
+  for (const char* name : {"SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS"})
+    if (std::ranges::none_of(env, [&](const std::string& e) { return e.starts_with(std::string(name) + "="); }))
+      env.push_back(fmt::format("{}={}", name, kBundlePlace));
+}
+
+std::string host_nameserver() {
+  for (const char* path : {"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"})
+    if (const auto text = os::read_file(path, 64U << 10))
+      if (std::string found = reachable_nameserver(*text); !found.empty()) return found;
+  return {};
+}
+
+std::string container_of(const std::string& build) {
+  return std::string(kBuildPrefix) + std::string(Digest::of_sha256(build).hex().substr(0, 24));
+}
+
+}  // namespace
+
+std::string reachable_nameserver(std::string_view resolv_conf) {
+  while (!resolv_conf.empty()) {
+    const std::size_t end = std::min(resolv_conf.find('\n'), resolv_conf.size());
+    std::string_view line = resolv_conf.substr(0, end);
+    resolv_conf.remove_prefix(std::min(end + 1, resolv_conf.size()));
+    constexpr std::string_view kKey = "nameserver";
+    if (!line.starts_with(kKey)) continue;
+    line.remove_prefix(kKey.size());
+    const auto first = line.find_first_not_of(" \t");
+    if (first == 0 || first == std::string_view::npos) continue;
+    line = line.substr(first);
+    line = line.substr(0, line.find_first_of(" \t\r#;"));
+    if (auto address = os::parse_ipv4(line); address && (*address >> 24) != 127) return std::string(line);
+  }
+  return {};
+}
+
+Benches::Benches(container::Engine& engine, network::Networks& networks, Nursery& nursery)
+    : engine_(engine), networks_(networks), nursery_(nursery), builds_(engine.paths().data / "builds"), empty_(builds_ / ".empty") {}
+
+Result<std::unique_ptr<Benches>> Benches::open(container::Engine& engine, network::Networks& networks, Nursery& nursery) {
+  std::unique_ptr<Benches> benches(new Benches(engine, networks, nursery));
+  TRY(os::remove_tree(benches->builds_));
+  TRY(os::make_dirs(benches->builds_, 0700));
+  TRY(os::make_dirs(benches->empty_, 0755));
+  return benches;
+}
+
+Benches::Use::~Use() {
+  if (benches_ == nullptr) return;
+  const std::scoped_lock lock(benches_->mutex_);
+  if (const auto found = benches_->benches_.find(id_); found != benches_->benches_.end()) found->second.busy = false;
+}
+
+void Benches::Use::keep_busy(std::string container) {
+  const std::scoped_lock lock(benches_->mutex_);
+  if (const auto found = benches_->benches_.find(id_); found != benches_->benches_.end()) found->second.container = std::move(container);
+  benches_ = nullptr;
+}
+
+void Benches::Use::end() {
+  const std::scoped_lock lock(benches_->mutex_);
+  benches_->benches_.erase(id_);
+  benches_ = nullptr;
+}
+
+Result<Benches::Use> Benches::use(const std::string& build) {
+  TRY(check_id(build, "build"));
+  const std::scoped_lock lock(mutex_);
+  const auto found = benches_.find(build);
+  if (found == benches_.end()) return fail(Code::not_found, "there is no build {}; begin it first", build);
+  if (found->second.busy) return fail(Code::conflict, "build {} is in use by another operation", build);
+  found->second.busy = true;
+  return Use(*this, build, found->second);
+}
+
+Result<std::vector<std::string>> Benches::lower_paths(const std::vector<Digest>& layers, bool with_upper) const {
+  std::vector<std::string> paths;  // topmost first
+  for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
+    const fs::path path = engine_.paths().layers / std::string(layer->hex());
+    std::error_code error;
+    if (!fs::is_directory(path, error)) return fail(Code::not_found, "layer {} is not unpacked", layer->text());
+    paths.push_back(path.string());
+  }
+  // An overlay without an upper needs two layers, with one it needs one (overlayfs.rst).
+  while (paths.size() < (with_upper ? 1U : 2U)) paths.push_back(empty_.string());
+  if (!with_upper && paths.size() == 2 && paths[0] == paths[1]) return fail(Code::invalid_argument, "there are no layers to copy from");
+  return paths;
+}
+
+Result<void> Benches::unpack(const build::LayerRef& layer) {
+  TRY(check_digest(layer.blob, "blob"));
+  TRY(check_digest(layer.diff_id, "diff id"));
+  if (layer.media_type.size() > 256) return fail(Code::invalid_argument, "a media type of {} bytes", layer.media_type.size());
+  std::error_code error;
+  if (fs::is_directory(engine_.paths().layers / std::string(layer.diff_id.hex()), error)) return {};
+  // The store is control's: opened without following links, so that no other file of the host can be named.
+  const Fd data = TRY(os::open_folder(engine_.paths().data));
+  const Fd blob = TRY(os::open_beneath(data.get(), "images/blobs/sha256/" + std::string(layer.blob.hex()), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  TRY(nursery_.run(unpack_job(engine_.paths().layers, blob.get(), layer)));
+  return {};
+}
+
+Result<void> Benches::begin(const build::BeginRequest& request) {
+  TRY(check_id(request.build, "build"));
+  TRY(check_layers(request.layers, true));
+  TRY(lower_paths(request.layers, true));
+  TRY(discard(request.build));
+  {
+    const std::scoped_lock lock(mutex_);
+    if (benches_.size() >= kMaxBenches) return fail(Code::unavailable, "{} builds are open already", kMaxBenches);
+    if (!benches_.emplace(request.build, Bench{request.layers, true, {}}).second)
+      return fail(Code::conflict, "build {} was begun twice at once", request.build);
+  }
+  Use using_it(*this, request.build, Bench{request.layers, true, {}});
+  for (const char* part : {"upper", "work"})
+    if (auto made = os::make_dirs(folder(request.build) / part, 0755); !made) {
+      using_it.end();
+      return made;
+    }
+  return {};
+}
+
+Result<container::StartOptions> Benches::step_options(const build::RunRequest& request, const std::string& container,
+                                                      network::Attachment& attachment) {
+  if (request.network) TRY(networks_.ensure(std::string(kBuildNetwork)));
+  attachment = TRY(networks_.attach(request.network ? std::string(kBuildNetwork) : "", container));
+  container::StartOptions options;
+  options.network.netns_fd = attachment.netns.get();
+  options.network.address = attachment.address;
+  if (request.network) options.network.nameserver = host_nameserver();
+  options.overlay = folder(request.build);
+  return options;
+}
+
+Result<StartedStep> Benches::run(const build::RunRequest& request) {
+  TRY(check_argv(request.argv, request.env));
+  TRY(check_duration(request.timeout_ms, kMaxBuildStep, "timeout_ms"));
+  Use using_it = TRY(use(request.build));
+  ContainerSpec spec;
+  spec.id = container_of(request.build);
+  spec.hostname = "build";
+  spec.layers = using_it.bench.layers;
+  spec.argv = request.argv;
+  spec.env = request.env;
+  spec.cwd = request.cwd;
+  spec.user = request.user;
+  spec.parent_cgroup = "builds";
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return fail_errno(Code::system, "pipe for the output of build {}", request.build);
+  Fd reading(ends[0]), writing(ends[1]);
+  TRY(engine_.remove(spec.id));
+  network::Attachment attachment;
+  container::StartOptions options = TRY(step_options(request, spec.id, attachment));
+  options.output_fd = writing.get();
+  if (request.host_mounts) add_host_mounts(options, spec.env);
+  auto started = engine_.start(spec, options);
+  if (!started) {
+    if (auto released = networks_.release(spec.id); !released)
+      log_event(Level::warn, "launcher.release_failed", {{"container", spec.id}, {"error", released.error().message()}});
+    return std::unexpected(std::move(started).error());
+  }
+  using_it.keep_busy(spec.id);
+  return StartedStep{spec.id, std::move(started->pidfd), std::move(reading)};
+}
+
+Result<void> Benches::kill_step(const std::string& build) {
+  TRY(check_id(build, "build"));
+  std::string container;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (const auto found = benches_.find(build); found != benches_.end()) container = found->second.container;
+  }
+  if (container.empty()) return {};  // it has ended
+  return engine_.signal(container, SIGKILL);
+}
+
+Result<build::RunResult> Benches::finish_step(const std::string& build, bool timed_out) {
+  const std::string container = container_of(build);
+  auto status = engine_.settle(container, true);
+  auto removed = engine_.remove(container);
+  auto released = networks_.release(container);
+  {
+    const std::scoped_lock lock(mutex_);
+    if (const auto found = benches_.find(build); found != benches_.end()) {
+      found->second.busy = false;
+      found->second.container.clear();
+    }
+  }
+  const ContainerStatus ended = TRY(std::move(status));
+  TRY(std::move(removed));
+  TRY(std::move(released));
+  return build::RunResult{ended.exit_code.value_or(137), timed_out, ended.out_of_memory};
+}
+
+Result<void> Benches::copy(const build::CopyRequest& request) {
+  TRY(check_copy(request));
+  Use using_it = TRY(use(request.build));
+  WorkerFolder bench;
+  bench.access = FolderAccess::read_write;
+  bench.lower = TRY(lower_paths(using_it.bench.layers, true));
+  bench.upper = (folder(request.build) / "upper").string();
+  bench.work = (folder(request.build) / "work").string();
+  std::optional<WorkerFolder> source;
+  if (!request.sources.empty()) {
+    source.emplace();
+    if (request.from.checkout.empty()) {
+      source->lower = TRY(lower_paths(request.from.layers, false));
+    } else {
+      source->root = engine_.paths().checkouts.string();
+      source->path = request.from.checkout;
+    }
+  }
+  TRY(nursery_.run(copy_job(request, std::move(bench), std::move(source))));
+  return {};
+}
+
+Result<build::CommitResult> Benches::commit(const std::string& build) {
+  Use using_it = TRY(use(build));
+  const fs::path upper = folder(build) / "upper";
+  const Json answer = TRY(nursery_.run(commit_job(upper, engine_.paths().data)));
+  const auto committed = TRY(whole<Committed>(answer, "the commit worker's answer"));
+  if (!committed.result.empty) {
+    TRY(check_digest(committed.result.layer.diff_id, "diff id of the commit worker"));
+    // The upper is the layer already: the next step can stand on it without unpacking.
+    const fs::path layer = engine_.paths().layers / std::string(committed.result.layer.diff_id.hex());
+    if (::rename(upper.c_str(), layer.c_str()) != 0 && errno != EEXIST && errno != ENOTEMPTY)
+      return fail_errno(Code::system, "rename {} to {}", upper.string(), layer.string());
+  }
+  using_it.end();
+  TRY(os::remove_tree(folder(build)));
+  return committed.result;
+}
+
+Result<void> Benches::discard(const std::string& build) {
+  TRY(check_id(build, "build"));
+  {
+    const std::scoped_lock lock(mutex_);
+    if (!benches_.contains(build)) return {};
+  }
+  TRY(kill_step(build));
+  Use using_it = TRY(use(build));
+  using_it.end();
+  return os::remove_tree(folder(build));
+}
+
+}  // namespace naru::launcher

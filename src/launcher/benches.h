@@ -1,0 +1,82 @@
+// Builds' writable overlays: builds/<id>/{upper,work} on unpacked layers, from build.begin to commit or discard. A bench
+// does not outlive its launcher: control builds again, from its cache.
+// Thread-safe; a bench that is in use by one operation answers conflict to another.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "build/workbench.h"
+#include "container/engine.h"
+#include "launcher/worker.h"
+#include "network/networks.h"
+
+namespace naru::launcher {
+
+// A step that runs: the caller watches `pidfd` and then calls finish_step.
+struct StartedStep {
+  std::string container;
+  Fd pidfd;
+  Fd output;  // our reading end
+};
+
+class Benches {
+ public:
+  // Empties builds/: call after the engine adopted.
+  static Result<std::unique_ptr<Benches>> open(container::Engine& engine, network::Networks& networks, Nursery& nursery);
+
+  Result<void> unpack(const build::LayerRef& layer);
+  Result<void> begin(const build::BeginRequest& request);
+  Result<StartedStep> run(const build::RunRequest& request);
+  Result<void> kill_step(const std::string& build);
+  // After the step's process ended: its status; its container, address and mount points are gone. `timed_out` as given.
+  Result<build::RunResult> finish_step(const std::string& build, bool timed_out);
+  Result<void> copy(const build::CopyRequest& request);
+  Result<build::CommitResult> commit(const std::string& build);
+  Result<void> discard(const std::string& build);
+
+ private:
+  struct Bench {
+    std::vector<Digest> layers;
+    bool busy = false;
+    std::string container;  // of the running step
+  };
+  // Holds a bench for one operation.
+  class Use {
+   public:
+    Use(Benches& benches, std::string id, Bench bench) : benches_(&benches), id_(std::move(id)), bench(std::move(bench)) {}
+    Use(Use&& other) noexcept : benches_(std::exchange(other.benches_, nullptr)), id_(std::move(other.id_)), bench(std::move(other.bench)) {}
+    Use& operator=(Use&&) = delete;
+    ~Use();
+    void keep_busy(std::string container);  // a step runs on
+    void end();                              // the bench is no more
+
+   private:
+    Benches* benches_;
+    std::string id_;
+
+   public:
+    Bench bench;  // a copy
+  };
+
+  Benches(container::Engine& engine, network::Networks& networks, Nursery& nursery);
+  Result<Use> use(const std::string& build);
+  Result<std::vector<std::string>> lower_paths(const std::vector<Digest>& layers, bool with_upper) const;
+  std::filesystem::path folder(const std::string& build) const { return builds_ / build; }
+  Result<container::StartOptions> step_options(const build::RunRequest& request, const std::string& container, network::Attachment& attachment);
+
+  container::Engine& engine_;
+  network::Networks& networks_;
+  Nursery& nursery_;
+  std::filesystem::path builds_, empty_;
+  std::mutex mutex_;
+  std::map<std::string, Bench> benches_;
+};
+
+// The first nameserver of a resolv.conf that a container can reach (not on loopback); "" = none.
+std::string reachable_nameserver(std::string_view resolv_conf);
+
+}  // namespace naru::launcher
