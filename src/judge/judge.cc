@@ -10,12 +10,13 @@
 namespace naru::judge {
 namespace {
 
-constexpr std::uint64_t kMaxCount = 1'000'000'000'000;  // beyond it a double no longer counts users one by one safely
+constexpr std::uint64_t kMaxCount =
+    1'000'000'000'000;  // beyond it a double no longer counts users one by one safely
 constexpr std::size_t kMaxSteps = 100;
 
 bool falls(const SideCounts& before, const SideCounts& now) {
-  return now.users_seen < before.users_seen || now.users_bad < before.users_bad || now.users_slow < before.users_slow ||
-         now.requests < before.requests || now.failed < before.failed;
+  return now.users_seen < before.users_seen || now.users_bad < before.users_bad ||
+         now.users_slow < before.users_slow || now.requests < before.requests || now.failed < before.failed;
 }
 bool falls(const CrashCounts& before, const CrashCounts& now) {
   return now.crashes < before.crashes || now.instance_seconds < before.instance_seconds;
@@ -24,29 +25,38 @@ bool too_large(const SideCounts& side) {
   return std::max({side.users_seen, side.users_bad, side.users_slow, side.requests, side.failed}) > kMaxCount;
 }
 bool impossible(const CrashCounts& counts) {
-  return !(std::isfinite(counts.instance_seconds) && counts.instance_seconds >= 0) || counts.crashes > kMaxCount;
+  return !(std::isfinite(counts.instance_seconds) && counts.instance_seconds >= 0) ||
+         counts.crashes > kMaxCount;
 }
 
 Result<> check_observation(const RolloutPolicy& policy, const State& state, const Observation& now) {
   if (now.step >= policy.steps.size())
-    return fail(Code::judge_observation, "step {} does not exist: the rollout has {} steps", now.step, policy.steps.size());
+    return fail(Code::judge_observation, "step {} does not exist: the rollout has {} steps", now.step,
+                policy.steps.size());
   if (now.in_step < 0ms || now.since_canary < 0ms)
-    return fail(Code::judge_observation, "step {}: a duration is negative ({} ms in the step, {} ms since the first canary user)",
+    return fail(Code::judge_observation,
+                "step {}: a duration is negative ({} ms in the step, {} ms since the first canary user)",
                 now.step, now.in_step.count(), now.since_canary.count());
   if (too_large(now.canary) || too_large(now.stable))
     return fail(Code::judge_observation, "step {}: a counter is larger than {}", now.step, kMaxCount);
   if (impossible(now.canary_crashes) || impossible(now.stable_crashes))
-    return fail(Code::judge_observation, "step {}: instance seconds or crashes are not possible numbers", now.step);
+    return fail(Code::judge_observation, "step {}: instance seconds or crashes are not possible numbers",
+                now.step);
   if (!state.started) return {};
   if (now.step < state.step)
     return fail(Code::judge_observation, "the step fell from {} to {}", state.step, now.step);
-  if (falls(state.last.canary_crashes, now.canary_crashes) || falls(state.last.stable_crashes, now.stable_crashes))
-    return fail(Code::judge_observation, "step {}: a count of crashes or instance seconds went backwards", now.step);
+  if (falls(state.last.canary_crashes, now.canary_crashes) ||
+      falls(state.last.stable_crashes, now.stable_crashes))
+    return fail(Code::judge_observation, "step {}: a count of crashes or instance seconds went backwards",
+                now.step);
   if (now.since_canary < state.last.since_canary)
-    return fail(Code::judge_observation, "step {}: the time since the first canary user went backwards", now.step);
+    return fail(Code::judge_observation, "step {}: the time since the first canary user went backwards",
+                now.step);
   if (now.step != state.step) return {};
-  if (falls(state.last.canary, now.canary) || falls(state.last.stable, now.stable) || now.in_step < state.last.in_step)
-    return fail(Code::judge_observation, "step {}: a counter or the time in the step went backwards", now.step);
+  if (falls(state.last.canary, now.canary) || falls(state.last.stable, now.stable) ||
+      now.in_step < state.last.in_step)
+    return fail(Code::judge_observation, "step {}: a counter or the time in the step went backwards",
+                now.step);
   return {};
 }
 
@@ -56,22 +66,27 @@ Result<> check_metric(const MetricState& metric, const Observation& last, Metric
     return fail(Code::judge_state, "{}: {} likelihood ratios where this version keeps {}", metric_name(which),
                 metric.log_ratios.size(), odds_grid().size());
   for (const double ratio : metric.log_ratios)
-    if (!std::isfinite(ratio)) return fail(Code::judge_state, "{}: a likelihood ratio is not a number", metric_name(which));
-  if (!std::isfinite(metric.max_log_m) || metric.bad_canary > counts.bad_canary || metric.bad_stable > counts.bad_stable)
-    return fail(Code::judge_state, "{}: the evidence does not belong to the last observation", metric_name(which));
+    if (!std::isfinite(ratio))
+      return fail(Code::judge_state, "{}: a likelihood ratio is not a number", metric_name(which));
+  if (!std::isfinite(metric.max_log_m) || metric.bad_canary > counts.bad_canary ||
+      metric.bad_stable > counts.bad_stable)
+    return fail(Code::judge_state, "{}: the evidence does not belong to the last observation",
+                metric_name(which));
   return {};
 }
 
 Result<> check_state(const State& state) {
-  if (state.version != 1) return fail(Code::judge_state, "version {} where this Naru reads version 1", state.version);
+  if (state.version != 1)
+    return fail(Code::judge_state, "version {} where this Naru reads version 1", state.version);
   if (state.started && state.last.step != state.step)
     return fail(Code::judge_state, "step {} with an observation of step {}", state.step, state.last.step);
   TRY(check_metric(state.errors, state.last, Metric::errors));
   return check_metric(state.latency, state.last, Metric::latency);
 }
 
-// The k-th crash of the canary is tested once, given all crashes and how long each side ran; equally good releases
-// crash in proportion to that. One crash alone never rolls back: there is no telling what else happened.
+// The k-th crash of the canary is tested once, given all crashes and how long each side ran; equally good
+// releases crash in proportion to that. One crash alone never rolls back: there is no telling what else
+// happened.
 void observe_crashes(const RolloutPolicy& policy, State& state, const Observation& now) {
   const std::uint64_t crashes = now.canary_crashes.crashes;
   if (crashes <= state.crashes_judged) return;
@@ -93,16 +108,19 @@ Result<> check(const RolloutPolicy& policy) {
   if (!(policy.alpha > 0 && policy.alpha <= 0.5))
     return fail(Code::invalid_argument, "rollout: alpha {} is not above 0 and at most 0.5", policy.alpha);
   if (!(policy.error_objective >= 0 && policy.error_objective < 1))
-    return fail(Code::invalid_argument, "rollout: error_objective {} is not a rate below 1", policy.error_objective);
+    return fail(Code::invalid_argument, "rollout: error_objective {} is not a rate below 1",
+                policy.error_objective);
   for (const double margin : {policy.error_margin, policy.latency_margin})
     if (!(margin > 0 && margin <= 100))
       return fail(Code::invalid_argument, "rollout: a margin of {} is not above 0 and at most 100", margin);
   for (std::size_t i = 0; i < policy.steps.size(); ++i) {
     const CanaryStep& step = policy.steps[i];
     if (step.weight.value == 0 || step.weight > kEverybody)
-      return fail(Code::invalid_argument, "rollout: step {} has a weight of {} basis points, not 1 to 10000", i + 1, step.weight.value);
+      return fail(Code::invalid_argument, "rollout: step {} has a weight of {} basis points, not 1 to 10000",
+                  i + 1, step.weight.value);
     if (i > 0 && step.weight < policy.steps[i - 1].weight)
-      return fail(Code::invalid_argument, "rollout: step {} gives the canary fewer users than the one before it", i + 1);
+      return fail(Code::invalid_argument,
+                  "rollout: step {} gives the canary fewer users than the one before it", i + 1);
     if (step.min_duration < 0ms)
       return fail(Code::invalid_argument, "rollout: step {} has a negative duration", i + 1);
   }
@@ -111,7 +129,8 @@ Result<> check(const RolloutPolicy& policy) {
 
 Result<State> load_state(std::string_view bytes) {
   constexpr std::size_t kMaxBytes = 65'536;
-  if (bytes.size() > kMaxBytes) return fail(Code::judge_state, "{} bytes; at most {}", bytes.size(), kMaxBytes);
+  if (bytes.size() > kMaxBytes)
+    return fail(Code::judge_state, "{} bytes; at most {}", bytes.size(), kMaxBytes);
   const auto parsed = parse_json(bytes, "the judge's state");
   if (!parsed) return fail(Code::judge_state, "{}", parsed.error().context);
   State state;
@@ -124,17 +143,20 @@ Result<State> load_state(std::string_view bytes) {
   return state;
 }
 
-Result<Verdict> step(const RolloutPolicy& policy, State& state, const Observation& observation, std::string_view app) {
+Result<Verdict> step(const RolloutPolicy& policy, State& state, const Observation& observation,
+                     std::string_view app) {
   TRY(check(policy));
   TRY(check_state(state));
   TRY(check_observation(policy, state, observation));
   if (!state.started || observation.step != state.step) {
-    // A step has fresh users' bitmaps and its own part of alpha: evidence is not carried over (docs/judge.md says why).
+    // A step has fresh users' bitmaps and its own part of alpha: evidence is not carried over (docs/judge.md
+    // says why).
     state.errors = {};
     state.latency = {};
     state.last.canary = state.last.stable = {};
   }
-  const double share = canary_share(policy.steps[observation.step].weight, state.last.canary, state.last.stable);
+  const double share =
+      canary_share(policy.steps[observation.step].weight, state.last.canary, state.last.stable);
   std::vector<Evidence> evidence;
   for (const Metric metric : {Metric::errors, Metric::latency}) {
     MetricState& kept = metric == Metric::errors ? state.errors : state.latency;

@@ -7,8 +7,8 @@
 // An error leaves the state as it was: hold, log it, and go on with the next observation.
 //
 // The unit of evidence is the user: within a step a user counts at most once as seen and at most once as bad
-// (and once as slow), and the rollout's salt makes his side random with the step's weight. That alone makes the
-// false alarm bound hold: users who retry, bots and outages of both sides do not weaken it.
+// (and once as slow), and the rollout's salt makes his side random with the step's weight. That alone makes
+// the false alarm bound hold: users who retry, bots and outages of both sides do not weaken it.
 #pragma once
 
 #include <cstdint>
@@ -34,9 +34,10 @@ struct SideCounts {
 };
 NARU_JSON(SideCounts, users_seen, users_bad, users_slow, requests, failed)
 
-// Crashes (and restarts after a failed health check) of instances that had been ready, cumulative over the whole
-// rollout; an instance that never becomes ready is the rollout's to decide. The stable side may reach back before
-// the rollout, as long as its release has run: the longer its quiet past, the sooner crashes are told from chance.
+// Crashes (and restarts after a failed health check) of instances that had been ready, cumulative over the
+// whole rollout; an instance that never becomes ready is the rollout's to decide. The stable side may reach
+// back before the rollout, as long as its release has run: the longer its quiet past, the sooner crashes are
+// told from chance.
 struct CrashCounts {
   std::uint64_t crashes = 0;
   double instance_seconds = 0;  // sum over instances of the time they ran
@@ -63,9 +64,10 @@ struct MetricState {
   std::uint64_t next_look = 0;  // bad users of both sides at which the next exact test is due
   double exact_p = 1;           // of the last exact test
   double exact_limit = 0;
-  bool failed = false;          // once rejected it stays rejected for the step
+  bool failed = false;  // once rejected it stays rejected for the step
 };
-NARU_JSON(MetricState, bad_canary, bad_stable, log_ratios, max_log_m, looks, next_look, exact_p, exact_limit, failed)
+NARU_JSON(MetricState, bad_canary, bad_stable, log_ratios, max_log_m, looks, next_look, exact_p, exact_limit,
+          failed)
 
 struct State {
   std::uint32_t version = 1;
@@ -77,11 +79,14 @@ struct State {
   double crash_p = 1, crash_limit = 0;
   bool crash_failed = false;
 };
-NARU_JSON(State, version, step, started, last, errors, latency, crashes_judged, crash_p, crash_limit, crash_failed)
+NARU_JSON(State, version, step, started, last, errors, latency, crashes_judged, crash_p, crash_limit,
+          crash_failed)
 
 enum class VerdictKind { hold, promote, roll_back, inconclusive };
-NLOHMANN_JSON_SERIALIZE_ENUM(VerdictKind, {{VerdictKind::hold, "hold"}, {VerdictKind::promote, "promote"},
-                                           {VerdictKind::roll_back, "roll-back"}, {VerdictKind::inconclusive, "inconclusive"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(VerdictKind, {{VerdictKind::hold, "hold"},
+                                           {VerdictKind::promote, "promote"},
+                                           {VerdictKind::roll_back, "roll-back"},
+                                           {VerdictKind::inconclusive, "inconclusive"}})
 
 // What one metric knows. Rates and ratios are for people; `m` against `threshold` and `exact_p` against
 // `exact_limit` decide: reaching either rolls back.
@@ -89,20 +94,20 @@ struct Evidence {
   std::string metric;  // "errors", "latency", "crashes"
   SideCounts canary, stable;
   std::uint64_t bad_canary = 0, bad_stable = 0;  // users bad or slow, or crashes
-  double share = 0;           // rho: the chance that an equally good canary's next bad user is its own
-  double odds_ratio = 1;      // estimate, canary to stable
+  double share = 0;       // rho: the chance that an equally good canary's next bad user is its own
+  double odds_ratio = 1;  // estimate, canary to stable
   double odds_low = 0, odds_high = 0;  // 95% at any time; odds_high 0 = no bound yet
-  double rate_high = 1;       // 95% at any time: upper bound of the canary's rate of bad users
-  double m = 1, threshold = 0;         // betting evidence against "not worse than the margin" (capped at 1e300)
+  double rate_high = 1;                // 95% at any time: upper bound of the canary's rate of bad users
+  double m = 1, threshold = 0;  // betting evidence against "not worse than the margin" (capped at 1e300)
   double exact_p = 1, exact_limit = 0;
 };
-NARU_JSON(Evidence, metric, canary, stable, bad_canary, bad_stable, share, odds_ratio, odds_low, odds_high, rate_high, m,
-          threshold, exact_p, exact_limit)
+NARU_JSON(Evidence, metric, canary, stable, bad_canary, bad_stable, share, odds_ratio, odds_low, odds_high,
+          rate_high, m, threshold, exact_p, exact_limit)
 
 //   promote       this step has passed; the rollout may go to the next, or to everybody after the last
 //   hold          not yet
-//   roll_back     the canary is worse than the margin allows; wrong with probability <= policy.alpha per rollout
-//   inconclusive  hold, and waiting longer has not helped: a person should look
+//   roll_back     the canary is worse than the margin allows; wrong with probability <= policy.alpha per
+//   rollout inconclusive  hold, and waiting longer has not helped: a person should look
 struct Verdict {
   VerdictKind kind = VerdictKind::hold;
   std::string metric;  // that decided; empty for duration, traffic and promote
@@ -111,10 +116,11 @@ struct Verdict {
 };
 NARU_JSON(Verdict, kind, metric, reason, evidence)
 
-// Errors: invalid_argument (a policy outside its bounds), judge_observation (counters that go backwards, steps that
-// fall or do not exist, not a number), judge_state (a stored state that this version cannot read).
+// Errors: invalid_argument (a policy outside its bounds), judge_observation (counters that go backwards,
+// steps that fall or do not exist, not a number), judge_state (a stored state that this version cannot read).
 // `app` is named in the remedy of a reason ("naru promote shop").
-Result<Verdict> step(const RolloutPolicy& policy, State& state, const Observation& observation, std::string_view app);
+Result<Verdict> step(const RolloutPolicy& policy, State& state, const Observation& observation,
+                     std::string_view app);
 
 // A stored state (JSON of State), checked; judge_state when it is damaged.
 Result<State> load_state(std::string_view bytes);
@@ -128,8 +134,8 @@ struct LatencyBucket {
   std::uint64_t count = 0;
 };
 
-// The threshold for Split::slow_us, from the stable side before the step: the upper edge of the bucket that holds
-// the quantile. 0 (not yet) with fewer than `min_requests`, or when it lies in the last, open bucket.
+// The threshold for Split::slow_us, from the stable side before the step: the upper edge of the bucket that
+// holds the quantile. 0 (not yet) with fewer than `min_requests`, or when it lies in the last, open bucket.
 // Errors: judge_observation (buckets out of order, quantile outside (0, 1)).
 Result<std::int64_t> pick_slow_threshold(std::span<const LatencyBucket> buckets, double quantile = 0.99,
                                          std::uint64_t min_requests = 200);

@@ -43,7 +43,8 @@ TEST(Judge, RollsADeadCanaryBackAtTheFourthFailedRequestAtTheLatest) {
     Observation now;
     VerdictKind kind = VerdictKind::hold;
     // A hundred requests a second, each of a new user; looked at after each.
-    for (; kind != VerdictKind::roll_back && now.canary.failed < 10; now.in_step += 10ms, now.since_canary += 10ms) {
+    for (; kind != VerdictKind::roll_back && now.canary.failed < 10;
+         now.in_step += 10ms, now.since_canary += 10ms) {
       SideCounts& side = rng.chance(0.05) ? now.canary : now.stable;
       ++side.users_seen;
       ++side.requests;
@@ -57,7 +58,8 @@ TEST(Judge, RollsADeadCanaryBackAtTheFourthFailedRequestAtTheLatest) {
 TEST(Judge, RollsADeadCanaryBackWithinFewFailedRequestsAtTenLooksASecond) {
   double failed = 0;
   for (std::uint64_t seed = 0; seed < 300; ++seed)
-    failed += static_cast<double>(run_rollout({}, {.requests_per_second = 100, .canary_failure = 1}, seed).failed);
+    failed +=
+        static_cast<double>(run_rollout({}, {.requests_per_second = 100, .canary_failure = 1}, seed).failed);
   EXPECT_LE(failed / 300, 4.0);
 }
 
@@ -72,8 +74,10 @@ TEST_P(Power, RollsBackSoonEnough) {
   constexpr int kRuns = 25;
   double failed = 0, time = 0;
   for (std::uint64_t seed = 0; seed < kRuns; ++seed) {
-    const auto result = run_rollout(one_step(failing.percent), {.requests_per_second = 100, .canary_failure = failing.rate, .stable_failure = 0.001},
-                                    seed, failing.rate < 0.05 ? 500ms : 100ms, 600s);
+    const auto result =
+        run_rollout(one_step(failing.percent),
+                    {.requests_per_second = 100, .canary_failure = failing.rate, .stable_failure = 0.001},
+                    seed, failing.rate < 0.05 ? 500ms : 100ms, 600s);
     ASSERT_TRUE(result.rolled_back()) << "seed " << seed << ": " << result.verdict.reason;
     EXPECT_EQ(result.verdict.metric, "errors");
     failed += static_cast<double>(result.failed);
@@ -83,11 +87,14 @@ TEST_P(Power, RollsBackSoonEnough) {
   EXPECT_LE(time / kRuns, failing.most_seconds);
 }
 INSTANTIATE_TEST_SUITE_P(Judge, Power,
-                         testing::Values(Failing{5, 0.5, 5, 3}, Failing{5, 0.1, 7, 15}, Failing{5, 0.05, 8, 35}, Failing{5, 0.01, 15, 300},
-                                         Failing{25, 0.5, 10, 1}, Failing{25, 0.1, 11, 5}, Failing{50, 1, 14, 1}, Failing{50, 0.1, 20, 5}));
+                         testing::Values(Failing{5, 0.5, 5, 3}, Failing{5, 0.1, 7, 15},
+                                         Failing{5, 0.05, 8, 35}, Failing{5, 0.01, 15, 300},
+                                         Failing{25, 0.5, 10, 1}, Failing{25, 0.1, 11, 5},
+                                         Failing{50, 1, 14, 1}, Failing{50, 0.1, 20, 5}));
 
 TEST(Judge, RollsASlowCanaryBackAndSaysThatItIsLatency) {
-  const auto result = run_rollout({}, {.requests_per_second = 100, .canary_slow = 0.3, .stable_slow = 0.01}, 1);
+  const auto result =
+      run_rollout({}, {.requests_per_second = 100, .canary_slow = 0.3, .stable_slow = 0.01}, 1);
   EXPECT_TRUE(result.rolled_back());
   EXPECT_EQ(result.verdict.metric, "latency");
   EXPECT_THAT(result.verdict.reason, HasSubstr("slow answers"));
@@ -98,7 +105,8 @@ struct Nuisance {
   Traffic traffic;
 };
 class FalseAlarms : public testing::TestWithParam<Nuisance> {};
-// The bound is held at an alpha that a thousand releases can contradict, and with next to no margin to hide behind.
+// The bound is held at an alpha that a thousand releases can contradict, and with next to no margin to hide
+// behind.
 TEST_P(FalseAlarms, StayWithinAlphaForEquallyGoodReleases) {
   RolloutPolicy policy;
   policy.alpha = 0.1;
@@ -106,29 +114,83 @@ TEST_P(FalseAlarms, StayWithinAlphaForEquallyGoodReleases) {
   for (CanaryStep& step : policy.steps) step.min_users = 1;
   constexpr int kReleases = 1000;
   int alarms = 0;
-  for (std::uint64_t seed = 0; seed < kReleases; ++seed) alarms += run_rollout(policy, GetParam().traffic, seed, 500ms, 40s).rolled_back();
+  for (std::uint64_t seed = 0; seed < kReleases; ++seed)
+    alarms += run_rollout(policy, GetParam().traffic, seed, 500ms, 40s).rolled_back();
   // alpha * n + 3 standard deviations.
   EXPECT_LE(alarms, 128);
   RecordProperty("alarms", alarms);
 }
-INSTANTIATE_TEST_SUITE_P(
-    Judge, FalseAlarms,
-    testing::Values(Nuisance{"fresh users", {.requests_per_second = 20, .canary_failure = 0.05, .stable_failure = 0.05, .canary_slow = 0.05, .stable_slow = 0.05}},
-                    Nuisance{"few users who retry", {.requests_per_second = 20, .users = 60, .canary_failure = 0.02, .stable_failure = 0.02, .retries = 3}},
-                    Nuisance{"a bot", {.requests_per_second = 10, .users = 300, .canary_failure = 0.002, .stable_failure = 0.002, .retries = 3, .bots = 1}},
-                    Nuisance{"outages", {.requests_per_second = 20, .users = 2000, .canary_failure = 0.001, .stable_failure = 0.001, .retries = 3, .bots = 2, .outages_per_minute = 2}},
-                    Nuisance{"crashes", {.requests_per_second = 5, .canary_crashes_per_minute = 3, .stable_crashes_per_minute = 3}}),
-    [](const auto& info) {
-      std::string name = info.param.name;
-      std::replace(name.begin(), name.end(), ' ', '_');
-      return name;
-    });
+INSTANTIATE_TEST_SUITE_P(Judge, FalseAlarms,
+                         testing::Values(Nuisance{"fresh users",
+                                                  {.requests_per_second = 20,
+                                                   .canary_failure = 0.05,
+                                                   .stable_failure = 0.05,
+                                                   .canary_slow = 0.05,
+                                                   .stable_slow = 0.05}},
+                                         Nuisance{"few users who retry",
+                                                  {.requests_per_second = 20,
+                                                   .users = 60,
+                                                   .canary_failure = 0.02,
+                                                   .stable_failure = 0.02,
+                                                   .retries = 3}},
+                                         Nuisance{"a bot",
+                                                  {.requests_per_second = 10,
+                                                   .users = 300,
+                                                   .canary_failure = 0.002,
+                                                   .stable_failure = 0.002,
+                                                   .retries = 3,
+                                                   .bots = 1}},
+                                         Nuisance{"outages",
+                                                  {.requests_per_second = 20,
+                                                   .users = 2000,
+                                                   .canary_failure = 0.001,
+                                                   .stable_failure = 0.001,
+                                                   .retries = 3,
+                                                   .bots = 2,
+                                                   .outages_per_minute = 2}},
+                                         Nuisance{"crashes",
+                                                  {.requests_per_second = 5,
+                                                   .canary_crashes_per_minute = 3,
+                                                   .stable_crashes_per_minute = 3}}),
+                         [](const auto& info) {
+                           std::string name = info.param.name;
+                           std::replace(name.begin(), name.end(), ' ', '_');
+                           return name;
+                         });
 
-TEST(Judge, NeverRollsBackInATenthOfTheTimesThatAlphaAllowsWithTheDefaultPolicy) {
+// What the bound rests on, shown by taking it away: a request is not a unit of evidence.
+TEST(Judge, WouldBreakItsBoundIfRequestsWereCountedInsteadOfUsers) {
+  RolloutPolicy policy = one_step(5);
+  policy.alpha = 0.01;
+  int alarms = 0;
+  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+    SimulatedTraffic traffic({.requests_per_second = 10, .users = 300, .retries = 3, .bots = 2}, seed);
+    State state;
+    VerdictKind kind = VerdictKind::hold;
+    for (int tick = 0; tick < 20 && kind != VerdictKind::roll_back; ++tick) {
+      Observation wrong = traffic.tick(0, policy.steps[0].weight, 1000ms);
+      for (SideCounts* side : {&wrong.canary, &wrong.stable})
+        side->users_seen = side->requests, side->users_bad = side->failed;
+      kind = step(policy, state, wrong, "shop").value().kind;
+    }
+    alarms += kind == VerdictKind::roll_back;
+  }
+  EXPECT_GE(alarms, 6) << "2 would be allowed";
+}
+
+TEST(Judge, KeepsToAlphaWithTheDefaultPolicyThroughBotsRetriesAndOutages) {
   int alarms = 0;
   for (std::uint64_t seed = 0; seed < 1000; ++seed)
-    alarms += run_rollout({}, {.requests_per_second = 20, .users = 500, .canary_failure = 0.01, .stable_failure = 0.01, .retries = 3, .bots = 1,
-                               .outages_per_minute = 1}, seed, 1000ms, 40s).rolled_back();
+    alarms += run_rollout({},
+                          {.requests_per_second = 20,
+                           .users = 500,
+                           .canary_failure = 0.01,
+                           .stable_failure = 0.01,
+                           .retries = 3,
+                           .bots = 1,
+                           .outages_per_minute = 1},
+                          seed, 1000ms, 40s)
+                  .rolled_back();
   EXPECT_LE(alarms, 4);  // 1 is expected at most
 }
 
@@ -137,7 +199,10 @@ TEST(Judge, DoesNotRollBackADifferenceInsideTheMargin) {
   policy.alpha = 0.05;
   int alarms = 0;
   for (std::uint64_t seed = 0; seed < 60; ++seed)
-    alarms += run_rollout(policy, {.requests_per_second = 200, .canary_failure = 0.024, .stable_failure = 0.02}, seed, 1000ms, 300s).rolled_back();
+    alarms +=
+        run_rollout(policy, {.requests_per_second = 200, .canary_failure = 0.024, .stable_failure = 0.02},
+                    seed, 1000ms, 300s)
+            .rolled_back();
   EXPECT_LE(alarms, 3);
 }
 
@@ -396,8 +461,10 @@ TEST(SlowThreshold, IsNotYetKnownWithoutEnoughRequestsOrInTheOpenBucket) {
 
 TEST(SlowThreshold, RefusesGarbage) {
   const std::vector<LatencyBucket> good{{0, 1000}, {1000, 0}};
-  for (const double quantile : {0.0, 1.0, -1.0, std::numeric_limits<double>::quiet_NaN()}) EXPECT_FALSE(pick_slow_threshold(good, quantile));
-  const std::vector<LatencyBucket> unordered{{10, 1}, {5, 1}}, negative{{-1, 1}}, overflowing{{0, ~0ULL}, {1, ~0ULL}};
+  for (const double quantile : {0.0, 1.0, -1.0, std::numeric_limits<double>::quiet_NaN()})
+    EXPECT_FALSE(pick_slow_threshold(good, quantile));
+  const std::vector<LatencyBucket> unordered{{10, 1}, {5, 1}}, negative{{-1, 1}},
+      overflowing{{0, ~0ULL}, {1, ~0ULL}};
   EXPECT_FALSE(pick_slow_threshold(unordered));
   EXPECT_FALSE(pick_slow_threshold(negative));
   EXPECT_FALSE(pick_slow_threshold(overflowing));

@@ -27,8 +27,9 @@ struct View {
 };
 
 std::string bad_users(const Evidence& e) {
-  return fmt::format("{} {} of {} canary users and {} of {} stable users", e.metric == "latency" ? "slow answers for" : "errors for",
-                     e.bad_canary, e.canary.users_seen, e.bad_stable, e.stable.users_seen);
+  return fmt::format("{} {} of {} canary users and {} of {} stable users",
+                     e.metric == "latency" ? "slow answers for" : "errors for", e.bad_canary,
+                     e.canary.users_seen, e.bad_stable, e.stable.users_seen);
 }
 
 Evidence crash_evidence(const State& state) {
@@ -42,7 +43,8 @@ Evidence crash_evidence(const State& state) {
   const double canary = now.canary_crashes.instance_seconds, stable = now.stable_crashes.instance_seconds;
   if (canary + stable > 0) e.share = canary / (canary + stable);
   if (canary > 0 && stable > 0 && e.bad_canary + e.bad_stable > 0)
-    e.odds_ratio = (static_cast<double>(e.bad_canary) + 0.5) / canary * stable / (static_cast<double>(e.bad_stable) + 0.5);
+    e.odds_ratio = (static_cast<double>(e.bad_canary) + 0.5) / canary * stable /
+                   (static_cast<double>(e.bad_stable) + 0.5);
   e.exact_p = state.crash_p;
   e.exact_limit = state.crash_limit;
   return e;
@@ -50,23 +52,29 @@ Evidence crash_evidence(const State& state) {
 
 std::optional<Verdict> roll_back(const View& view) {
   const auto verdict = [&](Metric metric, std::string why) {
-    return Verdict{VerdictKind::roll_back, std::string(metric_name(metric)),
-                   fmt::format("rolling back at {}: {}", view.at(), why), {}};
+    return Verdict{VerdictKind::roll_back,
+                   std::string(metric_name(metric)),
+                   fmt::format("rolling back at {}: {}", view.at(), why),
+                   {}};
   };
-  for (const auto& [metric, kept] : {std::pair{Metric::errors, &view.state.errors}, std::pair{Metric::latency, &view.state.latency}}) {
+  for (const auto& [metric, kept] :
+       {std::pair{Metric::errors, &view.state.errors}, std::pair{Metric::latency, &view.state.latency}}) {
     if (!kept->failed) continue;
     const Evidence& e = *std::find_if(view.evidence.begin(), view.evidence.end(),
                                       [&](const Evidence& one) { return one.metric == metric_name(metric); });
-    const std::string strength = e.m >= e.threshold ? fmt::format("M {:.3g} reached {:.3g}", e.m, e.threshold)
-                                                    : fmt::format("exact p {:.2g} is below {:.2g}", e.exact_p, e.exact_limit);
+    const std::string strength =
+        e.m >= e.threshold ? fmt::format("M {:.3g} reached {:.3g}", e.m, e.threshold)
+                           : fmt::format("exact p {:.2g} is below {:.2g}", e.exact_p, e.exact_limit);
     return verdict(metric, fmt::format("{} ({}); look at the canary's logs", bad_users(e), strength));
   }
   if (view.state.crash_failed)
-    return verdict(Metric::crashes, fmt::format("the canary crashed {} times in {:.0f} instance seconds, stable {} times in {:.0f} "
-                                                "(exact p {:.2g}); look at the canary's logs",
-                                                view.now().canary_crashes.crashes, view.now().canary_crashes.instance_seconds,
-                                                view.now().stable_crashes.crashes, view.now().stable_crashes.instance_seconds,
-                                                view.state.crash_p));
+    return verdict(
+        Metric::crashes,
+        fmt::format("the canary crashed {} times in {:.0f} instance seconds, stable {} times in {:.0f} "
+                    "(exact p {:.2g}); look at the canary's logs",
+                    view.now().canary_crashes.crashes, view.now().canary_crashes.instance_seconds,
+                    view.now().stable_crashes.crashes, view.now().stable_crashes.instance_seconds,
+                    view.state.crash_p));
   return std::nullopt;
 }
 
@@ -78,8 +86,8 @@ const Evidence* suspicious(const View& view) {
     if (!latency && e.rate_high < view.policy.error_objective) continue;  // worse perhaps, yet good enough
     if (e.m >= kSuspiciousM) return &e;
     const double odds = null_odds(view.policy, latency ? Metric::latency : Metric::errors);
-    if (e.bad_canary >= 2 &&
-        exact_upper_tail(e.canary.users_seen, e.stable.users_seen, e.bad_canary, e.bad_stable, odds) < kSuspiciousP)
+    if (e.bad_canary >= 2 && exact_upper_tail(e.canary.users_seen, e.stable.users_seen, e.bad_canary,
+                                              e.bad_stable, odds) < kSuspiciousP)
       return &e;
   }
   return nullptr;
@@ -91,14 +99,20 @@ bool surely_good(const View& view) {
   return errors.rate_high < view.policy.error_objective || inside;
 }
 
-Verdict hold(std::string reason, std::string metric = {}) { return {VerdictKind::hold, std::move(metric), std::move(reason), {}}; }
+Verdict hold(std::string reason, std::string metric = {}) {
+  return {VerdictKind::hold, std::move(metric), std::move(reason), {}};
+}
 
 Verdict suspect(const View& view, const Evidence& e) {
-  std::string reason = fmt::format("{} at {}: {}, which is not enough to roll back and too much to go on", "holding", view.at(), bad_users(e));
+  std::string reason = fmt::format("{} at {}: {}, which is not enough to roll back and too much to go on",
+                                   "holding", view.at(), bad_users(e));
   const milliseconds patience = std::max<milliseconds>(kPatience * view.step.min_duration, kLeastPatience);
   if (view.now().in_step < patience) return hold(std::move(reason), e.metric);
-  return {VerdictKind::inconclusive, e.metric,
-          fmt::format("{}, after {}; decide with naru promote {} or naru abort {}", reason, humanize(view.now().in_step), view.app, view.app), {}};
+  return {VerdictKind::inconclusive,
+          e.metric,
+          fmt::format("{}, after {}; decide with naru promote {} or naru abort {}", reason,
+                      humanize(view.now().in_step), view.app, view.app),
+          {}};
 }
 
 Verdict pass_or_wait(const View& view) {
@@ -106,7 +120,8 @@ Verdict pass_or_wait(const View& view) {
   const std::uint64_t users = now.canary.users_seen;
   const std::uint64_t wanted = std::max<std::uint64_t>(view.step.min_users, 1);  // no traffic is never a pass
   if (users < wanted)
-    return hold(fmt::format("holding at {}: {} of {} users; send traffic, add a probe, or naru promote {}", view.at(), users, wanted, view.app));
+    return hold(fmt::format("holding at {}: {} of {} users; send traffic, add a probe, or naru promote {}",
+                            view.at(), users, wanted, view.app));
   if (const Evidence* e = suspicious(view)) return suspect(view, *e);
   const bool early = now.in_step < view.step.min_duration;
   if (early && !surely_good(view))
@@ -114,17 +129,20 @@ Verdict pass_or_wait(const View& view) {
                             humanize(view.step.min_duration - now.in_step)));
   const bool last = now.step + 1 == view.policy.steps.size();
   if (last && now.since_canary < view.policy.bake)
-    return hold(fmt::format("holding at {}: baking, {} to go before everybody; nothing speaks against it", view.at(),
-                            humanize(view.policy.bake - now.since_canary)));
+    return hold(fmt::format("holding at {}: baking, {} to go before everybody; nothing speaks against it",
+                            view.at(), humanize(view.policy.bake - now.since_canary)));
   const Evidence& errors = view.evidence.front();
-  return {VerdictKind::promote, "",
-          fmt::format("passed {}{}: {}; at most {:.2g}% of canary users meet errors (95%)", view.at(), early ? " early" : "",
-                      bad_users(errors), errors.rate_high * 100), {}};
+  return {VerdictKind::promote,
+          "",
+          fmt::format("passed {}{}: {}; at most {:.2g}% of canary users meet errors (95%)", view.at(),
+                      early ? " early" : "", bad_users(errors), errors.rate_high * 100),
+          {}};
 }
 
 }  // namespace
 
-Verdict decide(const RolloutPolicy& policy, const State& state, std::vector<Evidence> evidence, std::string_view app) {
+Verdict decide(const RolloutPolicy& policy, const State& state, std::vector<Evidence> evidence,
+               std::string_view app) {
   evidence.push_back(crash_evidence(state));
   const View view{policy, policy.steps[state.step], state, evidence, app};
   auto rejected = roll_back(view);

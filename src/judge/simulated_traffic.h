@@ -1,5 +1,5 @@
-// Traffic for tests and measurements of the judge: users, requests and faults from a seed, counted the way the gateway
-// counts. Not part of the product.
+// Traffic for tests and measurements of the judge: users, requests and faults from a seed, counted the way
+// the gateway counts. Not part of the product.
 #pragma once
 
 #include <cmath>
@@ -12,13 +12,13 @@ namespace naru::judge {
 
 struct Traffic {
   double requests_per_second = 100;
-  std::uint32_t users = 0;          // 0: every request is a new user
-  double canary_failure = 0;        // chance that a request fails on the side
+  std::uint32_t users = 0;    // 0: every request is a new user
+  double canary_failure = 0;  // chance that a request fails on the side
   double stable_failure = 0;
   double canary_slow = 0.01, stable_slow = 0.01;
-  std::uint32_t retries = 0;        // a request that fails is sent again at once, so often, with the same outcome
-  std::uint32_t bots = 0;           // users whose every request fails, twenty in a row, every two seconds
-  double outages_per_minute = 0;    // of both sides: two seconds in which 60% of all requests fail or are slow
+  std::uint32_t retries = 0;  // a request that fails is sent again at once, so often, with the same outcome
+  std::uint32_t bots = 0;     // users whose every request fails, twenty in a row, every two seconds
+  double outages_per_minute = 0;  // of both sides: two seconds in which 60% of all requests fail or are slow
   double canary_crashes_per_minute = 0, stable_crashes_per_minute = 0;
 };
 
@@ -68,7 +68,9 @@ class SimulatedTraffic {
   }
 
   // Monotone in the weight: who is in at 5% is in at 25%.
-  bool on_canary(std::uint64_t user) const { return Rng(salt_ ^ (user * 0x9e3779b97f4a7c15ULL)).below(10'000) < weight_.value; }
+  bool on_canary(std::uint64_t user) const {
+    return Rng(salt_ ^ (user * 0x9e3779b97f4a7c15ULL)).below(10'000) < weight_.value;
+  }
 
   void count(std::uint64_t user, bool bad, bool slow) {
     SideCounts& side = on_canary(user) ? now_.canary : now_.stable;
@@ -104,13 +106,14 @@ class SimulatedTraffic {
 
 // A whole rollout under `traffic`: from step to step as the judge says, at most `most` in a step.
 struct RolloutResult {
-  Verdict verdict;     // the last one
+  Verdict verdict;  // the last one
   Observation last;
   std::uint64_t failed = 0;  // canary requests, over all steps
   bool rolled_back() const { return verdict.kind == VerdictKind::roll_back; }
 };
 inline RolloutResult run_rollout(const RolloutPolicy& policy, const Traffic& traffic, std::uint64_t seed,
-                                 milliseconds tick = milliseconds{100}, milliseconds most = milliseconds{60'000}) {
+                                 milliseconds tick = milliseconds{100},
+                                 milliseconds most = milliseconds{60'000}) {
   SimulatedTraffic simulated(traffic, seed);
   State state;
   RolloutResult result;

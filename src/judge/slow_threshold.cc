@@ -4,13 +4,15 @@
 
 namespace naru::judge {
 
-Result<std::int64_t> pick_slow_threshold(std::span<const LatencyBucket> buckets, double quantile, std::uint64_t min_requests) {
+Result<std::int64_t> pick_slow_threshold(std::span<const LatencyBucket> buckets, double quantile,
+                                         std::uint64_t min_requests) {
   if (!(quantile > 0 && quantile < 1))
     return fail(Code::judge_observation, "latency histogram: quantile {} is not between 0 and 1", quantile);
   std::uint64_t total = 0;
   for (std::size_t i = 0; i < buckets.size(); ++i) {
     if (buckets[i].low_us < 0 || (i > 0 && buckets[i].low_us <= buckets[i - 1].low_us))
-      return fail(Code::judge_observation, "latency histogram: bucket {} starts at {} us, not after the one before it", i,
+      return fail(Code::judge_observation,
+                  "latency histogram: bucket {} starts at {} us, not after the one before it", i,
                   buckets[i].low_us);
     if (__builtin_add_overflow(total, buckets[i].count, &total))
       return fail(Code::judge_observation, "latency histogram: its counts add up to more than 64 bits hold");

@@ -7,8 +7,15 @@
 namespace naru::judge {
 namespace {
 
-constexpr std::array<GridPoint, 9> kGrid{{{1.2, 0.08}, {1.5, 0.10}, {2, 0.12}, {3, 0.12}, {5, 0.12},
-                                          {10, 0.10}, {30, 0.08}, {150, 0.06}, {2000, 0.22}}};
+constexpr std::array<GridPoint, 9> kGrid{{{1.2, 0.08},
+                                          {1.5, 0.10},
+                                          {2, 0.12},
+                                          {3, 0.12},
+                                          {5, 0.12},
+                                          {10, 0.10},
+                                          {30, 0.08},
+                                          {150, 0.06},
+                                          {2000, 0.22}}};
 // Bounds the work of one exact test; with fewer than 10^9 users it is not reached.
 constexpr int kMaxTerms = 2'000'000;
 
@@ -18,9 +25,13 @@ double log_binomial_coefficient(double n, double k) {
 
 }  // namespace
 
-std::span<const GridPoint> odds_grid() { return kGrid; }
+std::span<const GridPoint> odds_grid() {
+  return kGrid;
+}
 
-double canary_probability(double share, double odds) { return odds * share / (1 - share + odds * share); }
+double canary_probability(double share, double odds) {
+  return odds * share / (1 - share + odds * share);
+}
 
 LogRatio log_ratio(double share, double odds, double null_odds) {
   const double denominator = std::log1p((null_odds - 1) * share) - std::log1p((odds - 1) * share);
@@ -34,14 +45,14 @@ double log_mixture(std::span<const double> log_ratios) {
   return top + std::log(sum);
 }
 
-double exact_upper_tail(std::uint64_t canary, std::uint64_t stable, std::uint64_t bad_canary, std::uint64_t bad_stable,
-                        double odds) {
+double exact_upper_tail(std::uint64_t canary, std::uint64_t stable, std::uint64_t bad_canary,
+                        std::uint64_t bad_stable, double odds) {
   const double c = static_cast<double>(canary), s = static_cast<double>(stable);
   const double bad = static_cast<double>(bad_canary) + static_cast<double>(bad_stable);
   const double low = std::max(0.0, bad - s), high = std::min(bad, c), k = static_cast<double>(bad_canary);
   if (k <= low) return 1;
-  // The tail is summed relative to its first term, the rest downwards from it: no factor overflows before the sum
-  // says that the tail is negligible.
+  // The tail is summed relative to its first term, the rest downwards from it: no factor overflows before the
+  // sum says that the tail is negligible.
   double tail = 1, term = 1;
   for (double x = k; x < high && tail < 1e280; ++x) {
     term *= odds * (c - x) * (bad - x) / ((x + 1) * (s - bad + x + 1));
@@ -68,7 +79,8 @@ double binomial_upper_tail(std::uint64_t n, std::uint64_t k, double p) {
     tail += term;
     if (term < tail * 1e-17 || tail > 1e280) break;
   }
-  const double log_first = log_binomial_coefficient(trials, first) + first * std::log(p) + (trials - first) * std::log1p(-p);
+  const double log_first =
+      log_binomial_coefficient(trials, first) + first * std::log(p) + (trials - first) * std::log1p(-p);
   return std::min(1.0, std::exp(log_first + std::log(tail)));
 }
 

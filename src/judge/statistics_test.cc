@@ -17,7 +17,9 @@ TEST(Statistics, ALikelihoodRatioIsFairUnderTheNullAndLosesBelowIt) {
   for (const double share : {0.001, 0.05, 0.5, 0.95})
     for (const GridPoint& point : odds_grid()) {
       const LogRatio ratio = log_ratio(share, 1.25 * point.multiple, 1.25);
-      const auto expected = [&](double p) { return p * std::exp(ratio.canary) + (1 - p) * std::exp(ratio.stable); };
+      const auto expected = [&](double p) {
+        return p * std::exp(ratio.canary) + (1 - p) * std::exp(ratio.stable);
+      };
       EXPECT_NEAR(expected(canary_probability(share, 1.25)), 1, 1e-9);
       EXPECT_LT(expected(canary_probability(share, 1.0)), 1);
       EXPECT_LT(expected(canary_probability(share, 0.1)), 1);
@@ -27,13 +29,16 @@ TEST(Statistics, ALikelihoodRatioIsFairUnderTheNullAndLosesBelowIt) {
 TEST(Statistics, ALargerShareLowersBothFactorsOfALikelihoodRatio) {
   for (const GridPoint& point : odds_grid())
     for (double share = 0.05; share < 0.9; share += 0.05) {
-      const LogRatio less = log_ratio(share, 1.25 * point.multiple, 1.25), more = log_ratio(share + 0.05, 1.25 * point.multiple, 1.25);
+      const LogRatio less = log_ratio(share, 1.25 * point.multiple, 1.25),
+                     more = log_ratio(share + 0.05, 1.25 * point.multiple, 1.25);
       EXPECT_LT(more.canary, less.canary);
       EXPECT_LT(more.stable, less.stable);
     }
 }
 
-double choose(int n, int k) { return std::exp(std::lgamma(n + 1) - std::lgamma(k + 1) - std::lgamma(n - k + 1)); }
+double choose(int n, int k) {
+  return std::exp(std::lgamma(n + 1) - std::lgamma(k + 1) - std::lgamma(n - k + 1));
+}
 
 TEST(Statistics, TheExactTailIsThatOfTheNoncentralHypergeometricDistribution) {
   const int canary = 12, stable = 30, bad = 9;
@@ -43,7 +48,9 @@ TEST(Statistics, TheExactTailIsThatOfTheNoncentralHypergeometricDistribution) {
     for (int k = 0; k <= bad; ++k) {
       double tail = 0;
       for (int x = k; x <= bad; ++x) tail += choose(canary, x) * choose(stable, bad - x) * std::pow(odds, x);
-      EXPECT_NEAR(exact_upper_tail(12, 30, static_cast<unsigned>(k), static_cast<unsigned>(bad - k), odds), tail / total, 1e-9) << k;
+      EXPECT_NEAR(exact_upper_tail(12, 30, static_cast<unsigned>(k), static_cast<unsigned>(bad - k), odds),
+                  tail / total, 1e-9)
+          << k;
     }
   }
 }
@@ -60,7 +67,8 @@ TEST(Statistics, TheExactTailStandsExtremes) {
 TEST(Statistics, TheBinomialTailAgreesWithItsSum) {
   for (unsigned k = 0; k <= 10; ++k) {
     double tail = 0;
-    for (int x = static_cast<int>(k); x <= 10; ++x) tail += choose(10, x) * std::pow(0.3, x) * std::pow(0.7, 10 - x);
+    for (int x = static_cast<int>(k); x <= 10; ++x)
+      tail += choose(10, x) * std::pow(0.3, x) * std::pow(0.7, 10 - x);
     EXPECT_NEAR(binomial_upper_tail(10, k, 0.3), tail, 1e-9);
   }
   EXPECT_EQ(binomial_upper_tail(5, 6, 0.5), 0);
