@@ -29,11 +29,14 @@ class StepCache {
   Result<void> put(const Digest& key, const Record& record) const;
   void forget(const Digest& key) const;
 
-  // `slot` names a step through time: service, stage, number.
+  // `slot` names a step through time: service, stage, number. Long values come back as digests: compare what
+  // was read with stored_form() of what is.
   std::optional<std::vector<KeyPart>> last_parts(std::string_view slot) const;
+  static std::vector<KeyPart> stored_form(std::vector<KeyPart> parts);
   Result<void> remember_parts(std::string_view slot, const std::vector<KeyPart>& parts) const;
 
   Result<void> keep_stage(const Digest& key, const Digest& manifest) const;
+  void touch_stage(const Digest& key) const;  // it was used, if it is kept at all
   // Manifests that were used within `age` and must outlive garbage collection (GarbageOptions::keep).
   std::vector<Digest> kept_manifests(WallTime now, milliseconds age) const;
   // Removes the oldest records beyond the bound; call now and then.

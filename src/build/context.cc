@@ -27,6 +27,12 @@ Fd open_beneath(int root, const std::string& path, int flags) {
   return Fd(static_cast<int>(::syscall(SYS_openat2, root, path.c_str(), &how, sizeof how)));
 }
 
+Result<Fd> open_checkout(const std::filesystem::path& checkout) {
+  Fd root(::open(checkout.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!root) return fail_errno(Code::build_context_invalid, "the checkout '{}'", checkout.filename().string());
+  return root;
+}
+
 Result<std::string> read_all(int fd, std::size_t max_bytes, std::string_view what) {
   std::string bytes;
   std::array<char, 65536> buffer{};
@@ -141,15 +147,18 @@ const ContextEntry* ContextListing::find(std::string_view path) const {
   return at != entries.end() && at->path == path ? &*at : nullptr;
 }
 
-Result<ContextListing> scan_context(const std::filesystem::path& root, std::string_view dockerfile, const ContextLimits& limits) {
-  Fd directory(::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!directory) return fail_errno(Code::build_context_invalid, "the build context '{}'", root.filename().string());
+Result<ContextListing> scan_context(const std::filesystem::path& checkout, std::string_view context, std::string_view dockerfile,
+                                    const ContextLimits& limits) {
+  const Fd root = TRY(open_checkout(checkout));
+  const std::string folder = clean_relative(context);
+  Fd directory = open_beneath(root.get(), folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY);
+  if (!directory) return fail_errno(Code::build_context_invalid, "the build context '{}'", folder.empty() ? "." : folder);
   ContextListing listing;
   std::string file = clean_relative(dockerfile) + ".dockerignore";
-  std::optional<std::string> text = TRY(read_optional(directory.get(), file));
+  std::optional<std::string> text = TRY(read_optional(root.get(), file));
   if (!text) {
-    file = ".dockerignore";
-    text = TRY(read_optional(directory.get(), file));
+    file = folder.empty() ? ".dockerignore" : folder + "/.dockerignore";
+    text = TRY(read_optional(root.get(), file));
   }
   const format::Dockerignore ignore = TRY(format::Dockerignore::parse(text.value_or(""), file));
   listing.ignore = std::move(text).value_or("");
@@ -158,16 +167,15 @@ Result<ContextListing> scan_context(const std::filesystem::path& root, std::stri
   return listing;
 }
 
-Result<std::string> read_dockerfile(const std::filesystem::path& root, std::string_view path) {
-  const Fd directory(::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!directory) return fail_errno(Code::build_context_invalid, "the build context '{}'", root.filename().string());
+Result<std::string> read_dockerfile(const std::filesystem::path& checkout, std::string_view path) {
+  const Fd root = TRY(open_checkout(checkout));
   const std::string clean = clean_relative(path);
-  const Fd file = open_beneath(directory.get(), clean.empty() ? "." : clean, O_RDONLY | O_NONBLOCK);
-  if (!file && errno == ELOOP) return fail(Code::build_context_invalid, "{}: a symbolic link, which is not followed", path);
-  if (!file) return fail_errno(Code::dockerfile_missing, "{}", path);
+  const Fd file = open_beneath(root.get(), clean.empty() ? "." : clean, O_RDONLY | O_NONBLOCK);
+  if (!file && errno == ELOOP) return fail(Code::build_context_invalid, "{}: a symbolic link, which is not followed", clean);
+  if (!file) return fail_errno(Code::dockerfile_missing, "{}", clean);
   struct stat info {};
-  if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) return fail(Code::dockerfile_missing, "{}: not a file", path);
-  return read_all(file.get(), format::kMaxDockerfileBytes, path);
+  if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) return fail(Code::dockerfile_missing, "{}: not a file", clean);
+  return read_all(file.get(), format::kMaxDockerfileBytes, clean);
 }
 
 std::string clean_relative(std::string_view path) {

@@ -40,14 +40,15 @@ struct ContextLimits {
   std::size_t max_depth = 128;
 };
 
-// Walks `root` and digests every file that is not ignored. The ignore file is "<dockerfile>.dockerignore" beside the
-// Dockerfile if that exists (BuildKit's rule), else ".dockerignore" in the root. `dockerfile`: relative to the root.
-// Errors: build_context_invalid (not there, a device or socket), malformed (.dockerignore), too_large, system.
-Result<ContextListing> scan_context(const std::filesystem::path& root, std::string_view dockerfile,
+// Walks the folder `context` of a checkout and digests every file that is not ignored. The ignore file is
+// "<dockerfile>.dockerignore" beside the Dockerfile if that exists (BuildKit's rule), else ".dockerignore" in the context.
+// `context` and `dockerfile` are relative to the checkout and leave it through nothing. Errors: build_context_invalid
+// (not there, a device or socket), malformed (.dockerignore), too_large, system.
+Result<ContextListing> scan_context(const std::filesystem::path& checkout, std::string_view context, std::string_view dockerfile,
                                     const ContextLimits& limits = {});
 
-// Reads a file of the checkout by its path below `root`, following no links. dockerfile_missing; too_large.
-Result<std::string> read_dockerfile(const std::filesystem::path& root, std::string_view path);
+// Follows no links. dockerfile_missing; build_context_invalid; too_large.
+Result<std::string> read_dockerfile(const std::filesystem::path& checkout, std::string_view path);
 
 // Cleans a source of COPY: no leading slash, no "." and "..", which stops at the root; "" is the root itself.
 std::string clean_relative(std::string_view path);

@@ -4,10 +4,11 @@
 // (openat2 RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS, openat2(2)), everything is created relative to a held directory
 // with O_NOFOLLOW, so that no symlink in either leads outside.
 //
-// Semantics: the Dockerfile reference, COPY. A directory's contents are copied, not the directory; several sources or a
-// trailing slash need or make a directory; missing parents are made as 0755 root; symlinks inside a copied directory are
-// copied as such, a source that is itself a symlink is followed inside its root. Owner 0:0 unless chown; with
-// `keep_owner` (COPY --from) the source's. Modes are the source's unless chmod. Modification times are kept.
+// Semantics: the Dockerfile reference, COPY, and what BuildKit does. A directory's contents are copied, not the directory;
+// a trailing slash, an existing directory or several sources mean "into that directory"; missing parents are made 0755.
+// Symlinks inside a copied directory are copied as such, a source that is itself a symlink is followed inside its root.
+// Owner: chown's; else 0:0 for a checkout, the source's own for COPY --from. Modes are the source's unless chmod, times
+// are kept. What chown names is looked up in the destination's /etc/passwd and /etc/group.
 #pragma once
 
 #include <functional>
@@ -27,13 +28,16 @@ struct CopyReport {
 };
 
 // Extracts the archive behind `archive_fd` (at offset 0) into the directory; false when it is no tar archive that ADD
-// knows (then it is copied as a file). The launcher hands in image/unpack's.
+// knows, and then it is copied as a file.
 using ExtractArchive = std::function<Result<bool>(int archive_fd, int destination_dir_fd)>;
+
+// With image/unpack.h: tar, plain or with gzip or zstd. unsupported: bzip2, xz.
+Result<bool> extract_local_archive(int archive_fd, int destination_dir_fd);
 
 // `source_root` and `destination_root` are directory descriptors (O_PATH is enough); source_root is -1 when the request
 // has no sources. Errors: build_source_missing, build_context_invalid (a device, a socket), too_large, invalid_argument
 // (chown of an unknown name), disk_full, system.
 Result<CopyReport> copy_into(int source_root, int destination_root, const CopyRequest& request,
-                             const ExtractArchive& extract = {}, const CopyLimits& limits = {});
+                             const ExtractArchive& extract = extract_local_archive, const CopyLimits& limits = {});
 
 }  // namespace naru::build

@@ -16,7 +16,6 @@ class Images {
   // From the local store, else pulled. base_image_missing when it is nowhere.
   virtual Result<image::Image> resolve(const format::ImageReference& reference, const Progress& progress, std::stop_token stop) = 0;
   virtual bool has_blob(const Digest& blob) = 0;
-  virtual bool has_image(const Digest& manifest) = 0;
   virtual Result<image::Image> put(const format::ImageConfig& config, const std::vector<image::Layer>& layers) = 0;
 };
 
