@@ -14,7 +14,7 @@ std::filesystem::path EngineTest::base_layer;
 
 void EngineTest::SetUpTestSuite() {
   base_layer = std::filesystem::temp_directory_path() / ("naru-layer-" + secure_random_hex(6));
-  const std::string script = R"(
+  const std::string script = R"sh(
 set -e
 cd "$LAYER"
 mkdir -p usr/bin usr/lib usr/lib64 etc tmp root var/data
@@ -29,7 +29,7 @@ printf 'root:x:0:\napp:x:1000:\nextra:x:2000:app\n' > etc/group
 printf 'not a program' > usr/bin/plain; printf '\177ELFgarbage' > usr/bin/broken; chmod 755 usr/bin/broken
 printf '#!/proc/self/exe\n' > usr/bin/magic; chmod 755 usr/bin/magic
 chown 1000:1000 var/data; chmod 750 var/data
-)";
+)sh";
   std::filesystem::create_directories(base_layer);
   ::setenv("LAYER", base_layer.c_str(), 1);
   ASSERT_EQ(std::system(("bash -c '" + [&] {

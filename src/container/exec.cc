@@ -20,13 +20,13 @@ namespace {
 
 constexpr std::size_t kMaxExecs = 256;  // running at once, per engine
 
-Result<void> validate(const ExecSpec& spec) {
+Result<void> check(const ExecSpec& spec) {
   ContainerSpec as_container;
   as_container.id = "exec";
   as_container.argv = spec.argv;
   as_container.env = spec.env;
   if (!spec.cwd.empty()) as_container.cwd = spec.cwd;
-  return container::validate(as_container);
+  return validate(as_container);
 }
 
 // The master of a pty of the container's own devpts. The container may have put anything at that name.
@@ -78,7 +78,7 @@ Result<void> connect(const ExecSpec& spec, int root, const Identity& identity, P
 }  // namespace
 
 Result<StartedExec> Engine::exec(const std::string& id, const ExecSpec& spec) {
-  TRY(container::validate(spec));
+  TRY(check(spec));
   const auto container = TRY(state_->find(id));
   const std::lock_guard guard(container->mutex);
   if (!container->pidfd) return fail(Code::conflict, "container {} is not running", id);

@@ -1,0 +1,77 @@
+#include "os/cgroup.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/rng.h"
+#include "os/file.h"
+
+namespace naru::os {
+namespace {
+
+TEST(CgroupLayout, ReadsV2) {
+  const auto layout = cgroup_layout("29 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n", "0::/system.slice/naru.service\n");
+  ASSERT_TRUE(layout);
+  EXPECT_EQ(layout->mode, "v2");
+  ASSERT_EQ(layout->hierarchies.size(), 1u);
+  EXPECT_EQ(layout->hierarchies[0].base, "/sys/fs/cgroup/system.slice/naru.service");
+}
+
+TEST(CgroupLayout, ReadsHybridWithControllersMountedTogetherAndAnOuterContainer) {
+  const auto layout = cgroup_layout(
+      "30 23 0:27 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"
+      "31 30 0:28 /docker/abc /sys/fs/cgroup/memory rw master:5 - cgroup cgroup rw,memory\n"
+      "32 30 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+      "33 30 0:30 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n"
+      "34 30 0:31 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
+      "9:name=systemd:/x\n4:memory:/docker/abc/in\n2:cpu,cpuacct:/a\n0::/\n");
+  ASSERT_TRUE(layout);
+  EXPECT_EQ(layout->mode, "hybrid");
+  ASSERT_EQ(layout->hierarchies.size(), 2u);
+  EXPECT_EQ(layout->hierarchies[0].base, "/sys/fs/cgroup/memory/in");
+  EXPECT_TRUE(layout->hierarchies[0].memory);
+  EXPECT_EQ(layout->hierarchies[1].base, "/sys/fs/cgroup/cpu,cpuacct/a");
+  EXPECT_TRUE(layout->hierarchies[1].cpu && layout->hierarchies[1].cpuacct);
+}
+
+TEST(CgroupLayout, RefusesGarbageAndSurvivesIt) {
+  EXPECT_EQ(cgroup_layout("not a mount\n", "0::/\n").error().code, Code::malformed);
+  EXPECT_EQ(cgroup_layout("", "nonsense\n").error().code, Code::malformed);
+  EXPECT_EQ(cgroup_layout("", "")->mode, "none");
+  Rng rng(3);
+  for (int round = 0; round < 500; ++round) {
+    std::string mounts, groups;
+    for (std::uint64_t i = rng.below(200); i > 0; --i) mounts += " /-cgroup2,:\n01"[rng.below(15)];
+    for (std::uint64_t i = rng.below(60); i > 0; --i) groups += "0:/,a\n"[rng.below(6)];
+    [[maybe_unused]] const auto any = cgroup_layout(mounts, groups);
+  }
+}
+
+TEST(Cgroups, WritesTheLimitsThatV2Wants) {
+  const auto root = std::filesystem::temp_directory_path() / ("naru-cgroup-" + secure_random_hex(6));
+  std::filesystem::create_directories(root);
+  CgroupLayout layout{"v2", {{true, true, true, true, true, root}}};
+  auto groups = Cgroups::open(layout, "naru-test", true);
+  ASSERT_TRUE(groups) << groups.error().message();
+  std::vector<std::string> notices;
+  const auto group = groups->create("apps", "web-1", {64 << 20, 1500, 100}, notices);
+  ASSERT_TRUE(group);
+  EXPECT_TRUE(notices.empty());
+  const auto value = [&](const char* file) { return read_file(root / "naru-test" / file, 100).value_or("absent"); };
+  EXPECT_EQ(value("apps/web-1/memory.max"), "67108864");
+  EXPECT_EQ(value("apps/web-1/cpu.max"), "150000 100000");
+  EXPECT_EQ(value("apps/web-1/pids.max"), "100");
+  EXPECT_EQ(value("apps/cpu.weight"), "100");
+  EXPECT_EQ(value("builds/cpu.weight"), "20");
+  EXPECT_EQ(groups->ids("apps"), std::vector<std::string>{"web-1"});
+  std::ofstream(root / "naru-test/apps/web-1/memory.events") << "low 0\noom 3\noom_kill 2\n";
+  std::ofstream(root / "naru-test/apps/web-1/cpu.stat") << "usage_usec 123\n";
+  EXPECT_EQ(group->usage().oom_kills, 2u);
+  EXPECT_EQ(group->usage().cpu_usec, 123u);
+  std::filesystem::remove_all(root);
+}
+
+}  // namespace
+}  // namespace naru::os
