@@ -92,6 +92,7 @@ class Exchange {
   int status_ = 0;
   Headers headers_;
   milliseconds idle_timeout_{};
+  Deadline total_ = kNever;
 };
 
 struct ClientOptions {

@@ -215,10 +215,12 @@ Task<void> HttpServer::stop(milliseconds grace) {
   while (!state->connections.empty()) {
     state->changed.clear();
     if (co_await state->changed.wait(deadline)) continue;
+    // Handlers that wait for the client now fail; one that waits for something else is given up after a while.
     for (ServerConnection* connection : state->connections) connection->cut();
+    const Deadline last = after(seconds(2));
     while (!state->connections.empty()) {
       state->changed.clear();
-      (void)co_await state->changed.wait();
+      if (!co_await state->changed.wait(last)) co_return;
     }
   }
 }
