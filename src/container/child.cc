@@ -124,7 +124,7 @@ bool join_network(StartPlan& plan) {
 
 bool change_root(StartPlan& plan) {
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return failed(plan.failure, "make mounts private");
-  if (::move_mount(plan.root, "", plan.root_place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0)
+  if (::move_mount(plan.root, "", AT_FDCWD, plan.root_place, MOVE_MOUNT_F_EMPTY_PATH) != 0)
     return failed(plan.failure, "attach the root file system");
   if (::fchdir(plan.root) != 0) return failed(plan.failure, "enter the root file system");
   // With both names "." the old root ends on top of the new one and is taken off: pivot_root(2).

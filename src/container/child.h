@@ -48,7 +48,7 @@ struct StartPlan {
   std::size_t join_count = 0;
   int netns = -1;             // -1: a new namespace was cloned; loopback is set up
   int root = -1;              // detached mount
-  int root_place = -1;        // folder to attach it to before the pivot
+  const char* root_place = "";  // absolute path: a descriptor of it would belong to the launcher's mount namespace
   const char* hostname = "";
   std::size_t hostname_length = 0;
   // proc, mqueue, sys and cgroup are made by the child: they show its namespaces. cgroup (v2) may have no target.

@@ -185,7 +185,7 @@ Result<void> StartPreparation::root() {
   }
   StartPlan& plan = prepared_->plan;
   plan.root = hold(TRY(os::overlay_mount(layers, MOUNT_ATTR_NODEV, folder_ / "root")));
-  plan.root_place = hold(TRY(os::open_folder(folder_ / "root")));
+  plan.root_place = prepared_->arena.text(folder_ / "root");
   plan.read_only_root = spec_.read_only_root;
   prepared_->identity = TRY(resolve_user_in(spec_.user, plan.root));
   return {};
