@@ -123,6 +123,7 @@ class Applier {
     row.verdict = e.verdict;
     row.reason = e.reason;
   }
+  void operator()(const event::LatencyBaselineSet& e) { rollout(e.rollout).slow_us = e.slow_us; }
   void operator()(const event::RolloutResumed& e) { rollout(e.rollout).resume = true; }
   void operator()(const event::ServiceSwapped& e) {
     auto& swapped = rollout(e.rollout).swapped;

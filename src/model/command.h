@@ -33,6 +33,8 @@ struct ContainersListed { std::vector<ContainerStatus> containers; };  // the la
 struct Probed { std::string instance; std::uint32_t attempt = 0; bool healthy = false; std::string reason; };
 enum class Outcome { hold, promote, roll_back };
 struct Judged { RolloutId rollout = 0; std::uint32_t step = 0; Outcome outcome = Outcome::hold; std::string reason; Json judge; Json verdict; };
+// What a slow request is, from the stable side's recent past; 0: too few requests to say.
+struct LatencyBaseline { RolloutId rollout = 0; std::int64_t slow_us = 0; };
 struct Tick {};
 
 }  // namespace naru::command
@@ -42,5 +44,5 @@ using Command = std::variant<
     command::CreateApp, command::RemoveApp, command::SetVariables, command::Push, command::Promote, command::Abort,
     command::Rollback, command::StopEnvironment, command::PlanFinished, command::BuildFinished, command::NetworkReady,
     command::InstanceStarted, command::InstanceStartFailed, command::InstanceStopped, command::ContainerRemoved,
-    command::RoutesAcked, command::ContainerExited, command::ContainersListed, command::Probed, command::Judged, command::Tick>;
+    command::RoutesAcked, command::ContainerExited, command::ContainersListed, command::Probed, command::Judged, command::LatencyBaseline, command::Tick>;
 }  // namespace naru

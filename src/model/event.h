@@ -48,6 +48,8 @@ struct StepPassed { RolloutId rollout = 0; std::uint32_t step = 0; std::string v
 NARU_JSON(StepPassed, rollout, step, verdict)
 struct EvidenceStored { RolloutId rollout = 0; Json judge; Json verdict; std::string reason; };
 NARU_JSON(EvidenceStored, rollout, judge, verdict, reason)
+struct LatencyBaselineSet { RolloutId rollout = 0; std::int64_t slow_us = 0; };
+NARU_JSON(LatencyBaselineSet, rollout, slow_us)
 struct RolloutResumed { RolloutId rollout = 0; std::string by; };
 NARU_JSON(RolloutResumed, rollout, by)
 struct ServiceSwapped { RolloutId rollout = 0; std::string service; bool to_new = true; };
@@ -101,7 +103,7 @@ using Event = std::variant<
     event::AppCreated, event::AppRemoved, event::EnvironmentCreated, event::VariablesSet, event::NetworkReady,
     event::EnvironmentStopped, event::PipelineCreated, event::PipelinePlanned, event::BuildStarted, event::BuildFinished,
     event::PipelineFinished, event::ReleaseCreated, event::ReleasePending, event::RolloutStarted, event::StepStarted,
-    event::StepLive, event::StepPassed, event::EvidenceStored, event::RolloutResumed, event::ServiceSwapped,
+    event::StepLive, event::StepPassed, event::EvidenceStored, event::LatencyBaselineSet, event::RolloutResumed, event::ServiceSwapped,
     event::OneshotCompleted, event::RolloutPhaseChanged, event::InstanceCreated, event::InstanceStarting,
     event::InstanceStarted, event::InstanceReady, event::InstanceUnready, event::InstanceExited, event::InstanceRetired,
     event::InstanceStopping, event::InstanceRemoved, event::SlotAssigned, event::SlotFreed, event::RoutesChanged,

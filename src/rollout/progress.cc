@@ -331,6 +331,14 @@ Result<void> decide(Changes& changes, const command::StopEnvironment& command) {
   return {};
 }
 
+// Fixed before the first step: a threshold that moved with the data would not be evidence.
+void decide(Changes& changes, const command::LatencyBaseline& observation) {
+  const auto found = changes.state().rollouts.find(observation.rollout);
+  if (found == changes.state().rollouts.end()) return;
+  if (found->second.phase == Phase::preparing && found->second.slow_us != observation.slow_us)
+    changes.emit(event::LatencyBaselineSet{observation.rollout, observation.slow_us});
+}
+
 void decide(Changes& changes, const command::Judged& observation) {
   const auto found = changes.state().rollouts.find(observation.rollout);
   if (found == changes.state().rollouts.end()) return;

@@ -21,6 +21,7 @@ void decide(Changes& changes, const command::ContainerExited& observation);
 void decide(Changes& changes, const command::ContainersListed& observation);
 void decide(Changes& changes, const command::Probed& observation);
 void decide(Changes& changes, const command::Judged& observation);
+void decide(Changes& changes, const command::LatencyBaseline& observation);
 
 // One pass over an environment. Call until it emits nothing (platform/step.cc does, with a bound).
 void reconcile(Changes& changes, const EnvKey& environment);

@@ -1,0 +1,127 @@
+#include "control/core.h"
+
+#include <cstdlib>
+
+#include "base/log.h"
+#include "platform/platform.h"
+
+namespace naru::control {
+
+namespace {
+// How often time alone may change something: back-off, drain, deadlines, bake.
+constexpr milliseconds kTick{200};
+}  // namespace
+
+Result<std::unique_ptr<Core>> Core::open(const std::string& folder, const Clock& clock) {
+  store::Store store = TRY(store::Store::open(folder));
+  State state = TRY(store.load());
+  return std::unique_ptr<Core>(new Core(std::move(store), std::move(state), clock));
+}
+
+Core::Core(store::Store store, State state, const Clock& clock)
+    : clock_(clock), state_(std::move(state)), store_(std::move(store)), compacted_at_(store_.last_sequence()) {}
+
+Core::~Core() {
+  {
+    const std::lock_guard lock(queue_mutex_);
+    stopping_ = true;
+  }
+  queue_changed_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Core::add_listener(Listener listener) { listeners_.push_back(std::move(listener)); }
+
+void Core::start() {
+  thread_ = std::thread([this] { run(); });
+}
+
+Result<void> Core::submit(Command command) {
+  std::future<Result<void>> answer;
+  {
+    const std::lock_guard lock(queue_mutex_);
+    if (stopping_) return fail(Code::unavailable, "control is stopping");
+    if (queue_.size() >= kMaxQueued) return fail(Code::unavailable, "{} commands are waiting already", kMaxQueued);
+    queue_.push_back({std::move(command), std::promise<Result<void>>()});
+    answer = queue_.back().answer->get_future();
+  }
+  queue_changed_.notify_all();
+  return answer.get();
+}
+
+void Core::post(Command command) {
+  std::unique_lock lock(queue_mutex_);
+  queue_changed_.wait(lock, [&] { return stopping_ || queue_.size() < kMaxQueued; });
+  if (stopping_) return;  // the outbox brings it back after the next start
+  queue_.push_back({std::move(command), std::nullopt});
+  lock.unlock();
+  queue_changed_.notify_all();
+}
+
+void Core::run() {
+  MonoTime next_tick = clock_.mono();
+  while (true) {
+    Pending pending{command::Tick{}, std::nullopt};
+    {
+      std::unique_lock lock(queue_mutex_);
+      queue_changed_.wait_until(lock, next_tick, [&] { return stopping_ || !queue_.empty(); });
+      if (stopping_ && queue_.empty()) return;
+      if (!queue_.empty()) {
+        pending = std::move(queue_.front());
+        queue_.pop_front();
+      } else {
+        next_tick = clock_.mono() + kTick;
+      }
+    }
+    queue_changed_.notify_all();
+    Result<void> result = decide(pending.command);
+    if (pending.answer) pending.answer->set_value(std::move(result));
+    else if (!result) log_event(Level::warn, "control.command_refused", {{"error", result.error().message()}});
+  }
+}
+
+Result<void> Core::decide(const Command& command) {
+  const std::lock_guard lock(state_mutex_);
+  Changes changes(state_, clock_.wall());
+  auto decided = platform::decide(changes, command);
+  if (!decided || changes.events().empty()) {
+    if (!decided && !changes.events().empty()) reload();
+    return decided;
+  }
+  const std::uint64_t first = store_.last_sequence() + 1;
+  if (auto committed = store_.commit(state_, changes.events(), changes.touched(), changes.now()); !committed) {
+    log_event(Level::error, "control.commit_failed", {{"error", committed.error().message()}});
+    reload();
+    return committed;
+  }
+  const Committed news{state_, changes.events(), first, changes.now()};
+  for (const Listener& listener : listeners_) listener(news);
+  if (store_.last_sequence() - compacted_at_ > 10'000) {
+    compacted_at_ = store_.last_sequence();
+    if (auto compacted = store_.compact(kEventsKept); !compacted)
+      log_event(Level::warn, "control.compact_failed", {{"error", compacted.error().message()}});
+  }
+  return {};
+}
+
+void Core::reload() {
+  auto loaded = store_.load();
+  if (!loaded) {
+    // Deciding on a state that was never committed could lose what was acknowledged: start over instead.
+    log_event(Level::error, "control.reload_failed", {{"error", loaded.error().message()}});
+    std::abort();
+  }
+  state_ = std::move(*loaded);
+}
+
+Result<std::vector<store::StoredEvent>> Core::events_after(std::uint64_t sequence, std::size_t limit, const std::string& app) const {
+  const std::lock_guard lock(state_mutex_);
+  return store_.events_after(sequence, limit, app);
+}
+
+Result<std::vector<store::StoredEvent>> Core::latest_events(std::size_t limit, const std::string& app) const {
+  const std::lock_guard lock(state_mutex_);
+  return store_.latest_events(limit, app);
+}
+
+}  // namespace naru::control

@@ -1,0 +1,78 @@
+// The one thread that owns the platform's state. Commands come in, platform::decide() says what follows, the store
+// commits it, and only then anybody sees it or acts on it. If a commit fails the command is refused and the state is read
+// back from the store.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <future>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "model/command.h"
+#include "store/store.h"
+
+namespace naru::control {
+
+class Core {
+ public:
+  // What a commit brought, to those who listen; called on the core's thread with the state locked: be quick, do not
+  // call back.
+  struct Committed {
+    const State& state;
+    const std::vector<Event>& events;
+    std::uint64_t first_sequence;  // of events[0]
+    WallTime at;
+  };
+  using Listener = std::function<void(const Committed&)>;
+
+  static Result<std::unique_ptr<Core>> open(const std::string& folder, const Clock& clock);
+  ~Core();  // decides what is queued, then joins
+
+  void add_listener(Listener listener);  // before start()
+  void start();
+
+  // Blocks until the command is committed or refused. Any thread but the core's.
+  Result<void> submit(Command command);
+  // Queued without waiting; a refusal is logged. Bounded: waits when kMaxQueued commands are queued.
+  void post(Command command);
+
+  // Runs f(const State&) with the state locked; copy out what is needed.
+  template <class F>
+  auto read(F f) const {
+    const std::lock_guard lock(state_mutex_);
+    return f(static_cast<const State&>(state_));
+  }
+  Result<std::vector<store::StoredEvent>> events_after(std::uint64_t sequence, std::size_t limit, const std::string& app) const;
+  Result<std::vector<store::StoredEvent>> latest_events(std::size_t limit, const std::string& app) const;
+
+  static constexpr std::size_t kMaxQueued = 4096;
+  static constexpr std::uint64_t kEventsKept = 200'000;
+
+ private:
+  struct Pending {
+    Command command;
+    std::optional<std::promise<Result<void>>> answer;
+  };
+  Core(store::Store store, State state, const Clock& clock);
+  void run();
+  Result<void> decide(const Command& command);
+  void reload();
+
+  const Clock& clock_;
+  mutable std::mutex state_mutex_;  // state_ and store_
+  State state_;
+  mutable store::Store store_;
+  std::vector<Listener> listeners_;
+  std::uint64_t compacted_at_ = 0;
+
+  std::mutex queue_mutex_;
+  std::condition_variable queue_changed_;
+  std::deque<Pending> queue_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace naru::control

@@ -1,0 +1,331 @@
+#include "control/executor.h"
+
+#include <fstream>
+
+#include "base/log.h"
+#include "control/checkout.h"
+#include "control/launcher_bench.h"
+#include "image/pull.h"
+#include "route/table.h"
+
+namespace naru::control {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uintmax_t kOldLogBytes = 1U << 20;
+
+std::vector<std::string> secrets_of(const State& state, const std::string& app) {
+  std::vector<std::string> secrets;
+  for (const auto& [key, environment] : state.environments)
+    if (environment.app == app)
+      for (const auto& [name, value] : environment.variables) secrets.push_back(value);
+  return secrets;
+}
+
+std::map<std::string, std::string> variables_of(const State& state, const std::string& app) {
+  const auto found = state.environments.find(env_key(app, "production"));
+  return found == state.environments.end() ? std::map<std::string, std::string>() : found->second.variables;
+}
+
+std::optional<Pipeline> pipeline_of(const Core& core, const Action& action) {
+  return core.read([&](const State& state) -> std::optional<Pipeline> {
+    const auto found = state.pipelines.find(std::stoull(action.subject));
+    if (found == state.pipelines.end()) return std::nullopt;
+    return found->second;
+  });
+}
+
+ImageInfo info_of(const image::Image& image) {
+  ImageInfo info;
+  info.manifest = image.manifest;
+  for (const image::Layer& layer : image.layers) info.layers.push_back(layer.diff_id);
+  info.entrypoint = image.config.entrypoint;
+  info.command = image.config.cmd;
+  info.env = image.config.env;
+  info.working_dir = image.config.working_dir;
+  info.user = image.config.user;
+  info.stop_signal = image.config.stop_signal;
+  info.health = image.config.health;
+  info.volumes = image.config.volumes;
+  for (const std::string& port : image.config.exposed_ports)
+    if (port.find("/udp") == std::string::npos) info.exposed.push_back(static_cast<std::uint16_t>(std::strtoul(port.c_str(), nullptr, 10)));
+  return info;
+}
+
+std::vector<std::string> environment_of(const ServiceSpec& spec, const ImageInfo& image) {
+  std::map<std::string, std::string> merged;
+  for (const std::string& entry : image.env) merged[entry.substr(0, entry.find('='))] = entry.substr(entry.find('=') + 1);
+  for (const auto& [name, value] : spec.environment) merged[name] = value;
+  std::vector<std::string> environment;
+  for (const auto& [name, value] : merged) environment.push_back(name + "=" + value);
+  return environment;
+}
+
+// Compose: an entrypoint of the service's own drops the image's command.
+std::vector<std::string> argv_of(const ServiceSpec& spec, const ImageInfo& image) {
+  std::vector<std::string> argv = spec.entrypoint ? *spec.entrypoint : image.entrypoint;
+  const std::vector<std::string> command = spec.command ? *spec.command : spec.entrypoint ? std::vector<std::string>() : image.command;
+  argv.insert(argv.end(), command.begin(), command.end());
+  return argv;
+}
+
+}  // namespace
+
+bool is_transient(const Error& error) {
+  return error.code == Code::unavailable || error.code == Code::closed || error.code == Code::busy || error.code == Code::unreachable;
+}
+
+Executor::Executor(Parts parts)
+    : parts_(parts),
+      bench_(std::make_unique<LauncherBench>(parts.launcher)),
+      store_images_(parts.images, [this](const format::ImageReference& reference, const build::Images::Progress& progress, std::stop_token) {
+        image::PullOptions options;
+        options.progress = progress;
+        return image::pull(parts_.images, http_, reference, options);
+      }) {}
+
+Executor::~Executor() = default;
+
+std::optional<Command> Executor::execute(const Action& action, std::stop_token stop) {
+  switch (action.kind) {
+    case ActionKind::plan_pipeline: return plan(action);
+    case ActionKind::build_service: return build(action, stop);
+    case ActionKind::ensure_network: return ensure_network(action);
+    case ActionKind::start_instance: return start(action);
+    case ActionKind::stop_instance: return this->stop(action);
+    case ActionKind::remove_container: return remove(action);
+    case ActionKind::publish_routes:
+      if (auto revision = publish_routes()) return command::RoutesAcked{action.id, *revision};
+      else log_event(Level::warn, "control.publish_routes", {{"error", revision.error().message()}});
+      return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+std::optional<Command> Executor::plan(const Action& action) {
+  const auto pipeline = pipeline_of(parts_.core, action);
+  command::PlanFinished result{action.id, std::stoull(action.subject), {}, {}, {}};
+  if (!pipeline) return result;
+  const auto variables = parts_.core.read([&](const State& state) { return variables_of(state, pipeline->app); });
+  parts_.log.append(pipeline->id, fmt::format("commit {} {}", pipeline->commit.substr(0, 10), pipeline->subject));
+  const auto read = [&]() -> Result<format::ComposeFile> {
+    const fs::path checkout = TRY(check_out(parts_.data, pipeline->app, pipeline->commit));
+    return read_compose(checkout, pipeline->app, variables);
+  };
+  if (auto compose = read()) {
+    result.spec = std::move(compose->spec);
+    for (const auto& warning : compose->warnings) result.warnings.push_back(warning.text());
+  } else {
+    result.error = compose.error().message();
+    parts_.log.append(pipeline->id, result.error);
+  }
+  return result;
+}
+
+std::optional<Command> Executor::build(const Action& action, std::stop_token stop) {
+  const auto pipeline = pipeline_of(parts_.core, action);
+  command::BuildFinished result{action.id, std::stoull(action.subject), action.detail, false, {}, {}};
+  const ServiceSpec* service = pipeline ? pipeline->spec.find(action.detail) : nullptr;
+  if (service == nullptr) return result;
+  auto built = build_image(*pipeline, *service, stop, result.cached);
+  if (!built && (is_transient(built.error()) || stop.stop_requested())) return std::nullopt;
+  if (built) {
+    result.image = std::move(*built);
+    parts_.log.append(pipeline->id, fmt::format("[{}] {}", service->name, result.cached ? "unchanged" : "built"));
+  } else {
+    result.error = built.error().message();
+    parts_.log.append(pipeline->id, fmt::format("[{}] {}\nhint: {}", service->name, result.error, built.error().hint()));
+  }
+  return result;
+}
+
+Result<ImageInfo> Executor::build_image(const Pipeline& pipeline, const ServiceSpec& service, std::stop_token stop, bool& cached) {
+  const auto secrets = parts_.core.read([&](const State& state) { return secrets_of(state, pipeline.app); });
+  const auto progress = [&](std::string_view line) { parts_.log.append(pipeline.id, line, secrets); };
+  if (!service.build) {
+    const auto reference = TRY(format::ImageReference::parse(service.image));
+    cached = parts_.images.resolve(reference).has_value();
+    return unpacked(TRY(store_images_.resolve(reference, progress, stop)));
+  }
+  const fs::path checkout = TRY(check_out(parts_.data, pipeline.app, pipeline.commit));
+  build::BuildRequest request;
+  request.id = fmt::format("p{}-{}", pipeline.id, service.name).substr(0, 40);
+  request.name = service.name;
+  request.checkout = checkout;
+  request.checkout_path = pipeline.app + "/" + pipeline.commit;
+  request.context = service.build->context;
+  request.dockerfile = service.build->dockerfile;
+  request.args = service.build->args;
+  std::vector<std::string> host_environment;
+  for (char** entry = environ; *entry != nullptr; ++entry) host_environment.emplace_back(*entry);
+  request.proxy = build::host_proxy_variables(host_environment);
+  const build::Builder builder(*bench_, store_images_, parts_.cache, parts_.clock);
+  if (!service.test_target.empty() && service.test_target != service.build->target) {
+    build::BuildRequest test = request;
+    test.target = service.test_target;
+    test.missing_target_is_fine = true;
+    TRY(builder.build(test, progress, stop));
+  }
+  request.target = service.build->target;
+  const build::BuildResult result = TRY(builder.build(request, progress, stop));
+  cached = result.cached;
+  const auto tag = format::ImageReference::parse(fmt::format("{}/{}:{}", pipeline.app, service.name, pipeline.commit.substr(0, 12)));
+  if (tag) TRY(parts_.images.tag(*tag, result.manifest));
+  return unpacked(result.image);
+}
+
+Result<ImageInfo> Executor::unpacked(const image::Image& image) {
+  for (const image::Layer& layer : image.layers)
+    TRY(parts_.launcher.unpack_layer(layer.blob, layer.diff_id, layer.media_type));
+  return info_of(image);
+}
+
+std::optional<Command> Executor::ensure_network(const Action& action) {
+  const auto slash = action.subject.find('/');
+  auto network = parts_.launcher.ensure_network(network_id(action.subject.substr(0, slash), action.subject.substr(slash + 1)));
+  if (network) return command::NetworkReady{action.id, action.subject, *network};
+  log_event(Level::warn, "control.network", {{"environment", action.subject}, {"error", network.error().message()}});
+  return std::nullopt;
+}
+
+std::optional<Command> Executor::start(const Action& action) {
+  const auto attempt = static_cast<std::uint32_t>(std::stoul(action.detail));
+  struct Wanted {
+    Instance instance;
+    Release release;
+  };
+  const auto wanted = parts_.core.read([&](const State& state) -> std::optional<Wanted> {
+    const auto found = state.instances.find(action.subject);
+    if (found == state.instances.end() || found->second.attempt != attempt) return std::nullopt;
+    return Wanted{found->second, *state.release(found->second.release)};
+  });
+  if (!wanted) return command::InstanceStartFailed{action.id, action.subject, attempt, "it is no longer wanted"};
+  auto spec = container_spec(wanted->instance, wanted->release);
+  auto started = spec ? parts_.launcher.start(*spec) : Result<ContainerStatus>(std::unexpected(spec.error()));
+  if (!started) {
+    if (is_transient(started.error())) return std::nullopt;
+    return command::InstanceStartFailed{action.id, action.subject, attempt, started.error().message()};
+  }
+  if (started->state == ContainerState::running)
+    return command::InstanceStarted{action.id, action.subject, attempt, started->address, started->pid};
+  // It ended before we could look: its exit comes with the result, since the event may have been missed.
+  if (auto begun = parts_.core.submit(command::InstanceStarted{action.id, action.subject, attempt, started->address, 0}); !begun)
+    return std::nullopt;
+  return command::ContainerExited{started->id, started->exit_code, started->out_of_memory};
+}
+
+Result<ContainerSpec> Executor::container_spec(const Instance& instance, const Release& release) {
+  const ReleaseService& service = *release.find(instance.service);
+  const ServiceSpec& spec = service.spec;
+  ContainerSpec container;
+  container.id = instance.container();
+  container.hostname = spec.hostname.empty() ? instance.id : spec.hostname;
+  container.layers = service.image.layers;
+  container.argv = argv_of(spec, service.image);
+  if (container.argv.empty())
+    return fail(Code::invalid_argument, "{}: neither the image nor the service names a command", spec.name);
+  container.env = environment_of(spec, service.image);
+  container.env.push_back(fmt::format("NARU_RELEASE=v{}", release.version));
+  container.cwd = !spec.working_dir.empty() ? spec.working_dir : service.image.working_dir.empty() ? "/" : service.image.working_dir;
+  container.user = spec.user.empty() ? service.image.user : spec.user;
+  container.resources = spec.resources;
+  container.read_only_root = spec.read_only;
+  container.cap_add = spec.cap_add;
+  container.cap_drop = spec.cap_drop;
+  container.network = network_id(instance.app, instance.environment);
+  container.dns_search = {container.network};
+  container.stop_signal = spec.stop_signal ? *spec.stop_signal : service.image.stop_signal.empty() ? "SIGTERM" : service.image.stop_signal;
+  container.stop_grace = spec.stop_grace;
+  container.labels = {{"app", instance.app}, {"environment", instance.environment}, {"service", instance.service},
+                      {"release", fmt::format("v{}", release.version)}, {"instance", instance.id}};
+  for (const MountSpec& mount : spec.mounts) {
+    ContainerMount out{mount.kind, mount.source, mount.target, mount.read_only, mount.tmpfs_bytes};
+    if (mount.kind == MountKind::volume) {
+      out.source = fmt::format("{}.{}.{}", instance.app, instance.environment, mount.source);
+      TRY(parts_.launcher.ensure_volume(out.source));
+    } else if (mount.kind == MountKind::bind) {
+      const fs::path checkout = TRY(check_out(parts_.data, instance.app, release.commit));
+      out.source = (checkout / mount.source).lexically_normal().string();
+    }
+    container.mounts.push_back(std::move(out));
+  }
+  const image::Image image = TRY(parts_.images.image(service.image.manifest));
+  TRY(unpacked(image));
+  return container;
+}
+
+std::optional<Command> Executor::stop(const Action& action) {
+  auto stopped = parts_.launcher.stop(action.subject + "." + action.detail);
+  if (!stopped && stopped.error().code != Code::not_found) {
+    log_event(Level::warn, "control.stop", {{"instance", action.subject}, {"error", stopped.error().message()}});
+    return std::nullopt;
+  }
+  return command::InstanceStopped{action.id, action.subject};
+}
+
+std::optional<Command> Executor::remove(const Action& action) {
+  keep_log(action.subject);
+  // conflict: it runs again or still; a stop is under way.
+  auto removed = parts_.launcher.remove(action.subject);
+  if (!removed && removed.error().code != Code::not_found) return std::nullopt;
+  return command::ContainerRemoved{action.id};
+}
+
+// The end of what a container said stays readable after it is gone: control/logs/<container>.log.
+void Executor::keep_log(const std::string& container) {
+  std::ifstream file(parts_.data.logs() / container / "current.log", std::ios::binary | std::ios::ate);
+  if (!file) return;
+  const auto size = static_cast<std::uintmax_t>(file.tellg());
+  file.seekg(static_cast<std::streamoff>(size > kOldLogBytes ? size - kOldLogBytes : 0));
+  std::ofstream(parts_.data.old_logs() / (container + ".log"), std::ios::binary) << file.rdbuf();
+}
+
+void Executor::zero_new_slots(const RouteTable& table) {
+  const auto slots = [](const RouteTable& t) {
+    std::set<std::uint32_t> used;
+    for (const EnvironmentRoute& environment : t.environments)
+      for (const ServiceRoute& route : environment.services) {
+        used.insert(route.stable.slot);
+        if (route.canary) used.insert(route.canary->slot);
+      }
+    return used;
+  };
+  const std::set<std::uint32_t> before = slots(last_table_);
+  for (const std::uint32_t slot : slots(table))
+    if (slot < ipc::kServiceSlots && !before.contains(slot)) parts_.telemetry.zero_service(slot);
+}
+
+Result<std::uint64_t> Executor::publish_routes() {
+  const std::lock_guard lock(publish_mutex_);
+  RouteTable table;
+  std::vector<ListenerSpec> listeners;
+  std::vector<std::uint32_t> fresh_evidence;  // of steps that no gateway has acknowledged yet
+  parts_.core.read([&](const State& state) {
+    for (const auto& [id, rollout] : state.rollouts)
+      if (rollout.phase == RolloutPhase::stepping && !rollout.step_live) fresh_evidence.push_back(rollout.evidence_slot);
+    table = route::table_of(state);
+    table.revision = state.counters.routes_revision;
+    listeners = route::listeners_of(state);
+  });
+  // After a restart of control the slots in use go on counting: only what is new since then starts at zero.
+  if (last_table_.revision != 0) zero_new_slots(table);
+  for (const std::uint32_t slot : fresh_evidence) parts_.telemetry.zero_evidence(slot);
+  const auto errors = TRY(parts_.supervisor.set_listeners(listeners));
+  {
+    const std::lock_guard errors_lock(errors_mutex_);
+    listener_errors_.clear();
+    for (const ipc::ListenerError& error : errors) listener_errors_[error.name] = error.message;
+  }
+  TRY(parts_.gateway.publish(table));
+  last_table_ = std::move(table);
+  return last_table_.revision;
+}
+
+std::map<std::string, std::string> Executor::listener_errors() const {
+  const std::lock_guard lock(errors_mutex_);
+  return listener_errors_;
+}
+
+}  // namespace naru::control

@@ -1,0 +1,77 @@
+// Does what the outbox says: checks out, builds, starts, stops, publishes. Every action is idempotent by what it names,
+// and its result is a command. Blocks its worker thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+
+#include "build/builder.h"
+#include "build/cache.h"
+#include "build/store_images.h"
+#include "control/core.h"
+#include "control/links.h"
+#include "control/pipeline_log.h"
+#include "image/http_io.h"
+#include "ipc/data_folder.h"
+#include "ipc/launcher_client.h"
+#include "ipc/telemetry.h"
+
+namespace naru::control {
+
+class LauncherBench;
+
+class Executor {
+ public:
+  struct Parts {  // all borrowed, all outlive the executor
+    const ipc::DataFolder& data;
+    const Clock& clock;
+    Core& core;
+    ipc::LauncherClient& launcher;
+    GatewayLink& gateway;
+    SupervisorLink& supervisor;
+    ipc::Telemetry& telemetry;
+    const image::Store& images;
+    const build::StepCache& cache;
+    PipelineLog& log;
+  };
+  explicit Executor(Parts parts);
+  ~Executor();
+
+  // Nothing: try again later.
+  std::optional<Command> execute(const Action& action, std::stop_token stop);
+
+  // The whole route table and listener set again, as after a restart of everything.
+  Result<std::uint64_t> publish_routes();
+  // Listeners that could not be opened: name -> why. For status and doctor.
+  std::map<std::string, std::string> listener_errors() const;
+
+ private:
+  std::optional<Command> plan(const Action& action);
+  std::optional<Command> build(const Action& action, std::stop_token stop);
+  std::optional<Command> ensure_network(const Action& action);
+  std::optional<Command> start(const Action& action);
+  std::optional<Command> stop(const Action& action);
+  std::optional<Command> remove(const Action& action);
+
+  Result<ImageInfo> build_image(const Pipeline& pipeline, const ServiceSpec& service, std::stop_token stop, bool& cached);
+  Result<ImageInfo> unpacked(const image::Image& image);
+  Result<ContainerSpec> container_spec(const Instance& instance, const Release& release);
+  void keep_log(const std::string& container);
+  void zero_new_slots(const RouteTable& table);
+
+  Parts parts_;
+  std::unique_ptr<LauncherBench> bench_;
+  image::IoHttp http_;
+  build::StoreImages store_images_;
+  std::mutex publish_mutex_;
+  RouteTable last_table_;
+  mutable std::mutex errors_mutex_;
+  std::map<std::string, std::string> listener_errors_;
+};
+
+// The launcher does not answer now: worth another try, unlike every other error.
+bool is_transient(const Error& error);
+
+}  // namespace naru::control

@@ -1,0 +1,156 @@
+#include "control/judging.h"
+
+#include "base/log.h"
+
+namespace naru::control {
+
+namespace {
+
+constexpr milliseconds kLook{100};
+constexpr milliseconds kStore{1'000};
+
+// Crashes of instances that had been ready, and how long instances ran. Instances of both releases count for neither.
+void count_crashes(const State& state, const Rollout& rollout, WallTime now, judge::Observation& observation) {
+  const Release* from = state.release(rollout.from);
+  const Release* to = state.release(rollout.to);
+  const auto has = [](const Release* release, const Instance& instance) {
+    const ReleaseService* service = release == nullptr ? nullptr : release->find(instance.service);
+    return service != nullptr && service->revision == instance.revision;
+  };
+  for (const auto& [id, instance] : state.instances) {
+    if (instance.app != rollout.app || instance.environment != rollout.environment || instance.oneshot) continue;
+    const bool old_side = has(from, instance), new_side = has(to, instance);
+    if (old_side == new_side) continue;
+    judge::CrashCounts& counts = new_side ? observation.canary_crashes : observation.stable_crashes;
+    counts.crashes += instance.restarts;
+    const WallTime since = instance.created;
+    counts.instance_seconds += std::chrono::duration<double>(now - since).count();
+  }
+}
+
+std::vector<judge::LatencyBucket> buckets_of(const ipc::Histogram& histogram) {
+  std::vector<judge::LatencyBucket> buckets;
+  for (std::uint32_t i = 0; i < histogram.counts.size(); ++i)
+    buckets.push_back({static_cast<std::int64_t>(ipc::histogram_value(i)), histogram.counts[i]});
+  return buckets;
+}
+
+judge::SideCounts counts_of(const ipc::SideCounters& side) {
+  return {side.users_seen, side.users_bad, side.users_slow, side.requests, side.failed_requests};
+}
+
+}  // namespace
+
+struct Judging::View {
+  Rollout rollout;
+  judge::Observation crashes;
+  std::vector<std::uint32_t> edge_slots;  // of the stable side's services that users reach on a host port
+};
+
+Judging::Judging(Core& core, const ipc::Telemetry& telemetry, const Clock& clock)
+    : core_(core), telemetry_(telemetry), clock_(clock) {}
+
+Judging::~Judging() {
+  thread_.request_stop();
+}
+
+void Judging::start() {
+  thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+}
+
+void Judging::run(const std::stop_token& stop) {
+  std::mutex mutex;
+  std::condition_variable_any wake;
+  while (!stop.stop_requested()) {
+    look();
+    std::unique_lock lock(mutex);
+    wake.wait_for(lock, stop, kLook, [] { return false; });
+  }
+}
+
+void Judging::look() {
+  const WallTime now = clock_.wall();
+  const auto views = core_.read([&](const State& state) {
+    std::vector<View> found;
+    for (const auto& [key, environment] : state.environments) {
+      const Rollout* rollout = state.active_rollout(environment);
+      if (rollout == nullptr) continue;
+      View view{*rollout, {}, {}};
+      count_crashes(state, *rollout, now, view.crashes);
+      if (const Release* stable = state.release(rollout->from))
+        for (const ReleaseService& service : stable->services)
+          if (std::ranges::any_of(service.spec.ports, [](const PortSpec& port) { return port.host.has_value(); }))
+            if (const auto slot = state.slots.find(fmt::format("{}/{}/{}", key, service.spec.name, service.revision.short_hex()));
+                slot != state.slots.end())
+              view.edge_slots.push_back(slot->second);
+      found.push_back(std::move(view));
+    }
+    return found;
+  });
+  std::erase_if(sessions_, [&](const auto& session) {
+    return std::ranges::none_of(views, [&](const View& view) { return view.rollout.id == session.first; });
+  });
+  for (const View& view : views) {
+    if (view.rollout.phase == RolloutPhase::preparing) baseline(view);
+    if (view.rollout.phase == RolloutPhase::stepping && view.rollout.step_live) observe(view);
+  }
+}
+
+void Judging::baseline(const View& view) {
+  if (view.rollout.slow_us != 0 || !view.rollout.from) return;
+  ipc::Histogram sum;
+  for (const std::uint32_t slot : view.edge_slots) {
+    const ipc::ServiceCounters counters = telemetry_.service(slot);
+    for (std::size_t i = 0; i < sum.counts.size(); ++i) sum.counts[i] += counters.latency.counts[i];
+  }
+  const auto threshold = judge::pick_slow_threshold(buckets_of(sum));
+  if (threshold && *threshold > 0) core_.post(command::LatencyBaseline{view.rollout.id, *threshold});
+}
+
+judge::Observation Judging::observation_of(const View& view, Session& session) const {
+  const ipc::EvidenceCounters counters = telemetry_.evidence_of(view.rollout.evidence_slot);
+  judge::Observation observation = view.crashes;
+  observation.step = view.rollout.step;
+  observation.in_step = std::max(clock_.wall() - view.rollout.step_started, milliseconds(0));
+  observation.since_canary = std::max(clock_.wall() - view.rollout.first_user, milliseconds(0));
+  observation.canary = counts_of(counters.canary);
+  observation.stable = counts_of(counters.stable);
+  // A cold instance is slow: who was slow while it warmed up is no evidence. Errors always are.
+  if (!session.warm) {
+    session.slow_ignored_canary = observation.canary.users_slow;
+    session.slow_ignored_stable = observation.stable.users_slow;
+    session.warm = observation.since_canary >= view.rollout.policy.warm_up;
+  }
+  observation.canary.users_slow -= std::min(observation.canary.users_slow, session.slow_ignored_canary);
+  observation.stable.users_slow -= std::min(observation.stable.users_slow, session.slow_ignored_stable);
+  return observation;
+}
+
+void Judging::observe(const View& view) {
+  const Rollout& rollout = view.rollout;
+  const auto [at, is_new] = sessions_.try_emplace(rollout.id);
+  Session& session = at->second;
+  if (is_new && !rollout.judge.is_null()) {
+    session.state = rollout.judge.get<judge::State>();
+    session.warm = clock_.wall() - rollout.first_user >= rollout.policy.warm_up;
+  }
+  if (session.step != rollout.step) {  // fresh counters
+    session.step = rollout.step;
+    session.slow_ignored_canary = session.slow_ignored_stable = 0;
+  }
+  auto verdict = judge::step(rollout.policy, session.state, observation_of(view, session), rollout.app);
+  if (!verdict) {
+    log_event(Level::warn, "control.judge", {{"rollout", rollout.id}, {"error", verdict.error().message()}});
+    return;
+  }
+  const auto outcome = verdict->kind == judge::VerdictKind::promote     ? command::Outcome::promote
+                       : verdict->kind == judge::VerdictKind::roll_back ? command::Outcome::roll_back
+                                                                        : command::Outcome::hold;
+  const MonoTime now = clock_.mono();
+  const bool already_passed = outcome == command::Outcome::promote && rollout.steps.back().passed != WallTime{};
+  if ((outcome == command::Outcome::hold || already_passed) && now - session.stored < kStore) return;
+  session.stored = now;
+  core_.post(command::Judged{rollout.id, rollout.step, outcome, verdict->reason, session.state, *verdict});
+}
+
+}  // namespace naru::control

@@ -1,0 +1,45 @@
+// Ten times a second: the counters of every rollout under way, shown to the judge; what it says becomes a command. The
+// judge's state is stored with it, once a second, and read back after a restart.
+#pragma once
+
+#include <map>
+#include <stop_token>
+#include <thread>
+
+#include "control/core.h"
+#include "ipc/telemetry.h"
+#include "judge/judge.h"
+
+namespace naru::control {
+
+class Judging {
+ public:
+  Judging(Core& core, const ipc::Telemetry& telemetry, const Clock& clock);
+  ~Judging();
+  void start();
+
+ private:
+  struct Session {  // one rollout
+    judge::State state;
+    std::uint32_t step = ~0U;
+    MonoTime stored{};
+    std::uint64_t slow_ignored_canary = 0, slow_ignored_stable = 0;  // users slow while the canary warmed up
+    bool warm = false;
+    std::string reason;
+  };
+  struct View;  // what one look needs of the state
+  void run(const std::stop_token& stop);
+  void look();
+  void baseline(const View& view);
+  void observe(const View& view);
+  judge::Observation observation_of(const View& view, Session& session) const;
+
+  Core& core_;
+  const ipc::Telemetry& telemetry_;
+  const Clock& clock_;
+  std::map<RolloutId, Session> sessions_;
+  std::map<std::uint32_t, std::pair<MonoTime, ipc::Histogram>> baselines_;
+  std::jthread thread_;
+};
+
+}  // namespace naru::control

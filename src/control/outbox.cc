@@ -1,0 +1,91 @@
+#include "control/outbox.h"
+
+#include "base/log.h"
+
+namespace naru::control {
+
+namespace {
+constexpr milliseconds kRetry{500};
+
+// What must not overlap: a container is removed before its successor starts, tables are sent in order.
+std::string lane_of(const Action& action) {
+  switch (action.kind) {
+    case ActionKind::publish_routes: return "routes";
+    case ActionKind::start_instance:
+    case ActionKind::stop_instance: return "instance " + action.subject;
+    case ActionKind::remove_container: return "instance " + action.subject.substr(0, action.subject.rfind('.'));
+    case ActionKind::build_service: return "build " + action.subject + " " + action.detail;
+    case ActionKind::plan_pipeline: return "plan " + action.subject;
+    case ActionKind::ensure_network: return "network " + action.subject;
+  }
+  return {};
+}
+}  // namespace
+
+Outbox::Outbox(Core& core, Execute execute) : core_(core), execute_(std::move(execute)) {
+  core_.add_listener([this](const Core::Committed& news) {
+    const bool concerned = std::ranges::any_of(news.events, [](const Event& e) {
+      return std::holds_alternative<event::ActionQueued>(e) || std::holds_alternative<event::ActionDone>(e);
+    });
+    if (concerned) sync(news.state);
+  });
+}
+
+Outbox::~Outbox() {
+  const std::lock_guard lock(mutex_);
+  stopping_ = true;
+  for (auto& [id, stop] : running_) stop.request_stop();
+  waiting_.clear();
+  retry_.notify_all();
+}
+
+void Outbox::start() {
+  core_.read([this](const State& state) { sync(state); });
+}
+
+void Outbox::sync(const State& state) {
+  const std::lock_guard lock(mutex_);
+  if (stopping_) return;
+  for (auto& [id, stop] : running_)
+    if (!state.outbox.contains(id)) stop.request_stop();
+  for (const auto& [id, action] : state.outbox) {
+    if (running_.contains(id)) continue;
+    running_.emplace(id, std::stop_source());
+    dispatch(action);
+  }
+}
+
+io::WorkerPool& Outbox::pool_of(ActionKind kind) { return kind == ActionKind::build_service ? builds_ : others_; }
+
+// mutex_ is held.
+void Outbox::dispatch(const Action& action) {
+  const std::string lane = lane_of(action);
+  if (!busy_subjects_.insert(lane).second) {
+    waiting_[lane].push_back(action);
+    return;
+  }
+  const std::stop_token stop = running_.at(action.id).get_token();
+  if (!pool_of(action.kind).post([this, action, stop] { run(action, stop); }))
+    log_event(Level::error, "control.outbox_full", {{"action", action.id}});
+}
+
+void Outbox::run(const Action& action, std::stop_token stop) {
+  while (!stop.stop_requested()) {
+    // Committed before it counts as done: until then the action stays in the outbox and belongs to this thread.
+    if (auto result = execute_(action, stop); result && core_.submit(std::move(*result))) break;
+    std::unique_lock lock(mutex_);
+    retry_.wait_for(lock, stop, kRetry, [] { return false; });
+  }
+  const std::lock_guard lock(mutex_);
+  running_.erase(action.id);
+  const std::string lane = lane_of(action);
+  busy_subjects_.erase(lane);
+  auto next = waiting_.find(lane);
+  if (stopping_ || next == waiting_.end()) return;
+  const Action following = next->second.front();
+  next->second.pop_front();
+  if (next->second.empty()) waiting_.erase(next);
+  dispatch(following);
+}
+
+}  // namespace naru::control

@@ -1,0 +1,48 @@
+// Carries out the outbox: every stored action is handed to a worker thread after its commit, and again at each start
+// until its result has come back as a command. Actions of the same subject run one after another.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <stop_token>
+
+#include "control/core.h"
+#include "io/offload.h"
+
+namespace naru::control {
+
+class Outbox {
+ public:
+  // Carries out one action and gives its result, the command that takes it out of the outbox; nothing when it should be
+  // tried again later (the launcher is away, say). `stop` is requested when the action has left the outbox by another
+  // way (superseded) or control stops.
+  using Execute = std::function<std::optional<Command>(const Action&, std::stop_token stop)>;
+
+  // Builds get threads of their own, so that they cannot keep starts and stops waiting.
+  Outbox(Core& core, Execute execute);
+  ~Outbox();  // requests a stop of what runs, then joins
+
+  void start();  // dispatches what is stored
+
+ private:
+  struct Lane;
+  void sync(const State& state);
+  void dispatch(const Action& action);
+  void run(const Action& action, std::stop_token stop);
+  io::WorkerPool& pool_of(ActionKind kind);
+
+  Core& core_;
+  Execute execute_;
+  std::mutex mutex_;
+  std::map<ActionId, std::stop_source> running_;
+  std::set<std::string> busy_subjects_;
+  std::map<std::string, std::deque<Action>> waiting_;
+  bool stopping_ = false;
+  std::condition_variable_any retry_;
+  io::WorkerPool builds_{2}, others_{8};
+};
+
+}  // namespace naru::control

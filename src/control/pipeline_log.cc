@@ -1,0 +1,43 @@
+#include "control/pipeline_log.h"
+
+#include <fstream>
+#include <map>
+
+namespace naru::control {
+
+std::string mask(std::string text, const std::vector<std::string>& secrets) {
+  for (const std::string& secret : secrets) {
+    if (secret.size() < 4) continue;
+    for (std::size_t at = text.find(secret); at != std::string::npos; at = text.find(secret, at + 3)) text.replace(at, secret.size(), "***");
+  }
+  return text;
+}
+
+void PipelineLog::append(PipelineId id, std::string_view line, const std::vector<std::string>& secrets) {
+  const std::lock_guard lock(mutex_);
+  std::error_code ignored;
+  const auto size = std::filesystem::file_size(path(id), ignored);
+  if (!ignored && size > kMaxBytes) return;
+  std::ofstream(path(id), std::ios::app) << mask(std::string(line), secrets) << '\n';
+}
+
+std::string PipelineLog::read(PipelineId id, std::uint64_t& offset) const {
+  std::ifstream file(path(id), std::ios::binary);
+  if (!file) return {};
+  file.seekg(static_cast<std::streamoff>(offset));
+  std::string text((std::istreambuf_iterator<char>(file)), {});
+  offset += text.size();
+  return text;
+}
+
+void PipelineLog::trim() const {
+  std::map<PipelineId, std::filesystem::path> found;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_))
+    if (entry.path().extension() == ".log") found[std::strtoull(entry.path().stem().c_str(), nullptr, 10)] = entry.path();
+  while (found.size() > kMaxKept) {
+    std::filesystem::remove(found.begin()->second);
+    found.erase(found.begin());
+  }
+}
+
+}  // namespace naru::control

@@ -1,0 +1,152 @@
+#include "control/probing.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+
+namespace naru::control {
+
+namespace {
+
+constexpr milliseconds kLook{50};
+constexpr milliseconds kConnectTimeout{2'000};
+constexpr milliseconds kPortInterval{250}, kReadyPortInterval{2'000};
+
+// Does somebody listen there?
+Result<void> connect_to(const std::string& address, std::uint16_t port, milliseconds timeout) {
+  Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(port);
+  if (!socket || inet_pton(AF_INET, address.c_str(), &to.sin_addr) != 1) return fail_errno(Code::system, "socket");
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0) return {};
+  if (errno != EINPROGRESS) return fail_errno(Code::unreachable, "port {}", port);
+  pollfd waiting{socket.get(), POLLOUT, 0};
+  if (::poll(&waiting, 1, static_cast<int>(timeout.count())) == 0) return fail(Code::timeout, "port {} does not answer", port);
+  int error = 0;
+  socklen_t size = sizeof error;
+  ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+  if (error != 0) return std::unexpected(Error{Code::unreachable, fmt::format("port {}", port), error, {}});
+  return {};
+}
+
+std::string first_line(const std::string& text) {
+  const std::string line = text.substr(0, text.find('\n'));
+  return line.substr(0, 200);
+}
+
+}  // namespace
+
+Probing::Probing(Core& core, ipc::LauncherClient& launcher, const Clock& clock)
+    : core_(core), launcher_(launcher), clock_(clock), pool_(std::make_unique<io::WorkerPool>(4)) {}
+
+Probing::~Probing() {
+  thread_.request_stop();
+  if (thread_.joinable()) thread_.join();
+  pool_.reset();
+}
+
+void Probing::start() {
+  thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+}
+
+void Probing::run(const std::stop_token& stop) {
+  std::mutex mutex;
+  std::condition_variable_any wake;
+  while (!stop.stop_requested()) {
+    look();
+    std::unique_lock lock(mutex);
+    wake.wait_for(lock, stop, kLook, [] { return false; });
+  }
+}
+
+std::vector<Probing::Target> Probing::targets_of(const State& state) {
+  std::vector<Target> targets;
+  for (const auto& [id, instance] : state.instances) {
+    if (instance.oneshot || (instance.phase != InstancePhase::running && instance.phase != InstancePhase::ready)) continue;
+    const Release* release = state.release(instance.release);
+    const ReleaseService* service = release == nullptr ? nullptr : release->find(instance.service);
+    if (service == nullptr) continue;
+    Target target;
+    target.instance = id;
+    target.container = instance.container();
+    target.address = instance.address;
+    target.attempt = instance.attempt;
+    target.ready = instance.phase == InstancePhase::ready;
+    target.started = instance.started;
+    const auto& health = service->spec.health ? service->spec.health : service->image.health;
+    target.has_health = health && !health->disabled && !health->test.empty();
+    if (target.has_health) target.health = *health;
+    for (const PortSpec& port : service->spec.ports)
+      if (port.transport == Transport::tcp && target.port == 0) target.port = port.container;
+    if (target.port == 0 && !service->image.exposed.empty()) target.port = service->image.exposed.front();
+    targets.push_back(std::move(target));
+  }
+  return targets;
+}
+
+void Probing::look() {
+  const auto targets = core_.read([](const State& state) { return targets_of(state); });
+  const MonoTime now = clock_.mono();
+  const std::lock_guard lock(mutex_);
+  std::erase_if(progress_, [&](const auto& row) {
+    return !row.second.running && std::ranges::none_of(targets, [&](const Target& t) { return t.container == row.first; });
+  });
+  for (const Target& target : targets) {
+    Progress& progress = progress_[target.container];
+    if (progress.running || now < progress.next) continue;
+    progress.running = pool_->post([this, target] { probe(target); });
+  }
+}
+
+void Probing::probe(const Target& target) {
+  const Outcome outcome = check(target);
+  settle(target, outcome);
+  const std::lock_guard lock(mutex_);
+  Progress& progress = progress_[target.container];
+  progress.running = false;
+  const bool ready = outcome.healthy;
+  const milliseconds interval = target.has_health ? (ready ? target.health.interval : target.health.start_interval)
+                                                  : (ready ? kReadyPortInterval : kPortInterval);
+  progress.next = clock_.mono() + std::max(interval, milliseconds(50));
+}
+
+Probing::Outcome Probing::check(const Target& target) {
+  if (target.has_health) {
+    auto result = launcher_.probe(target.container, target.health.test, target.health.timeout);
+    if (!result) return {false, result.error().message()};
+    if (result->timed_out) return {false, fmt::format("its health check took longer than {}", humanize(target.health.timeout))};
+    if (result->exit_code == 0) return {true, {}};
+    const std::string said = first_line(result->output);
+    return {false, fmt::format("its health check exits with {}{}{}", result->exit_code, said.empty() ? "" : ": ", said)};
+  }
+  if (target.port != 0 && !target.address.empty()) {
+    auto connected = connect_to(target.address, target.port, kConnectTimeout);
+    return connected ? Outcome{true, {}} : Outcome{false, connected.error().message()};
+  }
+  const bool lived = clock_.wall() - target.started >= 1s;
+  return {lived || target.ready, lived ? "" : "it has just started"};
+}
+
+void Probing::settle(const Target& target, const Outcome& outcome) {
+  std::uint32_t failures = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    Progress& progress = progress_[target.container];
+    progress.failures = outcome.healthy ? 0 : progress.failures + 1;
+    failures = progress.failures;
+  }
+  if (outcome.healthy) {
+    if (!target.ready) core_.post(command::Probed{target.instance, target.attempt, true, {}});
+    return;
+  }
+  // A service in use becomes unready only after `retries` failures in a row; one that starts says at once why it waits.
+  const std::uint32_t needed = target.has_health ? std::max(target.health.retries, 1U) : 3;
+  if (!target.ready || failures >= needed) core_.post(command::Probed{target.instance, target.attempt, false, outcome.reason});
+}
+
+}  // namespace naru::control

@@ -1,0 +1,19 @@
+// What control asks of the supervisor, over the inherited stream socket (channel.h):
+//   {"id", "listeners": [ListenerSpec...]}   the whole set; answer {"id", "errors": [{"name", "message"}]}: those that could
+//                                            not be opened (the others are open and given to the gateway)
+//   {"id", "down": true}                     ends launcher, gateway, control and the supervisor; containers live on
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "model/route_table.h"
+
+namespace naru::ipc {
+
+struct ListenerError {
+  std::string name, message;
+};
+NARU_JSON(ListenerError, name, message)
+
+}  // namespace naru::ipc
