@@ -150,18 +150,40 @@ Result<void> Benches::unpack(const build::LayerRef& layer) {
   return {};
 }
 
-Result<void> Benches::begin(const build::BeginRequest& request) {
+void Benches::abandon(std::uint64_t owner) {
+  std::vector<std::string> left;
+  {
+    const std::scoped_lock lock(mutex_);
+    for (auto& [id, bench] : benches_) {
+      if (bench.owner != owner) continue;
+      bench.abandoned = true;
+      left.push_back(id);
+    }
+  }
+  // What is in use ends with its step (finish_step), or makes room at the next begin.
+  for (const std::string& id : left)
+    if (auto gone = discard(id); !gone) log_event(Level::info, "launcher.bench_in_use", {{"build", id}, {"reason", gone.error().message()}});
+}
+
+Result<void> Benches::begin(const build::BeginRequest& request, std::uint64_t owner) {
   TRY(check_id(request.build, "build"));
   TRY(check_layers(request.layers, true));
   TRY(lower_paths(request.layers, true));
   TRY(discard(request.build));
+  std::vector<std::string> abandoned;
+  {
+    const std::scoped_lock lock(mutex_);
+    for (const auto& [id, bench] : benches_)
+      if (bench.abandoned && !bench.busy) abandoned.push_back(id);
+  }
+  for (const std::string& id : abandoned) TRY(discard(id));
   {
     const std::scoped_lock lock(mutex_);
     if (benches_.size() >= kMaxBenches) return fail(Code::unavailable, "{} builds are open already", kMaxBenches);
-    if (!benches_.emplace(request.build, Bench{request.layers, true, {}}).second)
+    if (!benches_.emplace(request.build, Bench{request.layers, true, owner, false, {}}).second)
       return fail(Code::conflict, "build {} was begun twice at once", request.build);
   }
-  Use using_it(*this, request.build, Bench{request.layers, true, {}});
+  Use using_it(*this, request.build, Bench{request.layers, true, owner, false, {}});
   for (const char* part : {"upper", "work"})
     if (auto made = os::make_dirs(folder(request.build) / part, 0755); !made) {
       using_it.end();
@@ -184,7 +206,7 @@ Result<container::StartOptions> Benches::step_options(const build::RunRequest& r
 
 Result<StartedStep> Benches::run(const build::RunRequest& request) {
   TRY(check_argv(request.argv, request.env));
-  TRY(check_duration(request.timeout_ms, kMaxBuildStep, "timeout_ms"));
+  TRY(check_duration(request.timeout, kMaxBuildStep, "timeout"));
   Use using_it = TRY(use(request.build));
   ContainerSpec spec;
   spec.id = container_of(request.build);
@@ -229,13 +251,16 @@ Result<build::RunResult> Benches::finish_step(const std::string& build, bool tim
   auto status = engine_.settle(container, true);
   auto removed = engine_.remove(container);
   auto released = networks_.release(container);
+  bool abandoned = false;
   {
     const std::scoped_lock lock(mutex_);
     if (const auto found = benches_.find(build); found != benches_.end()) {
       found->second.busy = false;
       found->second.container.clear();
+      abandoned = found->second.abandoned;
     }
   }
+  if (abandoned) TRY(discard(build));
   const ContainerStatus ended = TRY(std::move(status));
   TRY(std::move(removed));
   TRY(std::move(released));

@@ -29,7 +29,9 @@ class Benches {
   static Result<std::unique_ptr<Benches>> open(container::Engine& engine, network::Networks& networks, Nursery& nursery);
 
   Result<void> unpack(const build::LayerRef& layer);
-  Result<void> begin(const build::BeginRequest& request);
+  // `owner`: the connection that asked; abandon() ends what it left.
+  Result<void> begin(const build::BeginRequest& request, std::uint64_t owner);
+  void abandon(std::uint64_t owner);
   Result<StartedStep> run(const build::RunRequest& request);
   Result<void> kill_step(const std::string& build);
   // After the step's process ended: its status; its container, address and mount points are gone. `timed_out` as given.
@@ -42,6 +44,8 @@ class Benches {
   struct Bench {
     std::vector<Digest> layers;
     bool busy = false;
+    std::uint64_t owner = 0;
+    bool abandoned = false;
     std::string container;  // of the running step
   };
   // Holds a bench for one operation.

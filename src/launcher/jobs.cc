@@ -24,13 +24,7 @@ Result<Json> copy(const Json& arguments, const std::vector<Fd>&) {
   const Fd bench = TRY(os::open_folder("/bench"));
   Fd source;
   if (!request.sources.empty()) source = TRY(os::open_folder("/source"));
-  const build::ExtractArchive extract_into = [](int archive, int destination) -> Result<bool> {
-    auto extracted = image::extract_archive(archive, destination);
-    if (extracted) return true;
-    if (extracted.error().code == Code::unsupported || extracted.error().code == Code::malformed) return false;
-    return std::unexpected(std::move(extracted).error());
-  };
-  const auto report = TRY(build::copy_into(source.get(), bench.get(), request, extract_into));
+  const auto report = TRY(build::copy_into(source.get(), bench.get(), request));
   return Json{{"files", report.files}, {"bytes", report.bytes}};
 }
 

@@ -1,0 +1,53 @@
+// What each op of ipc/launcher_protocol.h does. A function here runs on a thread of its pool and may block that long;
+// it returns the answer, descriptors that go with it, and what the loop shall watch from now on.
+#pragma once
+
+#include <array>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "container/engine.h"
+#include "launcher/benches.h"
+#include "network/networks.h"
+
+namespace naru::launcher {
+
+enum class WatchKind { container, exec, build };
+struct Watch {
+  WatchKind kind = WatchKind::container;
+  std::string id;
+  Fd pidfd;
+  std::uint64_t client = 0;          // who is told; 0 = every client
+  std::optional<MonoTime> deadline;  // then it is killed and reported as timed out
+  bool timed_out = false;
+};
+
+struct Reply {
+  Json result = Json::object();
+  std::vector<Fd> fds;
+  std::vector<Watch> watches;
+};
+
+enum class Lane { quick, stop, probe, work };  // one pool each
+
+struct Operations {
+  container::Engine& engine;
+  network::Networks& networks;
+  Benches& benches;
+  Json hello;
+  // Starts and removals of one container wait for each other, by a hash of its id.
+  std::array<std::mutex, 64> locks{};
+
+  std::mutex& lock_of(const std::string& container) { return locks[std::hash<std::string>{}(container) % locks.size()]; }
+};
+
+struct Operation {
+  Lane lane;
+  Result<Reply> (*carry_out)(Operations& operations, const Json& request, std::uint64_t client);
+};
+
+// None: there is no such op.
+const Operation* find_operation(std::string_view op);
+
+}  // namespace naru::launcher
