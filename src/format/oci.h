@@ -66,8 +66,8 @@ struct Descriptor {
   std::string media_type;
   Digest digest;
   std::uint64_t size = 0;
-  std::map<std::string, std::string> annotations;
-  std::optional<Platform> platform;  // in an index
+  std::map<std::string, std::string> annotations{};
+  std::optional<Platform> platform{};  // in an index
   bool operator==(const Descriptor&) const = default;
 };
 
@@ -75,7 +75,7 @@ struct ImageManifest {
   std::string media_type{kOciManifest};
   Descriptor config;
   std::vector<Descriptor> layers;  // lowest first
-  std::map<std::string, std::string> annotations;
+  std::map<std::string, std::string> annotations{};
 };
 
 struct ImageIndex {

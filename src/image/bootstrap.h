@@ -22,7 +22,7 @@ struct BootstrapOptions {
   std::filesystem::path apt_etc = "/etc/apt";           // sources.list and sources.list.d/*.{list,sources}
   seconds source_date_epoch{1'735'689'600};             // mtimes are clamped to it: equal packages, equal bytes
   milliseconds timeout{900'000};
-  std::function<void(std::string_view line)> progress;  // mmdebstrap's output, line by line
+  std::function<void(std::string_view line)> progress{};  // mmdebstrap's output, line by line
 };
 
 // One apt source file's content with only the entries of `suite` and of its -updates, -security and -backports: third

@@ -15,8 +15,8 @@
 namespace naru::image {
 
 struct HttpGet {
-  std::string url;  // http:// or https://
-  std::vector<std::pair<std::string, std::string>> headers;
+  std::string url{};  // http:// or https://
+  std::vector<std::pair<std::string, std::string>> headers{};
   std::uint64_t max_body = 4U << 20;  // beyond: too_large
   milliseconds timeout{30'000};       // until the head of the answer
   milliseconds total_timeout{60'000};

@@ -77,7 +77,7 @@ class BlobWriter {
 
 struct GarbageOptions {
   milliseconds grace{3'600'000};      // younger blobs stay: somebody may be about to tag them
-  std::vector<Digest> keep;           // further manifests that are in use (releases)
+  std::vector<Digest> keep{};         // further manifests that are in use (releases)
   WallTime now = SystemClock().wall();
 };
 struct GarbageReport {

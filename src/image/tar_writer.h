@@ -14,12 +14,12 @@ namespace naru::image {
 struct TarEntry {
   enum class Kind : char { file = '0', hardlink = '1', symlink = '2', folder = '5', fifo = '6' };
   Kind kind = Kind::file;
-  std::string name;    // relative; a folder's ends in "/"
-  std::string target;  // of a link
+  std::string name{};    // relative; a folder's ends in "/"
+  std::string target{};  // of a link
   std::uint32_t mode = 0644, uid = 0, gid = 0;
   std::uint64_t size = 0;  // of a file
   std::int64_t mtime = 0;  // seconds
-  std::map<std::string, std::string> xattrs;
+  std::map<std::string, std::string> xattrs{};
 };
 
 class TarWriter {
