@@ -58,6 +58,7 @@ class Request {
   const Address& peer() const;
   std::optional<PeerCredentials> peer_credentials() const;  // over Unix sockets
   bool over_unix() const;
+  Reactor& reactor() const;
   bool is_tls() const;
 
   bool has_body() const { return head_->framing.kind != http1::BodyKind::none; }

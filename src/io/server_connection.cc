@@ -273,6 +273,7 @@ bool Request::client_gone() const {
 
 const Address& Request::peer() const { return connection_->peer_; }
 bool Request::over_unix() const { return connection_->over_unix_; }
+Reactor& Request::reactor() const { return connection_->state_->reactor; }
 bool Request::is_tls() const { return connection_->tls_; }
 
 std::optional<PeerCredentials> Request::peer_credentials() const {
