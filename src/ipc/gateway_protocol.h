@@ -10,7 +10,7 @@
 //   gateway -> control      {"acked": revision}         every thread of the gateway routes by it
 //                           {"refused": revision, "error": "..."}   the table in use stays
 //                           {"stats": GatewayStats}     once a second
-// A table with a revision not above the one in use is acknowledged and ignored, unless it is equal (then applied again).
+// Every table that comes is applied: control is the one who knows, and after a restore its revisions may be lower.
 #pragma once
 
 #include <cstdint>

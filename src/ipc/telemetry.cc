@@ -147,7 +147,7 @@ Histogram Histogram::since(const Histogram& earlier) const {
 std::uint64_t ServiceCounters::requests() const {
   std::uint64_t sum = 0;
   for (const std::uint64_t count : outcomes) sum += count;
-  return sum;
+  return sum - outcomes[static_cast<std::size_t>(Outcome::incomplete)];
 }
 
 std::uint64_t ServiceCounters::failures() const {
@@ -245,7 +245,7 @@ void Telemetry::evidence(std::uint32_t evidence_slot, const UserEvidence& user) 
   if (evidence_slot >= kEvidenceSlots) return;
   layout::SideSlot& side = file_->evidence[evidence_slot].sides[user.side == Side::canary ? 1 : 0];
   const std::uint32_t bucket = user.bucket % kUserBuckets;
-  add(side.requests);
+  if (!user.again) add(side.requests);
   if (set_bit(side.seen, bucket)) side.users_seen.fetch_add(1, std::memory_order_release);
   if (user.bad) {
     add(side.failed_requests);

@@ -67,7 +67,8 @@ struct ServiceCounters {
   // them that carried no cohort and were split by the connection ("web does not carry the cohort").
   std::uint64_t inner_calls = 0, inner_without_cohort = 0;
   Histogram latency;                          // of answered requests
-  std::uint64_t requests() const;             // all outcomes
+  // All outcomes but `incomplete`: an answer that was cut was counted by its status when it began.
+  std::uint64_t requests() const;
   std::uint64_t failures() const;             // 5xx, connect failures, first-byte timeouts, incomplete answers
 };
 
@@ -98,6 +99,7 @@ struct UserEvidence {
   Side side = Side::stable;
   std::uint32_t bucket = 0;  // of the user, below kUserBuckets (taken modulo)
   bool bad = false, slow = false;
+  bool again = false;  // the request was counted when its answer began; this adds that it was cut
 };
 
 namespace layout {

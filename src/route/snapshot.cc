@@ -167,10 +167,14 @@ Result<std::shared_ptr<const Snapshot>> Snapshot::compile(const RouteTable& tabl
       return fail(Code::malformed, "routes: {}.{} twice", route.app, route.environment);
     if (!route.network.empty() && !snapshot->networks_.emplace(route.network, environment).second)
       return fail(Code::malformed, "routes: network {} serves two environments", route.network);
-    for (const Service& service : environment->services)
+    for (const Service& service : environment->services) {
       snapshot->hosts_.insert_or_assign(
           lower_case(fmt::format("{}.{}.{}.localhost", service.name, environment->name, environment->app)), &service);
+      for (const Target& target : service.stable.targets) snapshot->addresses_.push_back(target.address);
+      for (const Target& target : service.pool(Side::canary).targets) snapshot->addresses_.push_back(target.address);
+    }
   }
+  std::ranges::sort(snapshot->addresses_);
   for (const HostPortRoute& route : table.host_ports) {
     HostPort port{nullptr, nullptr, fmt::format("{}/{}", route.app, route.service), route.port};
     if (const auto found = by_name.find(route.app + "/" + route.environment); found != by_name.end()) {

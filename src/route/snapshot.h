@@ -91,6 +91,8 @@ class Snapshot {
   const Service* by_host(std::string_view host) const;
   const HostPort* by_listener(std::string_view listener) const;
   const Environment* by_network(std::string_view network) const;
+  // Of every endpoint, sorted.
+  const std::vector<std::uint32_t>& addresses() const { return addresses_; }
   // What the 404 page lists: at most `limit` host names.
   std::vector<std::string> hosts(std::size_t limit) const;
 
@@ -111,6 +113,7 @@ class Snapshot {
   Index<const Service*> hosts_;
   Index<HostPort> listeners_;
   Index<const Environment*> networks_;
+  std::vector<std::uint32_t> addresses_;
 };
 
 }  // namespace naru::route

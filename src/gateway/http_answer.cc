@@ -1,0 +1,107 @@
+// The second half of HttpSession: what goes back to the client.
+#include "gateway/http_session.h"
+
+namespace naru::gateway {
+
+using io::Task;
+
+bool HttpSession::keeps_alive() const { return head_.keep_alive && !worker_.draining(); }
+
+Page HttpSession::page_for(Attempt ended) const {
+  const std::string& label = now_.to.service->label;
+  switch (ended) {
+    case Attempt::no_instance: return no_instance_page(label);
+    case Attempt::connect_failed: return unreachable_page(label, "no connection to its instance could be made");
+    case Attempt::broken: return unreachable_page(label, "its instance closed the connection");
+    case Attempt::malformed: return unreachable_page(label, "its instance's answer is not HTTP/1.1");
+    case Attempt::first_byte_timeout: return first_byte_page(label, std::chrono::duration_cast<seconds>(kFirstByte).count());
+    case Attempt::answered:
+    case Attempt::client_gone: break;
+  }
+  return {500, "A fault of the gateway's own."};
+}
+
+Task<HttpSession::After> HttpSession::answer_page(Page page) {
+  // A body that nobody reads is in the way of the next request.
+  const bool close = !keeps_alive() || !now_.body_in_buffer;
+  out_ = render_page(page, head_.method == "HEAD", close);
+  auto written = co_await client_.write(out_, io::after(kWriteIdle));
+  if (!written) co_return After::close;
+  if (!close) co_return After::next_request;
+  if (!now_.body_in_buffer) co_await io::Stream::linger_and_close(std::move(client_), kLinger);
+  co_return After::close;
+}
+
+// The client broke off, or its body made no sense; only the latter can be told.
+Task<HttpSession::After> HttpSession::answer_bad_body() {
+  co_await join_pump();
+  if (!now_.body_started || hung_up(client_)) co_return After::close;
+  if (body_end_ == BodyEnd::source_malformed) co_return co_await answer_page({400, "The request's body is not the chunked coding."});
+  if (body_end_ == BodyEnd::source_stalled) co_return co_await answer_page({408, "The request's body did not come to its end in time."});
+  co_return After::close;
+}
+
+Task<HttpSession::After> HttpSession::pass_answer(bool counts) {
+  Upstream& upstream = *upstream_;
+  const http1::Framing framing = upstream.head.framing;
+  const bool length_unknown = framing.kind == http1::BodyKind::chunked || framing.kind == http1::BodyKind::until_close;
+  const bool chunked = length_unknown && head_.minor_version == 1;
+  const bool close = !keeps_alive() || (length_unknown && !chunked);
+  const bool events = upstream.head.find("content-type").value_or("").starts_with("text/event-stream");
+  const bool reusable = upstream.head.keep_alive && framing.kind != http1::BodyKind::until_close;
+
+  out_.clear();
+  append_response_head(out_, {.head = upstream.head, .chunked = chunked, .close = close,
+                              .keep_alive_1_0 = !close && head_.minor_version == 0, .new_cookie = now_.assigned.new_cookie});
+  // A small body that came with its head leaves with it: one write, as nearly every answer needs.
+  std::size_t at_once = 0;
+  if (framing.kind == http1::BodyKind::length && framing.length <= upstream.in.size()) {
+    at_once = static_cast<std::size_t>(framing.length);
+    out_.append(upstream.in.view().substr(0, at_once));
+    upstream.in.consume(at_once);
+  }
+  auto written = co_await client_.write(out_, io::after(kWriteIdle));
+  BodyEnd end = written ? BodyEnd::complete : BodyEnd::sink_failed;
+  Transfer body{.from = &upstream.stream, .in = &upstream.in, .to = &client_, .framing = framing, .chunked_out = chunked,
+                .read_idle = events ? kStreamIdle : kResponseBodyIdle, .write_idle = kWriteIdle,
+                .abandoned_by = length_unknown ? &client_ : nullptr, .pipes = &worker_.pipes()};
+  if (written && !(framing.kind == http1::BodyKind::length && framing.length == at_once)) end = co_await run_transfer(body);
+  worker_.telemetry().bytes(upstream_slot_, 0, at_once + body.bytes);
+
+  const std::uint32_t slot = upstream_slot_;
+  if (counts && (end == BodyEnd::source_cut || end == BodyEnd::source_malformed || end == BodyEnd::source_stalled)) count_incomplete(slot);
+  co_await join_pump();  // the server answered before it had read everything
+  const bool request_whole = now_.body_in_buffer || body_end_ == BodyEnd::complete;
+  const bool clean = end == BodyEnd::complete && request_whole && reusable && upstream.in.empty();
+  auto keep = clean ? std::move(upstream_) : nullptr;
+  drop_upstream();
+  if (keep) worker_.upstreams().give_back(std::move(keep));
+  if (end != BodyEnd::complete) co_return After::close;  // cut, so that the client sees that it is not whole
+  if (close || !request_whole) {
+    if (!request_whole) co_await io::Stream::linger_and_close(std::move(client_), kLinger);
+    co_return After::close;
+  }
+  co_return After::next_request;
+}
+
+// 101: from here on bytes, both ways.
+Task<HttpSession::After> HttpSession::tunnel(bool counts) {
+  (void)counts;  // the handshake was counted; how a tunnel ends says nothing
+  out_.clear();
+  append_response_head(out_, {.head = upstream_->head, .upgrade = true, .new_cookie = now_.assigned.new_cookie});
+  out_.append(upstream_->in.view());
+  upstream_->in.clear();
+  auto written = co_await client_.write(out_, io::after(kWriteIdle));
+  if (!written) co_return After::close;
+  const std::string early(in_.view().substr(head_bytes_));
+  if (!early.empty()) {
+    auto passed = co_await upstream_->stream.write(early, io::after(kWriteIdle));
+    if (!passed) co_return After::close;
+  }
+  now_.routes.reset();  // a tunnel may last for days: the table need not
+  auto relayed = co_await io::relay(client_, upstream_->stream, kStreamIdle);
+  if (relayed) worker_.telemetry().bytes(upstream_slot_, relayed->a_to_b, relayed->b_to_a);
+  co_return After::close;
+}
+
+}  // namespace naru::gateway

@@ -1,0 +1,61 @@
+#include "gateway/pages.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace naru::gateway {
+namespace {
+
+// What a client sent is shown back only as far as it is harmless in plain text.
+std::string shown(std::string_view text) {
+  std::string out(text.substr(0, 100));
+  std::ranges::replace_if(out, [](char c) { return c < ' ' || c > '~'; }, '?');
+  return out;
+}
+
+}  // namespace
+
+std::string render_page(const Page& page, bool head_only, bool close) {
+  const std::string body = fmt::format("{} {}\n\n{}\n", page.status, format::http1::reason_phrase(page.status), page.text);
+  std::string out;
+  format::http1::append_status_line(out, page.status);
+  format::http1::append_field(out, "Content-Type", "text/plain; charset=utf-8");
+  format::http1::append_content_length(out, body.size());
+  format::http1::append_field(out, "Cache-Control", "no-store");
+  format::http1::append_field(out, "X-Naru", "gateway");  // tells our own answers from the application's
+  if (page.retry_after > 0) format::http1::append_field(out, "Retry-After", std::to_string(page.retry_after));
+  if (close) format::http1::append_field(out, "Connection", "close");
+  out.append("\r\n");
+  if (!head_only) out.append(body);
+  return out;
+}
+
+Page refused_page(const format::http1::Refusal& refusal) {
+  return {refusal.status, fmt::format("The gateway did not accept this request: {}.", refusal.reason)};
+}
+
+Page unknown_host_page(std::string_view host, const std::vector<std::string>& known) {
+  std::string text = host.empty() ? "The request names no host." : fmt::format("Nothing is known by the host name '{}'.", shown(host));
+  text += known.empty() ? "\nNo application answers here yet: push one." : "\nKnown here:";
+  for (const std::string& name : known) text += "\n  http://" + name;
+  return {404, std::move(text)};
+}
+
+Page no_instance_page(std::string_view label) {
+  return {503, fmt::format("There is no ready instance of {}.\nSee `naru ps` and `naru logs` for why.", label), 1};
+}
+
+Page hold_full_page(std::string_view label) {
+  return {503, fmt::format("{} is being started, and as many requests wait for it already as may (1,000 requests or 4 MB of heads, 30 s each).", label), 2};
+}
+
+Page unreachable_page(std::string_view label, std::string_view why) {
+  return {502, fmt::format("{} did not answer: {}.\nSee `naru logs`.", label, why)};
+}
+
+Page first_byte_page(std::string_view label, long seconds) {
+  return {504, fmt::format("{} did not begin to answer within {} seconds.", label, seconds)};
+}
+
+}  // namespace naru::gateway

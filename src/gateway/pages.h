@@ -1,0 +1,28 @@
+// Answers of the gateway's own: small, plain, saying what is wrong and what to do.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "format/http1.h"
+
+namespace naru::gateway {
+
+struct Page {
+  int status = 500;
+  std::string text{};    // one or a few lines
+  int retry_after = 0;   // seconds; 0 = not said
+};
+
+// The whole answer. `head_only` for HEAD.
+std::string render_page(const Page& page, bool head_only, bool close);
+
+Page refused_page(const format::http1::Refusal& refusal);
+Page unknown_host_page(std::string_view host, const std::vector<std::string>& known);
+Page no_instance_page(std::string_view label);
+Page hold_full_page(std::string_view label);
+Page unreachable_page(std::string_view label, std::string_view why);
+Page first_byte_page(std::string_view label, long seconds);
+
+}  // namespace naru::gateway
