@@ -13,9 +13,10 @@ constexpr std::size_t kMaxDocuments = 64U << 20;  // all documents together
 
 bool is_document(std::string_view name) { return name == "oci-layout" || name == "repositories" || name.ends_with(".json"); }
 
-bool belongs_to_an_image(std::string_view name) {
-  return is_document(name) || name == "blobs" || name.starts_with("blobs/") || name.ends_with(".tar") || name.ends_with("/VERSION");
-}
+bool is_blob(std::string_view name) { return name.starts_with("blobs/") || name.ends_with(".tar"); }
+
+// "<id>/VERSION" and "<id>/json" are Docker's first format, still written beside the present one.
+bool belongs_to_an_image(std::string_view name) { return is_document(name) || is_blob(name) || name.ends_with("/VERSION") || name.ends_with("/json"); }
 
 // "blobs/sha256/<hex>" names its own digest.
 std::optional<Digest> digest_in(std::string_view name) {
@@ -84,7 +85,7 @@ Result<ArchiveParts> ArchiveParts::read(const Store& store, TarStream& stream, c
       documents += content.size();
       if (documents > kMaxDocuments) return fail(Code::too_large, "the archive has more than {} bytes of JSON", kMaxDocuments);
       parts.documents_[name] = std::move(content);
-    } else if (belongs_to_an_image(name)) {
+    } else if (is_blob(name)) {
       const Stored stored = TRY(store_blob(store, *reader, name, limits));
       parts.blobs_[name] = stored.info;
       parts.compression_[name] = stored.compression;

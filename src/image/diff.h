@@ -20,7 +20,7 @@ namespace naru::image {
 
 struct DiffOptions {
   format::Compression compression = format::Compression::gzip;
-  int level = 0;  // 0 = the default: gzip 2, zstd 3
+  int level = 0;  // 0 = the default: gzip 1, zstd 3
   std::optional<seconds> latest_mtime{};  // younger files get this one, so that equal builds give equal layers
   std::uint64_t max_bytes = 32ULL << 30;
   std::uint64_t max_entries = 2'000'000;
