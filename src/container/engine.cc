@@ -229,8 +229,11 @@ Result<std::unique_ptr<RunningContainer>> Engine::State::adopt_one(const std::st
     }
     status.state = ContainerState::running;
     status.pid = container->state.pid;
-    if (container->pidfd) TRY(watch_logs(*container));
-    else TRY(settle(*container, true));
+    if (!container->pidfd) {
+      TRY(settle(*container, true));
+    } else if (auto watched = watch_logs(*container); !watched) {  // running without a log is better than unknown
+      log_event(Level::error, "container.log_lost", {{"container", id}, {"error", watched.error().message()}});
+    }
   }
   const std::lock_guard map_guard(mutex);
   containers[id] = container;
@@ -245,11 +248,12 @@ Result<std::vector<RunningContainer>> Engine::adopt() {
     if (entry.is_directory(error)) ids.insert(entry.path().filename());
   if (error) return fail(Code::system, "list {}: {}", state_->paths.containers.native(), error.message());
   std::vector<RunningContainer> found;
-  for (const std::string& id : ids) {
+  for (const std::string& id : std::set<std::string>(ids)) {
     if (state_->find(id)) continue;
     auto adopted = state_->adopt_one(id);
     if (!adopted) log_event(Level::error, "container.adopt_failed", {{"container", id}, {"error", adopted.error().message()}});
     else if (*adopted) found.push_back(std::move(**adopted));
+    else if (!state_->find(id)) ids.erase(id);  // half-made and cleaned away: its cgroup is a stray
   }
   for (const std::string_view parent : {"apps", "builds"})
     for (const std::string& id : state_->cgroups.ids(parent)) {

@@ -25,7 +25,8 @@
 
 namespace naru::container {
 
-// The data folder. containers/<id> is a bundle: spec.json, state.json, exit.json, upper/, work/, root/, etc/, stdout, stderr.
+// The data folder. containers/<id> is a bundle: spec.json, state.json, wait.json, exit.json, upper/,
+// work/, root/, resolv.conf, hosts, hostname, stdout, stderr.
 struct Paths {
   std::filesystem::path data;        // absolute
   std::filesystem::path layers;      // layers/<hex of the diff id>: one unpacked layer each
@@ -128,7 +129,7 @@ class Engine {
   Result<ContainerStatus> stop(const std::string& id, std::optional<milliseconds> grace = std::nullopt);
   Result<void> signal(const std::string& id, int signal);
 
-  // Bundle and logs go. Errors: conflict while it runs. An unknown id is fine: it is gone.
+  // Bundle, logs and unfinished execs go. Errors: conflict while it runs. An unknown id is fine: it is gone.
   Result<void> remove(const std::string& id);
 
   Result<StartedExec> exec(const std::string& container, const ExecSpec& spec);

@@ -17,7 +17,7 @@ void EngineTest::SetUpTestSuite() {
   const std::string script = R"sh(
 set -e
 cd "$LAYER"
-mkdir -p usr/bin usr/lib usr/lib64 etc tmp root var/data
+mkdir -p usr/bin usr/lib usr/lib64 etc tmp root var/data proc sys dev
 ln -s usr/bin bin; ln -s usr/lib lib; ln -s usr/lib64 lib64
 for program in sh cat ls id sleep mount unshare head hostname dd env stat readlink mknod touch chmod perl tty mkdir wc tr grep; do
   path=$(readlink -f "$(command -v $program)")

@@ -55,9 +55,7 @@ Result<void> Engine::State::finish(Container& container, std::optional<int> stat
   now.pid = 0;
   container.pidfd.reset();
   TRY(bundle(container.id).write(kExitFile, BundleExit{now.state, now.exit_code, now.out_of_memory, now.finished}));
-  if (logs) {
-    logs->drain(container.id, kDrain);
-  }
+  if (logs) logs->drain(container.id, kDrain);
   take_away_mount_points(container.state);
   return group.remove();
 }
@@ -157,7 +155,9 @@ Result<void> Engine::remove(const std::string& id) {
   TRY(os::Cgroup((*container)->state.cgroup).remove());
   TRY(os::remove_tree(state_->bundle(id).folder()));
   TRY(os::remove_tree(state_->paths.logs / id));
+  state_->reap_execs(id);
   const std::lock_guard map_guard(state_->mutex);
+  std::erase_if(state_->execs, [&](const auto& entry) { return entry.second->container == id; });
   state_->containers.erase(id);
   return {};
 }

@@ -225,14 +225,13 @@ Result<void> StartPreparation::etc_files() {
   if (!spec_.dns_search.empty()) resolver += fmt::format("search {}\n", fmt::join(spec_.dns_search, " "));
   if (!options_.network.address.empty()) hosts += fmt::format("{}\t{}\n", options_.network.address, hostname);
   for (const std::string& line : options_.network.extra_hosts) hosts += line + "\n";
-  TRY(os::make_dirs(folder_ / "etc", 0755));
   for (const auto& [name, text] : {std::pair{"resolv.conf", resolver}, {"hosts", hosts}, {"hostname", hostname + "\n"}}) {
     const std::string target = fmt::format("/etc/{}", name);
     if (std::ranges::any_of(spec_.mounts, [&](const auto& m) { return normal(m.target) == target; })) continue;
-    const auto path = folder_ / "etc" / name;
-    TRY(os::write_file_atomically(path, text, 0644));
-    const Fd source(::open(path.c_str(), O_PATH | O_CLOEXEC));
-    if (!source) return fail_errno(Code::system, "open {}", path.native());
+    const auto path = folder_ / name;
+    const Fd source(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
+    if (!source || ::fchmod(source.get(), 0644) != 0) return fail_errno(os::file_code(errno), "create {}", path.native());
+    TRY(os::write_all(source.get(), text, path.native()));
     add(TRY(os::bind_mount(source.get(), kClosed)), target, false);
   }
   return {};
