@@ -20,11 +20,13 @@ Arrival arrival_of(Worker& worker, const io::Stream& client, std::shared_ptr<con
   arrival.client_ip = client.peer_address().ip();
   arrival.client_address = route::parse_ipv4(arrival.client_ip).value_or(0);
   arrival.draw = static_cast<std::uint32_t>(worker.rng().below(10'000));
-  if (!arrival.edge)
-    if (const auto meant = client.original_destination()) {
-      arrival.virtual_address = route::parse_ipv4(meant->ip()).value_or(0);
-      arrival.virtual_port = meant->port();
-    }
+  if (!arrival.edge) {
+    // Without a redirection the caller meant the address that it reached.
+    const auto meant = client.original_destination();
+    const io::Address address = meant ? *meant : client.local_address();
+    arrival.virtual_address = route::parse_ipv4(address.ip()).value_or(0);
+    arrival.virtual_port = address.port();
+  }
   arrival.origin = std::move(origin);
   return arrival;
 }

@@ -1,0 +1,293 @@
+#include <gmock/gmock.h>
+
+#include "format/dns.h"
+#include "gateway/dns_service.h"
+#include "gateway/test_world.h"
+
+namespace naru::gateway::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+TEST(Holding, RequestsWaitForTheNextTable) {
+  World world;
+  world.web().hold = true;
+  world.publish();
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 20; ++i) {
+    clients.push_back(std::make_unique<Client>(world.edge()));
+    clients.back()->send(get());
+  }
+  Client tcp(world.host_port());
+  tcp.send("\x01\x02");
+  EXPECT_TRUE(World::eventually([&] {
+    Json stats;
+    world.control.send({{"ping", 1}}, 5s).value();
+    auto message = world.control.receive(5s);
+    while (message && !message->body.contains("stats")) message = world.control.receive(5s);
+    return message && message->body["stats"]["held_requests"] == 21;
+  }));
+  clients.pop_back();  // one goes away while it waits
+  Backend& backend = world.stable();
+  world.web().hold = false;
+  world.publish();
+  for (auto& client : clients) EXPECT_THAT(client->read_answer(), StartsWith("HTTP/1.1 200"));
+  EXPECT_TRUE(World::eventually([&] { return backend.heads().size() >= 19; }));
+}
+
+TEST(Tables, ARefusedTableLeavesTheOneInUse) {
+  World world;
+  world.stable();
+  world.publish();
+  RouteTable bad = world.table;
+  bad.environments[0].services[0].stable.endpoints[0].address = "nowhere";
+  const Json refused = world.publish(Json{{"routes", bad}});
+  EXPECT_TRUE(refused.contains("refused"));
+  EXPECT_THAT(refused["error"].get<std::string>(), HasSubstr("nowhere"));
+  EXPECT_TRUE(world.publish(Json{{"routes", 5}}).contains("refused"));
+  EXPECT_TRUE(world.publish(Json{{"routes", {{"environments", "x"}}}}).contains("refused"));
+  EXPECT_TRUE(world.publish(Json{{"what", 1}}).contains("error"));
+  EXPECT_THAT(world.ask(get()), StartsWith("HTTP/1.1 200"));
+}
+
+TEST(Tables, ARetiredInstanceFinishesItsRequestAndGetsNoNewOne) {
+  World world;
+  std::atomic<bool> asked{false}, go{false};
+  Backend& old = world.stable([&](Client& client, Backend& self) {
+    while (client.read_until("\r\n\r\n")) {
+      self.saw(client.take(client.in.find("\r\n\r\n") + 4));
+      asked = true;
+      World::eventually([&] { return go.load(); });
+      client.send(answer("old"));
+    }
+  });
+  world.publish();
+  Client client(world.edge());
+  client.send(get());
+  ASSERT_TRUE(World::eventually([&] { return asked.load(); }));
+  world.web().stable.endpoints.clear();
+  world.add(world.web().stable, "127.0.0.4", Backend::naming());
+  world.publish();
+  EXPECT_EQ(World::body_of(world.ask(get())), "127.0.0.4");
+  go = true;
+  EXPECT_THAT(client.read_answer(), HasSubstr("old"));
+  client.send(get());
+  EXPECT_EQ(World::body_of(client.read_answer()), "127.0.0.4");
+  EXPECT_EQ(old.heads().size(), 1U);
+}
+
+TEST(Draining, TheNextAnswerOfAnOldConnectionSaysClose) {
+  World world;
+  world.stop();
+  world.drain_for = 10s;
+  world.start();
+  world.stable();
+  world.publish();
+  Client client(world.edge());
+  client.send(get());
+  ASSERT_THAT(client.read_answer(), StartsWith("HTTP/1.1 200"));
+  world.ask_to_stop();
+  // Its control connection ends when draining begins.
+  while (world.control.receive(5s)) {}
+  std::string said;
+  World::eventually([&] {
+    client.send(get());
+    said = client.read_answer();
+    return said.empty() || said.find("Connection: close") != std::string::npos;
+  });
+  EXPECT_THAT(said, HasSubstr("Connection: close"));
+  const MonoTime before = std::chrono::steady_clock::now();
+  world.thread.join();
+  EXPECT_LT(std::chrono::steady_clock::now() - before, 5s) << "idle: no need to wait";
+  world.steering.reset();
+}
+
+TEST(Draining, RestartsUnderLoadLoseNoRequest) {
+  World world;
+  world.stop();
+  world.drain_for = 5s;
+  world.start();
+  world.stable();
+  world.publish();
+  std::atomic<bool> done{false};
+  std::atomic<int> sent{0}, failed{0};
+  std::vector<std::jthread> clients;
+  for (int i = 0; i < 4; ++i)
+    clients.emplace_back([&] {
+      while (!done) {
+        Client client(world.edge());
+        for (bool open = true; open && !done;) {
+          ++sent;
+          client.send(get());
+          const std::string got = client.read_answer();
+          failed += !got.starts_with("HTTP/1.1 200");
+          open = !got.empty() && got.find("Connection: close") == std::string::npos;
+        }
+      }
+    });
+  for (int restart = 0; restart < 3; ++restart) {
+    const int before = sent;
+    World::eventually([&] { return sent > before + 200; });
+    // The old one drains on its thread while the new one serves: sockets are shared.
+    auto old = std::move(world.steering);
+    std::thread old_thread = std::move(world.thread);
+    world.ask_to_stop();
+    Fd old_stop = std::move(world.stop_fd);
+    ipc::Channel old_supervisor = std::move(world.supervisor);
+    world.start();
+    old_thread.join();
+  }
+  done = true;
+  clients.clear();
+  EXPECT_GT(sent, 600);
+  EXPECT_EQ(failed, 0);
+}
+
+TEST(Detection, UnknownBytesAndTlsPassThroughAsTcp) {
+  World world;
+  world.stable([](Client& client, Backend&) {
+    while (client.read_some()) client.send(std::exchange(client.in, {}));
+  });
+  world.publish();
+  for (const std::string& hello : {std::string("\x16\x03\x01\x02\x00\x01", 6), std::string("\0\0\0\x08\x04\xd2\x16\x2f", 8), std::string("*1\r\n$4\r\nPING\r\n")}) {
+    Client client(world.host_port());
+    client.send(hello);
+    EXPECT_EQ(client.take(hello.size()), hello);
+    const std::string big(1U << 20, 'z');
+    std::jthread sender([&] { client.send(big); });
+    EXPECT_TRUE(client.take(big.size()) == big);
+  }
+  EXPECT_TRUE(World::eventually([&] { return world.telemetry->service(0).bytes_out > 3U << 20; }));
+  EXPECT_EQ(world.telemetry->service(0).connections, 3U);
+}
+
+TEST(Detection, AServerThatSpeaksFirstIsHeardAndRemembered) {
+  World world;
+  world.stable([](Client& client, Backend&) {
+    client.send("220 welcome\r\n");
+    while (client.read_some()) client.send(std::exchange(client.in, {}));
+  });
+  world.publish();
+  for (int i = 0; i < 3; ++i) {
+    Client client(world.host_port());
+    ASSERT_TRUE(client.read_until("welcome\r\n"));
+    client.in.clear();
+    client.send("GET / HTTP/1.1\r\n");  // looks like HTTP, but this port is known not to be
+    EXPECT_EQ(client.take(16), "GET / HTTP/1.1\r\n");
+  }
+}
+
+TEST(Detection, ASilentBrowserConnectionStaysHttp) {
+  World world;
+  world.stable();
+  world.publish();
+  Client client(world.host_port());
+  // Longer than the silence after which the upstream is dialled.
+  ASSERT_TRUE(World::eventually([&] { return world.backends[0]->connections > 0; }));
+  client.send(get());
+  EXPECT_THAT(client.read_answer(), HasSubstr("Set-Cookie")) << "HTTP was understood";
+  EXPECT_THAT(world.ask(get(), world.host_port()), StartsWith("HTTP/1.1 200"));
+}
+
+TEST(Detection, AppProtocolForces) {
+  World world;
+  world.web().ports[0].app_protocol = "tcp";
+  world.stable([](Client& client, Backend&) {
+    while (client.read_some()) client.send(std::exchange(client.in, {}));
+  });
+  world.publish();
+  Client client(world.host_port());
+  client.send(get());
+  EXPECT_EQ(client.take(get().size()), get());
+  EXPECT_THAT(world.ask(get()), StartsWith("HTTP/1.1 404")) << "a TCP port answers nobody by Host";
+}
+
+// ---- DNS
+
+std::string question(std::string_view name, std::uint16_t type = format::kDnsTypeA) {
+  std::string out("\x12\x34\x01\0\0\x01\0\0\0\0\0\0", 12);
+  while (!name.empty()) {
+    const std::size_t dot = std::min(name.find('.'), name.size());
+    out.push_back(static_cast<char>(dot));
+    out += name.substr(0, dot);
+    name.remove_prefix(std::min(name.size(), dot + 1));
+  }
+  return out + std::string{0, static_cast<char>(type >> 8), static_cast<char>(type & 0xff), 0, 1};
+}
+
+struct DnsWorld : World {
+  DnsWorld() {
+    stop();
+    add_listener("dns-udp:shop.production", ListenerKind::dns_udp, bound("127.0.0.1", 0, SOCK_DGRAM));
+    add_listener("dns-tcp:shop.production", ListenerKind::dns_tcp, bound("127.0.0.1"));
+    start();
+    publish();
+    asker = Fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const timeval bound_time{5, 0};
+    setsockopt(asker.get(), SOL_SOCKET, SO_RCVTIMEO, &bound_time, sizeof bound_time);
+    const sockaddr_in address = loopback("127.0.0.1", port_of_socket(sockets[2].get()));
+    EXPECT_EQ(connect(asker.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  }
+  std::string ask_dns(const std::string& bytes) {
+    EXPECT_EQ(::send(asker.get(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+    char buffer[4096];
+    const ssize_t got = recv(asker.get(), buffer, sizeof buffer, 0);
+    return std::string(buffer, got > 0 ? static_cast<std::size_t>(got) : 0);
+  }
+  Fd asker;
+};
+
+TEST(Names, OfServicesAreTheirVirtualAddresses) {
+  DnsWorld world;
+  const std::string virtual_address("\x0a\x58\x02\x02", 4);
+  for (const char* name : {"web", "WEB", "web.production.shop", "web.production.shop.localhost"}) {
+    const std::string got = world.ask_dns(question(name));
+    ASSERT_GT(got.size(), 16U) << name;
+    EXPECT_EQ(got.substr(got.size() - 4), virtual_address) << name;
+  }
+  EXPECT_EQ(world.ask_dns(question("web", format::kDnsTypeAaaa))[7], 0) << "NODATA";
+  EXPECT_EQ(world.ask_dns(question("web", format::kDnsTypeAaaa))[3] & 15, 0);
+  EXPECT_EQ(world.ask_dns(question("nobody"))[3] & 15, 3) << "NXDOMAIN";
+  EXPECT_EQ(world.ask_dns(question("example.org"))[3] & 15, 2) << "no resolver in this test's resolv.conf";
+}
+
+TEST(Names, AreAnsweredOverTcpToo) {
+  DnsWorld world;
+  Client client(port_of_socket(world.sockets[3].get()));
+  for (int i = 0; i < 3; ++i) {
+    const std::string bytes = question("web");
+    client.send(std::string{0, static_cast<char>(bytes.size())} + bytes);
+    const std::string prefix = client.take(2);
+    ASSERT_EQ(prefix.size(), 2U);
+    const std::string got = client.take(static_cast<unsigned char>(prefix[1]));
+    EXPECT_EQ(got.substr(got.size() - 4), std::string("\x0a\x58\x02\x02", 4));
+  }
+}
+
+TEST(Names, GarbageIsAnsweredOrIgnoredAndNothingBreaks) {
+  DnsWorld world;
+  Rng rng(3);
+  for (int i = 0; i < 2000; ++i) {
+    std::string bytes = question("web.production.shop");
+    bytes[2] = static_cast<char>(bytes[2] | '\x80');  // answers are not answered: nothing to read back
+    for (char& c : std::span(bytes).subspan(3)) c = rng.chance(0.2) ? static_cast<char>(rng.next()) : c;
+    ::send(world.asker.get(), bytes.data(), bytes.size(), 0);
+  }
+  EXPECT_EQ(world.ask_dns(question("web")).size(), question("web").size() + 16);
+  Client client(port_of_socket(world.sockets[3].get()));
+  client.send(std::string("\xff\xff garbage"));
+  EXPECT_EQ(client.read_to_end(), "");
+}
+
+TEST(Names, OfOtherEnvironmentsAreNotOurs) {
+  const format::DnsQuery query = *format::parse_dns_query(question("web.staging.shop"));
+  route::Environment environment;
+  environment.app = "shop";
+  environment.name = "production";
+  EXPECT_EQ(decide_dns(query, &environment).kind, DnsDecision::Kind::forward);
+  EXPECT_EQ(decide_dns(*format::parse_dns_query(question("web")), nullptr).kind, DnsDecision::Kind::refuse);
+}
+
+}  // namespace
+}  // namespace naru::gateway::testing
