@@ -27,7 +27,8 @@ Task<void> respond(Request& request, ResponseWriter& response) {
   }
   if (path == "/to") {
     const int status = std::stoi(request.query("status").value_or("302"));
-    co_return (void)co_await response.header("Location", request.query("url").value_or("/to")).send(status, "moved");
+    const std::string location = request.query("url").value_or("/to");
+    co_return (void)co_await response.header("Location", location).send(status, "moved");
   }
   if (path == "/stream") {
     (void)co_await response.start(200);

@@ -90,6 +90,8 @@ Task<Result<void>> ResponseWriter::send_error(const Error& error) {
   co_return co_await send_json(info.http_status, body);
 }
 
+Task<Result<void>> ResponseWriter::send_error(std::unexpected<Error> error) { co_return co_await send_error(error.error()); }
+
 Task<Result<void>> ResponseWriter::start(int status, std::optional<std::uint64_t> length, std::string_view content_type) {
   CO_TRY_VOID(build_head(status, length ? Length::known : Length::unknown, length.value_or(0), content_type));
   promised_ = length.value_or(0);

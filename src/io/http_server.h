@@ -91,8 +91,12 @@ class ResponseWriter {
   // A whole answer. Content-Length, Date and (for HEAD) no body are seen to.
   Task<Result<void>> send(int status, std::string_view body = {}, std::string_view content_type = "text/plain; charset=utf-8");
   Task<Result<void>> send_json(int status, const nlohmann::json& body);
-  // {"error":{"code","message","hint"}} with the catalogue's status.
+  // {"error":{"code","message","hint"}} with the catalogue's status. A named error, or
+  //   co_await response.send_error(fail(Code::not_found, "there is no app {}", name));
+  // g++ 12 breaks a braced temporary (Error{...}) inside co_await: it does not compile here.
   Task<Result<void>> send_error(const Error& error);
+  Task<Result<void>> send_error(std::unexpected<Error> error);
+  Task<Result<void>> send_error(Error&& error) = delete;
 
   // A streamed answer: start, write..., finish. With `length`, that many bytes (Content-Length), else chunked (until
   // close for HTTP/1.0). Without finish() the connection is cut, so that the client notices.

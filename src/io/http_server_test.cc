@@ -63,12 +63,16 @@ Task<void> respond(Request& request, ResponseWriter& response) {
       (void)co_await stream->write(std::string_view(buffer, *n), after(5s));
     }
   }
-  if (path == "/token") co_return (void)co_await response.send(200, request.token().value_or("none"));
+  if (path == "/token") {
+    const std::string token = request.token().value_or("none");
+    co_return (void)co_await response.send(200, token);
+  }
   if (path == "/peer") {
     const auto credentials = request.peer_credentials();
-    co_return (void)co_await response.send(200, credentials ? std::to_string(credentials->uid) : "tcp");
+    const std::string who = credentials ? std::to_string(credentials->uid) : "tcp";
+    co_return (void)co_await response.send(200, who);
   }
-  co_return (void)co_await response.send_error(Error{Code::not_found, "no page " + path, 0, {}});
+  co_return (void)co_await response.send_error(fail(Code::not_found, "no page {}", path));
 }
 
 std::size_t count_of(std::string_view text, std::string_view part) {

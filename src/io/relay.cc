@@ -17,7 +17,8 @@ struct Pump {
   Result<void> outcome{};
 
   Task<void> run() {
-    outcome = from.is_tls() || to.is_tls() ? co_await copy() : co_await splice();
+    if (from.is_tls() || to.is_tls()) outcome = co_await copy();
+    else outcome = co_await splice();
     if (outcome) co_return to.shutdown_write();
     from.close();
     to.close();

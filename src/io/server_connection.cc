@@ -134,6 +134,8 @@ Task<void> ServerConnection::run_handler() {
   if (!fault.empty())
     log_event(Level::error, "http.handler_failed", {{"method", head_.method}, {"path", head_.path}, {"what", fault}});
   if (response_.state_ != ResponseWriter::State::fresh) co_return;
+  response_ = ResponseWriter();  // without what made it fail
+  response_.connection_ = this;
   const Error error{Code::internal, "the request was not answered", 0, {}};
   (void)co_await response_.send_error(error);
 }
@@ -146,7 +148,10 @@ Task<ServerConnection::Next> ServerConnection::after_handler() {
     co_return Next::gone;
   }
   if (!body_done_ && (body_failed_ || continue_pending_ || close_after_)) co_return Next::linger;
-  if (!body_done_ && !co_await drain_body()) co_return Next::linger;
+  if (!body_done_) {
+    const bool drained = co_await drain_body();
+    if (!drained) co_return Next::linger;
+  }
   co_return close_after_ ? Next::linger : Next::again;
 }
 
@@ -186,7 +191,9 @@ Task<Result<std::size_t>> ServerConnection::read_body(std::span<char> buffer) {
     continue_pending_ = false;
     if (in_.empty()) CO_TRY_VOID(co_await write_all("HTTP/1.1 100 Continue\r\n\r\n"));
   }
-  auto n = head_.framing.kind == http1::BodyKind::chunked ? co_await read_chunked_body(buffer) : co_await read_length_body(buffer);
+  Result<std::size_t> n = 0;
+  if (head_.framing.kind == http1::BodyKind::chunked) n = co_await read_chunked_body(buffer);
+  else n = co_await read_length_body(buffer);
   if (!n) body_failed_ = true;
   co_return n;
 }
