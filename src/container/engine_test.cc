@@ -212,6 +212,33 @@ TEST_F(EngineTest, LearnsTheExitOfAnOrphanFromItsParent) {
   EXPECT_EQ(engine->status(spec.id)->exit_code, 7);
 }
 
+TEST_F(EngineTest, AdoptsTheChildOfAnotherProcess) {
+  const auto spec = shell("echo one; while ! test -e /tmp/go; do sleep 0.01; done; echo two; exit 7");
+  engine.reset();
+  const pid_t launcher = ::fork();
+  if (launcher == 0) {  // dies without a word, as by kill -9
+    auto other = Engine::open(Paths::under(data));
+    const bool started = other && (*other)->start(spec);
+    ::_exit(started ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(launcher, &status, 0), launcher);
+  ASSERT_EQ(status, 0);
+  reopen();
+  const auto adopted = engine->adopt();
+  ASSERT_TRUE(adopted);
+  ASSERT_EQ(adopted->size(), 1u);
+  ASSERT_TRUE(eventually([&] { return log(spec.id) == "one\n"; }));
+  exec(spec.id, {{"touch", "/tmp/go"}, {}, "", "", false});
+  ASSERT_TRUE(os::pidfd_wait(adopted->front().pidfd.get(), 10s).value());
+  // Its parent now is the machine's init, which tells nobody; here the supervisor would call record_exit.
+  ASSERT_TRUE(record_exit(Paths::under(data), adopted->front().status.pid, Bundle(data / "containers" / spec.id).read<BundleState>(kStateFile)->start_time, 7 << 8).value());
+  const auto settled = engine->settle(spec.id);
+  ASSERT_TRUE(settled);
+  EXPECT_EQ(settled->exit_code, 7);
+  EXPECT_EQ(log(spec.id), "one\ntwo\n");
+}
+
 TEST_F(EngineTest, CallsAContainerLostWhenNobodyKnowsItsExit) {
   const auto spec = shell("sleep 60");
   const auto started = engine->start(spec);
