@@ -1,1 +1,98 @@
-int main() { return 0; }
+// The only wiring: which process this is, and what it is given.
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cstdio>
+#include <map>
+
+#include "cli/cli.h"
+#include "control/control.h"
+#include "control/git_hook.h"
+#include "gateway/gateway.h"
+#include "ipc/data_folder.h"
+#include "launcher/launcher.h"
+#include "supervisor/supervisor.h"
+
+namespace naru {
+namespace {
+
+// "--name=value" arguments of the processes that the supervisor starts; never typed by a person.
+class Inherited {
+ public:
+  Inherited(int argc, char** argv) {
+    for (int i = 2; i < argc; ++i) {
+      const std::string_view argument = argv[i];
+      const auto equals = argument.find('=');
+      if (argument.starts_with("--") && equals != std::string_view::npos)
+        values_[std::string(argument.substr(2, equals - 2))] = argument.substr(equals + 1);
+    }
+  }
+  std::string text(const std::string& name) const {
+    const auto found = values_.find(name);
+    return found == values_.end() ? std::string() : found->second;
+  }
+  int number(const std::string& name) const {
+    int value = -1;
+    const std::string written = text(name);
+    std::from_chars(written.data(), written.data() + written.size(), value);
+    return value;
+  }
+
+ private:
+  std::map<std::string, std::string> values_;
+};
+
+int run_launcher(const Inherited& given) {
+  launcher::LauncherOptions options;
+  options.data = given.text("data");
+  options.listen_fd = given.number("listen-fd");
+  options.allowed_uid = static_cast<unsigned>(given.number("allowed-uid"));
+  return launcher::run(options);
+}
+
+int run_gateway(const Inherited& given) {
+  gateway::GatewayOptions options;
+  options.supervisor_fd = given.number("supervisor-fd");
+  options.control_listen_fd = given.number("control-fd");
+  options.telemetry_fd = given.number("telemetry-fd");
+  options.table_path = ipc::DataFolder{given.text("data")}.gateway_table().string();
+  return gateway::run(options);
+}
+
+int run_control(const Inherited& given) {
+  control::ControlOptions options;
+  options.data = given.text("data");
+  options.supervisor_fd = given.number("supervisor-fd");
+  options.telemetry_fd = given.number("telemetry-fd");
+  options.unix_listen_fd = given.number("unix-fd");
+  options.tcp_listen_fd = given.number("tcp-fd");
+  options.gateway_port = static_cast<std::uint16_t>(given.number("gateway-port"));
+  return control::run(options);
+}
+
+Result<void> up(const cli::UpRequest& request, std::function<void()> on_started) {
+  supervisor::SupervisorOptions options;
+  options.data = request.data;
+  options.control_address = request.control_address;
+  options.control_port = request.control_port;
+  options.gateway_address = request.gateway_address;
+  options.gateway_port = request.gateway_port;
+  options.on_started = std::move(on_started);
+  return supervisor::run(options);
+}
+
+}  // namespace
+}  // namespace naru
+
+int main(int argc, char** argv) {
+  const std::string_view process = argc > 1 ? argv[1] : "";
+  // The supervisor's processes have inherited descriptors; a person who types their names gets the command line's help.
+  if (argc > 2 && std::string_view(argv[2]).starts_with("--data=")) {
+    const naru::Inherited given(argc, argv);
+    if (process == "launcher") return naru::run_launcher(given);
+    if (process == "gateway") return naru::run_gateway(given);
+    if (process == "control") return naru::run_control(given);
+  }
+  if (process == "git-hook" && argc == 3) return naru::control::git_hook(argv[2]);
+  return naru::cli::run(argc, argv, {.up = naru::up});
+}

@@ -1,0 +1,29 @@
+// The command line: every verb is a few requests to control's API (docs/api.md), over its Unix socket or HTTP.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "base/result.h"
+
+namespace naru::cli {
+
+// What `naru up` was asked for; main.cc knows how.
+struct UpRequest {
+  std::string data;
+  std::string control_address = "127.0.0.1";
+  std::uint16_t control_port = 7433;
+  std::string gateway_address;
+  std::uint16_t gateway_port = 8080;
+  bool detach = false;  // return when it is up
+};
+
+struct Processes {
+  // Runs the platform until it is stopped. `on_started` is called once launcher, gateway and control run.
+  std::function<Result<void>(const UpRequest&, std::function<void()> on_started)> up;
+};
+
+// The exit status: 0 well, 1 an error that was printed, 2 wrong usage.
+int run(int argc, char** argv, const Processes& processes);
+
+}  // namespace naru::cli

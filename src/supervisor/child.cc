@@ -1,0 +1,58 @@
+#include "supervisor/child.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+namespace naru::supervisor {
+
+namespace {
+
+constexpr off_t kMaxLog = 10 << 20;
+
+// Between fork and exec only what is async-signal-safe.
+[[noreturn]] void become(const ChildSpec& spec, char* const* argv, int log, pid_t supervisor) {
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::setsid();
+  ::dup2(log, STDOUT_FILENO);
+  ::dup2(log, STDERR_FILENO);
+  for (const int fd : spec.fds) ::fcntl(fd, F_SETFD, 0);
+  if (spec.user) {
+    const gid_t group = spec.user->gid;
+    if (::setgroups(1, &group) != 0 || ::setresgid(group, group, group) != 0 ||
+        ::setresuid(spec.user->uid, spec.user->uid, spec.user->uid) != 0)
+      ::_exit(125);
+  }
+  // After setuid, which clears it. The supervisor may be gone already.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != supervisor) ::_exit(125);
+  ::execv("/proc/self/exe", argv);
+  ::_exit(126);
+}
+
+}  // namespace
+
+Result<pid_t> start_child(const ChildSpec& spec) {
+  std::vector<std::string> arguments{"naru", spec.name};
+  arguments.insert(arguments.end(), spec.arguments.begin(), spec.arguments.end());
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  Fd log(::open(spec.log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640));
+  if (!log) return fail_errno(Code::system, "{}: open", spec.log_path);
+  if (::lseek(log.get(), 0, SEEK_END) > kMaxLog) {
+    ::rename(spec.log_path.c_str(), (spec.log_path + ".1").c_str());
+    log.reset(::open(spec.log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640));
+  }
+  const pid_t supervisor = ::getpid();
+  const pid_t pid = ::fork();
+  if (pid < 0) return fail_errno(Code::system, "{}: fork", spec.name);
+  if (pid == 0) become(spec, argv.data(), log.get(), supervisor);
+  return pid;
+}
+
+}  // namespace naru::supervisor

@@ -1,0 +1,341 @@
+#include "supervisor/supervisor.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <filesystem>
+
+#include "base/log.h"
+#include "container/engine.h"
+#include "ipc/channel.h"
+#include "ipc/data_folder.h"
+#include "ipc/gateway_protocol.h"
+#include "ipc/telemetry.h"
+#include "os/process.h"
+#include "supervisor/child.h"
+#include "supervisor/sockets.h"
+
+extern char** environ;
+
+namespace naru::supervisor {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::optional<User> find_user(const std::string& name) {
+  const passwd* entry = ::getpwnam(name.c_str());
+  if (entry == nullptr) return std::nullopt;
+  return User{name, entry->pw_uid, entry->pw_gid};
+}
+
+Result<User> ensure_user(const std::string& name) {
+  if (auto user = find_user(name)) return *user;
+  std::string program = "useradd", system = "--system", home = "--no-create-home", shell = "--shell=/usr/sbin/nologin", user = name;
+  char* argv[] = {program.data(), system.data(), home.data(), shell.data(), user.data(), nullptr};
+  pid_t pid = 0;
+  int status = -1;
+  if (::posix_spawnp(&pid, "useradd", nullptr, nullptr, argv, environ) == 0) ::waitpid(pid, &status, 0);
+  if (auto made = find_user(name)) return *made;
+  return fail(Code::system, "the user '{}', as which gateway and control run, does not exist and could not be created (useradd: {})", name, status);
+}
+
+Result<void> make_folder(const fs::path& path, mode_t mode, const User* owner = nullptr) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) return std::unexpected(Error{Code::system, fmt::format("{}: create", path.string()), error.value(), {}});
+  if (::chmod(path.c_str(), mode) != 0) return fail_errno(Code::system, "{}: chmod", path.string());
+  if (owner != nullptr && ::chown(path.c_str(), owner->uid, owner->gid) != 0) return fail_errno(Code::system, "{}: chown", path.string());
+  return {};
+}
+
+Result<void> make_folders(const ipc::DataFolder& data, const User& user) {
+  TRY(make_folder(data.root, 0711));
+  TRY(make_folder(data.run(), 0711));
+  TRY(make_folder(data.root / "log", 0750));
+  TRY(make_folder(data.logs(), 0755));
+  for (const fs::path& owned : {data.control(), data.images(), data.checkouts(), data.gateway_table().parent_path()})
+    TRY(make_folder(owned, 0700, &user));
+  return {};
+}
+
+Result<Fd> lock_folder(const ipc::DataFolder& data) {
+  Fd lock(::open(data.lock().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  if (!lock) return fail_errno(Code::system, "{}: open", data.lock().string());
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
+    return std::unexpected(Error{Code::conflict, fmt::format("{} is in use: another `naru up` runs on it", data.root.string()), 0,
+                                 "see `naru status`, or stop it with `naru down`"});
+  const std::string pid = std::to_string(::getpid()) + "\n";
+  if (::ftruncate(lock.get(), 0) != 0 || ::pwrite(lock.get(), pid.data(), pid.size(), 0) < 0)
+    return fail_errno(Code::system, "{}: write", data.lock().string());
+  return lock;
+}
+
+Result<Fd> listen_for(const fs::path& path, const User& user) {
+  Fd fd = TRY(ipc::listen_unix(path.string(), 0600));
+  if (::chown(path.c_str(), user.uid, user.gid) != 0) return fail_errno(Code::system, "{}: chown", path.string());
+  return fd;
+}
+
+enum class Process { launcher, gateway, control };
+constexpr std::array kProcesses{Process::launcher, Process::gateway, Process::control};
+constexpr std::string_view kNames[] = {"launcher", "gateway", "control"};
+
+class Supervisor {
+ public:
+  static Result<std::unique_ptr<Supervisor>> create(const SupervisorOptions& options) {
+    std::unique_ptr<Supervisor> s(new Supervisor(options));
+    s->user_ = TRY(ensure_user(options.user));
+    TRY(make_folders(s->data_, s->user_));
+    s->lock_ = TRY(lock_folder(s->data_));
+    s->launcher_socket_ = TRY(listen_for(s->data_.launcher_socket(), s->user_));
+    s->gateway_socket_ = TRY(listen_for(s->data_.gateway_socket(), s->user_));
+    s->control_socket_ = TRY(listen_for(s->data_.control_socket(), s->user_));
+    s->control_tcp_ = TRY(open_listener({"control", ListenerKind::http, options.control_address, options.control_port}));
+    s->edge_ = {"edge", ListenerKind::http, options.gateway_address, options.gateway_port};
+    s->edge_socket_ = TRY(open_listener(s->edge_));
+    s->telemetry_.emplace(TRY(ipc::Telemetry::create()));
+    TRY(s->watch_signals());
+    return s;
+  }
+
+  Result<void> run() {
+    if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) return fail_errno(Code::system, "prctl(PR_SET_CHILD_SUBREAPER)");
+    for (const Process process : kProcesses) TRY(start(process));
+    if (options_.on_started) options_.on_started();
+    while (!stopping_) turn();
+    stop_children();
+    return {};
+  }
+
+ private:
+  struct Running {
+    pid_t pid = 0;
+    Restart restart;
+    std::optional<MonoTime> start_at;
+    ipc::Channel channel;  // gateway and control
+  };
+
+  explicit Supervisor(const SupervisorOptions& options) : options_(options), data_{fs::absolute(options.data)} {}
+
+  Result<void> watch_signals() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
+    ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+    ::signal(SIGPIPE, SIG_IGN);
+    signals_ = Fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!signals_) return fail_errno(Code::system, "signalfd");
+    return {};
+  }
+
+  Running& at(Process process) { return running_[static_cast<std::size_t>(process)]; }
+
+  // The descriptors' numbers go by argument.
+  Result<ChildSpec> spec_of(Process process, Fd& their_end) {
+    ChildSpec spec;
+    spec.name = kNames[static_cast<std::size_t>(process)];
+    spec.log_path = data_.process_log(spec.name).string();
+    spec.arguments = {"--data=" + data_.root.string()};
+    const auto pass = [&](std::string_view option, int fd) {
+      spec.arguments.push_back(fmt::format("--{}={}", option, fd));
+      spec.fds.push_back(fd);
+    };
+    if (process == Process::launcher) {
+      spec.arguments.push_back(fmt::format("--allowed-uid={}", user_.uid));
+      pass("listen-fd", launcher_socket_.get());
+      return spec;
+    }
+    spec.user = user_;
+    auto [ours, theirs] = TRY(ipc::Channel::pair());
+    at(process).channel = std::move(ours);
+    their_end = Fd(::fcntl(theirs.fd(), F_DUPFD_CLOEXEC, 3));
+    pass("supervisor-fd", their_end.get());
+    pass("telemetry-fd", telemetry_->fd());
+    if (process == Process::gateway) {
+      pass("control-fd", gateway_socket_.get());
+    } else {
+      pass("unix-fd", control_socket_.get());
+      pass("tcp-fd", control_tcp_.get());
+      spec.arguments.push_back(fmt::format("--gateway-port={}", options_.gateway_port));
+    }
+    return spec;
+  }
+
+  Result<void> start(Process process) {
+    Running& child = at(process);
+    Fd their_end;
+    const ChildSpec spec = TRY(spec_of(process, their_end));
+    child.pid = TRY(start_child(spec));
+    child.start_at.reset();
+    child.restart.started(clock_.mono());
+    log_event(Level::info, "supervisor.started", {{"process", spec.name}, {"pid", child.pid}});
+    if (process == Process::gateway) send_listeners();
+    return {};
+  }
+
+  void turn() {
+    std::array<pollfd, 3> polls{pollfd{signals_.get(), POLLIN, 0}, pollfd{-1, 0, 0}, pollfd{-1, 0, 0}};
+    const auto watch = [&](pollfd& poll, ipc::Channel& channel) {
+      if (!channel.valid()) return;
+      poll.fd = channel.fd();
+      poll.events = static_cast<short>(POLLIN | (channel.wants_write() ? POLLOUT : 0));
+    };
+    watch(polls[1], at(Process::control).channel);
+    watch(polls[2], at(Process::gateway).channel);
+    ::poll(polls.data(), polls.size(), next_start_in());
+    if (polls[0].revents != 0) on_signal();
+    if (polls[1].revents != 0) on_control();
+    if (polls[2].revents != 0) on_gateway();
+    for (const Process process : kProcesses)
+      if (at(process).start_at && clock_.mono() >= *at(process).start_at && !stopping_)
+        if (auto started = start(process); !started) {
+          log_event(Level::error, "supervisor.start", {{"error", started.error().message()}});
+          at(process).start_at = clock_.mono() + 1s;
+        }
+  }
+
+  int next_start_in() const {
+    auto wait = std::chrono::duration_cast<milliseconds>(1h);
+    for (const Running& child : running_)
+      if (child.start_at) wait = std::min(wait, std::max(0ms, std::chrono::ceil<milliseconds>(*child.start_at - clock_.mono())));
+    return static_cast<int>(wait.count());
+  }
+
+  void on_signal() {
+    signalfd_siginfo info{};
+    while (::read(signals_.get(), &info, sizeof info) == sizeof info)
+      if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) stopping_ = true;
+    reap();
+  }
+
+  // Ours are restarted; others are containers that lost their launcher: their status is written down before they are
+  // reaped, while their start time can still be read.
+  void reap() {
+    siginfo_t info{};
+    while (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0) {
+      const pid_t pid = info.si_pid;
+      const auto start_time = os::process_start_time(pid);
+      int status = 0;
+      const int wait_status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8 : (info.si_status & 0x7f);
+      if (start_time && !is_ours(pid))
+        if (auto recorded = container::record_exit(container::Paths::under(data_.root), pid, *start_time, wait_status); !recorded)
+          log_event(Level::warn, "supervisor.record_exit", {{"pid", pid}, {"error", recorded.error().message()}});
+      ::waitpid(pid, &status, 0);
+      if (is_ours(pid)) on_death(pid, wait_status);
+      info = {};
+    }
+  }
+  bool is_ours(pid_t pid) const {
+    return std::ranges::any_of(running_, [&](const Running& child) { return child.pid == pid; });
+  }
+  void on_death(pid_t pid, int status) {
+    for (const Process process : kProcesses) {
+      Running& child = at(process);
+      if (child.pid != pid) continue;
+      child.pid = 0;
+      child.channel.close();
+      const milliseconds delay = child.restart.next_delay(clock_.mono());
+      child.start_at = clock_.mono() + delay;
+      if (!stopping_)
+        log_event(Level::warn, "supervisor.died", {{"process", kNames[static_cast<std::size_t>(process)]},
+                                                   {"status", os::exit_code_of(status)}, {"restart_in_ms", delay.count()}});
+    }
+  }
+
+  void on_control() {
+    Running& control = at(Process::control);
+    auto messages = control.channel.read_available();
+    if (!messages) return control.channel.close();
+    for (const ipc::Message& message : *messages) {
+      Json answer{{"id", message.body.value("id", std::uint64_t{0})}};
+      if (message.body.value("down", false)) stopping_ = true;
+      if (message.body.contains("listeners")) answer["errors"] = replace_listeners(message.body["listeners"]);
+      if (!control.channel.queue(answer)) return control.channel.close();
+    }
+    if (!control.channel.flush()) control.channel.close();
+  }
+
+  Json replace_listeners(const Json& wanted) {
+    try {
+      const Json errors = listeners_.replace(wanted.get<std::vector<ListenerSpec>>());
+      send_listeners();
+      return errors;
+    } catch (const Json::exception& e) {
+      return std::vector<ipc::ListenerError>{{"", fmt::format("malformed request: {}", e.what())}};
+    }
+  }
+
+  void on_gateway() {
+    ipc::Channel& channel = at(Process::gateway).channel;
+    if (auto messages = channel.read_available(); !messages || !channel.flush()) channel.close();
+  }
+
+  void send_listeners() {
+    ipc::Channel& channel = at(Process::gateway).channel;
+    if (!channel.valid()) return;
+    std::vector<std::pair<ListenerSpec, int>> all{{edge_, edge_socket_.get()}};
+    for (const auto& [name, open] : listeners_.open()) all.emplace_back(open.spec, open.fd.get());
+    for (std::size_t at = 0; at < all.size(); at += ipc::kListenersPerMessage) {
+      ipc::ListenersMessage message;
+      std::vector<Fd> fds;
+      for (std::size_t i = at; i < std::min(all.size(), at + ipc::kListenersPerMessage); ++i) {
+        message.listeners.push_back(all[i].first);
+        fds.emplace_back(::fcntl(all[i].second, F_DUPFD_CLOEXEC, 3));
+      }
+      message.more = at + ipc::kListenersPerMessage < all.size();
+      if (!channel.queue(message, std::move(fds))) return channel.close();
+    }
+    if (!channel.flush()) channel.close();
+  }
+
+  // Control first, so that it stops deciding; then the others, at once.
+  void stop_children() {
+    for (const Process process : {Process::control, Process::gateway, Process::launcher}) {
+      Running& child = at(process);
+      if (child.pid == 0) continue;
+      ::kill(child.pid, SIGTERM);
+      const MonoTime deadline = clock_.mono() + 5s;
+      int status = 0;
+      while (::waitpid(child.pid, &status, WNOHANG) == 0) {
+        if (clock_.mono() > deadline) ::kill(child.pid, SIGKILL);
+        pollfd wake{signals_.get(), POLLIN, 0};
+        ::poll(&wake, 1, 20);
+        signalfd_siginfo info{};
+        while (::read(signals_.get(), &info, sizeof info) > 0) {
+        }
+      }
+      child.pid = 0;
+    }
+  }
+
+  SupervisorOptions options_;
+  ipc::DataFolder data_;
+  SystemClock clock_;
+  User user_;
+  Fd lock_, launcher_socket_, gateway_socket_, control_socket_, control_tcp_, edge_socket_, signals_;
+  ListenerSpec edge_;
+  std::optional<ipc::Telemetry> telemetry_;
+  Listeners listeners_;
+  std::array<Running, 3> running_;
+  bool stopping_ = false;
+};
+
+}  // namespace
+
+Result<void> run(const SupervisorOptions& options) {
+  if (::geteuid() != 0)
+    return std::unexpected(Error{Code::forbidden, "`naru up` starts containers and needs to be root", 0, "run it with sudo, or by systemd"});
+  auto supervisor = TRY(Supervisor::create(options));
+  return supervisor->run();
+}
+
+}  // namespace naru::supervisor
