@@ -14,6 +14,7 @@
 #include "build/context.h"
 #include "format/dockerignore.h"
 #include "format/path_glob.h"
+#include "image/unpack.h"
 
 namespace naru::build {
 
@@ -30,8 +31,8 @@ std::string parent_of(const std::string& path) {
 
 class Copier {
  public:
-  Copier(int source, int destination, const CopyRequest& request, const ExtractArchive& extract, const CopyLimits& limits)
-      : source_(source), destination_(destination), request_(request), extract_(extract), limits_(limits),
+  Copier(int source, int destination, const CopyRequest& request, const CopyLimits& limits)
+      : source_(source), destination_(destination), request_(request), limits_(limits),
         from_checkout_(!request.from.checkout.empty()) {}
 
   Result<CopyReport> copy() {
@@ -75,7 +76,7 @@ class Copier {
     for (const std::string& path : found) {
       const std::string resolved = TRY(source_.resolve(path));
       const auto entry = TRY(source_.look(resolved));
-      if (entry.fd && !(left_out(resolved) && !S_ISDIR(entry.info.st_mode)) && !(left_out(resolved) && !ignore_.has_exceptions())) there.push_back(path);
+      if (entry.fd && TRY(visible(resolved, entry.info))) there.push_back(path);
     }
     if (there.empty()) return fail(Code::build_source_missing, "'{}' is not there", pattern);
     return there;
@@ -101,6 +102,15 @@ class Copier {
     return {};
   }
 
+  // An ignored directory still counts when an exception lies below it.
+  Result<bool> visible(const std::string& path, const struct stat& info) {
+    if (!left_out(path)) return true;
+    if (!S_ISDIR(info.st_mode) || !ignore_.has_exceptions()) return false;
+    const Fd folder = source_.open(path, O_RDONLY | O_DIRECTORY);
+    if (!folder) return fail_errno(Code::system, "opening '{}'", path);
+    return holds_exception(folder.get(), path, 0);
+  }
+
   bool left_out(const std::string& path) const { return from_checkout_ && !path.empty() && ignore_.ignores(path); }
 
   Result<void> copy_source(const std::string& written, bool into) {
@@ -117,7 +127,7 @@ class Copier {
       if (created && !path.empty()) TRY(dress(target.get(), entry.info, written));
       return {};
     }
-    if (request_.add && extract_ && S_ISREG(entry.info.st_mode) && TRY(add_archive(path))) return {};
+    if (request_.add && S_ISREG(entry.info.st_mode) && TRY(add_archive(path))) return {};
     const std::string target = TRY(file_target(written, into));
     const Fd folder = TRY(directory("/" + parent_of(target)));
     return copy_file(path, entry.info, folder.get(), base_name(target), target);
@@ -135,8 +145,10 @@ class Copier {
   Result<bool> add_archive(const std::string& path) {
     const Fd file = source_.open(path, O_RDONLY | O_NONBLOCK);
     if (!file) return fail_errno(Code::system, "opening '{}'", path);
+    if (!TRY(is_local_archive(file.get()))) return false;
     const Fd target = TRY(directory(request_.dest));
-    return extract_(file.get(), target.get());
+    TRY(image::extract_archive(file.get(), target.get()));
+    return true;
   }
 
   // Opens a directory of the destination, making what is missing.
@@ -285,7 +297,6 @@ class Copier {
 
   ConfinedRoot source_, destination_;
   const CopyRequest& request_;
-  const ExtractArchive& extract_;
   const CopyLimits& limits_;
   bool from_checkout_;
   std::optional<Owner> owner_;
@@ -297,9 +308,8 @@ class Copier {
 
 }  // namespace
 
-Result<CopyReport> copy_into(int source_root, int destination_root, const CopyRequest& request, const ExtractArchive& extract,
-                             const CopyLimits& limits) {
-  return Copier(source_root, destination_root, request, extract, limits).copy();
+Result<CopyReport> copy_into(int source_root, int destination_root, const CopyRequest& request, const CopyLimits& limits) {
+  return Copier(source_root, destination_root, request, limits).copy();
 }
 
 }  // namespace naru::build

@@ -11,8 +11,6 @@
 // are kept. What chown names is looked up in the destination's /etc/passwd and /etc/group.
 #pragma once
 
-#include <functional>
-
 #include "build/workbench.h"
 
 namespace naru::build {
@@ -27,17 +25,12 @@ struct CopyReport {
   std::uint64_t files = 0, directories = 0, symlinks = 0, bytes = 0;
 };
 
-// Extracts the archive behind `archive_fd` (at offset 0) into the directory; false when it is no tar archive that ADD
-// knows, and then it is copied as a file.
-using ExtractArchive = std::function<Result<bool>(int archive_fd, int destination_dir_fd)>;
-
-// With image/unpack.h: tar, plain or with gzip or zstd. unsupported: bzip2, xz.
-Result<bool> extract_local_archive(int archive_fd, int destination_dir_fd);
+// Whether ADD extracts the file: a tar, plain or packed with gzip or zstd, by its first bytes. unsupported: bzip2, xz.
+Result<bool> is_local_archive(int fd);
 
 // `source_root` and `destination_root` are directory descriptors (O_PATH is enough); source_root is -1 when the request
 // has no sources. Errors: build_source_missing, build_context_invalid (a device, a socket), too_large, invalid_argument
 // (chown of an unknown name), disk_full, system.
-Result<CopyReport> copy_into(int source_root, int destination_root, const CopyRequest& request,
-                             const ExtractArchive& extract = extract_local_archive, const CopyLimits& limits = {});
+Result<CopyReport> copy_into(int source_root, int destination_root, const CopyRequest& request, const CopyLimits& limits = {});
 
 }  // namespace naru::build
