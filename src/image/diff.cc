@@ -43,6 +43,9 @@ class TreeWriter {
   TarWriter& tar_;
   const DiffOptions& options_;
   std::map<std::pair<dev_t, ino_t>, std::string> links_;
+  // Kept between files: clearing them anew for each costs more than reading small files.
+  std::string chunk_ = std::string(256U << 10, '\0');
+  std::string list_ = std::string(kMaxXattrs, '\0');
 };
 
 Result<std::vector<std::string>> names_in(int fd, const std::string& shown) {
@@ -88,10 +91,9 @@ Result<> TreeWriter::whiteout(const std::string& name) {
 }
 
 Result<> TreeWriter::read_xattrs(int fd, TarEntry& entry, bool* opaque) {
-  std::string list(kMaxXattrs, '\0');
-  const ssize_t size = ::flistxattr(fd, list.data(), list.size());
+  const ssize_t size = ::flistxattr(fd, list_.data(), list_.size());
   if (size < 0) return errno == ENOTSUP ? Result<>() : Result<>(fail_errno(Code::system, "list attributes of '{}'", entry.name));
-  for (std::string_view rest(list.data(), static_cast<std::size_t>(size)); !rest.empty();) {
+  for (std::string_view rest(list_.data(), static_cast<std::size_t>(size)); !rest.empty();) {
     const std::string name(rest.substr(0, rest.find('\0')));
     rest.remove_prefix(std::min(rest.size(), name.size() + 1));
     if (name == "trusted.overlay.redirect" || name == "trusted.overlay.metacopy")
@@ -126,13 +128,12 @@ Result<> TreeWriter::file(int parent, const std::string& base, TarEntry entry, c
   TRY(read_xattrs(fd.get(), entry, nullptr));
   entry.size = static_cast<std::uint64_t>(opened.st_size);
   TRY(tar_.begin(entry));
-  std::string chunk(256U << 10, '\0');
   while (true) {
-    const ssize_t got = ::read(fd.get(), chunk.data(), chunk.size());
+    const ssize_t got = ::read(fd.get(), chunk_.data(), chunk_.size());
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail_errno(Code::system, "read '{}'", entry.name);
     if (got == 0) return tar_.end();
-    TRY(tar_.data(std::string_view(chunk).substr(0, static_cast<std::size_t>(got))));
+    TRY(tar_.data(std::string_view(chunk_).substr(0, static_cast<std::size_t>(got))));
   }
 }
 
