@@ -1,0 +1,410 @@
+// The launcher as its own process, in a network namespace of the test's, with real containers. Needs root.
+#include "launcher/launcher.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <condition_variable>
+#include <deque>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+
+#include "base/rng.h"
+#include "build/workbench.h"
+#include "container/engine.h"
+#include "ipc/channel.h"
+#include "ipc/launcher_client.h"
+#include "os/cgroup.h"
+#include "os/file.h"
+#include "os/netlink.h"
+#include "os/process.h"
+
+namespace naru::launcher {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A layer with a shell and some tools of the host.
+void make_base_layer(const fs::path& layer) {
+  fs::create_directories(layer);
+  const std::string script = "set -e; cd " + layer.string() + R"sh(
+mkdir -p usr/bin usr/lib usr/lib64 etc tmp root
+ln -s usr/bin bin; ln -s usr/lib lib; ln -s usr/lib64 lib64
+for program in sh cat ls sleep mkdir; do
+  path=$(readlink -f "$(command -v $program)")
+  cp "$path" usr/bin/$program
+  ldd "$path" | grep -o "/[^ ]*" | while read lib; do mkdir -p ".$(dirname $lib)"; cp -Ln "$lib" ".$lib" 2>/dev/null || true; done
+done
+echo root:x:0:0:root:/root:/bin/sh > etc/passwd; echo root:x:0: > etc/group)sh";
+  ASSERT_EQ(std::system(("bash -c '" + script + "'").c_str()), 0);
+}
+
+class LauncherTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // as `naru up`: containers of a killed launcher become ours
+    base = "/tmp/naru-launcher-base-" + secure_random_hex(4);
+    make_base_layer(base);
+  }
+  static void TearDownTestSuite() { fs::remove_all(base); }
+
+  void SetUp() override {
+    data = "/tmp/naru-launcher-" + secure_random_hex(4);
+    for (const char* part : {"layers", "checkouts", "images/blobs/sha256", "images/.tmp"}) fs::create_directories(data / part);
+    std::ofstream(data / "images/oci-layout") << R"({"imageLayoutVersion":"1.0.0"})";
+    std::ofstream(data / "images/index.json") << R"({"schemaVersion":2,"manifests":[]})";
+    // A layer is a folder of root's; here the suite's own, shared.
+    fs::create_directory_symlink(base, data / "layers" / base_digest().hex());
+    auto space = os::create_network_namespace();
+    ASSERT_TRUE(space) << "needs root";
+    host = std::move(space->fd);
+    auto listening = ipc::listen_unix((data / "launcher.sock").string());
+    ASSERT_TRUE(listening);
+    listener = std::move(*listening);
+    start_launcher();
+    client = ipc::LauncherClient::open({(data / "launcher.sock").string(), [this](const Json& event) {
+                                          const std::scoped_lock lock(mutex);
+                                          events.push_back(event);
+                                          changed.notify_all();
+                                        }});
+  }
+
+  void TearDown() override {
+    if (auto containers = client->list())
+      for (const ContainerStatus& status : *containers) {
+        EXPECT_TRUE(client->stop(status.id, 0ms));
+        EXPECT_TRUE(client->remove(status.id));
+      }
+    client.reset();
+    kill_launcher(SIGTERM);
+    const auto layout = os::cgroup_layout(os::read_file("/proc/self/mountinfo", 1 << 20).value(), os::read_file("/proc/self/cgroup", 1 << 20).value());
+    const auto groups = os::Cgroups::open(*layout, "naru-" + Digest::of_sha256(data.native()).short_hex());
+    EXPECT_TRUE(groups->ids("apps").empty());
+    EXPECT_TRUE(groups->ids("builds").empty());
+    groups->remove_parents();
+    EXPECT_EQ(os::read_file("/proc/self/mountinfo", 1 << 20).value().find(data.native()), std::string::npos);
+    fs::remove_all(data);
+  }
+
+  void start_launcher() {
+    launcher = ::fork();
+    ASSERT_GE(launcher, 0);
+    if (launcher != 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::setns(host.get(), CLONE_NEWNET) != 0) ::_exit(2);
+    LauncherOptions options;
+    options.data = data.string();
+    options.listen_fd = listener.get();
+    ::_exit(run(options));
+  }
+  void kill_launcher(int signal) {
+    ::kill(launcher, signal);
+    int status = 0;
+    EXPECT_EQ(::waitpid(launcher, &status, 0), launcher);
+    if (signal == SIGTERM) {
+      EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+  }
+  // The first event that fits, waiting for it.
+  Json event(const std::string& kind, const std::string& key = "", const std::string& value = "") {
+    std::unique_lock lock(mutex);
+    Json found;
+    EXPECT_TRUE(changed.wait_for(lock, 20s, [&] {
+      for (const Json& each : events) {
+        if (each.value("event", "") != kind) continue;
+        const Json& holder = kind == "container_exited" ? each["status"] : each;
+        if (!key.empty() && holder.value(key, "") != value) continue;
+        found = each;
+        return true;
+      }
+      return false;
+    })) << kind << " " << value;
+    return found;
+  }
+
+  static Digest base_digest() { return Digest::of_sha256("launcher test base"); }
+  ContainerSpec shell(const std::string& id, const std::string& script) const {
+    ContainerSpec spec;
+    spec.id = id;
+    spec.hostname = "test";
+    spec.layers = {base_digest()};
+    spec.argv = {"/bin/sh", "-c", script};
+    spec.env = {"PATH=/usr/bin"};
+    return spec;
+  }
+  static std::string read_all(int fd) {
+    std::string text;
+    char buffer[4096];
+    for (ssize_t got = ::read(fd, buffer, sizeof buffer); got > 0; got = ::read(fd, buffer, sizeof buffer)) text.append(buffer, static_cast<std::size_t>(got));
+    return text;
+  }
+  std::pair<std::int32_t, std::string> build_run(const std::string& build, const std::string& script) {
+    build::RunRequest request;
+    request.build = build;
+    request.argv = {"/bin/sh", "-c", script};
+    request.env = {"PATH=/usr/bin"};
+    std::string output;
+    auto result = client->build_run(request, [&](std::string_view piece) { output += piece; });
+    EXPECT_TRUE(result) << result.error().message();
+    return {result ? result->value("exit_code", -1) : -1, output};
+  }
+
+  static fs::path base;
+  fs::path data;
+  Fd host, listener;
+  pid_t launcher = -1;
+  std::unique_ptr<ipc::LauncherClient> client;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<Json> events;
+};
+fs::path LauncherTest::base;
+
+TEST_F(LauncherTest, StartsAContainerInItsNetworkAndReportsItsEnd) {
+  auto hello = client->hello();
+  ASSERT_TRUE(hello) << hello.error().message();
+  EXPECT_FALSE(hello->boot_id.empty());
+  auto network = client->ensure_network("shop.production");
+  ASSERT_TRUE(network) << network.error().message();
+  ContainerSpec spec = shell("web-1", "read line; echo $line; exit 3");
+  spec.argv[2] = "echo hello; exit 3";
+  spec.network = "shop.production";
+  auto started = client->start(spec);
+  ASSERT_TRUE(started) << started.error().message();
+  EXPECT_TRUE(started->address.starts_with("10.88."));
+  const Json ended = event("container_exited", "id", "web-1");
+  EXPECT_EQ(ended["status"]["exit_code"], 3);
+  auto again = client->start(spec);  // idempotent: it has run
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->state, ContainerState::exited);
+  EXPECT_FALSE(client->remove_network("shop.production"));  // its address is leased still
+  EXPECT_TRUE(client->remove("web-1"));
+  EXPECT_TRUE(client->remove("web-1"));
+  EXPECT_TRUE(client->list()->empty());
+  EXPECT_TRUE(client->remove_network("shop.production"));
+}
+
+TEST_F(LauncherTest, ExecCarriesItsStreamsAndItsEnd) {
+  ASSERT_TRUE(client->start(shell("web-1", "sleep 1000")));
+  ipc::ExecRequest request;
+  request.container = "web-1";
+  request.argv = {"/bin/sh", "-c", "cat; echo problem >&2; exit 7"};
+  auto session = client->exec(request);
+  ASSERT_TRUE(session) << session.error().message();
+  ASSERT_EQ(::write(session->fds[0].get(), "ping", 4), 4);
+  session->fds[0].reset();
+  EXPECT_EQ(read_all(session->fds[1].get()), "ping");
+  EXPECT_EQ(read_all(session->fds[2].get()), "problem\n");
+  auto end = client->wait_exec(session->exec, 10s);
+  ASSERT_TRUE(end) << end.error().message();
+  EXPECT_EQ(end->exit_code, 7);
+  request.argv = {"/bin/sleep", "1000"};
+  request.timeout = 100ms;
+  auto late = client->exec(request);
+  ASSERT_TRUE(late);
+  auto killed = client->wait_exec(late->exec, 10s);
+  ASSERT_TRUE(killed);
+  EXPECT_TRUE(killed->timed_out);
+}
+
+TEST_F(LauncherTest, ProbesAnswerWithCodeAndOutput) {
+  ASSERT_TRUE(client->start(shell("web-1", "sleep 1000")));
+  const auto bad = client->probe("web-1", {"/bin/sh", "-c", "echo sick; exit 1"}, 5s);
+  ASSERT_TRUE(bad) << bad.error().message();
+  EXPECT_EQ(bad->exit_code, 1);
+  EXPECT_EQ(bad->output, "sick\n");
+  EXPECT_EQ(client->probe("web-1", {"/bin/none"}, 5s)->exit_code, 127);
+  const auto slow = client->probe("web-1", {"/bin/sleep", "1000"}, 100ms);
+  ASSERT_TRUE(slow) << slow.error().message();
+  EXPECT_TRUE(slow->timed_out);
+  const auto loud = client->probe("web-1", {"/bin/sh", "-c", "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxx; done"}, 200ms);
+  ASSERT_TRUE(loud) << loud.error().message();
+  EXPECT_EQ(loud->output.size(), 4096U);
+  EXPECT_GT(client->stats("web-1")->pids, 0U);
+}
+
+TEST_F(LauncherTest, AVolumeInUseIsNotRemoved) {
+  ASSERT_TRUE(client->ensure_volume("shop.production.data"));
+  ASSERT_TRUE(client->ensure_volume("shop.production.data"));
+  ContainerSpec spec = shell("db-1", "echo kept > /data/file; sleep 1000");
+  spec.mounts.push_back({MountKind::volume, "shop.production.data", "/data", false, 0});
+  auto started = client->start(spec);
+  ASSERT_TRUE(started) << started.error().message();
+  const auto refused = client->remove_volume("shop.production.data");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::conflict);
+  EXPECT_EQ(client->list_volumes()->size(), 1U);
+  ASSERT_TRUE(client->stop("db-1", 0ms));
+  EXPECT_EQ(os::read_file(data / "volumes/shop.production.data/file", 100).value_or(""), "kept\n");
+  ASSERT_TRUE(client->remove("db-1"));
+  EXPECT_TRUE(client->remove_volume("shop.production.data"));
+  EXPECT_TRUE(client->list_volumes()->empty());
+}
+
+TEST_F(LauncherTest, AContainerOutlivesAKilledLauncherAndIsAdopted) {
+  ASSERT_TRUE(client->ensure_network("shop.production"));
+  ContainerSpec spec = shell("web-1", "sleep 1000");
+  spec.network = "shop.production";
+  auto started = client->start(spec);
+  ASSERT_TRUE(started) << started.error().message();
+  kill_launcher(SIGKILL);
+  event("disconnected");
+  start_launcher();
+  auto listed = client->list();
+  for (int i = 0; !listed && i < 20; ++i) listed = client->list();  // each waits for the connection by itself
+  ASSERT_TRUE(listed) << listed.error().message();
+  ASSERT_EQ(listed->size(), 1U);
+  EXPECT_EQ(listed->front().pid, started->pid);
+  EXPECT_EQ(listed->front().state, ContainerState::running);
+  EXPECT_EQ(listed->front().address, started->address);
+  EXPECT_EQ(client->probe("web-1", {"/bin/sh", "-c", "exit 0"}, 5s)->exit_code, 0);
+  // It is our child now, as it would be the supervisor's: its end is ours to write down.
+  const auto born = os::process_start_time(started->pid);
+  ASSERT_TRUE(born);
+  ::kill(started->pid, SIGKILL);
+  siginfo_t info{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(started->pid), &info, WEXITED | WNOWAIT), 0);
+  ASSERT_TRUE(container::record_exit(container::Paths::under(data), started->pid, *born, SIGKILL));
+  ::waitpid(started->pid, nullptr, 0);
+  EXPECT_EQ(event("container_exited", "id", "web-1")["status"]["exit_code"], 137);
+}
+
+TEST_F(LauncherTest, ForgedRequestsAreRefusedAndTheLauncherGoesOn) {
+  ASSERT_TRUE(client->hello());
+  const auto code = [&](const char* op, Json arguments) {
+    auto answer = client->call(op, std::move(arguments), 10s);
+    return answer ? std::optional<Code>() : answer.error().code;
+  };
+  EXPECT_EQ(code("no.such.op", Json::object()), Code::unsupported);
+  EXPECT_EQ(code("container.start", Json::object()), Code::malformed);
+  EXPECT_EQ(code("container.start", {{"spec", 7}}), Code::malformed);
+  EXPECT_EQ(code("container.start", {{"spec", {{"id", "../../etc"}}}}), Code::invalid_argument);
+  EXPECT_EQ(code("container.stop", {{"container", "../x"}}), Code::invalid_argument);
+  EXPECT_EQ(code("container.stop", {{"container", "naru-build-x"}}), Code::forbidden);
+  EXPECT_EQ(code("container.stop", {{"container", "x"}, {"grace_ms", -5}}), Code::invalid_argument);
+  EXPECT_EQ(code("container.stop", {{"container", "x"}, {"grace_ms", "soon"}}), Code::malformed);
+  EXPECT_EQ(code("network.ensure", {{"network", "a/b"}}), Code::invalid_argument);
+  EXPECT_EQ(code("volume.remove", {{"volume", "../layers"}}), Code::invalid_argument);
+  EXPECT_EQ(code("layer.unpack", {{"blob", "sha256:../../etc/passwd"}, {"diff_id", "x"}, {"media_type", ""}}), Code::invalid_argument);
+  EXPECT_EQ(code("layer.unpack", {{"blob", Digest::of_sha256("a").text()}, {"diff_id", Digest::of_sha256("b").text()}, {"media_type", "x"}}),
+            Code::not_found);
+  EXPECT_EQ(code("build.begin", {{"build", "../b"}, {"layers", Json::array()}}), Code::invalid_argument);
+  EXPECT_EQ(code("build.begin", {{"build", "b"}, {"layers", {Digest::of_sha256("none").text()}}}), Code::not_found);
+  EXPECT_EQ(code("build.commit", {{"build", "none"}}), Code::not_found);
+  EXPECT_EQ(code("build.copy", {{"build", "b"}, {"sources", {"a"}}, {"dest", "/x"}, {"from", {{"checkout", "../volumes"}}}}), Code::forbidden);
+  ContainerSpec spec = shell("web-1", "true");
+  spec.mounts.push_back({MountKind::bind, "/etc", "/x", true, 0});
+  EXPECT_EQ(client->start(spec).error().code, Code::forbidden);
+  fs::create_directories(data / "checkouts/shop");
+  fs::create_directory_symlink("/etc", data / "checkouts/shop/link");
+  spec.mounts[0].source = (data / "checkouts/shop/link").string();
+  EXPECT_FALSE(client->start(spec));  // the engine resolves without following links
+  EXPECT_TRUE(client->list()->empty());
+}
+
+TEST_F(LauncherTest, GarbageEndsItsConnectionOnly) {
+  ASSERT_TRUE(client->hello());
+  for (const std::string& garbage : {std::string("\xff\xff\xff\xff", 4), std::string("GET / HTTP/1.1\r\n\r\n"), std::string("\x02\0\0\0{]", 6),
+                                     std::string("\x02\0\0\0{}", 6), std::string("\x0b\0\0\0{\"id\":\"me\"}", 15)}) {
+    auto raw = ipc::Channel::connect((data / "launcher.sock").string());
+    ASSERT_TRUE(raw);
+    ASSERT_GT(::send(raw->fd(), garbage.data(), garbage.size(), MSG_NOSIGNAL), 0);
+    const auto answer = raw->receive(10s);
+    ASSERT_FALSE(answer);
+    EXPECT_EQ(answer.error().code, Code::closed) << answer.error().message();
+  }
+  EXPECT_TRUE(client->hello());
+}
+
+TEST_F(LauncherTest, WhatAClientHadRunningAsExecEndsWithItsConnection) {
+  ASSERT_TRUE(client->start(shell("web-1", "sleep 1000")));
+  auto other = ipc::LauncherClient::open({(data / "launcher.sock").string(), {}});
+  ipc::ExecRequest request;
+  request.container = "web-1";
+  request.argv = {"/bin/sleep", "1000"};
+  auto session = other->exec(request);
+  ASSERT_TRUE(session) << session.error().message();
+  other.reset();
+  pollfd entry{session->fds[1].get(), POLLIN, 0};
+  EXPECT_EQ(::poll(&entry, 1, 10'000), 1);  // the end of the file: its process is gone
+  EXPECT_EQ(client->list()->front().state, ContainerState::running);
+}
+
+TEST_F(LauncherTest, CallsFailWhileThereIsNoLauncherAndWorkAfterwards) {
+  ASSERT_TRUE(client->hello());
+  kill_launcher(SIGKILL);
+  event("disconnected");
+  listener.reset();
+  fs::remove(data / "launcher.sock");
+  const auto lost = client->call("hello", Json::object(), 200ms);
+  ASSERT_FALSE(lost);
+  EXPECT_EQ(lost.error().code, Code::unavailable);
+  listener = std::move(*ipc::listen_unix((data / "launcher.sock").string()));
+  start_launcher();
+  auto back = client->hello();
+  for (int i = 0; !back && i < 20; ++i) back = client->hello();
+  EXPECT_TRUE(back);
+}
+
+TEST_F(LauncherTest, ABuildRunsCopiesAndCommitsALayerThatTheNextStandsOn) {
+  ASSERT_TRUE(client->build_begin(build::BeginRequest{"b1", {base_digest()}}));
+  const auto [code, output] = build_run("b1", "echo building; echo made > /made; echo warning >&2; exit 0");
+  EXPECT_EQ(code, 0);
+  EXPECT_NE(output.find("building"), std::string::npos);
+  EXPECT_NE(output.find("warning"), std::string::npos);
+  fs::create_directories(data / "checkouts/shop/web");
+  std::ofstream(data / "checkouts/shop/web/page.html") << "page";
+  build::CopyRequest copy;
+  copy.build = "b1";
+  copy.from.checkout = "shop/web";
+  copy.sources = {"page.html"};
+  copy.dest = "/srv/";
+  const auto copied = client->build_copy(copy);
+  ASSERT_TRUE(copied) << copied.error().message();
+  auto committed = client->build_commit("b1");
+  ASSERT_TRUE(committed) << committed.error().message();
+  const auto layer = committed->get<build::CommitResult>().layer;
+  EXPECT_TRUE(fs::exists(data / "images/blobs/sha256" / layer.blob.hex()));
+  EXPECT_TRUE(fs::exists(data / "layers" / layer.diff_id.hex() / "made"));
+  // From its blob as well, as another machine would.
+  fs::remove_all(data / "layers" / layer.diff_id.hex());
+  const auto unpacked = client->unpack_layer(layer.blob, layer.diff_id, layer.media_type);
+  ASSERT_TRUE(unpacked) << unpacked.error().message();
+  ASSERT_TRUE(client->build_begin(build::BeginRequest{"b2", {base_digest(), layer.diff_id}}));
+  EXPECT_EQ(build_run("b2", "cat /made /srv/page.html; exit 4"), (std::pair<std::int32_t, std::string>(4, "made\npage")));
+  EXPECT_TRUE(client->build_discard("b2"));
+  EXPECT_TRUE(client->build_discard("b2"));
+  ASSERT_TRUE(client->build_begin(build::BeginRequest{"b3", {base_digest()}}));
+  EXPECT_EQ(build_run("b3", ":").first, 0);
+  auto empty = client->build_commit("b3");
+  ASSERT_TRUE(empty) << empty.error().message();
+  EXPECT_TRUE(empty->get<build::CommitResult>().empty);
+  EXPECT_TRUE(client->list()->empty());
+}
+
+TEST_F(LauncherTest, ABuildIsKilledOnRequestAndAtItsTimeout) {
+  ASSERT_TRUE(client->build_begin(build::BeginRequest{"b1", {base_digest()}}));
+  build::RunRequest request;
+  request.build = "b1";
+  request.argv = {"/bin/sh", "-c", "echo begun; sleep 1000"};
+  request.env = {"PATH=/usr/bin"};
+  std::stop_source stop;
+  auto cancelled = client->build_run(request, [&](std::string_view) { stop.request_stop(); }, stop.get_token());
+  ASSERT_FALSE(cancelled);
+  EXPECT_EQ(cancelled.error().code, Code::build_cancelled);
+  request.timeout = 300ms;
+  auto late = client->build_run(request, {});
+  ASSERT_TRUE(late) << late.error().message();
+  EXPECT_TRUE(late->value("timed_out", false));
+  EXPECT_TRUE(client->build_discard("b1"));
+}
+
+}  // namespace
+}  // namespace naru::launcher
