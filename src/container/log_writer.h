@@ -3,6 +3,7 @@
 // logs/<id>/current.log, lines "<RFC 3339> stdout|stderr <text>"; a line longer than 16 KiB is split. At `file_bytes`
 // current.log becomes 1.log, 1.log becomes 2.log; `files` in all. Between the threads stand at most 1 MiB a container:
 // when a disk is slow or full, further lines are dropped and counted, and a line says how many once there is room.
+// A process killed outright loses what stood between its threads; what it had not read stays in the FIFOs.
 // Thread-safe.
 #pragma once
 
