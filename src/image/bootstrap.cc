@@ -241,7 +241,7 @@ std::vector<std::string> bootstrap_command(const BootstrapOptions& options, cons
   // A build mounts the host's sources; the image itself must not know where it came from. mmdebstrap keeps apt options in 99mmdebstrap.
   argv.push_back(
       "--customize-hook=rm -rf \"$1\"/etc/apt/sources.list.d/* \"$1\"/etc/apt/apt.conf.d/99mmdebstrap \"$1\"/etc/hostname \"$1\"/etc/resolv.conf "
-      "\"$1\"/var/log/* \"$1\"/var/cache/ldconfig/aux-cache && : >\"$1\"/etc/apt/sources.list && "
+      "\"$1\"/var/cache/ldconfig/aux-cache && find \"$1\"/var/log -type f -delete && : >\"$1\"/etc/apt/sources.list && "
       "printf 'APT::Install-Recommends \"false\";\\n' >\"$1\"/etc/apt/apt.conf.d/90no-recommends");
   argv.push_back(options.suite);
   argv.push_back(out_tar.string());
