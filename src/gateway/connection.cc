@@ -110,7 +110,7 @@ Task<void> serve_http(Worker& worker, io::Stream client, Arrival arrival, std::s
 // The silent client: dial, and see who begins.
 Task<void> serve_undecided(Worker& worker, io::Stream client, Arrival arrival, Port port) {
   auto dialled = co_await dial(worker, arrival, client);
-  if (!dialled) co_return co_await serve_http(worker, std::move(client), std::move(arrival), {});
+  if (!dialled) co_return co_await serve_http(worker, std::move(client), std::move(arrival), std::string());
   io::Reactor& reactor = worker.reactor();
   auto race = std::make_shared<Race>(reactor, std::move(client), std::move(dialled->upstream->stream));
   reactor.spawn(wait_for(race, true));
@@ -123,7 +123,7 @@ Task<void> serve_undecided(Worker& worker, io::Stream client, Arrival arrival, P
   std::string early;
   if (race->server_spoke) {
     if (!hung_up(dialled->upstream->stream)) worker.remember_speaks_first(port.key);
-    co_return co_await relay_bytes(worker, back, std::move(*dialled), {});
+    co_return co_await relay_bytes(worker, back, std::move(*dialled), std::string());
   }
   const Speaks speaks = co_await listen_to_client(back, kFirstBytes, early);
   if (speaks == Speaks::gone) co_return;
@@ -137,12 +137,12 @@ Task<void> serve_undecided(Worker& worker, io::Stream client, Arrival arrival, P
 Task<void> serve_connection(Worker& worker, io::Stream client, std::shared_ptr<const Origin> origin) {
   const Worker::Client counted(worker);
   Arrival arrival = arrival_of(worker, client, std::move(origin));
-  if (arrival.origin->kind == ListenerKind::http) co_return co_await serve_http(worker, std::move(client), std::move(arrival), {});
+  if (arrival.origin->kind == ListenerKind::http) co_return co_await serve_http(worker, std::move(client), std::move(arrival), std::string());
   Port port = port_of(worker, arrival);
-  if (!port.known || port.protocol == "http") co_return co_await serve_http(worker, std::move(client), std::move(arrival), {});
+  if (!port.known || port.protocol == "http") co_return co_await serve_http(worker, std::move(client), std::move(arrival), std::string());
   std::string early;
   if (port.protocol == "tcp" || worker.speaks_first(port.key))
-    co_return co_await serve_bytes(worker, std::move(client), std::move(arrival), {});
+    co_return co_await serve_bytes(worker, std::move(client), std::move(arrival), std::string());
   switch (co_await listen_to_client(client, kSilence, early)) {
     case Speaks::gone: co_return;
     case Speaks::http: co_return co_await serve_http(worker, std::move(client), std::move(arrival), std::move(early));

@@ -1,6 +1,7 @@
 #include "gateway/gateway.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 
 #include "base/log.h"
@@ -8,7 +9,20 @@
 
 namespace naru::gateway {
 
+namespace {
+
+// Two descriptors a request; the soft limit's 1,024 would be a low bound for no reason.
+void use_all_descriptors() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) log_event(Level::warn, "gateway.few_descriptors", {{"limit", limit.rlim_cur}});
+}
+
+}  // namespace
+
 int run(const GatewayOptions& options) {
+  use_all_descriptors();
   // Blocked before any thread starts, so that all of them leave the signals to the first.
   sigset_t signals;
   sigemptyset(&signals);

@@ -36,9 +36,10 @@ Task<HttpSession::After> HttpSession::answer_page(Page page) {
 Task<HttpSession::After> HttpSession::answer_bad_body() {
   co_await join_pump();
   if (!now_.body_started || hung_up(client_)) co_return After::close;
-  if (body_end_ == BodyEnd::source_malformed) co_return co_await answer_page({400, "The request's body is not the chunked coding."});
-  if (body_end_ == BodyEnd::source_stalled) co_return co_await answer_page({408, "The request's body did not come to its end in time."});
-  co_return After::close;
+  Page page{400, "The request's body is not the chunked coding."};
+  if (body_end_ == BodyEnd::source_stalled) page = Page{408, "The request's body did not come to its end in time."};
+  else if (body_end_ != BodyEnd::source_malformed) co_return After::close;
+  co_return co_await answer_page(std::move(page));
 }
 
 Task<HttpSession::After> HttpSession::pass_answer(bool counts) {

@@ -41,6 +41,7 @@ Result<std::unique_ptr<Worker>> Worker::start(Shared& shared, bool serves_dns) {
   worker->thread_ = std::thread([raw = worker.get()] {
     raw->reactor_->spawn(keep_house(*raw));
     raw->reactor_->run();
+    raw->stop_returned_.acquire();
     // Sessions are destroyed on the thread that ran them, while what they refer to still stands.
     for (auto& open : raw->listeners_) open->close();
     raw->listeners_.clear();
@@ -53,6 +54,7 @@ Result<std::unique_ptr<Worker>> Worker::start(Shared& shared, bool serves_dns) {
 Worker::~Worker() {
   if (!thread_.joinable()) return;
   reactor_->stop();
+  stop_returned_.release();
   thread_.join();
 }
 

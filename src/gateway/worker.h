@@ -6,6 +6,7 @@
 #include <atomic>
 #include <list>
 #include <memory>
+#include <semaphore>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -143,6 +144,8 @@ class Worker {
   std::atomic<std::size_t> clients_{0};
   bool serves_dns_;
   bool draining_ = false;
+  // stop() has returned: only then may the thread destroy the reactor that stop() wakes.
+  std::binary_semaphore stop_returned_{0};
   std::thread thread_;
 };
 
