@@ -79,13 +79,15 @@ Result<bool> BuildRun::prepare(std::stop_token stop) {
 void BuildRun::look_up() {
   stages_.resize(plan_.stages.size());
   for (std::size_t s = 0; s < plan_.stages.size(); ++s)
-    for (const PlanStep& step : plan_.stages[s].steps) {
-      auto record = cache_.find(step.key);
-      // Garbage collection may have taken the layer.
-      if (record && !record->empty && !images_.has_blob(record->layer.blob)) record.reset();
-      stages_[s].records.push_back(std::move(record));
-    }
+    for (const PlanStep& step : plan_.stages[s].steps) stages_[s].records.push_back(recorded(step));
   need(plan_.target);
+}
+
+std::optional<StepCache::Record> BuildRun::recorded(const PlanStep& step) const {
+  auto record = cache_.find(step.key);
+  // Garbage collection may have taken the layer.
+  if (record && !record->empty && !images_.has_blob(record->layer.blob)) record.reset();
+  return record;
 }
 
 // A stage that only a cached COPY reads from is not needed at all.
@@ -161,33 +163,43 @@ Result<void> BuildRun::run_stage(std::size_t index, std::stop_token stop) {
     state.layers = bases_.at(planned.image).layers;
     state.history = bases_.at(planned.image).config.history;
   }
-  for (std::size_t i = 0; i < planned.steps.size(); ++i) {
-    if (stop.stop_requested()) return cancelled();
-    const PlanStep& step = planned.steps[i];
-    StepReport report{planned.name, step.line, step.text, state.records[i].has_value(), {}, {}};
-    const MonoTime began = clock_.mono();
-    if (report.cached) {
-      say(fmt::format("{} {}: cached", label(index, i), step.text));
-    } else {
-      report.why = why(index, i);
-      say(fmt::format("{} {} ({})", label(index, i), step.text, report.why));
-      state.ran = true;
-      state.records[i] = TRY(run_step(index, i, stop));
-      report.duration = std::chrono::duration_cast<milliseconds>(clock_.mono() - began);
-      say(fmt::format("{} done in {}", label(index, i), humanize(report.duration)));
-    }
-    if (auto kept = cache_.remember_parts(slot(index, i), step.parts); !kept) say("warning: " + kept.error().message());
-    if (!state.records[i]->empty) state.layers.push_back(to_layer(state.records[i]->layer));
-    state.reports.push_back(std::move(report));
-  }
+  for (std::size_t i = 0; i < planned.steps.size(); ++i) TRY(settle_step(index, i, stop));
   for (const auto& [text, step] : planned.history)
     state.history.push_back({std::string(kCreated), text, {}, {}, !step || state.records[*step]->empty});
   return {};
 }
 
+// Takes a step from the cache, or runs it.
+Result<void> BuildRun::settle_step(std::size_t stage, std::size_t index, std::stop_token stop) {
+  if (stop.stop_requested()) return cancelled();
+  StageState& state = stages_[stage];
+  const PlanStep& step = plan_.stages[stage].steps[index];
+  const std::string prefix = label(stage, index);
+  StepReport report{plan_.stages[stage].name, step.line, step.text, state.records[index].has_value(), {}, {}};
+  const MonoTime began = clock_.mono();
+  if (!report.cached) {
+    const StepCache::Claim claim = TRY(cache_.claim(step.key, stop));
+    state.records[index] = recorded(step);  // another build may just have made it
+    report.cached = state.records[index].has_value();
+    if (!report.cached) {
+      report.why = why(stage, index);
+      say(fmt::format("{} {} ({})", prefix, step.text, report.why));
+      state.ran = true;
+      state.records[index] = TRY(run_step(stage, index, stop));
+      report.duration = std::chrono::duration_cast<milliseconds>(clock_.mono() - began);
+      say(fmt::format("{} done in {}", prefix, humanize(report.duration)));
+    }
+  }
+  if (report.cached) say(fmt::format("{} {}: cached", prefix, step.text));
+  if (auto kept = cache_.remember_parts(slot(stage, index), step.parts); !kept) say("warning: " + kept.error().message());
+  if (!state.records[index]->empty) state.layers.push_back(to_layer(state.records[index]->layer));
+  state.reports.push_back(std::move(report));
+  return {};
+}
+
 Result<StepCache::Record> BuildRun::run_step(std::size_t stage, std::size_t index, std::stop_token stop) {
   const PlanStep& step = plan_.stages[stage].steps[index];
-  const std::string bench = fmt::format("{}.{}.{}", request_.id, stage, index);
+  const std::string bench = bench_id(stage, index);
   TRY(unpack(stages_[stage].layers));
   TRY(bench_.begin({bench, diff_ids(stages_[stage].layers), request_.latest_mtime.count()}));
   BenchGuard guard(bench_, bench);
@@ -264,7 +276,18 @@ std::string BuildRun::why(std::size_t stage, std::size_t index) const {
 }
 
 std::string BuildRun::slot(std::size_t stage, std::size_t step) const {
-  return fmt::format("{} {} {} {}", request_.name, plan_.dockerfile, plan_.stages[stage].name, step);
+  // Checkouts of one application lie in one folder.
+  const std::string application = std::filesystem::path(request_.checkout_path).parent_path().string();
+  return fmt::format("{} {} {} {} {}", application, request_.name, plan_.dockerfile, plan_.stages[stage].name, step);
+}
+
+// The launcher takes [a-z0-9][a-z0-9.-]{0,62}; a service's name may hold more.
+std::string BuildRun::bench_id(std::size_t stage, std::size_t step) const {
+  std::string id = request_.id.substr(0, 36);
+  for (char& c : id)
+    if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-')) c = '-';
+  if (id != request_.id || id.empty() || id.front() == '-') id = "b" + id + "-" + Digest::of_sha256(request_.id).short_hex().substr(0, 8);
+  return fmt::format("{}.{}.{}", id, stage, step);
 }
 
 std::string BuildRun::label(std::size_t stage, std::size_t step) const {

@@ -37,6 +37,9 @@ class BuildRun {
   bool ready(std::size_t stage) const;
 
   Result<void> run_stage(std::size_t stage, std::stop_token stop);
+  Result<void> settle_step(std::size_t stage, std::size_t step, std::stop_token stop);
+  std::optional<StepCache::Record> recorded(const PlanStep& step) const;
+  std::string bench_id(std::size_t stage, std::size_t step) const;
   Result<StepCache::Record> run_step(std::size_t stage, std::size_t step, std::stop_token stop);
   Result<void> run_command(const PlanStep& step, const std::string& bench, const std::string& label, std::stop_token stop);
   Result<void> run_copy(const PlanStep& step, const std::string& bench, std::stop_token stop);

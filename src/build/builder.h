@@ -21,10 +21,10 @@
 namespace naru::build {
 
 struct BuildRequest {
-  std::string id;                 // prefix of the benches' ids: [a-z0-9][a-z0-9.-]{0,47}, unique among running builds
+  std::string id;                 // unique among running builds; the benches' ids are made from it
   std::string name;               // the service, in progress lines: "catalog"
   std::filesystem::path checkout; // absolute; checkouts/<...>
-  std::string checkout_path;      // the same relative to checkouts/, as the launcher wants it: "shop/4f2a..."
+  std::string checkout_path;      // the same relative to checkouts/, as the launcher wants it: "<app>/<commit>"
   std::string context = ".";      // relative to the checkout
   std::string dockerfile = "Dockerfile";  // relative to the context
   std::string target;

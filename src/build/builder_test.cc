@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
+#include <thread>
 
 #include "build/testing.h"
 
@@ -249,6 +251,27 @@ TEST_F(BuilderTest, RunsIndependentStagesSideBySide) {
   const auto result = build();
   ASSERT_TRUE(result) << result.error().context;
   EXPECT_EQ(result->image.layers.size(), 2U);
+}
+
+TEST_F(BuilderTest, RunsAStepOnceForBuildsThatComeToItTogether) {
+  checkout.write("catalog/Dockerfile", "FROM debian:bookworm-slim\nRUN toolchain\n");
+  std::atomic<int> runs = 0;
+  bench.on_run = [&](const RunRequest&, const OutputCallback&, std::stop_token) -> Result<RunResult> {
+    ++runs;
+    return RunResult{};
+  };
+  std::vector<Digest> manifests(4);
+  {
+    std::vector<std::jthread> builds;
+    for (std::size_t i = 0; i < manifests.size(); ++i)
+      builds.emplace_back([&, i] {
+        auto r = request();
+        r.id = fmt::format("P{}_web", i);  // made fit for the launcher
+        if (auto result = Builder(bench, images, *cache, clock).build(r, {})) manifests[i] = result->manifest;
+      });
+  }
+  EXPECT_EQ(runs, 1);
+  for (const Digest& manifest : manifests) EXPECT_TRUE(manifest == manifests[0] && !manifest.empty());
 }
 
 TEST_F(BuilderTest, StopsTheOtherStagesWhenOneFails) {

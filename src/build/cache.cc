@@ -98,6 +98,21 @@ std::optional<StepCache::Record> StepCache::find(const Digest& key) const {
 
 Result<void> StepCache::put(const Digest& key, const Record& record) const { return write(record_path(folder_, "steps", key.hex()), Json(record)); }
 
+Result<StepCache::Claim> StepCache::claim(const Digest& key, std::stop_token stop) const {
+  std::unique_lock lock(running_->mutex);
+  if (!running_->changed.wait(lock, stop, [&] { return !running_->keys.contains(key); }))
+    return fail(Code::build_cancelled, "the build was cancelled");
+  running_->keys.insert(key);
+  return Claim(this, key);
+}
+
+StepCache::Claim::~Claim() {
+  if (cache_ == nullptr) return;
+  const std::lock_guard lock(cache_->running_->mutex);
+  cache_->running_->keys.erase(key_);
+  cache_->running_->changed.notify_all();
+}
+
 void StepCache::forget(const Digest& key) const { ::unlink(record_path(folder_, "steps", key.hex()).c_str()); }
 
 std::optional<std::vector<KeyPart>> StepCache::last_parts(std::string_view slot) const {

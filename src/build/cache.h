@@ -6,8 +6,12 @@
 //   stages/<hex of key>.json  the manifest of a stage that no tag names, so that garbage collection keeps its layers
 #pragma once
 
+#include <condition_variable>
 #include <filesystem>
+#include <mutex>
 #include <optional>
+#include <set>
+#include <stop_token>
 
 #include "base/clock.h"
 #include "build/plan.h"
@@ -29,6 +33,23 @@ class StepCache {
   Result<void> put(const Digest& key, const Record& record) const;
   void forget(const Digest& key) const;
 
+  // The right to run a step: builds in this process that come to the same step at once (the same toolchain under five
+  // services) wait for the one that has it, and find its record then. Given back when it goes.
+  class Claim {
+   public:
+    Claim(Claim&& other) noexcept : cache_(std::exchange(other.cache_, nullptr)), key_(std::move(other.key_)) {}
+    Claim& operator=(Claim&&) = delete;
+    ~Claim();
+
+   private:
+    friend class StepCache;
+    Claim(const StepCache* cache, Digest key) : cache_(cache), key_(std::move(key)) {}
+    const StepCache* cache_;
+    Digest key_;
+  };
+  // Blocks; build_cancelled when stopped meanwhile. The cache outlives the claim.
+  Result<Claim> claim(const Digest& key, std::stop_token stop) const;
+
   // `slot` names a step through time: service, stage, number. Long values come back as digests: compare what
   // was read with stored_form() of what is.
   std::optional<std::vector<KeyPart>> last_parts(std::string_view slot) const;
@@ -43,10 +64,16 @@ class StepCache {
   void trim(std::size_t max_records = kMaxRecords) const;
 
  private:
-  explicit StepCache(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  struct Running {
+    std::mutex mutex;
+    std::condition_variable_any changed;
+    std::set<Digest> keys;
+  };
+  explicit StepCache(std::filesystem::path folder) : folder_(std::move(folder)), running_(std::make_shared<Running>()) {}
   Result<void> write(const std::filesystem::path& path, const Json& json) const;
   std::optional<Json> read(const std::filesystem::path& path) const;
   std::filesystem::path folder_;
+  std::shared_ptr<Running> running_;  // shared by copies
 };
 NARU_JSON(StepCache::Record, empty, layer)
 
