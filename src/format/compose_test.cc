@@ -70,6 +70,17 @@ TEST(Compose, GivesThePlansOfTheGoldenFolder) {
   EXPECT_GE(cases, 12);
 }
 
+TEST(Compose, ReadsTheApplicationsOfThisRepositoryWithoutAWarning) {
+  for (const char* file : {"examples/shop/compose.yaml", "e2e/apps/ledger/compose.yml"}) {
+    const fs::path path = fs::path(NARU_SOURCE_DIR) / file;
+    ComposeInput given{.app = "app", .files = folder(path.parent_path())};
+    const auto read_file = parse_compose(read(path), given);
+    ASSERT_TRUE(read_file) << read_file.error().context;
+    for (const ComposeDiagnostic& warning : read_file->warnings) ADD_FAILURE() << warning.text();
+    EXPECT_GE(read_file->spec.services.size(), 3u);
+  }
+}
+
 TEST(Compose, NamesFileLineColumnPathAndHint) {
   EXPECT_EQ(error_of("services:\n  web:\n    image: x\n    ports:\n      - \"80:http\"\n"),
             "compose.yaml:5:9: services.web.ports[0]: found \"80:http\", expected [HOST_IP:][HOST:]CONTAINER[/tcp|udp] such as \"8080:80\"\n"
