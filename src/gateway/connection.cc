@@ -11,7 +11,7 @@ namespace {
 
 using io::Task;
 
-constexpr milliseconds kSilence{50}, kFirstBytes{1'000};
+constexpr milliseconds kSilence{50}, kFirstBytes{1'000}, kFirstTable{10'000};
 constexpr std::size_t kSniffBytes = 4096;
 
 Arrival arrival_of(Worker& worker, const io::Stream& client, std::shared_ptr<const Origin> origin) {
@@ -132,10 +132,18 @@ Task<void> serve_undecided(Worker& worker, io::Stream client, Arrival arrival, P
   co_await serve_http(worker, std::move(back), std::move(arrival), std::move(early));
 }
 
+// A gateway that has just started, and has no last table on disk, will hear from control in a moment.
+Task<void> wait_for_first_table(Worker& worker, const io::Stream& client) {
+  const io::Deadline end = io::after(kFirstTable);
+  Worker::Hold hold(worker, 0);
+  while (hold.admitted() && !worker.routes() && !hung_up(client) && std::chrono::steady_clock::now() < end) co_await hold.wait(250ms);
+}
+
 }  // namespace
 
 Task<void> serve_connection(Worker& worker, io::Stream client, std::shared_ptr<const Origin> origin) {
   const Worker::Client counted(worker);
+  if (!worker.routes()) co_await wait_for_first_table(worker, client);
   Arrival arrival = arrival_of(worker, client, std::move(origin));
   if (arrival.origin->kind == ListenerKind::http) co_return co_await serve_http(worker, std::move(client), std::move(arrival), std::string());
   Port port = port_of(worker, arrival);

@@ -110,6 +110,7 @@ TEST(Draining, RestartsUnderLoadLoseNoRequest) {
   world.start();
   world.stable();
   world.publish();
+  ASSERT_TRUE(World::eventually([&] { return std::filesystem::exists(world.folder + "/routes.json"); })) << "written by a side thread";
   std::atomic<bool> done{false};
   std::atomic<int> sent{0}, failed{0};
   std::vector<std::jthread> clients;
