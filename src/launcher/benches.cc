@@ -292,7 +292,10 @@ Result<void> Benches::copy(const build::CopyRequest& request) {
 Result<build::CommitResult> Benches::commit(const std::string& build) {
   Use using_it = TRY(use(build));
   const fs::path upper = folder(build) / "upper";
-  const Json answer = TRY(nursery_.run(commit_job(upper, engine_.paths().data)));
+  WorkerFolder lower;
+  if (using_it.bench.layers.empty()) lower.root = empty_.string();
+  else lower.lower = TRY(lower_paths(using_it.bench.layers, false));
+  const Json answer = TRY(nursery_.run(commit_job(upper, std::move(lower), engine_.paths().data)));
   const auto committed = TRY(whole<Committed>(answer, "the commit worker's answer"));
   if (!committed.result.empty) {
     TRY(check_digest(committed.result.layer.diff_id, "diff id of the commit worker"));

@@ -1,7 +1,9 @@
 #include "launcher/jobs.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include "build/copy.h"
 #include "image/diff.h"
@@ -33,8 +35,39 @@ bool empty_folder(const char* path) {
   return std::filesystem::directory_iterator(path, error) == std::filesystem::directory_iterator();
 }
 
+constexpr int kMaxDepth = 256;
+
+bool same_folder(int upper, int lower) {
+  struct stat a {}, b {};
+  if (::fstat(upper, &a) != 0 || ::fstat(lower, &b) != 0) return false;
+  return a.st_mode == b.st_mode && a.st_uid == b.st_uid && a.st_gid == b.st_gid &&
+         ::fgetxattr(upper, "trusted.overlay.opaque", nullptr, 0) < 0;
+}
+
+// Takes away folders of the upper that say nothing: empty, and as they are below. Mount points of the host's files and
+// the like leave such folders behind; without this, no step would ever be seen to have changed nothing.
+void prune(int upper, int lower, int depth) {
+  const int copy = ::openat(upper, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const auto close = [](DIR* listing) { ::closedir(listing); };
+  const std::unique_ptr<DIR, decltype(close)> listing(copy < 0 ? nullptr : ::fdopendir(copy), close);
+  if (!listing) return;
+  while (const dirent* entry = ::readdir(listing.get())) {
+    const std::string_view name(entry->d_name);
+    if (entry->d_type != DT_DIR || name == "." || name == "..") continue;
+    const Fd child(::openat(upper, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    const Fd below(::openat(lower, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!child || !below) continue;  // new here: whatever it holds is new
+    if (depth < kMaxDepth) prune(child.get(), below.get(), depth + 1);
+    if (same_folder(child.get(), below.get())) ::unlinkat(upper, entry->d_name, AT_REMOVEDIR);  // refused when not empty
+  }
+}
+
 Result<Json> commit(const Json&, const std::vector<Fd>&) {
   Committed committed;
+  const Fd upper(::open("/upper", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const Fd lower(::open("/lower", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!upper || !lower) return fail_errno(Code::system, "commit: open the bench");
+  prune(upper.get(), lower.get(), 0);
   if (empty_folder("/upper")) {
     committed.result.empty = true;
     return Json(committed);
@@ -72,9 +105,12 @@ Job copy_job(const build::CopyRequest& request, WorkerFolder bench, std::optiona
   return job;
 }
 
-Job commit_job(const std::filesystem::path& upper, const std::filesystem::path& data) {
+Job commit_job(const std::filesystem::path& upper, WorkerFolder lower, const std::filesystem::path& data) {
   Job job{.kind = "commit", .arguments = Json::object(), .folders = {}, .fds = {}};
-  job.folders.push_back({.place = "upper", .access = FolderAccess::read_only, .root = upper.string(), .path = {}, .lower = {}, .upper = {}, .work = {}});
+  job.folders.push_back({.place = "upper", .access = FolderAccess::read_write, .root = upper.string(), .path = {}, .lower = {}, .upper = {}, .work = {}});
+  lower.place = "lower";
+  lower.access = FolderAccess::read_only;
+  job.folders.push_back(std::move(lower));
   // images/ is control's folder: opened below the data folder without following links.
   job.folders.push_back({.place = "images", .access = FolderAccess::read_write, .root = data.string(), .path = "images", .lower = {}, .upper = {}, .work = {}});
   return job;

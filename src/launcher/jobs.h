@@ -14,7 +14,8 @@ JobTable worker_jobs();
 Job unpack_job(const std::filesystem::path& layers, int blob, const build::LayerRef& layer);
 // `bench` and, with origin layers, `origin`: the overlays; see benches.h.
 Job copy_job(const build::CopyRequest& request, WorkerFolder bench, std::optional<WorkerFolder> source);
-Job commit_job(const std::filesystem::path& upper, const std::filesystem::path& data);
+// `lower`: what the bench stands on; folders of the upper that change nothing of it are left out.
+Job commit_job(const std::filesystem::path& upper, WorkerFolder lower, const std::filesystem::path& data);
 struct Committed {
   build::CommitResult result;
   std::uint64_t left_out = 0;  // sockets and devices of the upper that are not in the layer

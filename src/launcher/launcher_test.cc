@@ -35,7 +35,7 @@ namespace fs = std::filesystem;
 void make_base_layer(const fs::path& layer) {
   fs::create_directories(layer);
   const std::string script = "set -e; cd " + layer.string() + R"sh(
-mkdir -p usr/bin usr/lib usr/lib64 etc tmp root
+mkdir -p usr/bin usr/lib usr/lib64 etc tmp root proc sys dev run
 ln -s usr/bin bin; ln -s usr/lib lib; ln -s usr/lib64 lib64
 for program in sh cat ls sleep mkdir; do
   path=$(readlink -f "$(command -v $program)")
@@ -173,8 +173,7 @@ TEST_F(LauncherTest, StartsAContainerInItsNetworkAndReportsItsEnd) {
   EXPECT_FALSE(hello->boot_id.empty());
   auto network = client->ensure_network("shop.production");
   ASSERT_TRUE(network) << network.error().message();
-  ContainerSpec spec = shell("web-1", "read line; echo $line; exit 3");
-  spec.argv[2] = "echo hello; exit 3";
+  ContainerSpec spec = shell("web-1", "echo hello; exit 3");
   spec.network = "shop.production";
   auto started = client->start(spec);
   ASSERT_TRUE(started) << started.error().message();
@@ -237,6 +236,7 @@ TEST_F(LauncherTest, AVolumeInUseIsNotRemoved) {
   spec.mounts.push_back({MountKind::volume, "shop.production.data", "/data", false, 0});
   auto started = client->start(spec);
   ASSERT_TRUE(started) << started.error().message();
+  EXPECT_EQ(client->probe("db-1", {"/bin/sh", "-c", "until cat /data/file; do :; done"}, 10s)->exit_code, 0);
   const auto refused = client->remove_volume("shop.production.data");
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::conflict);

@@ -56,6 +56,7 @@ class Nursery {
   Result<Json> run(const Job& job);
   // Becomes readable when the nursery is gone: then the launcher ends, too, and is started anew.
   int fd() const { return channel_.fd(); }
+  int pid() const { return pid_; }
 
  private:
   Nursery(ipc::Channel channel, int pid) : channel_(std::move(channel)), pid_(pid) {}

@@ -23,7 +23,7 @@ namespace naru::launcher {
 namespace {
 
 constexpr std::size_t kMaxJobs = 32;
-constexpr rlim_t kMaxAddressSpace = 4ULL << 30;
+constexpr rlim_t kMaxAddressSpace = 2ULL << 30;
 constexpr rlim_t kMaxFileSize = 64ULL << 30;
 constexpr milliseconds kAnswer{10'000};
 
@@ -33,7 +33,7 @@ constexpr std::array kKept{CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP
 // With SYS_ADMIN kept these would be ways out; no job needs them.
 constexpr std::array kForbidden{
     "mount", "umount2", "pivot_root", "chroot", "fsopen", "fsconfig", "fsmount", "fspick", "move_mount", "open_tree", "mount_setattr",
-    "unshare", "setns", "clone3", "fork", "vfork", "execve", "execveat", "ptrace", "process_vm_readv", "process_vm_writev", "bpf",
+    "unshare", "setns", "fork", "vfork", "execve", "execveat", "ptrace", "process_vm_readv", "process_vm_writev", "bpf",
     "perf_event_open", "keyctl", "add_key", "request_key", "init_module", "finit_module", "delete_module", "kexec_load",
     "kexec_file_load", "open_by_handle_at", "name_to_handle_at", "swapon", "swapoff", "reboot", "sethostname", "setdomainname",
     "quotactl", "socket", "socketpair", "connect", "bind", "io_uring_setup", "userfaultfd", "fanotify_init", "acct", "settimeofday",
@@ -71,7 +71,8 @@ Result<void> enter_root(const std::vector<WorkerFolder>& folders) {
   if (::chdir("/proc") != 0 || ::syscall(SYS_pivot_root, ".", ".") != 0 || ::umount2(".", MNT_DETACH) != 0 || ::chdir("/") != 0)
     return fail_errno(Code::system, "worker: pivot_root");
   for (std::size_t i = 0; i < folders.size(); ++i) TRY(attach(mounts[i].get(), folders[i].place));
-  if (::mkdir("/proc", 0555) != 0 || ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0)
+  // Read-only: its sysctls are the host's.
+  if (::mkdir("/proc", 0555) != 0 || ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, nullptr) != 0)
     return fail_errno(Code::system, "worker: mount /proc");
   if (::mkdir("/tmp", 0700) != 0) return fail_errno(Code::system, "worker: mkdir /tmp");
   return {};
@@ -103,7 +104,11 @@ Result<void> forbid_calls() {
       return fail_errno(Code::system, "worker: seccomp rule for {}", name);
     }
   }
-  // Threads are fine (a compressor may use one), new namespaces are not.
+  // Threads are fine (a compressor may use one), processes and new namespaces are not. What clone3 asks for stands in
+  // memory, where a filter cannot look: libc falls back to clone.
+  if (seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0) != 0 ||
+      seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0)) != 0)
+    return fail(Code::system, "worker: seccomp rules for new processes");
   for (const unsigned flag : {CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET})
     if (seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag)) != 0)
       return fail(Code::system, "worker: seccomp rule for clone");
