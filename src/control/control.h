@@ -17,6 +17,8 @@ struct ControlOptions {
   std::uint16_t gateway_port = 8080;  // where the gateway's edge listens, for the addresses that people are shown
   std::string version = "0.1.0";
   std::vector<std::string> host_names;  // further names under which the API may be asked (Host, Origin)
+  std::string executable;             // the naru program, which git's hooks run; "" = this one
+  int stop_fd = -1;                   // readable: stop, as SIGTERM does
 };
 
 // Runs until SIGTERM or SIGINT (then 0). Takes the descriptors over. Non-zero: it could not start, and has said why on

@@ -21,7 +21,9 @@ Result<std::unique_ptr<Core>> Core::open(const std::string& folder, const Clock&
 Core::Core(store::Store store, State state, const Clock& clock)
     : clock_(clock), state_(std::move(state)), store_(std::move(store)), compacted_at_(store_.last_sequence()) {}
 
-Core::~Core() {
+Core::~Core() { stop(); }
+
+void Core::stop() {
   {
     const std::lock_guard lock(queue_mutex_);
     stopping_ = true;

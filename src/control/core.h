@@ -29,10 +29,12 @@ class Core {
   using Listener = std::function<void(const Committed&)>;
 
   static Result<std::unique_ptr<Core>> open(const std::string& folder, const Clock& clock);
-  ~Core();  // decides what is queued, then joins
+  ~Core();  // stop()
 
   void add_listener(Listener listener);  // before start()
   void start();
+  // Decides what is queued, then joins the thread: no listener is called afterwards, further commands are refused.
+  void stop();
 
   // Blocks until the command is committed or refused. Any thread but the core's.
   Result<void> submit(Command command);

@@ -152,10 +152,16 @@ std::unique_ptr<LauncherClient> LauncherClient::open(Options options) {
 
 LauncherClient::LauncherClient(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
-LauncherClient::~LauncherClient() {
+void LauncherClient::stop() {
   state_->stopping = true;
   const std::uint64_t one = 1;
   [[maybe_unused]] const auto written = ::write(state_->wake.get(), &one, sizeof one);
+  const std::lock_guard lock(state_->mutex);
+  state_->changed.notify_all();
+}
+
+LauncherClient::~LauncherClient() {
+  stop();
   state_->reader.join();
 }
 

@@ -85,6 +85,8 @@ class LauncherClient {
   // Never fails for want of a launcher: connects in the background.
   static std::unique_ptr<LauncherClient> open(Options options);
   ~LauncherClient();  // fails what is in flight, joins the reader
+  // Fails what is in flight and what comes after with `unavailable`, so that those who wait for an answer can end.
+  void stop();
   LauncherClient(const LauncherClient&) = delete;
   LauncherClient& operator=(const LauncherClient&) = delete;
 

@@ -1,0 +1,277 @@
+// Applications: what they are, where they stand, what people do with them.
+#include "control/api.h"
+#include "control/git_repository.h"
+#include "control/views.h"
+
+namespace naru::control {
+
+namespace {
+
+constexpr std::uint64_t kMaxListed = 500;
+constexpr milliseconds kStopPatience{90'000};
+
+std::string environment_name(const Call& call) {
+  std::string name = call.query("env");
+  return name.empty() ? "production" : name;
+}
+
+std::unexpected<Error> no_app(const std::string& app) { return fail(Code::not_found, "there is no application '{}'", app.substr(0, 64)); }
+
+// f(state, environment) -> Json, or not_found.
+template <class F>
+Result<Json> with_environment(Core& core, const EnvKey& key, F f) {
+  return core.read([&](const State& state) -> Result<Json> {
+    const auto found = state.environments.find(key);
+    if (found == state.environments.end()) return fail(Code::not_found, "there is no application or environment '{}'", key.substr(0, 100));
+    return f(state, found->second);
+  });
+}
+
+Answer list_apps(Call& call) {
+  const auto around = call.context.around();
+  const Json apps = call.context.core.read([&](const State& state) {
+    Json out = Json::array();
+    for (const auto& [name, app] : state.apps)
+      if (call.who.may(name)) out.push_back(app_summary(state, app, around));
+    return out;
+  });
+  const Json reply{{"apps", apps}};
+  co_return co_await call.response.send_json(200, reply);
+}
+
+Result<Json> make_app(Context& context, const std::string& app) {
+  TRY(context.core.submit(command::CreateApp{app}));
+  // Idempotent: when the repository cannot be made the application can be removed and created again.
+  if (auto made = create_repository(context.data, app); !made) {
+    (void)context.core.submit(command::RemoveApp{app});
+    return std::unexpected(made.error());
+  }
+  context.tokens.remove_app(app);
+  const std::string token = TRY(context.tokens.create(app, app));
+  return Json{{"app", app}, {"token", token}, {"git_url", fmt::format("http://localhost:{}/git/{}.git", context.tcp_port, app)}};
+}
+
+Answer create_app(Call& call) {
+  CO_TRY(const Json body, co_await read_json(call));
+  CO_TRY(const std::string app, text_member(body, "app"));
+  auto job = [&context = call.context, app] { return make_app(context, app); };
+  CO_TRY(const Json made, co_await call.work(std::move(job)));
+  co_return co_await call.response.send_json(201, made);
+}
+
+// Stops every environment, waits until its containers are gone, then removes the application and its repository.
+Result<Json> remove_app(Context& context, const std::string& app) {
+  const auto environments = context.core.read([&](const State& state) {
+    std::vector<EnvKey> keys;
+    for (const auto& [key, environment] : state.environments)
+      if (environment.app == app) keys.push_back(key);
+    return keys;
+  });
+  if (environments.empty()) return no_app(app);
+  for (const EnvKey& key : environments) TRY(context.core.submit(command::StopEnvironment{key, true}));
+  const MonoTime deadline = context.clock.mono() + kStopPatience;
+  const auto left = [&] {
+    return context.core.read([&](const State& state) {
+      return std::ranges::count_if(state.instances, [&](const auto& row) { return row.second.app == app; });
+    });
+  };
+  while (left() > 0) {
+    if (context.stopping) return fail(Code::unavailable, "control is stopping");
+    if (context.clock.mono() > deadline) return fail(Code::timeout, "{}: {} containers have not stopped within {}", app, left(), humanize(kStopPatience));
+    std::this_thread::sleep_for(100ms);
+  }
+  TRY(context.core.submit(command::RemoveApp{app}));
+  context.tokens.remove_app(app);
+  remove_repository(context.data, app);
+  return Json{{"app", app}, {"removed", true}};
+}
+
+Answer delete_app(Call& call) {
+  auto job = [&context = call.context, app = call.app()] { return remove_app(context, app); };
+  CO_TRY(const Json removed, co_await call.work(std::move(job)));
+  co_return co_await call.response.send_json(200, removed);
+}
+
+Result<Json> status_json(Context& context, const EnvKey& key) {
+  const auto around = context.around();
+  return with_environment(context.core, key, [&](const State& state, const Environment& environment) -> Result<Json> {
+    return status_view(state, environment, around);
+  });
+}
+
+Answer status(Call& call) {
+  CO_TRY(const Json view, status_json(call.context, env_key(call.app(), environment_name(call))));
+  co_return co_await call.response.send_json(200, view);
+}
+
+Answer releases(Call& call) {
+  CO_TRY(const std::uint64_t limit, call.number("limit", 50, kMaxListed));
+  CO_TRY(const Json view, call.context.core.read([&](const State& state) -> Result<Json> {
+    if (!state.apps.contains(call.app())) return no_app(call.app());
+    Json out = Json::array();
+    for (auto at = state.releases.rbegin(); at != state.releases.rend() && out.size() < limit; ++at)
+      if (at->second.app == call.app()) out.push_back(release_view(state, at->second));
+    return Json{{"releases", std::move(out)}};
+  }));
+  co_return co_await call.response.send_json(200, view);
+}
+
+Answer rollouts(Call& call) {
+  CO_TRY(const std::uint64_t limit, call.number("limit", 20, kMaxListed));
+  const auto around = call.context.around();
+  const std::string environment = call.query("env");
+  CO_TRY(const Json view, call.context.core.read([&](const State& state) -> Result<Json> {
+    if (!state.apps.contains(call.app())) return no_app(call.app());
+    Json out = Json::array();
+    Surroundings once = around;
+    for (auto at = state.rollouts.rbegin(); at != state.rollouts.rend() && out.size() < limit; ++at) {
+      if (at->second.app != call.app() || (!environment.empty() && at->second.environment != environment)) continue;
+      out.push_back(rollout_view(state, at->second, once));
+      once.telemetry = nullptr;  // the slots of older ones have been used again
+    }
+    return Json{{"rollouts", std::move(out)}};
+  }));
+  co_return co_await call.response.send_json(200, view);
+}
+
+Answer rollout(Call& call) {
+  const auto around = call.context.around();
+  const EnvKey key = env_key(call.app(), environment_name(call));
+  CO_TRY(const Json view, with_environment(call.context.core, key, [&](const State& state, const Environment& environment) -> Result<Json> {
+    const Rollout* newest = newest_rollout(state, environment);
+    if (newest == nullptr) return fail(Code::not_found, "{} has had no rollout yet", key);
+    return rollout_view(state, *newest, around);
+  }));
+  co_return co_await call.response.send_json(200, view);
+}
+
+// The commands that people give: body {env?, ...}, answer Status.
+template <class MakeCommand>
+Answer command_answer(Call& call, MakeCommand make) {
+  CO_TRY(const Json body, co_await read_json(call));
+  CO_TRY(const std::string name, text_member(body, "env", "production"));
+  const EnvKey key = env_key(call.app(), name);
+  CO_TRY(Command wanted, make(body, key, call.who.name));
+  auto job = [&context = call.context, key, wanted = std::move(wanted)]() -> Result<Json> {
+    TRY(context.core.submit(wanted));
+    return status_json(context, key);
+  };
+  CO_TRY(const Json view, co_await call.work(std::move(job)));
+  co_return co_await call.response.send_json(200, view);
+}
+
+Result<Command> promote_command(const Json&, const EnvKey& key, const std::string& by) { return Command(command::Promote{key, by}); }
+Result<Command> abort_command(const Json&, const EnvKey& key, const std::string& by) { return Command(command::Abort{key, by}); }
+Result<Command> rollback_command(const Json& body, const EnvKey& key, const std::string& by) {
+  command::Rollback rollback{key, {}, by};
+  const auto version = body.find("version");
+  if (version != body.end() && !version->is_null()) {
+    if (!version->is_number_unsigned()) return fail(Code::invalid_argument, "'version' must be a number, as 3 for v3");
+    rollback.version = version->get<std::uint64_t>();
+  }
+  return Command(std::move(rollback));
+}
+Result<Command> stop_command(const Json&, const EnvKey& key, const std::string&) { return Command(command::StopEnvironment{key, true}); }
+Result<Command> start_command(const Json&, const EnvKey& key, const std::string&) { return Command(command::StopEnvironment{key, false}); }
+
+Answer promote(Call& call) { return command_answer(call, promote_command); }
+Answer abort_rollout(Call& call) { return command_answer(call, abort_command); }
+Answer rollback(Call& call) { return command_answer(call, rollback_command); }
+Answer stop(Call& call) { return command_answer(call, stop_command); }
+Answer start(Call& call) { return command_answer(call, start_command); }
+
+Answer variables(Call& call) {
+  const bool reveal = call.flag("reveal");
+  const EnvKey key = env_key(call.app(), environment_name(call));
+  CO_TRY(const Json view, with_environment(call.context.core, key, [&](const State&, const Environment& environment) -> Result<Json> {
+    Json out = Json::array();
+    for (const auto& [name, value] : environment.variables) out.push_back({{"name", name}, {"value", reveal ? value : "***"}});
+    return Json{{"variables", std::move(out)}};
+  }));
+  call.response.header("Cache-Control", "no-store");
+  co_return co_await call.response.send_json(200, view);
+}
+
+constexpr std::size_t kMaxValue = 64 << 10;
+
+bool is_variable_name(std::string_view name) {
+  return !name.empty() && name.size() <= 200 && std::isdigit(static_cast<unsigned char>(name.front())) == 0 &&
+         std::ranges::all_of(name, [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; });
+}
+
+Result<command::SetVariables> variables_command(const Json& body, const EnvKey& key, const std::string& by) {
+  command::SetVariables wanted{key, {}, {}, by};
+  const Json set = body.value("set", Json::object()), unset = body.value("unset", Json::array());
+  if (!set.is_object() || !unset.is_array()) return fail(Code::invalid_argument, "'set' must be an object and 'unset' a list of names");
+  for (const auto& [name, value] : set.items()) {
+    if (!is_variable_name(name)) return fail(Code::invalid_argument, "'{}' cannot be a variable's name", name.substr(0, 80));
+    if (!value.is_string()) return fail(Code::invalid_argument, "the value of {} must be a text", name);
+    if (value.get_ref<const std::string&>().size() > kMaxValue || value.get_ref<const std::string&>().find('\0') != std::string::npos)
+      return fail(Code::invalid_argument, "the value of {} is longer than {} bytes, or holds a NUL", name, kMaxValue);
+    wanted.set[name] = value;
+  }
+  for (const Json& name : unset) {
+    if (!name.is_string()) return fail(Code::invalid_argument, "'unset' must be a list of names");
+    wanted.unset.push_back(name);
+  }
+  if (wanted.set.empty() && wanted.unset.empty()) return fail(Code::invalid_argument, "there is nothing to set or unset");
+  return wanted;
+}
+
+Answer set_variables(Call& call) {
+  CO_TRY(const Json body, co_await read_json(call));
+  CO_TRY(const std::string name, text_member(body, "env", "production"));
+  CO_TRY(auto wanted, variables_command(body, env_key(call.app(), name), call.who.name));
+  auto job = [&context = call.context, app = call.app(), wanted = std::move(wanted)]() -> Result<Json> {
+    const auto newest = [&] {
+      return context.core.read([&](const State& state) {
+        const Pipeline* pipeline = newest_pipeline(state, app);
+        return pipeline == nullptr ? PipelineId{0} : pipeline->id;
+      });
+    };
+    const PipelineId before = newest();
+    TRY(context.core.submit(wanted));
+    const PipelineId after = newest();
+    return after == before ? Json::object() : Json{{"pipeline", after}};
+  };
+  CO_TRY(const Json answer, co_await call.work(std::move(job)));
+  co_return co_await call.response.send_json(200, answer);
+}
+
+Answer instances(Call& call) {
+  const std::string app = call.query("app");
+  if (!app.empty() && !call.who.may(app)) co_return fail(Code::forbidden, "the token '{}' is for the application {} only", call.who.name, call.who.app);
+  const auto around = call.context.around();
+  const Json out = call.context.core.read([&](const State& state) {
+    Json list = Json::array();
+    for (const auto& [id, instance] : state.instances)
+      if ((app.empty() || instance.app == app) && call.who.may(instance.app)) list.push_back(instance_view(state, instance, around));
+    return list;
+  });
+  const Json reply{{"instances", out}};
+  co_return co_await call.response.send_json(200, reply);
+}
+
+constexpr Route kRoutes[] = {
+    {"GET", "/v1/apps", Access::any_token, list_apps},
+    {"POST", "/v1/apps", Access::admin, create_app},
+    {"DELETE", "/v1/apps/{}", Access::app, delete_app},
+    {"GET", "/v1/apps/{}/status", Access::app, status},
+    {"GET", "/v1/apps/{}/releases", Access::app, releases},
+    {"GET", "/v1/apps/{}/rollouts", Access::app, rollouts},
+    {"GET", "/v1/apps/{}/rollout", Access::app, rollout},
+    {"POST", "/v1/apps/{}/promote", Access::app, promote},
+    {"POST", "/v1/apps/{}/abort", Access::app, abort_rollout},
+    {"POST", "/v1/apps/{}/rollback", Access::app, rollback},
+    {"POST", "/v1/apps/{}/stop", Access::app, stop},
+    {"POST", "/v1/apps/{}/start", Access::app, start},
+    {"GET", "/v1/apps/{}/env", Access::app, variables},
+    {"POST", "/v1/apps/{}/env", Access::app, set_variables},
+    {"GET", "/v1/ps", Access::any_token, instances},
+};
+
+}  // namespace
+
+std::span<const Route> app_routes() { return kRoutes; }
+
+}  // namespace naru::control

@@ -1,0 +1,162 @@
+// What happened and where things stand, once or as a stream of server-sent events.
+#include <charconv>
+
+#include "control/api.h"
+#include "control/views.h"
+
+namespace naru::control {
+
+namespace {
+
+constexpr std::uint64_t kMaxEvents = 1000;
+constexpr milliseconds kPoll{150}, kLive{200};
+constexpr MonoTime::duration kQuiet = 15s;
+
+std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+std::vector<std::string> all_secrets(const Core& core) {
+  return core.read([](const State& state) {
+    std::vector<std::string> out;
+    for (const auto& [key, environment] : state.environments)
+      for (const auto& [name, value] : environment.variables) out.push_back(value);
+    return out;
+  });
+}
+
+// Of one application, or of all for who may see all.
+Result<std::string> app_to_watch(const Call& call) {
+  std::string app = call.query("app");
+  if (app.empty() && !call.who.admin()) app = call.who.app;
+  if (!app.empty() && !call.who.may(app)) return fail(Code::forbidden, "the token '{}' is for the application {} only", call.who.name, call.who.app);
+  return app;
+}
+
+Json event_json(const store::StoredEvent& stored, const std::vector<std::string>& secrets) {
+  return {{"sequence", stored.sequence}, {"at", stored.at}, {"app", stored.app}, {"event", public_event(stored.event, secrets)}};
+}
+
+// Bookkeeping that nobody reads.
+bool is_noise(const store::StoredEvent& stored) {
+  const std::string name = stored.event.is_object() ? stored.event.value("event", "") : "";
+  return name == "ActionQueued" || name == "ActionDone" || name == "RoutesAcked" || name == "RoutesChanged" || name == "EvidenceStored" ||
+         name == "SlotAssigned" || name == "SlotFreed";
+}
+
+struct Batch {
+  std::vector<std::pair<std::uint64_t, std::string>> events;  // sequence, JSON
+  std::uint64_t last = 0;
+};
+
+Result<Batch> read_batch(const Core& core, std::optional<std::uint64_t> after, std::size_t limit, const std::string& app, bool everything) {
+  const auto stored = TRY(after ? core.events_after(*after, limit, app) : core.latest_events(limit, app));
+  const auto secrets = all_secrets(core);
+  Batch batch;
+  for (const store::StoredEvent& event : stored) {
+    batch.last = event.sequence;
+    if (everything || !is_noise(event)) batch.events.emplace_back(event.sequence, dump(event_json(event, secrets)));
+  }
+  return batch;
+}
+
+Answer follow_events(Call& call, std::uint64_t after, const std::string& app) {
+  const bool everything = call.flag("all");
+  MonoTime said = call.context.clock.mono();
+  while (!call.over()) {
+    auto job = [&core = call.context.core, after, app, everything] { return read_batch(core, after, 200, app, everything); };
+    CO_TRY(const Batch batch, co_await call.work(std::move(job)));
+    for (const auto& [sequence, text] : batch.events) CO_TRY_VOID(co_await call.response.event("event", text, std::to_string(sequence)));
+    after = std::max(after, batch.last);
+    const MonoTime now = call.context.clock.mono();
+    if (!batch.events.empty()) said = now;
+    else if (now - said > kQuiet) {
+      said = now;
+      CO_TRY_VOID(co_await call.response.comment());
+    }
+    if (batch.last == 0) co_await io::sleep(call.context.reactor, kPoll);
+  }
+  co_return co_await call.response.finish();
+}
+
+Answer events(Call& call) {
+  CO_TRY(const std::string app, app_to_watch(call));
+  CO_TRY(const std::uint64_t limit, call.number("limit", 100, kMaxEvents));
+  CO_TRY(std::uint64_t after, call.number("after", 0, ~0ULL >> 1));
+  // A browser that reconnects says where it was.
+  if (const auto last = call.request.header("last-event-id")) std::from_chars(last->data(), last->data() + last->size(), after);
+  const bool resume = after > 0;
+  auto job = [&core = call.context.core, app, limit, after, resume, everything = call.flag("all")] {
+    return read_batch(core, resume ? std::optional(after) : std::nullopt, limit, app, everything);
+  };
+  CO_TRY(const Batch batch, co_await call.work(std::move(job)));
+  if (!call.flag("follow")) {
+    std::string body = "{\"events\":[";
+    for (const auto& [sequence, text] : batch.events) body += (body.back() == '[' ? "" : ",") + text;
+    co_return co_await call.response.send(200, body + "]}\n", "application/json");
+  }
+  CO_TRY_VOID(co_await call.response.start_events());
+  for (const auto& [sequence, text] : batch.events) CO_TRY_VOID(co_await call.response.event("event", text, std::to_string(sequence)));
+  co_return co_await follow_events(call, std::max(after, batch.last), app);
+}
+
+// Each environment's Status, as text, when it differs from what was sent.
+using Sent = std::map<EnvKey, std::size_t>;
+
+std::vector<std::string> changed_statuses(Context& context, const std::string& app, Sent& sent) {
+  const auto around = context.around();
+  std::vector<std::pair<EnvKey, Json>> views;
+  context.core.read([&](const State& state) {
+    for (const auto& [key, environment] : state.environments)
+      if (app.empty() || environment.app == app) views.emplace_back(key, status_view(state, environment, around));
+  });
+  std::vector<std::string> out;
+  Sent now;
+  for (const auto& [key, view] : views) {
+    std::string text = dump(view);
+    now[key] = std::hash<std::string>()(text);
+    const auto before = sent.find(key);
+    if (before == sent.end() || before->second != now[key]) out.push_back(std::move(text));
+  }
+  sent = std::move(now);
+  return out;
+}
+
+Answer live(Call& call) {
+  CO_TRY(const std::string app, app_to_watch(call));
+  CO_TRY_VOID(co_await call.response.start_events());
+  const auto sent = std::make_shared<Sent>();
+  std::uint64_t sample = 0;
+  MonoTime said = call.context.clock.mono();
+  while (!call.over()) {
+    auto job = [&context = call.context, app, sent]() -> Result<std::vector<std::string>> { return changed_statuses(context, app, *sent); };
+    CO_TRY(const auto statuses, co_await call.work(std::move(job)));
+    for (const std::string& text : statuses) CO_TRY_VOID(co_await call.response.event("status", text));
+    bool quiet = statuses.empty();
+    if (const std::uint64_t newest = call.context.sampler.samples(); newest != sample) {
+      sample = newest;
+      for (const auto& [key, traffic] : call.context.sampler.traffic()) {
+        if (!app.empty() && traffic.value("app", "") != app) continue;
+        quiet = false;
+        CO_TRY_VOID(co_await call.response.event("traffic", dump(traffic)));
+      }
+    }
+    const MonoTime now = call.context.clock.mono();
+    if (!quiet) said = now;
+    else if (now - said > kQuiet) {
+      said = now;
+      CO_TRY_VOID(co_await call.response.comment());
+    }
+    co_await io::sleep(call.context.reactor, kLive);
+  }
+  co_return co_await call.response.finish();
+}
+
+constexpr Route kRoutes[] = {
+    {"GET", "/v1/events", Access::any_token, events},
+    {"GET", "/v1/live", Access::any_token, live},
+};
+
+}  // namespace
+
+std::span<const Route> event_routes() { return kRoutes; }
+
+}  // namespace naru::control

@@ -1,0 +1,217 @@
+// The platform itself: version, tokens, logins, volumes, health, figures, and its end.
+#include <sys/statvfs.h>
+
+#include "control/api.h"
+#include "control/api_metrics.h"
+#include "control/checkout.h"
+
+namespace naru::control {
+
+namespace {
+
+constexpr std::uint64_t kLowDisk = 2ULL << 30;
+
+Answer version(Call& call) {
+  const Context& context = call.context;
+  Json answer{{"version", context.version}};
+  // Who has no token learns nothing else.
+  const bool trusted = call.request.over_unix() || (call.request.token() && context.tokens.check(*call.request.token(), call.request.peer().ip()));
+  if (trusted) {
+    answer["data"] = context.data.root.string();
+    answer["gateway_port"] = context.gateway_port;
+    answer["api_port"] = context.tcp_port;
+    answer["started"] = context.started;
+  }
+  co_return co_await call.response.send_json(200, answer);
+}
+
+// ---- tokens and logins
+
+Answer list_tokens(Call& call) {
+  Json out = Json::array();
+  for (const TokenInfo& token : call.context.tokens.list()) out.push_back(token);
+  const Json reply{{"tokens", out}};
+  co_return co_await call.response.send_json(200, reply);
+}
+
+Answer create_token(Call& call) {
+  CO_TRY(const Json body, co_await read_json(call));
+  CO_TRY(const std::string name, text_member(body, "name"));
+  CO_TRY(const std::string app, text_member(body, "app", ""));
+  const bool known = app.empty() || call.context.core.read([&](const State& state) { return state.apps.contains(app); });
+  if (!known) co_return fail(Code::not_found, "there is no application '{}'", app.substr(0, 64));
+  auto job = [&tokens = call.context.tokens, name, app] { return tokens.create(name, app); };
+  CO_TRY(const std::string token, co_await call.work(std::move(job)));
+  call.response.header("Cache-Control", "no-store");
+  const Json reply{{"name", name}, {"app", app}, {"token", token}};
+  co_return co_await call.response.send_json(201, reply);
+}
+
+Answer delete_token(Call& call) {
+  auto job = [&tokens = call.context.tokens, name = call.parameters.front()] { return tokens.remove(name); };
+  CO_TRY_VOID(co_await call.work(std::move(job)));
+  const Json reply{{"removed", call.parameters.front()}};
+  co_return co_await call.response.send_json(200, reply);
+}
+
+Answer login_link(Call& call) {
+  const std::string url = fmt::format("http://localhost:{}/login?code={}", call.context.tcp_port, call.context.tokens.make_code());
+  const Json reply{{"url", url}};
+  co_return co_await call.response.send_json(200, reply);
+}
+
+Answer login(Call& call) {
+  auto job = [&tokens = call.context.tokens, code = call.query("code"), address = call.request.peer().ip()] { return tokens.redeem(code, address); };
+  CO_TRY(const std::string session, co_await call.work(std::move(job)));
+  call.response.header("Set-Cookie", fmt::format("naru_session={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{}", session,
+                                                 Tokens::kSessionLife.count() / 1000, call.request.is_tls() ? "; Secure" : ""));
+  call.response.header("Location", "/").header("Cache-Control", "no-store").header("Referrer-Policy", "no-referrer");
+  co_return co_await call.response.send(303, "You are logged in.\n");
+}
+
+Answer down(Call& call) {
+  CO_TRY(const Json body, co_await read_json(call));
+  const bool all = body.value("all", Json(false)).is_boolean() && body.value("all", false);
+  call.context.down(all);
+  const Json reply{{"stopping", true}, {"all", all}};
+  co_return co_await call.response.send_json(202, reply);
+}
+
+// ---- volumes: "<app>.<environment>.<name>"
+
+Result<Json> volumes_json(Context& context) {
+  const auto volumes = TRY(context.launcher.list_volumes());
+  return context.core.read([&](const State& state) -> Result<Json> {
+    Json out = Json::array();
+    for (const ipc::VolumeInfo& volume : volumes) {
+      const auto first = volume.name.find('.'), second = volume.name.find('.', first + 1);
+      const std::string app = volume.name.substr(0, first);
+      const std::string environment = second == std::string::npos ? "" : volume.name.substr(first + 1, second - first - 1);
+      const std::string name = second == std::string::npos ? volume.name : volume.name.substr(second + 1);
+      Json mounted = Json::array();
+      for (const auto& [id, instance] : state.instances) {
+        const Release* release = state.release(instance.release);
+        const ReleaseService* service = release == nullptr ? nullptr : release->find(instance.service);
+        if (service == nullptr || instance.app != app || instance.environment != environment) continue;
+        for (const MountSpec& mount : service->spec.mounts)
+          if (mount.kind == MountKind::volume && mount.source == name) mounted.push_back(id);
+      }
+      out.push_back({{"name", volume.name}, {"bytes", volume.bytes}, {"app", app}, {"env", environment}, {"mounted_by", std::move(mounted)}});
+    }
+    return Json{{"volumes", std::move(out)}};
+  });
+}
+
+Answer volumes(Call& call) {
+  auto job = [&context = call.context] { return volumes_json(context); };
+  CO_TRY(const Json view, co_await call.work(std::move(job)));
+  co_return co_await call.response.send_json(200, view);
+}
+
+Answer delete_volume(Call& call) {
+  const std::string name = call.query("name");
+  if (name.empty()) co_return fail(Code::invalid_argument, "?name= is missing");
+  auto job = [&launcher = call.context.launcher, name] { return launcher.remove_volume(name); };
+  CO_TRY_VOID(co_await call.work(std::move(job)));
+  const Json reply{{"removed", name}};
+  co_return co_await call.response.send_json(200, reply);
+}
+
+// ---- doctor
+
+struct Checks {
+  Json list = Json::array();
+  void add(std::string_view name, bool ok, std::string detail, std::string_view remedy = "") {
+    list.push_back({{"name", name}, {"ok", ok}, {"detail", std::move(detail)}, {"remedy", ok ? "" : remedy}});
+  }
+};
+
+void check_launcher(Context& context, Checks& checks) {
+  const auto hello = context.launcher.hello();
+  if (!hello) return checks.add("launcher", false, hello.error().message(), hello.error().hint());
+  checks.add("launcher", true, fmt::format("version {}, boot {}", hello->version, hello->boot_id.substr(0, 8)));
+  checks.add("cgroups", hello->cgroup != "none", hello->cgroup, "mount cgroups: without them there are no limits");
+  for (const std::string& notice : hello->notices) checks.add("notice", true, notice);
+}
+
+void check_disk(const Context& context, Checks& checks) {
+  struct statvfs info {};
+  if (::statvfs(context.data.root.c_str(), &info) != 0) return checks.add("disk", false, "the data folder's disk cannot be asked");
+  const std::uint64_t free = static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
+  checks.add("disk", free >= kLowDisk, fmt::format("{:.1f} GiB are free below {}", static_cast<double>(free) / (1U << 30), context.data.root.string()),
+             "remove images and volumes that are not used: `naru image ls`, `naru volume ls`");
+}
+
+// Chains of other firewalls that drop what is forwarded, by name; only root sees them.
+void check_firewall(Checks& checks) {
+  const auto rules = run_program({"nft", "list", "chains"}, {}, 1 << 20, 5s);
+  if (!rules) return;
+  std::string table;
+  std::string found;
+  std::string_view rest = *rules;
+  bool forward = false;
+  while (!rest.empty()) {
+    const auto end = std::min(rest.find('\n'), rest.size());
+    std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    while (line.starts_with('\t') || line.starts_with(' ')) line.remove_prefix(1);
+    if (line.starts_with("table ")) table = line.substr(6, line.find('{') - 7);
+    if (line.find("hook forward") != std::string_view::npos) forward = true;
+    else if (line.starts_with("chain ")) forward = false;
+    if (forward && line.find("policy drop") != std::string_view::npos && table.find("naru") == std::string::npos) found += (found.empty() ? "" : ", ") + table;
+  }
+  checks.add("firewall", found.empty(), found.empty() ? "no other firewall drops what is forwarded" : "the forward chain drops by default in: " + found,
+             "allow Naru's bridges there (Docker: the chain DOCKER-USER; ufw: `ufw route allow`; firewalld: zone trusted)");
+}
+
+Result<Json> doctor_json(Context& context) {
+  Checks checks;
+  check_launcher(context, checks);
+  const ipc::GatewayStats stats = context.gateway.stats();
+  const auto routes = context.core.read([](const State& state) { return std::pair(state.counters.routes_revision, state.counters.routes_acked); });
+  checks.add("gateway", routes.first == routes.second,
+             fmt::format("routes {} are wanted, {} are in use; {} connections, {} requests held, {} malformed requests refused", routes.first,
+                         routes.second, stats.connections, stats.held_requests, stats.refused_heads),
+             "the gateway has not acknowledged the newest routes; see its log");
+  for (const auto& [name, why] : context.executor.listener_errors())
+    checks.add("listener " + name, false, why, "free the port, or choose another one in compose.yaml");
+  check_disk(context, checks);
+  const auto git = run_program({"git", "--version"}, {}, 4096, 5s);
+  checks.add("git", git.has_value(), git ? git->substr(0, git->find('\n')) : git.error().message(), "install the package git");
+  check_firewall(checks);
+  const auto outbox = context.core.read([](const State& state) { return state.outbox.size(); });
+  checks.add("outbox", outbox < 100, fmt::format("{} actions are under way", outbox), "see the logs of control and launcher");
+  return Json{{"checks", std::move(checks.list)}};
+}
+
+Answer doctor(Call& call) {
+  auto job = [&context = call.context] { return doctor_json(context); };
+  CO_TRY(const Json view, co_await call.work(std::move(job)));
+  co_return co_await call.response.send_json(200, view);
+}
+
+Answer metrics(Call& call) {
+  auto job = [&context = call.context]() -> Result<std::string> { return metrics_text(context); };
+  CO_TRY(const std::string text, co_await call.work(std::move(job)));
+  co_return co_await call.response.send(200, text, "text/plain; version=0.0.4; charset=utf-8");
+}
+
+constexpr Route kRoutes[] = {
+    {"GET", "/v1/version", Access::anybody, version},
+    {"GET", "/v1/tokens", Access::admin, list_tokens},
+    {"POST", "/v1/tokens", Access::admin, create_token},
+    {"DELETE", "/v1/tokens/{*}", Access::admin, delete_token},
+    {"POST", "/v1/login-link", Access::local, login_link},
+    {"GET", "/login", Access::anybody, login},
+    {"POST", "/v1/down", Access::local, down},
+    {"GET", "/v1/volumes", Access::admin, volumes},
+    {"DELETE", "/v1/volumes", Access::admin, delete_volume},
+    {"GET", "/v1/doctor", Access::admin, doctor},
+    {"GET", "/metrics", Access::admin, metrics},
+};
+
+}  // namespace
+
+std::span<const Route> platform_routes() { return kRoutes; }
+
+}  // namespace naru::control

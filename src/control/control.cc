@@ -1,0 +1,320 @@
+#include "control/control.h"
+
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "control/api.h"
+#include "control/checkout.h"
+#include "control/git_repository.h"
+#include "control/judging.h"
+#include "control/outbox.h"
+#include "control/probing.h"
+#include "os/file.h"
+
+namespace naru::control {
+
+namespace {
+
+constexpr milliseconds kGrace{3'000};          // for requests under way at the end
+constexpr milliseconds kDownPatience{90'000};  // for containers to stop, at `down --all`
+constexpr milliseconds kRetry{500};
+constexpr milliseconds kLastPatience{10'000};
+
+// A wait that a stop request ends.
+void pause(const std::stop_token& stop, milliseconds time) {
+  std::mutex mutex;
+  std::condition_variable_any wake;
+  std::unique_lock lock(mutex);
+  wake.wait_for(lock, stop, time, [] { return false; });
+}
+
+Result<void> make_folders(const ipc::DataFolder& data) {
+  for (const auto& folder : {data.control(), data.git(), data.pipelines(), data.build_cache(), data.old_logs()})
+    TRY(os::make_dirs(folder, 0700));
+  // Containers' binds lie in checkouts, and the launcher's confined workers read there: no secret stands in them.
+  TRY(os::make_dirs(data.checkouts(), 0755));
+  return {};
+}
+
+// Every part of the process. The order of members is the order of making; `end` says how they go.
+class Process {
+ public:
+  static Result<std::unique_ptr<Process>> create(const ControlOptions& options) {
+    std::unique_ptr<Process> process(new Process(options));
+    TRY(process->prepare());
+    return process;
+  }
+  ~Process() { end(); }
+
+  int serve(int signal_fd, int stop_fd);
+
+ private:
+  explicit Process(const ControlOptions& options)
+      : options_(options), data_{options.data}, supervisor_(options.supervisor_fd), gateway_(data_.gateway_socket().string()), log_(data_.pipelines()) {}
+  Result<void> prepare();
+  Result<void> prepare_api();
+  void on_launcher_event(const Json& event);
+  void list_containers(const std::stop_token& stop);
+  void catch_up(const std::stop_token& stop);
+  void compare_refs(const std::stop_token& stop);
+  void begin_down(bool all);
+  void go_down(const std::stop_token& stop, bool all);
+  io::Task<void> wait_for(io::Stream stream);
+  void end();
+
+  ControlOptions options_;
+  SystemClock clock_;
+  ipc::DataFolder data_;
+  SupervisorLink supervisor_;
+  GatewayLink gateway_;
+  PipelineLog log_;
+  std::optional<ipc::Telemetry> telemetry_;
+  std::optional<image::Store> images_;
+  std::optional<build::StepCache> cache_;
+  std::unique_ptr<Tokens> tokens_;
+  std::unique_ptr<Core> core_;
+  std::mutex connected_mutex_;
+  std::condition_variable_any connected_changed_;
+  bool connected_ = false;
+  std::unique_ptr<ipc::LauncherClient> launcher_;
+  std::unique_ptr<Executor> executor_;
+  std::unique_ptr<Outbox> outbox_;
+  std::unique_ptr<Judging> judging_;
+  std::unique_ptr<Probing> probing_;
+  std::unique_ptr<Sampler> sampler_;
+  std::atomic<bool> stopping_{false};
+  std::unique_ptr<io::Reactor> reactor_;
+  std::unique_ptr<io::WorkerPool> pool_, pushes_;
+  std::unique_ptr<Context> context_;
+  std::unique_ptr<Api> api_;
+  std::unique_ptr<io::HttpServer> server_;
+  std::mutex down_mutex_;
+  std::jthread lister_, catcher_, down_;
+};
+
+std::string executable_of(const ControlOptions& options) {
+  if (!options.executable.empty()) return options.executable;
+  std::error_code error;
+  const auto path = std::filesystem::read_symlink("/proc/self/exe", error);
+  return error ? "naru" : path.string();
+}
+
+Result<void> Process::prepare() {
+  TRY(make_folders(data_));
+  telemetry_.emplace(options_.telemetry_fd >= 0 ? TRY(ipc::Telemetry::open(options_.telemetry_fd)) : TRY(ipc::Telemetry::create()));
+  images_.emplace(TRY(image::Store::open(data_.images())));
+  cache_.emplace(TRY(build::StepCache::open(data_.build_cache())));
+  tokens_ = TRY(Tokens::open(data_.control() / "tokens.json", clock_));
+  core_ = TRY(Core::open(data_.control().string(), clock_));
+  launcher_ = ipc::LauncherClient::open({data_.launcher_socket().string(), [this](const Json& event) { on_launcher_event(event); }});
+  executor_ = std::make_unique<Executor>(Executor::Parts{data_, clock_, *core_, *launcher_, gateway_, supervisor_, *telemetry_, *images_, *cache_, log_});
+  outbox_ = std::make_unique<Outbox>(*core_, [this](const Action& action, std::stop_token stop) { return executor_->execute(action, stop); });
+  judging_ = std::make_unique<Judging>(*core_, *telemetry_, clock_);
+  probing_ = std::make_unique<Probing>(*core_, *launcher_, clock_);
+  sampler_ = std::make_unique<Sampler>(*core_, *telemetry_, *launcher_, clock_);
+  return prepare_api();
+}
+
+Result<void> Process::prepare_api() {
+  reactor_ = TRY(io::Reactor::create());
+  pool_ = std::make_unique<io::WorkerPool>(8);
+  pushes_ = std::make_unique<io::WorkerPool>(4);
+  context_.reset(new Context{data_, clock_, *core_, *launcher_, gateway_, *telemetry_, *images_, *executor_, log_, *tokens_, *sampler_,
+                             *reactor_, *pool_, *pushes_, stopping_, [this](bool all) { begin_down(all); }, options_.version,
+                             executable_of(options_), options_.gateway_port, 0, {}, options_.host_names, clock_.wall(), 0});
+  api_ = std::make_unique<Api>(*context_);
+  std::vector<io::Listener> listeners;
+  for (const int fd : {options_.unix_listen_fd, options_.tcp_listen_fd}) {
+    if (fd < 0) continue;
+    listeners.push_back(TRY(io::Listener::adopt(*reactor_, Fd(fd))));
+    if (fd != options_.tcp_listen_fd) continue;
+    context_->tcp_port = listeners.back().address().port();
+    context_->tcp_ip = listeners.back().address().ip();
+  }
+  if (listeners.empty()) return fail(Code::invalid_argument, "control was given no socket to listen on");
+  io::ServerOptions server;
+  server.handler = [this](io::Request& request, io::ResponseWriter& response) { return api_->handle(request, response); };
+  server.connections = 1024;
+  server_ = io::HttpServer::start(*reactor_, std::move(server), std::move(listeners.front()));
+  if (listeners.size() > 1) server_->add_listener(std::move(listeners.back()));
+  return {};
+}
+
+// On the launcher client's thread, which must not ask anything itself.
+void Process::on_launcher_event(const Json& event) {
+  const std::string name = event.value("event", "");
+  if (name == "container_exited" && event.contains("status")) {
+    try {
+      const auto status = event["status"].get<ContainerStatus>();
+      core_->post(command::ContainerExited{status.id, status.exit_code, status.out_of_memory});
+    } catch (const Json::exception& e) {
+      log_event(Level::warn, "control.launcher_event", {{"error", e.what()}});
+    }
+  }
+  if (name != "connected") return;
+  const std::lock_guard lock(connected_mutex_);
+  connected_ = true;
+  connected_changed_.notify_all();
+}
+
+// After each connection: what ended while nobody listened is found in the launcher's list.
+void Process::list_containers(const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    {
+      std::unique_lock lock(connected_mutex_);
+      if (!connected_changed_.wait(lock, stop, [this] { return connected_; })) return;
+      connected_ = false;
+    }
+    auto listed = launcher_->list();
+    if (listed) {
+      core_->post(command::ContainersListed{std::move(*listed)});
+      continue;
+    }
+    log_event(Level::warn, "control.list_containers", {{"error", listed.error().message()}});
+    pause(stop, kRetry);
+    const std::lock_guard lock(connected_mutex_);
+    connected_ = true;  // once more
+  }
+}
+
+// A kill between git's update of a branch and the pipeline's start loses no push.
+void Process::compare_refs(const std::stop_token& stop) {
+  const auto apps = core_->read([](const State& state) { return state.apps; });
+  for (const auto& [name, app] : apps) {
+    if (stop.stop_requested()) return;
+    if (auto made = create_repository(data_, name); !made) {
+      log_event(Level::error, "control.repository", {{"app", name}, {"error", made.error().message()}});
+      continue;
+    }
+    const auto refs = refs_of(data_, name);
+    if (!refs) {
+      log_event(Level::error, "control.refs", {{"app", name}, {"error", refs.error().message()}});
+      continue;
+    }
+    for (const auto& [ref, commit] : *refs) {
+      if (ref != "refs/heads/" + app.branch) continue;
+      const auto info = commit_info(data_, name, commit);
+      if (info) core_->post(command::Push{name, ref, info->commit, info->subject, info->author});
+    }
+  }
+}
+
+void Process::catch_up(const std::stop_token& stop) {
+  compare_refs(stop);
+  while (!stop.stop_requested()) {
+    if (auto published = executor_->publish_routes(); published) {
+      core_->post(command::RoutesAcked{0, *published});
+      return;
+    }
+    pause(stop, kRetry);
+  }
+}
+
+void Process::begin_down(bool all) {
+  const std::lock_guard lock(down_mutex_);
+  if (down_.joinable()) return;  // once is enough
+  down_ = std::jthread([this, all](const std::stop_token& stop) { go_down(stop, all); });
+}
+
+void Process::go_down(const std::stop_token& stop, bool all) {
+  if (all) {
+    const auto keys = core_->read([](const State& state) {
+      std::vector<EnvKey> out;
+      for (const auto& [key, environment] : state.environments) out.push_back(key);
+      return out;
+    });
+    for (const EnvKey& key : keys)
+      if (auto stopped = core_->submit(command::StopEnvironment{key, true}); !stopped)
+        log_event(Level::warn, "control.stop_environment", {{"environment", key}, {"error", stopped.error().message()}});
+    const MonoTime deadline = clock_.mono() + kDownPatience;
+    const auto left = [this] { return core_->read([](const State& state) { return state.instances.size(); }); };
+    while (left() > 0 && clock_.mono() < deadline && !stop.stop_requested()) pause(stop, 100ms);
+    if (left() > 0) log_event(Level::error, "control.down_left_containers", {{"count", left()}});
+  }
+  if (auto down = supervisor_.down(); !down) log_event(Level::error, "control.down", {{"error", down.error().message()}});
+}
+
+io::Task<void> Process::wait_for(io::Stream stream) {
+  std::array<char, 256> what;  // a signalfd_siginfo, or what an eventfd counts
+  const auto said = co_await stream.read(what);
+  if (!said && said.error().code == Code::cancelled) co_return;
+  stopping_ = true;
+  reactor_->stop();
+}
+
+int Process::serve(int signal_fd, int stop_fd) {
+  core_->start();
+  outbox_->start();
+  judging_->start();
+  probing_->start();
+  sampler_->start();
+  lister_ = std::jthread([this](const std::stop_token& stop) { list_containers(stop); });
+  catcher_ = std::jthread([this](const std::stop_token& stop) { catch_up(stop); });
+  for (const int fd : {signal_fd, stop_fd}) {
+    if (fd < 0) continue;
+    auto stream = io::Stream::adopt(*reactor_, Fd(fd));
+    if (stream) reactor_->spawn(wait_for(std::move(*stream)));
+  }
+  log_event(Level::info, "control.started", {{"data", data_.root.string()}, {"port", context_->tcp_port}});
+  reactor_->run();
+  reactor_->block_on(server_->stop(kGrace));
+  return 0;
+}
+
+// Nobody may call into what is gone: first those who ask (threads of requests, watchers), then the core, which calls the
+// outbox; then the outbox's workers, whose calls to the launcher have been failed and whose commands are refused. Whatever
+// is not done stays in the outbox on disk.
+void Process::end() {
+  stopping_ = true;
+  if (launcher_) launcher_->stop();
+  for (std::jthread* thread : {&lister_, &catcher_, &down_}) {
+    thread->request_stop();
+    if (thread->joinable()) thread->join();
+  }
+  server_.reset();
+  pool_.reset();
+  pushes_.reset();
+  reactor_.reset();  // connections that did not end: their coroutines go with it
+  api_.reset();
+  context_.reset();
+  sampler_.reset();
+  probing_.reset();
+  judging_.reset();
+  if (core_) core_->stop();
+  outbox_.reset();
+  executor_.reset();
+  launcher_.reset();
+  core_.reset();
+}
+
+}  // namespace
+
+int run(const ControlOptions& options) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  // Before any thread is made: all inherit it, and the descriptor gets every one.
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  const int signal_fd = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+  ::umask(0022);  // checkouts are mounted into containers, whose users read them; what is private lies in folders of 0700
+  auto process = Process::create(options);
+  if (!process) {
+    fmt::print(stderr, "naru control: {}\nhint: {}\n", process.error().message(), process.error().hint());
+    if (signal_fd >= 0) ::close(signal_fd);
+    return 1;
+  }
+  const int code = (*process)->serve(signal_fd, options.stop_fd);
+  // A download or a git that does not end must not hold up a restart: every instant is a good one to be killed.
+  const std::jthread watchdog([](const std::stop_token& stop) {
+    pause(stop, kLastPatience);
+    if (!stop.stop_requested()) ::_exit(0);
+  });
+  process->reset();
+  return code;
+}
+
+}  // namespace naru::control

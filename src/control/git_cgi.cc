@@ -1,0 +1,185 @@
+#include "control/git_cgi.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include <charconv>
+
+namespace naru::control {
+
+namespace {
+
+constexpr std::size_t kMaxCgiHead = 64 << 10;
+constexpr std::size_t kPiece = 64 << 10;
+constexpr milliseconds kPatience{3'600'000};  // of one pipe operation: a hook may wait for a long build
+constexpr milliseconds kReap{30'000};
+
+Result<std::pair<Fd, Fd>> pipe_ends() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return fail_errno(Code::system, "pipe");
+  return std::pair<Fd, Fd>(Fd(ends[0]), Fd(ends[1]));
+}
+
+Result<pid_t> spawn_git(const std::vector<std::string>& environment, int input, int output) {
+  std::vector<char*> entries;
+  for (const std::string& entry : environment) entries.push_back(const_cast<char*>(entry.c_str()));
+  entries.push_back(nullptr);
+  std::string program = "git", verb = "http-backend";
+  char* arguments[] = {program.data(), verb.data(), nullptr};
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, input, 0);
+  posix_spawn_file_actions_adddup2(&actions, output, 1);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t signals;
+  sigemptyset(&signals);
+  posix_spawnattr_setsigmask(&attributes, &signals);
+  sigaddset(&signals, SIGPIPE);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  posix_spawnattr_setsigdefault(&attributes, &signals);
+  posix_spawnattr_setpgroup(&attributes, 0);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+  pid_t pid = 0;
+  const int code = ::posix_spawnp(&pid, "git", &actions, &attributes, arguments, entries.data());
+  posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
+  if (code != 0) return std::unexpected(Error{Code::system, "git http-backend does not start", code, "install the package git"});
+  return pid;
+}
+
+struct CgiHead {
+  int status = 200;
+  std::string content_type = "application/octet-stream";
+  io::Headers headers;
+};
+
+Result<CgiHead> parse_cgi_head(std::string_view text) {
+  CgiHead head;
+  while (!text.empty()) {
+    const auto end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty()) continue;
+    const auto colon = line.find(':');
+    if (colon == std::string_view::npos) return fail(Code::malformed, "git http-backend answered '{}'", line.substr(0, 100));
+    const std::string_view name = line.substr(0, colon);
+    std::string_view value = line.substr(colon + 1);
+    while (value.starts_with(' ')) value.remove_prefix(1);
+    if (io::http1::iequals(name, "status")) std::from_chars(value.data(), value.data() + value.size(), head.status);
+    else if (io::http1::iequals(name, "content-type")) head.content_type = value;
+    else if (!io::http1::iequals(name, "content-length")) head.headers.push_back({std::string(name), std::string(value)});
+  }
+  if (head.status < 200 || head.status > 599) return fail(Code::malformed, "git http-backend answered the status {}", head.status);
+  return head;
+}
+
+// Both directions of one exchange.
+struct Exchange {
+  Exchange(io::Request& r, io::ResponseWriter& w, GitProcess& g) : request(r), response(w), git(g), input_over(r.reactor()) {}
+  io::Request& request;
+  io::ResponseWriter& response;
+  GitProcess& git;
+  io::Event input_over;
+  Result<void> input_result, output_result;
+  bool client_gone = false;
+  std::array<char, kPiece> in_piece, out_piece;
+
+  // What git does not want to read any more (it has refused the pack) is read and thrown away: the client listens to
+  // the answer only after its last byte.
+  io::Task<void> feed() {
+    bool wanted = true;
+    while (true) {
+      const auto got = co_await request.read(in_piece);
+      if (!got) input_result = std::unexpected(got.error());
+      if (!got || *got == 0) break;
+      if (wanted) wanted = (co_await git.input.write(std::string_view(in_piece.data(), *got), io::after(kPatience))).has_value();
+    }
+    git.input.close();
+    input_over.raise();
+  }
+
+  io::Task<void> answer() {
+    output_result = co_await answer_or_fail();
+    // To its end, whoever listens: hooks must not meet a closed pipe.
+    while (true) {
+      const auto got = co_await git.output.read(out_piece, io::after(kPatience));
+      if (!got || *got == 0) break;
+    }
+  }
+
+  io::Task<Result<void>> answer_or_fail() {
+    std::string head;
+    std::size_t end = std::string::npos, gap = 4;
+    while (end == std::string::npos) {
+      CO_TRY(const std::size_t got, co_await git.output.read(out_piece, io::after(kPatience)));
+      if (got == 0) co_return fail(Code::internal, "git http-backend ended without an answer");
+      head.append(out_piece.data(), got);
+      if ((end = head.find("\r\n\r\n")) == std::string::npos && (end = head.find("\n\n")) != std::string::npos) gap = 2;
+      if (end == std::string::npos && head.size() > kMaxCgiHead) co_return fail(Code::too_large, "git http-backend answered a head above {} bytes", kMaxCgiHead);
+    }
+    CO_TRY(const CgiHead parsed, parse_cgi_head(std::string_view(head).substr(0, end)));
+    CO_TRY_VOID(co_await input_over.wait());
+    if (!input_result) co_return std::unexpected(input_result.error());
+    for (const io::Header& field : parsed.headers) response.header(field.name, field.value);
+    CO_TRY_VOID(co_await response.start(parsed.status, std::nullopt, parsed.content_type));
+    CO_TRY_VOID(co_await response.write(std::string_view(head).substr(end + gap)));
+    while (true) {
+      CO_TRY(const std::size_t got, co_await git.output.read(out_piece, io::after(kPatience)));
+      if (got == 0) break;
+      CO_TRY_VOID(co_await response.write(std::string_view(out_piece.data(), got)));
+    }
+    co_return co_await response.finish();
+  }
+};
+
+}  // namespace
+
+Result<GitProcess> GitProcess::start(io::Reactor& reactor, const std::vector<std::string>& environment) {
+  auto in = TRY(pipe_ends());
+  auto out = TRY(pipe_ends());
+  const pid_t pid = TRY(spawn_git(environment, in.first.get(), out.second.get()));
+  GitProcess process(pid, {}, {});  // owns the process from here on
+  process.input = TRY(io::Stream::adopt(reactor, std::move(in.second)));
+  process.output = TRY(io::Stream::adopt(reactor, std::move(out.first)));
+  return process;
+}
+
+GitProcess::GitProcess(GitProcess&& other) noexcept
+    : input(std::move(other.input)), output(std::move(other.output)), pid_(std::exchange(other.pid_, 0)) {}
+
+GitProcess::~GitProcess() {
+  if (pid_ <= 0) return;
+  ::kill(-pid_, SIGKILL);
+  int status = 0;
+  while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  }
+}
+
+io::Task<void> GitProcess::reap(milliseconds patience) {
+  const io::Deadline deadline = io::after(patience);
+  int status = 0;
+  while (::waitpid(pid_, &status, WNOHANG) == 0) {
+    if (std::chrono::steady_clock::now() > deadline) co_return;  // the destructor kills it
+    co_await io::sleep(output.reactor(), 5ms);
+  }
+  pid_ = 0;
+}
+
+io::Task<Result<void>> run_git(io::Request& request, io::ResponseWriter& response, const std::vector<std::string>& environment) {
+  CO_TRY(GitProcess git, GitProcess::start(request.reactor(), environment));
+  auto exchange = std::make_unique<Exchange>(request, response, git);
+  co_await io::Both(exchange->feed(), exchange->answer());
+  const bool cut_short = !exchange->input_result;
+  Result<void> result = exchange->output_result;
+  exchange.reset();
+  // Half a pack is of no use: nothing of it was taken.
+  co_await git.reap(cut_short ? milliseconds(2'000) : kReap);
+  co_return result;
+}
+
+}  // namespace naru::control

@@ -1,0 +1,197 @@
+#include "control/git_check.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+#include "control/views.h"
+#include "format/dockerfile.h"
+#include "os/file.h"
+#include "route/table.h"
+
+namespace naru::control {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// 0, or the errno of binding and listening there.
+int try_to_listen(int family, const std::string& ip, std::uint16_t port) {
+  const Fd socket(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket) return 0;
+  const int one = 1;
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);  // old connections in TIME_WAIT are nobody
+  sockaddr_in v4{};
+  sockaddr_in6 v6{};
+  v4.sin_family = AF_INET;
+  v6.sin6_family = AF_INET6;
+  v4.sin_port = v6.sin6_port = htons(port);
+  if (!ip.empty() && ::inet_pton(family, ip.c_str(), family == AF_INET ? static_cast<void*>(&v4.sin_addr) : &v6.sin6_addr) != 1) return 0;
+  if (family == AF_INET6) ::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+  const auto* address = family == AF_INET ? reinterpret_cast<const sockaddr*>(&v4) : reinterpret_cast<const sockaddr*>(&v6);
+  const socklen_t length = family == AF_INET ? sizeof v4 : sizeof v6;
+  if (::bind(socket.get(), address, length) != 0 || ::listen(socket.get(), 1) != 0) return errno;
+  return 0;
+}
+
+bool taken_on_host(const PortSpec& port) {
+  const bool v6 = port.host_ip.find(':') != std::string::npos;
+  if (!v6 && try_to_listen(AF_INET, port.host_ip, *port.host) == EADDRINUSE) return true;
+  return (v6 || port.host_ip.empty()) && try_to_listen(AF_INET6, port.host_ip, *port.host) == EADDRINUSE;
+}
+
+// Who has the port in what runs, waits or is being built.
+std::optional<std::string> owner_of(const State& state, const std::string& app, std::uint16_t port) {
+  const auto in = [&](const ServiceSpec& service) {
+    return std::ranges::any_of(service.ports, [&](const PortSpec& p) { return p.host == port && p.transport == Transport::tcp; });
+  };
+  for (const auto& [key, environment] : state.environments) {
+    if (environment.app == app || environment.name != "production") continue;
+    const Rollout* rollout = state.active_rollout(environment);
+    for (const Release* release : {state.release(environment.stable), state.release(environment.pending), rollout == nullptr ? nullptr : state.release(rollout->to)})
+      if (release != nullptr)
+        for (const ReleaseService& service : release->services)
+          if (in(service.spec)) return fmt::format("service {} of {}", service.spec.name, environment.app);
+    const Pipeline* pipeline = newest_pipeline(state, environment.app);
+    if (pipeline != nullptr && (pipeline->state == StageState::running || pipeline->state == StageState::waiting))
+      for (const ServiceSpec& service : pipeline->spec.services)
+        if (in(service)) return fmt::format("service {} of {}", service.name, environment.app);
+  }
+  return std::nullopt;
+}
+
+class Check {
+ public:
+  Check(const Core& core, const ipc::DataFolder& data, const std::string& app, const GitEnvironment& quarantine)
+      : core_(core), data_(data), app_(app), quarantine_(quarantine) {}
+
+  PushVerdict run(const std::vector<RefUpdate>& updates) {
+    if (updates.size() > kMaxRefUpdates) {
+      say_error({Code::too_large, fmt::format("{} refs at once; {} is the most", updates.size(), kMaxRefUpdates), 0, "push in smaller parts"});
+      return std::move(verdict_);
+    }
+    const auto branch = core_.read([&](const State& state) -> std::optional<std::string> {
+      const auto found = state.apps.find(app_);
+      if (found == state.apps.end()) return std::nullopt;
+      return found->second.branch;
+    });
+    if (!branch) {
+      say_error({Code::not_found, fmt::format("there is no application '{}'", app_), 0, fmt::format("create it with `naru app create {}`", app_)});
+      return std::move(verdict_);
+    }
+    for (const RefUpdate& update : updates) check(update, "refs/heads/" + *branch);
+    return std::move(verdict_);
+  }
+
+ private:
+  void say(std::string_view text) {
+    while (true) {
+      const auto end = text.find('\n');
+      verdict_.lines.emplace_back(text.substr(0, end));
+      if (end == std::string_view::npos) return;
+      text.remove_prefix(end + 1);
+    }
+  }
+  void say_error(const Error& error) {
+    verdict_.accepted = false;
+    say(error.message());
+    // Errors of files bring their hints with each line.
+    if (error.message().find("hint: ") == std::string::npos) say(fmt::format("hint: {}", error.hint()));
+  }
+
+  void check(const RefUpdate& update, const std::string& delivered) {
+    if (auto named = check_ref_name(update.ref); !named) return say_error(named.error());
+    if (update.deletes()) {
+      if (update.ref == delivered) say_error({Code::push_refused, fmt::format("{} is what is delivered; it cannot be deleted", update.ref), 0, "push another commit to it instead"});
+      return;
+    }
+    if (update.ref != delivered) return;
+    if (auto fine = check_commit(update.commit); !fine) say_error(fine.error());
+  }
+
+  Result<void> check_commit(const std::string& commit) {
+    std::error_code ignored;
+    const bool was_there = fs::exists(data_.checkouts() / app_ / commit, ignored);
+    const auto info = commit_info(data_, app_, commit, quarantine_);
+    if (!info) return fail(Code::push_refused, "{} is not a commit", commit.substr(0, 40));
+    const fs::path checkout = TRY(check_out(data_, app_, commit, quarantine_));
+    auto fine = check_files(checkout);
+    // What was refused leaves nothing; what runs from an earlier push of the same commit stays.
+    if (!fine && !was_there) (void)os::remove_tree(checkout);
+    return fine;
+  }
+
+  Result<void> check_files(const fs::path& checkout) {
+    const auto variables = core_.read([&](const State& state) {
+      const auto found = state.environments.find(env_key(app_, "production"));
+      return found == state.environments.end() ? std::map<std::string, std::string>() : found->second.variables;
+    });
+    const format::ComposeFile compose = TRY(read_compose(checkout, app_, variables));
+    for (const auto& warning : compose.warnings) say("warning: " + warning.text());
+    for (const ServiceSpec& service : compose.spec.services)
+      if (service.build) TRY(check_dockerfile(checkout, service));
+    return core_.read([&](const State& state) { return check_host_ports(state, app_, compose.spec); });
+  }
+
+  Result<void> check_dockerfile(const fs::path& checkout, const ServiceSpec& service) {
+    const std::string path = (fs::path(service.build->context) / service.build->dockerfile).lexically_normal().string();
+    const Fd root = TRY(os::open_folder(checkout));
+    auto file = os::open_in_root(root.get(), path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (!file) return fail(Code::dockerfile_missing, "service {}: {} cannot be read", service.name, path);
+    const std::string text = TRY(os::read_fd(file->get(), format::kMaxDockerfileBytes, path));
+    const format::Dockerfile parsed = TRY(format::parse_dockerfile(text, path));
+    for (const std::string& warning : parsed.warnings) say("warning: " + warning);
+    if (!service.build->target.empty() && !parsed.find_stage(service.build->target))
+      return fail(Code::dockerfile_invalid, "service {}: {} has no stage '{}' (build.target)", service.name, path, service.build->target);
+    return {};
+  }
+
+  const Core& core_;
+  const ipc::DataFolder& data_;
+  const std::string& app_;
+  const GitEnvironment& quarantine_;
+  PushVerdict verdict_;
+};
+
+}  // namespace
+
+Result<void> check_ref_name(std::string_view ref) {
+  std::string_view name = ref;
+  if (name.starts_with("refs/heads/")) name.remove_prefix(11);
+  else if (name.starts_with("refs/tags/")) name.remove_prefix(10);
+  else
+    return std::unexpected(Error{Code::push_refused, fmt::format("'{}' is neither a branch nor a tag", ref.substr(0, 120)), 0, "push to refs/heads/... or refs/tags/..."});
+  const bool plain = std::ranges::all_of(name, [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-' || c == '/';
+  });
+  if (plain && !name.empty() && name.size() <= 100 && !name.starts_with('-') && !name.starts_with('.')) return {};
+  std::string shown(name.substr(0, 120));
+  for (char& c : shown)
+    if (static_cast<unsigned char>(c) < ' ' || static_cast<unsigned char>(c) >= 0x7f) c = '?';
+  return std::unexpected(Error{Code::push_refused, fmt::format("the name '{}' cannot be kept here", shown), 0,
+                               "names of branches and tags take 1 to 100 letters, digits, '.', '_', '-' and '/'"});
+}
+
+Result<void> check_host_ports(const State& state, const std::string& app, const ApplicationSpec& spec) {
+  std::set<std::uint16_t> ours;  // the supervisor listens for us already
+  for (const ListenerSpec& listener : route::listeners_of(state))
+    if (listener.name.starts_with("host:")) ours.insert(listener.port);
+  for (const ServiceSpec& service : spec.services)
+    for (const PortSpec& port : service.ports) {
+      if (!port.host || port.transport != Transport::tcp) continue;
+      if (const auto owner = owner_of(state, app, *port.host))
+        return fail(Code::port_taken, "services.{}.ports: host port {} belongs to {}", service.name, *port.host, *owner);
+      if (!ours.contains(*port.host) && taken_on_host(port))
+        return std::unexpected(Error{Code::port_taken, fmt::format("services.{}.ports: host port {} is taken by another program on this machine", service.name, *port.host), 0,
+                                     fmt::format("choose another host port, or stop who listens there (`ss -ltnp 'sport = :{}'` shows who)", *port.host)});
+    }
+  return {};
+}
+
+PushVerdict check_push(const Core& core, const ipc::DataFolder& data, const std::string& app, const std::vector<RefUpdate>& updates,
+                       const GitEnvironment& quarantine) {
+  return Check(core, data, app, quarantine).run(updates);
+}
+
+}  // namespace naru::control
