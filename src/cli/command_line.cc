@@ -1,0 +1,23 @@
+#include "cli/command_line.h"
+
+#include "cli/grammar.h"
+
+namespace naru::cli {
+
+int run_words(const std::vector<std::string>& words, const Processes& processes, Terminal& terminal, const GetVariable& variable, const Clock& clock) {
+  Grammar grammar;
+  const auto parsed = grammar.parse(words);
+  if (!parsed.verb) {
+    (parsed.status == 0 ? terminal.out : terminal.err)(parsed.text);
+    return parsed.status;
+  }
+  const Session session{terminal, processes, variable, clock, parsed.data, parsed.json};
+  const Done done = parsed.verb(session);
+  if (done) return *done;
+  const Error& error = done.error();
+  terminal.err(fmt::format("{} {}\n", terminal.style.paint(Tone::bad, "error:"), error.message()));
+  if (!error.hint().empty()) terminal.err(fmt::format("{} {}\n", terminal.style.paint(Tone::accent, "hint:"), error.hint()));
+  return 1;
+}
+
+}  // namespace naru::cli

@@ -1,0 +1,139 @@
+#include "cli/grammar.h"
+
+namespace naru::cli {
+
+namespace {
+
+// Levenshtein's distance, with a swap of neighbours as one step ("stauts").
+std::size_t distance(const std::string& a, const std::string& b) {
+  std::vector<std::vector<std::size_t>> d(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
+  for (std::size_t i = 0; i <= a.size(); ++i) d[i][0] = i;
+  for (std::size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i)
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+    }
+  return d[a.size()][b.size()];
+}
+
+std::vector<std::string> names_of(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
+    if (!sub->get_group().empty()) names.push_back(sub->get_name());
+  return names;
+}
+
+std::string path_of(const CLI::App* app) {
+  return app->get_parent() == nullptr ? app->get_name() : path_of(app->get_parent()) + " " + app->get_name();
+}
+
+// Examples and usage as people copy them; CLI11's own layout for options.
+class Help : public CLI::Formatter {
+ public:
+  Help() { column_width(26); }
+  std::string make_usage(const CLI::App* app, std::string) const override {
+    std::string out = "Usage: " + path_of(app);
+    if (!app->get_subcommands([](const CLI::App*) { return true; }).empty()) return out + " COMMAND ...\n";
+    out += " [OPTIONS]";
+    for (const CLI::Option* option : app->get_options([](const CLI::Option* o) { return o->get_positional(); })) {
+      const std::string name = option->get_name(true, false) + (option->get_items_expected_max() > 1 ? "..." : "");
+      out += option->get_required() ? " " + name : " [" + name + "]";
+    }
+    return out + "\n";
+  }
+  std::string make_footer(const CLI::App* app) const override { return app->get_footer().empty() ? "" : "\n" + app->get_footer() + "\n"; }
+};
+
+}  // namespace
+
+std::string nearest(const std::string& word, const std::vector<std::string>& names) {
+  std::string best;
+  std::size_t least = word.size() < 4 ? 2 : 3;  // further away is no typing error
+  if (word.size() > 40) return {};
+  for (const std::string& name : names)
+    if (const std::size_t d = distance(word, name); d < least) {
+      least = d;
+      best = name;
+    }
+  for (const std::string& name : names)
+    if (best.empty() && word.size() >= 2 && name.starts_with(word)) best = name;
+  return best;
+}
+
+Grammar::Grammar() : root_("Naru carries a change from a push to its users, safely.", "naru") {
+  root_.formatter(std::make_shared<Help>());
+  root_.set_help_flag("-h,--help", "Show this help");
+  root_.require_subcommand(0, 1);
+  root_.footer("Every command explains itself: naru COMMAND --help\nWhere Naru is: --data DIR or NARU_DATA; elsewhere NARU_URL and NARU_TOKEN.");
+  add_platform_verbs(*this);
+  add_delivery_verbs(*this);
+}
+
+CLI::App* Grammar::group(CLI::App* parent, const std::string& name, const std::string& description) {
+  CLI::App* group = parent->add_subcommand(name, description);
+  group->require_subcommand(0, 1);
+  group->callback([this, group] {
+    if (group->get_subcommands().empty()) throw CLI::CallForHelp();
+  });
+  return group;
+}
+
+CLI::App* Grammar::verb(CLI::App* parent, const std::string& name, const std::string& description, const std::vector<std::string>& examples, Verb run) {
+  CLI::App* verb = parent->add_subcommand(name, description);
+  verb->add_flag("--json", json_, "Print JSON as the API gives it");
+  verb->add_option("--data", data_, "Data folder of the Naru that is meant (NARU_DATA; /var/lib/naru)")->type_name("DIR");
+  std::string footer = "Examples:";
+  for (const std::string& example : examples) footer += "\n  " + example;
+  verb->footer(footer);
+  verb->callback([this, run = std::move(run)] { chosen_ = run; });
+  return verb;
+}
+
+std::string Grammar::wrong_name(const std::vector<std::string>& words) const {
+  const CLI::App* at = &root_;
+  for (const std::string& word : words) {
+    const auto names = names_of(*at);
+    if (names.empty() || word.starts_with('-')) return {};
+    const auto known = at->get_subcommands([&](const CLI::App* sub) { return sub->get_name() == word; });
+    const CLI::App* next = known.empty() ? nullptr : known.front();
+    if (next == nullptr) {
+      const std::string meant = nearest(word, names);
+      const std::string hint = meant.empty() ? fmt::format("see `{} --help`", path_of(at)) : fmt::format("did you mean `{} {}`?", path_of(at), meant);
+      return fmt::format("error: there is no command '{}'\nhint: {}\n", clean(path_of(at).substr(4).empty() ? word : path_of(at).substr(5) + " " + word), hint);
+    }
+    at = next;
+  }
+  return {};
+}
+
+Grammar::Parsed Grammar::parse(std::vector<std::string> words) {
+  Parsed parsed;
+  if (words.empty()) words = {"--help"};
+  parsed.text = wrong_name(words);
+  if (!parsed.text.empty()) {
+    parsed.status = 2;
+    return parsed;
+  }
+  try {
+    std::ranges::reverse(words);  // CLI11 takes them from the back
+    root_.parse(std::move(words));
+  } catch (const CLI::Success&) {  // --help
+    const CLI::App* at = &root_;
+    while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
+    parsed.text = at->help(at == &root_ ? "naru" : path_of(at));
+    return parsed;
+  } catch (const CLI::ParseError& error) {
+    const CLI::App* at = &root_;
+    while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
+    parsed.text = fmt::format("error: {}\nhint: see `{} --help`\n", clean(error.what()), path_of(at));
+    parsed.status = 2;
+    return parsed;
+  }
+  parsed.verb = chosen_;
+  parsed.json = json_;
+  parsed.data = data_;
+  return parsed;
+}
+
+}  // namespace naru::cli

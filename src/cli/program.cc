@@ -1,0 +1,75 @@
+#include "cli/program.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdlib>
+
+#include "base/fd.h"
+#include "os/process.h"
+
+namespace naru::cli {
+
+namespace {
+
+constexpr std::size_t kMaxOutput = 64 << 10;
+constexpr int kNoProgram = 127;
+
+std::optional<unsigned> id_variable(const char* name) {
+  const char* text = std::getenv(name);
+  unsigned id = 0;
+  if (text == nullptr) return std::nullopt;
+  const std::string_view digits(text);
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), id);
+  if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+  return id;
+}
+
+void become_caller_of_sudo() {
+  const auto uid = id_variable("SUDO_UID"), gid = id_variable("SUDO_GID");
+  if (::geteuid() != 0 || !uid || !gid) return;
+  if (::setgroups(0, nullptr) != 0 || ::setgid(*gid) != 0 || ::setuid(*uid) != 0) ::_exit(kNoProgram);
+}
+
+}  // namespace
+
+Result<ProgramEnd> run_program(const std::vector<std::string>& argv) {
+  std::vector<char*> words;
+  for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return fail_errno(Code::system, "pipe2");
+  const Fd read_end(ends[0]);
+  Fd write_end(ends[1]);
+  const pid_t child = ::fork();
+  if (child < 0) return fail_errno(Code::system, "fork");
+  if (child == 0) {
+    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    ::dup2(null, STDIN_FILENO);
+    ::dup2(write_end.get(), STDOUT_FILENO);
+    ::dup2(null, STDERR_FILENO);
+    become_caller_of_sudo();
+    ::execvp(words[0], words.data());
+    ::_exit(kNoProgram);
+  }
+  write_end.reset();
+  ProgramEnd end;
+  char buffer[4096];
+  while (true) {
+    const ssize_t n = ::read(read_end.get(), buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    if (end.output.size() < kMaxOutput) end.output.append(buffer, static_cast<std::size_t>(n));
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  end.status = os::exit_code_of(status);
+  if (end.status == kNoProgram) return fail(Code::command_not_found, "the program '{}' cannot be run", argv.front());
+  return end;
+}
+
+}  // namespace naru::cli

@@ -1,0 +1,42 @@
+// What every verb is given: where control is, where to write, and how the process was called.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "base/clock.h"
+#include "cli/cli.h"
+#include "cli/control_client.h"
+#include "cli/fields.h"
+#include "cli/terminal.h"
+
+namespace naru::cli {
+
+using GetVariable = std::function<std::optional<std::string>(const char* name)>;
+
+struct Session {
+  Terminal& terminal;
+  const Processes& processes;
+  GetVariable variable;
+  const Clock& clock;
+  std::string data;   // --data, "" when not given
+  bool json = false;
+
+  // NARU_URL and NARU_TOKEN, unless --data names a folder here; else NARU_DATA; else /var/lib/naru.
+  ControlPlace place() const;
+  ControlClient control() const { return ControlClient(place()); }
+
+  void say(std::string_view text) const { terminal.out(text); }
+  template <class... Args>
+  void print(fmt::format_string<Args...> format, Args&&... args) const {
+    terminal.out(fmt::format(format, std::forward<Args>(args)...));
+  }
+  void notice(std::string_view text) const;          // on the error side: "note: ..."
+  void document(const Json& json) const;             // one JSON document
+  void json_line(const Json& json) const;            // one of a stream
+  std::string paint(Tone tone, std::string_view text) const { return terminal.style.paint(tone, text); }
+  std::int64_t now_ms() const { return to_epoch_ms(clock.wall()); }
+};
+
+}  // namespace naru::cli

@@ -1,0 +1,167 @@
+#include "cli/terminal.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstdlib>
+
+namespace naru::cli {
+
+namespace {
+
+constexpr char32_t kMalformed = 0xfffd;
+
+// The next character and how many bytes it takes; malformed bytes are taken one by one.
+std::pair<char32_t, std::size_t> next_character(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return {lead, 1};
+  const std::size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+  if (lead < 0xc2 || lead > 0xf4 || text.size() < length) return {kMalformed, 1};
+  char32_t code = lead & (0x7fU >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return {kMalformed, 1};
+    code = (code << 6) | (byte(i) & 0x3f);
+  }
+  const char32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+  const bool surrogate = code >= 0xd800 && code <= 0xdfff;
+  if (code < least[length] || code > 0x10ffff || surrogate) return {kMalformed, 1};
+  return {code, length};
+}
+
+// Coarse ranges of Unicode's East Asian Width (UAX 11) and of marks without a width of their own.
+int character_width(char32_t c) {
+  struct Range {
+    char32_t first, last;
+  };
+  static constexpr Range kZero[] = {{0x300, 0x36f}, {0x483, 0x489}, {0x591, 0x5bd}, {0x610, 0x61a}, {0x64b, 0x65f}, {0x200b, 0x200f}, {0x202a, 0x202e},
+                                    {0x2060, 0x2064}, {0x20d0, 0x20ff}, {0x1160, 0x11ff}, {0xfe00, 0xfe0f}, {0xfe20, 0xfe2f}, {0xfeff, 0xfeff}};
+  static constexpr Range kWide[] = {{0x1100, 0x115f}, {0x2e80, 0x303e}, {0x3041, 0xa4cf}, {0xa960, 0xa97f}, {0xac00, 0xd7a3}, {0xf900, 0xfaff},
+                                    {0xfe30, 0xfe6f}, {0xff00, 0xff60}, {0xffe0, 0xffe6}, {0x1f300, 0x1f64f}, {0x1f680, 0x1f6ff}, {0x1f900, 0x1f9ff},
+                                    {0x20000, 0x3fffd}};
+  const auto within = [c](const Range& range) { return c >= range.first && c <= range.last; };
+  if (std::ranges::any_of(kZero, within)) return 0;
+  return std::ranges::any_of(kWide, within) ? 2 : 1;
+}
+
+// Length of an escape sequence "ESC [ ... letter" at the front, or 0.
+std::size_t escape_length(std::string_view text) {
+  if (!text.starts_with("\x1b[")) return 0;
+  for (std::size_t i = 2; i < text.size(); ++i)
+    if (text[i] >= '@' && text[i] <= '~') return i + 1;
+  return text.size();
+}
+
+bool is_control(char32_t c) { return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069); }
+
+void write_all(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t n = ::write(fd, text.data(), text.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) ::_exit(fd == STDOUT_FILENO ? 1 : 0);  // nobody reads us any more (`naru ps | head`)
+    text.remove_prefix(static_cast<std::size_t>(n));
+  }
+}
+
+int columns_of(int fd) {
+  winsize size{};
+  if (::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  return 100;
+}
+
+}  // namespace
+
+std::string Style::paint(Tone tone, std::string_view text) const {
+  if (!colour || tone == Tone::plain || text.empty()) return std::string(text);
+  static constexpr std::string_view kCodes[] = {"0", "1", "2", "32", "31", "33", "36"};
+  std::string out = "\x1b[";
+  out += kCodes[static_cast<std::size_t>(tone)];
+  out += 'm';
+  out += text;
+  return out += "\x1b[0m";
+}
+
+Terminal Terminal::system() {
+  Terminal terminal;
+  terminal.out = [](std::string_view text) { write_all(STDOUT_FILENO, text); };
+  terminal.err = [](std::string_view text) { write_all(STDERR_FILENO, text); };
+  terminal.interactive = ::isatty(STDOUT_FILENO) == 1;
+  const char* no_color = std::getenv("NO_COLOR");
+  const char* kind = std::getenv("TERM");
+  const bool dumb = kind != nullptr && std::string_view(kind) == "dumb";
+  terminal.style.colour = terminal.interactive && !dumb && (no_color == nullptr || *no_color == '\0');
+  if (terminal.interactive) terminal.columns = columns_of(STDOUT_FILENO);
+  return terminal;
+}
+
+int display_width(std::string_view text) {
+  int width = 0;
+  while (!text.empty()) {
+    if (const std::size_t escape = escape_length(text)) {
+      text.remove_prefix(escape);
+      continue;
+    }
+    const auto [c, length] = next_character(text);
+    width += character_width(c);
+    text.remove_prefix(length);
+  }
+  return width;
+}
+
+std::string clean(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const auto [c, length] = next_character(text);
+    if (c == kMalformed && length == 1) out += '?';
+    else if (c == '\n' || c == '\t') out += ' ';
+    else if (is_control(c)) out += '?';
+    else out += text.substr(0, length);
+    text.remove_prefix(length);
+  }
+  return out;
+}
+
+std::string fit(std::string_view text, int columns) {
+  if (display_width(text) <= columns) return std::string(text);
+  std::string out;
+  int width = 0;
+  while (!text.empty()) {
+    const auto [c, length] = next_character(text);
+    width += character_width(c);
+    if (width > columns - 1) break;
+    out += text.substr(0, length);
+    text.remove_prefix(length);
+  }
+  return out + "…";
+}
+
+std::string Table::text(const Style& style, std::string_view indent) const {
+  std::vector<int> widths;
+  const auto measure = [&](const std::vector<std::string>& cells) {
+    widths.resize(std::max(widths.size(), cells.size()));
+    for (std::size_t i = 0; i < cells.size(); ++i) widths[i] = std::max(widths[i], display_width(cells[i]));
+  };
+  measure(heading_);
+  for (const auto& cells : rows_) measure(cells);
+  std::string out;
+  const auto line = [&](const std::vector<std::string>& cells, Tone tone) {
+    out += indent;
+    std::string blanks;
+    for (std::size_t i = 0; i < cells.size(); ++i) {
+      if (!cells[i].empty()) {
+        out += blanks + style.paint(tone, cells[i]);
+        blanks.clear();
+      }
+      blanks.append(static_cast<std::size_t>(widths[i] - display_width(cells[i]) + 2), ' ');
+    }
+    out += '\n';
+  };
+  if (!heading_.empty()) line(heading_, Tone::dim);
+  for (const auto& cells : rows_) line(cells, Tone::plain);
+  return out;
+}
+
+}  // namespace naru::cli

@@ -1,0 +1,50 @@
+// Where the command line writes: two sinks, and what the one for output can show. Also text measured in columns, so that
+// tables stay aligned with Korean names in them.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace naru::cli {
+
+enum class Tone { plain, bold, dim, good, bad, warn, accent };
+
+// Colour or none; decided once.
+struct Style {
+  bool colour = false;
+  std::string paint(Tone tone, std::string_view text) const;
+};
+
+struct Terminal {
+  std::function<void(std::string_view)> out, err;
+  bool interactive = false;  // output is a terminal: redrawing makes sense
+  Style style;
+  int columns = 100;
+
+  // Standard output and error; colours only on a terminal and without NO_COLOR (no-color.org).
+  static Terminal system();
+};
+
+// Columns that UTF-8 text takes: East Asian wide characters and emoji two, combining marks none, escape sequences none.
+int display_width(std::string_view text);
+// One line without control characters, so that no commit message can steer the terminal; malformed UTF-8 becomes '?'.
+std::string clean(std::string_view text);
+// Cut to `columns` with an ellipsis.
+std::string fit(std::string_view text, int columns);
+
+// Rows under a heading, columns two spaces apart. Cells may be painted. Trailing blanks are left out.
+class Table {
+ public:
+  explicit Table(std::vector<std::string> heading) : heading_(std::move(heading)) {}
+  void row(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+  bool empty() const { return rows_.empty(); }
+  std::string text(const Style& style, std::string_view indent = "") const;
+
+ private:
+  std::vector<std::string> heading_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+}  // namespace naru::cli
