@@ -1,5 +1,5 @@
-// Heads and chunked bodies: whatever the bytes and however they are cut, the answer is the same and every view lies
-// inside the input.
+// Heads and chunked bodies: whatever the bytes and however they are cut, the answer is the same and every
+// view lies inside the input.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -16,7 +16,8 @@ void require(bool ok) {
 }
 
 bool inside(std::string_view part, std::string_view whole) {
-  return part.empty() || (part.data() >= whole.data() && part.data() + part.size() <= whole.data() + whole.size());
+  return part.empty() ||
+         (part.data() >= whole.data() && part.data() + part.size() <= whole.data() + whole.size());
 }
 
 void check_request(std::string_view bytes) {
@@ -30,7 +31,8 @@ void check_request(std::string_view bytes) {
   }
   std::size_t dripped = 0;
   http1::Parsed last;
-  for (std::size_t size = 1; size <= bytes.size() && last.outcome == http1::Outcome::incomplete; size += 1 + size / 16)
+  for (std::size_t size = 1; size <= bytes.size() && last.outcome == http1::Outcome::incomplete;
+       size += 1 + size / 16)
     last = http1::parse_request(bytes.substr(0, size), dripped, cut);
   if (last.outcome == http1::Outcome::incomplete) last = http1::parse_request(bytes, dripped, cut);
   require((last.outcome == http1::Outcome::complete) == (at_once.outcome == http1::Outcome::complete));

@@ -18,7 +18,8 @@ constexpr std::array<std::uint8_t, 256> make_classes() {
     constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
     if (alnum || (c < 128 && kMarks.find(static_cast<char>(c)) != std::string_view::npos)) bits |= kTokenChar;
     if (c == '\t' || (c >= 0x20 && c != 0x7f)) bits |= kValueChar;
-    // Browsers send some characters raw that RFC 3986 would escape; these four never, and a fragment is never sent.
+    // Browsers send some characters raw that RFC 3986 would escape; these four never, and a fragment is never
+    // sent.
     if (c > 0x20 && c < 0x7f && c != '#' && c != '"' && c != '<' && c != '>') bits |= kTargetChar;
     if (alnum || c == '-' || c == '.' || c == '_' || c == '~') bits |= kHostChar;
     table[static_cast<std::size_t>(c)] = bits;
@@ -27,10 +28,16 @@ constexpr std::array<std::uint8_t, 256> make_classes() {
 }
 constexpr auto kClasses = make_classes();
 
-constexpr bool is(char c, std::uint8_t wanted) { return (kClasses[static_cast<unsigned char>(c)] & wanted) != 0; }
-constexpr char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+constexpr bool is(char c, std::uint8_t wanted) {
+  return (kClasses[static_cast<unsigned char>(c)] & wanted) != 0;
+}
+constexpr char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+}
 
-Parsed refuse(int status, const char* reason) { return {Outcome::refused, 0, {status, reason}}; }
+Parsed refuse(int status, const char* reason) {
+  return {Outcome::refused, 0, {status, reason}};
+}
 
 // The first byte that a field value may not hold; eight at a time.
 const char* skip_value(const char* p, const char* end) {
@@ -97,7 +104,8 @@ bool valid_authority(std::string_view text, bool port_required) {
     const std::size_t close = text.find(']');
     if (close == std::string_view::npos || close < 3) return false;
     for (char c : text.substr(1, close - 1))
-      if (!((c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'f') || c == ':' || c == '.')) return false;
+      if (!((c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'f') || c == ':' || c == '.'))
+        return false;
     rest = text.substr(close + 1);
   } else {
     std::size_t length = 0;
@@ -114,7 +122,8 @@ const Refusal* check_version(std::string_view text, std::uint8_t& minor) {
   static constexpr Refusal kBad{400, "the protocol version is not of the form HTTP/d.d"};
   static constexpr Refusal kUnknown{505, "only HTTP/1.0 and HTTP/1.1 are understood here"};
   const auto digit = [](char c) { return c >= '0' && c <= '9'; };
-  if (text.size() != 8 || !text.starts_with("HTTP/") || !digit(text[5]) || text[6] != '.' || !digit(text[7])) return &kBad;
+  if (text.size() != 8 || !text.starts_with("HTTP/") || !digit(text[5]) || text[6] != '.' || !digit(text[7]))
+    return &kBad;
   if (text[5] != '1' || text[7] > '1') return &kUnknown;
   minor = static_cast<std::uint8_t>(text[7] - '0');
   return nullptr;
@@ -127,7 +136,8 @@ struct Known {
 };
 
 Parsed note_connection(Head& head, std::string_view value) {
-  if (head.connection_count == head.connection_values.size()) return refuse(400, "there are too many Connection fields");
+  if (head.connection_count == head.connection_values.size())
+    return refuse(400, "there are too many Connection fields");
   // Whoever strips what Connection names would change the message's meaning for the next one.
   if (list_contains(value, "host") || list_contains(value, "content-length"))
     return refuse(400, "Connection names a field that must not be dropped");
@@ -138,7 +148,8 @@ Parsed note_connection(Head& head, std::string_view value) {
 Parsed note_transfer_encoding(Head& head, Known& known, std::string_view value) {
   if (known.has_transfer_encoding) return refuse(400, "Transfer-Encoding is repeated");
   known.has_transfer_encoding = true;
-  if (!iequals(value, "chunked")) return refuse(501, "the only Transfer-Encoding understood is exactly \"chunked\"");
+  if (!iequals(value, "chunked"))
+    return refuse(501, "the only Transfer-Encoding understood is exactly \"chunked\"");
   if (head.minor_version == 0) return refuse(400, "HTTP/1.0 has no Transfer-Encoding");
   head.chunked = true;
   return {};
@@ -147,7 +158,8 @@ Parsed note_transfer_encoding(Head& head, Known& known, std::string_view value) 
 Parsed note_content_length(Head& head, std::string_view value) {
   if (head.content_length) return refuse(400, "Content-Length is repeated");
   std::uint64_t length = 0;
-  if (!parse_length(value, length)) return refuse(400, "Content-Length is not a decimal number within bounds");
+  if (!parse_length(value, length))
+    return refuse(400, "Content-Length is not a decimal number within bounds");
   head.content_length = length;
   return {};
 }
@@ -172,7 +184,8 @@ Parsed note_field(Head& head, Known& known, const Field& field) {
     case 14:
       return iequals(field.name, "content-length") ? note_content_length(head, field.value) : Parsed{};
     case 17:
-      return iequals(field.name, "transfer-encoding") ? note_transfer_encoding(head, known, field.value) : Parsed{};
+      return iequals(field.name, "transfer-encoding") ? note_transfer_encoding(head, known, field.value)
+                                                      : Parsed{};
     default:
       return {};
   }
@@ -194,7 +207,8 @@ const char* value_fault(char c) {
 Parsed parse_fields(const char* p, const char* end, Head& head, Known& known, const Limits& limits) {
   const std::size_t most = std::min<std::size_t>(limits.fields, kMaxFields);
   while (*p != '\r' || p[1] != '\n') {
-    if (*p == ' ' || *p == '\t') return refuse(400, "a field line begins with whitespace (obsolete line folding)");
+    if (*p == ' ' || *p == '\t')
+      return refuse(400, "a field line begins with whitespace (obsolete line folding)");
     if (head.field_count == most) return refuse(431, "there are more header fields than the bound");
     const char* const name = p;
     while (is(*p, kTokenChar)) ++p;  // ends at the latest at the CR that ends the head
@@ -267,9 +281,12 @@ Parsed parse_target(RequestHead& head, const Known& known) {
   if (std::string_view after; has_scheme(target, after)) {
     const std::size_t slash = after.find_first_of("/?");
     const std::string_view authority = after.substr(0, slash);
-    if (!valid_authority(authority, false)) return refuse(400, "the authority of the target is not host[:port]");
-    if (known.has_host && !iequals(authority, known.host)) return refuse(400, "the target's host contradicts the Host field");
-    if (slash != std::string_view::npos && after[slash] == '?') return refuse(400, "the target has a query but no path");
+    if (!valid_authority(authority, false))
+      return refuse(400, "the authority of the target is not host[:port]");
+    if (known.has_host && !iequals(authority, known.host))
+      return refuse(400, "the target's host contradicts the Host field");
+    if (slash != std::string_view::npos && after[slash] == '?')
+      return refuse(400, "the target has a query but no path");
     head.authority = authority;
     origin = slash == std::string_view::npos ? std::string_view("/") : after.substr(slash);
   }
@@ -292,13 +309,16 @@ Parsed parse_request_line(const char*& p, RequestHead& head, const Limits& limit
   const char* const target = ++p;
   while (is(*p, kTargetChar)) ++p;
   head.target = {target, static_cast<std::size_t>(p - target)};
-  if (head.target.size() > limits.target_bytes) return refuse(414, "the request target is longer than its bound");
+  if (head.target.size() > limits.target_bytes)
+    return refuse(414, "the request target is longer than its bound");
   if (head.target.empty()) return refuse(400, "the request target is empty");
-  if (*p != ' ') return refuse(400, "the request target holds a character that no URI may hold, or no version follows it");
+  if (*p != ' ')
+    return refuse(400, "the request target holds a character that no URI may hold, or no version follows it");
   const char* const version = ++p;
   while (*p != '\r' && *p != '\n') ++p;
   if (p[1] != '\n') return refuse(400, "a CR is not followed by LF");
-  if (const Refusal* bad = check_version({version, static_cast<std::size_t>(p - version)}, head.minor_version))
+  if (const Refusal* bad =
+          check_version({version, static_cast<std::size_t>(p - version)}, head.minor_version))
     return {Outcome::refused, 0, *bad};
   p += 2;
   return {};
@@ -306,11 +326,14 @@ Parsed parse_request_line(const char*& p, RequestHead& head, const Limits& limit
 
 Parsed finish_request(RequestHead& head, const Known& known) {
   if (!known.has_host && head.minor_version == 1) return refuse(400, "HTTP/1.1 needs a Host field");
-  if (known.has_host && !valid_authority(known.host, false)) return refuse(400, "the Host field is not host[:port]");
-  if (head.chunked && head.content_length) return refuse(400, "both Content-Length and Transfer-Encoding are given");
+  if (known.has_host && !valid_authority(known.host, false))
+    return refuse(400, "the Host field is not host[:port]");
+  if (head.chunked && head.content_length)
+    return refuse(400, "both Content-Length and Transfer-Encoding are given");
   head.expect_continue = false;
   if (!known.expect.empty()) {
-    if (!iequals(known.expect, "100-continue")) return refuse(417, "the only expectation understood is 100-continue");
+    if (!iequals(known.expect, "100-continue"))
+      return refuse(417, "the only expectation understood is 100-continue");
     head.expect_continue = head.minor_version == 1;
   }
   head.framing = {};
@@ -340,7 +363,8 @@ Parsed parse_request(std::string_view bytes, std::size_t& scanned, RequestHead& 
     start = 2;
   }
   // Garbage (another protocol) is refused at its first byte, not after a timeout.
-  if (start < bytes.size() && !is(bytes[start], kTokenChar)) return refuse(400, "the request does not begin with a method");
+  if (start < bytes.size() && !is(bytes[start], kTokenChar))
+    return refuse(400, "the request does not begin with a method");
   const Parsed located = locate_head(bytes, start, scanned, limits);
   if (located.outcome != Outcome::complete) return located;
 
@@ -349,7 +373,8 @@ Parsed parse_request(std::string_view bytes, std::size_t& scanned, RequestHead& 
   const char* p = bytes.data() + start;
   if (const Parsed line = parse_request_line(p, head, limits); line.outcome == Outcome::refused) return line;
   const char* const end = bytes.data() + located.consumed;
-  if (const Parsed fields = parse_fields(p, end, head, known, limits); fields.outcome == Outcome::refused) return fields;
+  if (const Parsed fields = parse_fields(p, end, head, known, limits); fields.outcome == Outcome::refused)
+    return fields;
   if (const Parsed last = finish_request(head, known); last.outcome == Outcome::refused) return last;
   return {Outcome::complete, located.consumed, {}};
 }
@@ -359,14 +384,18 @@ namespace {
 Parsed parse_status_line(const char*& p, const char* end, ResponseHead& head) {
   const auto digit = [](char c) { return c >= '0' && c <= '9'; };
   if (end - p < 14) return refuse(502, "the status line is too short");
-  if (const Refusal* bad = check_version({p, 8}, head.minor_version)) return {Outcome::refused, 0, {502, bad->reason}};
+  if (const Refusal* bad = check_version({p, 8}, head.minor_version))
+    return {Outcome::refused, 0, {502, bad->reason}};
   p += 8;
-  if (*p != ' ' || !digit(p[1]) || !digit(p[2]) || !digit(p[3])) return refuse(502, "the status is not three digits");
+  if (*p != ' ' || !digit(p[1]) || !digit(p[2]) || !digit(p[3]))
+    return refuse(502, "the status is not three digits");
   head.status = (p[1] - '0') * 100 + (p[2] - '0') * 10 + (p[3] - '0');
   if (head.status < 100 || head.status > 599) return refuse(502, "the status is not between 100 and 599");
   p += 4;
-  if (*p == ' ') ++p;
-  else if (*p != '\r') return refuse(502, "the status is not followed by a space");
+  if (*p == ' ')
+    ++p;
+  else if (*p != '\r')
+    return refuse(502, "the status is not followed by a space");
   const char* const reason = p;
   p = skip_value(p, end);
   if (*p != '\r' || p[1] != '\n') return refuse(502, "the reason holds a control character");
@@ -378,21 +407,25 @@ Parsed parse_status_line(const char*& p, const char* end, ResponseHead& head) {
 // RFC 9112 6.3.
 Parsed frame_response(ResponseHead& head, std::string_view method) {
   head.framing = {};
-  if (head.chunked && head.content_length) return refuse(502, "both Content-Length and Transfer-Encoding are given");
+  if (head.chunked && head.content_length)
+    return refuse(502, "both Content-Length and Transfer-Encoding are given");
   const bool never = method == "HEAD" || head.status < 200 || head.status == 204 || head.status == 304 ||
                      (method == "CONNECT" && head.status < 300);
   if (never) return {};
-  if (head.chunked) head.framing.kind = BodyKind::chunked;
-  else if (head.content_length) head.framing = {*head.content_length > 0 ? BodyKind::length : BodyKind::none, *head.content_length};
-  else head.framing.kind = BodyKind::until_close;
+  if (head.chunked)
+    head.framing.kind = BodyKind::chunked;
+  else if (head.content_length)
+    head.framing = {*head.content_length > 0 ? BodyKind::length : BodyKind::none, *head.content_length};
+  else
+    head.framing.kind = BodyKind::until_close;
   if (head.framing.kind == BodyKind::until_close) head.keep_alive = false;
   return {};
 }
 
 }  // namespace
 
-Parsed parse_response(std::string_view bytes, std::size_t& scanned, std::string_view request_method, ResponseHead& head,
-                      const Limits& limits) {
+Parsed parse_response(std::string_view bytes, std::size_t& scanned, std::string_view request_method,
+                      ResponseHead& head, const Limits& limits) {
   if (!bytes.empty() && !std::string_view("HTTP/").starts_with(bytes.substr(0, 5)))
     return refuse(502, "the answer does not begin with HTTP/");
   const auto as_gateway = [](Parsed parsed) {
@@ -410,13 +443,15 @@ Parsed parse_response(std::string_view bytes, std::size_t& scanned, std::string_
   const Parsed fields = parse_fields(p, end, head, known, limits);
   if (fields.outcome == Outcome::refused) return as_gateway(fields);
   finish_connection(head, known);
-  if (const Parsed framed = frame_response(head, request_method); framed.outcome == Outcome::refused) return framed;
+  if (const Parsed framed = frame_response(head, request_method); framed.outcome == Outcome::refused)
+    return framed;
   return {Outcome::complete, located.consumed, {}};
 }
 
 Protocol sniff(std::string_view bytes) {
   if (bytes.empty()) return Protocol::need_more;
-  if (bytes[0] == 0x16) return bytes.size() < 2 ? Protocol::need_more : bytes[1] == 0x03 ? Protocol::tls : Protocol::other;
+  if (bytes[0] == 0x16)
+    return bytes.size() < 2 ? Protocol::need_more : bytes[1] == 0x03 ? Protocol::tls : Protocol::other;
   constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n";
   if (bytes.starts_with(kPreface)) return Protocol::http2;
   if (kPreface.starts_with(bytes)) return Protocol::need_more;
@@ -438,7 +473,8 @@ std::optional<std::string_view> Head::find(std::string_view name) const {
 }
 
 bool Head::is_hop_by_hop(std::string_view name) const {
-  for (std::string_view known : {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"})
+  for (std::string_view known :
+       {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"})
     if (iequals(name, known)) return true;
   for (std::size_t i = 0; i < connection_count; ++i)
     if (list_contains(connection_values[i], name)) return true;

@@ -1,9 +1,9 @@
 // HTTP/1.1 message syntax (RFC 9112, RFC 9110): strict, bounded, zero-copy.
 //
-// What two parsers may read differently is refused (request smuggling): bare CR or LF, obs-fold, space before the
-// colon, control bytes, repeated Content-Length, Content-Length beside Transfer-Encoding, any Transfer-Encoding but
-// exactly "chunked", absolute-form that contradicts Host. Nothing here allocates; every view points into the
-// caller's bytes and lives as long as they do. Thread: any; no state is shared.
+// What two parsers may read differently is refused (request smuggling): bare CR or LF, obs-fold, space before
+// the colon, control bytes, repeated Content-Length, Content-Length beside Transfer-Encoding, any
+// Transfer-Encoding but exactly "chunked", absolute-form that contradicts Host. Nothing here allocates; every
+// view points into the caller's bytes and lives as long as they do. Thread: any; no state is shared.
 #pragma once
 
 #include <array>
@@ -21,9 +21,9 @@ namespace naru::format::http1 {
 inline constexpr std::size_t kMaxFields = 100;
 
 struct Limits {
-  std::size_t head_bytes = 64 * 1024;   // start line and fields together; more is 431
-  std::size_t fields = kMaxFields;      // at most kMaxFields; more is 431
-  std::size_t target_bytes = 16 * 1024; // more is 414
+  std::size_t head_bytes = 64 * 1024;    // start line and fields together; more is 431
+  std::size_t fields = kMaxFields;       // at most kMaxFields; more is 431
+  std::size_t target_bytes = 16 * 1024;  // more is 414
 };
 
 struct Field {
@@ -31,8 +31,8 @@ struct Field {
   std::string_view value;  // without surrounding whitespace
 };
 
-// Why a message was refused. `reason` is a static sentence; `status` is what to answer (400, 414, 431, 501, 505);
-// when it was a response that was refused, a gateway answers 502.
+// Why a message was refused. `reason` is a static sentence; `status` is what to answer (400, 414, 431, 501,
+// 505); when it was a response that was refused, a gateway answers 502.
 struct Refusal {
   int status = 0;
   const char* reason = "";
@@ -53,22 +53,23 @@ struct Framing {
   std::uint64_t length = 0;  // kind == length
 };
 
-// What both kinds of head have in common. Large (3 KiB): keep it in a connection object, not in a coroutine frame.
+// What both kinds of head have in common. Large (3 KiB): keep it in a connection object, not in a coroutine
+// frame.
 struct Head {
-  std::uint8_t minor_version = 1;  // HTTP/1.<minor>: 0 or 1
-  bool keep_alive = true;          // as the message asks; the other side decides too
-  bool connection_upgrade = false; // Connection lists "upgrade"
+  std::uint8_t minor_version = 1;   // HTTP/1.<minor>: 0 or 1
+  bool keep_alive = true;           // as the message asks; the other side decides too
+  bool connection_upgrade = false;  // Connection lists "upgrade"
   bool chunked = false;
   std::optional<std::uint64_t> content_length;
-  std::string_view upgrade;        // value of Upgrade when connection_upgrade, else empty
+  std::string_view upgrade;  // value of Upgrade when connection_upgrade, else empty
   std::uint16_t field_count = 0;
   std::array<Field, kMaxFields> field_storage;
 
   std::span<const Field> fields() const { return {field_storage.data(), field_count}; }
   // The first field of that name (case-insensitive), or nothing.
   std::optional<std::string_view> find(std::string_view name) const;
-  // True for Connection, Keep-Alive, Proxy-Connection, TE, Trailer, Transfer-Encoding, Upgrade, and what Connection names
-  // (RFC 9110 7.6.1): not to be forwarded.
+  // True for Connection, Keep-Alive, Proxy-Connection, TE, Trailer, Transfer-Encoding, Upgrade, and what
+  // Connection names (RFC 9110 7.6.1): not to be forwarded.
   bool is_hop_by_hop(std::string_view name) const;
 
   // Set while parsing; see request and response.
@@ -78,10 +79,10 @@ struct Head {
 
 struct RequestHead : Head {
   std::string_view method;
-  std::string_view target;     // as received
-  std::string_view path;       // origin-form path without the query; "*" for OPTIONS *; empty for CONNECT
-  std::string_view query;      // without "?"; empty when there is none
-  std::string_view origin;     // path and query as they would be forwarded ("/" when absolute-form has no path)
+  std::string_view target;  // as received
+  std::string_view path;    // origin-form path without the query; "*" for OPTIONS *; empty for CONNECT
+  std::string_view query;   // without "?"; empty when there is none
+  std::string_view origin;  // path and query as they would be forwarded ("/" when absolute-form has no path)
   std::string_view authority;  // the Host field (or CONNECT's target), validated: host[:port]
   bool expect_continue = false;
   Framing framing;
@@ -95,12 +96,14 @@ struct ResponseHead : Head {
   Framing framing;  // for the request's method, as given to parse_response
 };
 
-// Incremental: call with all bytes of the message so far. `scanned` must start at 0 and is kept between the calls of
-// one message (so that a peer that drips bytes costs linear work). A single empty line before the request is skipped.
-Parsed parse_request(std::string_view bytes, std::size_t& scanned, RequestHead& head, const Limits& limits = {});
+// Incremental: call with all bytes of the message so far. `scanned` must start at 0 and is kept between the
+// calls of one message (so that a peer that drips bytes costs linear work). A single empty line before the
+// request is skipped.
+Parsed parse_request(std::string_view bytes, std::size_t& scanned, RequestHead& head,
+                     const Limits& limits = {});
 // `request_method` decides on the framing (HEAD and CONNECT).
-Parsed parse_response(std::string_view bytes, std::size_t& scanned, std::string_view request_method, ResponseHead& head,
-                      const Limits& limits = {});
+Parsed parse_response(std::string_view bytes, std::size_t& scanned, std::string_view request_method,
+                      ResponseHead& head, const Limits& limits = {});
 
 // What a client's first bytes say.
 enum class Protocol : std::uint8_t { need_more, http1, http2, tls, other };
@@ -137,7 +140,8 @@ class ChunkDecoder {
   std::uint64_t remaining_ = 0;
 };
 
-// --- writing ---------------------------------------------------------------------------------------------------
+// --- writing
+// ---------------------------------------------------------------------------------------------------
 bool iequals(std::string_view a, std::string_view b);  // ASCII
 bool is_token(std::string_view text);
 bool is_field_value(std::string_view text);  // no CR, LF, NUL or other control byte

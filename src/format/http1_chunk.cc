@@ -7,9 +7,9 @@
 namespace naru::format::http1 {
 
 namespace {
-constexpr std::uint32_t kMaxLine = 256;           // an extension, or a trailer field
-constexpr std::uint32_t kMaxOverhead = 16 * 1024; // all extensions and trailers of one body
-constexpr std::uint8_t kMaxDigits = 15;           // below 2^60
+constexpr std::uint32_t kMaxLine = 256;            // an extension, or a trailer field
+constexpr std::uint32_t kMaxOverhead = 16 * 1024;  // all extensions and trailers of one body
+constexpr std::uint8_t kMaxDigits = 15;            // below 2^60
 
 int hex_value(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -17,7 +17,9 @@ int hex_value(char c) {
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
   return -1;
 }
-bool is_text(char c) { return c == '\t' || (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f); }
+bool is_text(char c) {
+  return c == '\t' || (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f);
+}
 }  // namespace
 
 ChunkDecoder::Step ChunkDecoder::refuse(const char* reason) const {
@@ -33,7 +35,8 @@ ChunkDecoder::Step ChunkDecoder::next(std::string_view input) {
   std::size_t at = 0;
   while (at < input.size() && state_ != State::done) {
     if (state_ == State::data) {
-      const std::size_t run = static_cast<std::size_t>(std::min<std::uint64_t>(remaining_, input.size() - at));
+      const std::size_t run =
+          static_cast<std::size_t>(std::min<std::uint64_t>(remaining_, input.size() - at));
       skip(run);
       return {Outcome::incomplete, at + run, input.substr(at, run), {}};
     }
@@ -54,9 +57,12 @@ const char* ChunkDecoder::step_framing(char c) {
         return nullptr;
       }
       if (digits_ == 0) return "a chunk does not begin with a hexadecimal size";
-      if (c == '\r') state_ = State::size_lf;
-      else if (c == ';') state_ = State::extension;
-      else return "a chunk size is followed by something else than CR LF or an extension";
+      if (c == '\r')
+        state_ = State::size_lf;
+      else if (c == ';')
+        state_ = State::extension;
+      else
+        return "a chunk size is followed by something else than CR LF or an extension";
       line_bytes_ = 0;
       return nullptr;
     case State::extension:
@@ -65,7 +71,8 @@ const char* ChunkDecoder::step_framing(char c) {
         return nullptr;
       }
       if (!is_text(c)) return "a chunk extension holds a control character";
-      if (++line_bytes_ > kMaxLine || ++overhead_bytes_ > kMaxOverhead) return "chunk extensions are larger than their bound";
+      if (++line_bytes_ > kMaxLine || ++overhead_bytes_ > kMaxOverhead)
+        return "chunk extensions are larger than their bound";
       return nullptr;
     case State::size_lf:
       if (c != '\n') return "a CR is not followed by LF after a chunk size";
@@ -94,8 +101,10 @@ const char* ChunkDecoder::step_framing(char c) {
 const char* ChunkDecoder::step_trailer(char c) {
   if (trailer_cr_) {
     if (c != '\n') return "a CR is not followed by LF in the trailers";
-    if (line_bytes_ == 0) state_ = State::done;
-    else if (!trailer_colon_) return "a trailer line has no colon";
+    if (line_bytes_ == 0)
+      state_ = State::done;
+    else if (!trailer_colon_)
+      return "a trailer line has no colon";
     line_bytes_ = 0;
     trailer_cr_ = trailer_colon_ = false;
     return nullptr;
@@ -104,10 +113,14 @@ const char* ChunkDecoder::step_trailer(char c) {
     trailer_cr_ = true;
     return nullptr;
   }
-  if (c == ':' && line_bytes_ > 0) trailer_colon_ = true;
-  else if (!trailer_colon_ && !is_token(std::string_view(&c, 1))) return "a trailer name is not a token";
-  else if (!is_text(c)) return "a trailer holds a control character";
-  if (++line_bytes_ > kMaxLine * 16 || ++overhead_bytes_ > kMaxOverhead) return "the trailers are larger than their bound";
+  if (c == ':' && line_bytes_ > 0)
+    trailer_colon_ = true;
+  else if (!trailer_colon_ && !is_token(std::string_view(&c, 1)))
+    return "a trailer name is not a token";
+  else if (!is_text(c))
+    return "a trailer holds a control character";
+  if (++line_bytes_ > kMaxLine * 16 || ++overhead_bytes_ > kMaxOverhead)
+    return "the trailers are larger than their bound";
   return nullptr;
 }
 

@@ -11,7 +11,8 @@ namespace {
 
 using std::string_view_literals::operator""sv;
 
-// A head of a connection object: heap memory of exactly the input's size, so that a read beyond it is seen by ASan.
+// A head of a connection object: heap memory of exactly the input's size, so that a read beyond it is seen by
+// ASan.
 struct Request {
   std::unique_ptr<char[]> bytes;
   RequestHead head;
@@ -36,7 +37,8 @@ struct Response {
 };
 
 TEST(Http1Request, ReadsAnOrdinaryHead) {
-  const Request r("GET /a/b?x=1&y=2 HTTP/1.1\r\nHost: shop.example:8080\r\nAccept:  text/html \r\nX-Empty:\r\n\r\nrest");
+  const Request r(
+      "GET /a/b?x=1&y=2 HTTP/1.1\r\nHost: shop.example:8080\r\nAccept:  text/html \r\nX-Empty:\r\n\r\nrest");
   ASSERT_TRUE(r.complete()) << r.parsed.refusal.reason;
   EXPECT_EQ(r.head.method, "GET");
   EXPECT_EQ(r.head.path, "/a/b");
@@ -53,11 +55,13 @@ TEST(Http1Request, ReadsAnOrdinaryHead) {
 }
 
 TEST(Http1Request, IsTheSameHoweverItArrives) {
-  const std::string text = "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\nX-Long: " + std::string(300, 'v') + "\r\n\r\n";
+  const std::string text =
+      "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\nX-Long: " + std::string(300, 'v') + "\r\n\r\n";
   std::size_t scanned = 0;
   RequestHead head;
   for (std::size_t size = 0; size < text.size(); ++size)
-    ASSERT_EQ(parse_request(std::string(text.substr(0, size)), scanned, head).outcome, Outcome::incomplete) << size;
+    ASSERT_EQ(parse_request(std::string(text.substr(0, size)), scanned, head).outcome, Outcome::incomplete)
+        << size;
   const Parsed parsed = parse_request(text, scanned, head);
   ASSERT_EQ(parsed.outcome, Outcome::complete);
   EXPECT_EQ(parsed.consumed, text.size());
@@ -65,17 +69,22 @@ TEST(Http1Request, IsTheSameHoweverItArrives) {
 }
 
 TEST(Http1Request, DecidesOnTheBodyAndTheConnection) {
-  EXPECT_EQ(Request("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n").head.framing.kind, BodyKind::chunked);
-  EXPECT_EQ(Request("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").head.framing.kind, BodyKind::none);
+  EXPECT_EQ(Request("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n").head.framing.kind,
+            BodyKind::chunked);
+  EXPECT_EQ(Request("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").head.framing.kind,
+            BodyKind::none);
   EXPECT_FALSE(Request("GET / HTTP/1.1\r\nHost: a\r\nConnection: foo, Close\r\n\r\n").head.keep_alive);
   EXPECT_FALSE(Request("GET / HTTP/1.0\r\n\r\n").head.keep_alive);
   EXPECT_TRUE(Request("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").head.keep_alive);
-  const Request upgrade("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nX-Hop: 1\r\n\r\n");
+  const Request upgrade(
+      "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nX-Hop: "
+      "1\r\n\r\n");
   EXPECT_TRUE(upgrade.head.connection_upgrade);
   EXPECT_EQ(upgrade.head.upgrade, "websocket");
   EXPECT_TRUE(upgrade.head.is_hop_by_hop("UPGRADE"));
   EXPECT_FALSE(upgrade.head.is_hop_by_hop("X-Hop"));
-  EXPECT_TRUE(Request("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n").head.expect_continue);
+  EXPECT_TRUE(Request("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
+                  .head.expect_continue);
 }
 
 TEST(Http1Request, AcceptsWhatIsUnusualButRight) {
@@ -164,7 +173,9 @@ const Malformed kMalformed[] = {
     {"GET / HTTP/1.1\r\nHost: a\r\nX\xc3\xa4: b\r\n\r\n"sv, 400},
     {"GET / HTTP/1.1\r\nHost: a\r\nX\0: b\r\n\r\n"sv, 400},
     {"GET / HTTP/1.1\r\nHost: a\r\nX: b\0c\r\n\r\n"sv, 400},
-    {"GET / HTTP/1.1\r\nHost: a\r\nX: b\x0b""c\r\n\r\n"sv, 400},
+    {"GET / HTTP/1.1\r\nHost: a\r\nX: b\x0b"
+     "c\r\n\r\n"sv,
+     400},
     {"GET / HTTP/1.1\r\nHost: a\r\nX: b\x7f\r\n\r\n"sv, 400},
     // host
     {"GET / HTTP/1.1\r\n\r\n"sv, 400},
@@ -197,8 +208,11 @@ const Malformed kMalformed[] = {
     {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n"sv, 501},
     {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n"sv, 501},
     {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"sv, 400},
-    {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n"sv, 400},
-    {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0b""chunked\r\n\r\n"sv, 400},
+    {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n"sv,
+     400},
+    {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0b"
+     "chunked\r\n\r\n"sv,
+     400},
     {"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"sv, 400},
     {"POST / HTTP/1.1\r\nHost: a\r\nConnection: close, Content-Length\r\nContent-Length: 3\r\n\r\n"sv, 400},
     {"GET / HTTP/1.1\r\nHost: a\r\nConnection: host\r\n\r\n"sv, 400},
@@ -236,7 +250,9 @@ TEST(Http1Request, IsBounded) {
   const std::string start = "GET / HTTP/1.1\r\nHost: a\r\n";
   EXPECT_EQ(Request(start + "X: " + std::string(70'000, 'x')).parsed.refusal.status, 431);
   EXPECT_EQ(Request(start + "X: " + std::string(70'000, 'x') + "\r\n\r\n").parsed.refusal.status, 431);
-  EXPECT_EQ(Request("GET /" + std::string(20'000, 'x') + " HTTP/1.1\r\nHost: a\r\n\r\n").parsed.refusal.status, 414);
+  EXPECT_EQ(
+      Request("GET /" + std::string(20'000, 'x') + " HTTP/1.1\r\nHost: a\r\n\r\n").parsed.refusal.status,
+      414);
   std::string many = start;
   for (int i = 0; i < 99; ++i) many += "X: 1\r\n";
   EXPECT_TRUE(Request(many + "\r\n").complete());
@@ -245,21 +261,26 @@ TEST(Http1Request, IsBounded) {
 
 TEST(Http1Request, SurvivesGarbage) {
   Rng rng(7);
-  const std::string seed = "POST http://a/b?c HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close\r\nX: y\r\n\r\n";
+  const std::string seed =
+      "POST http://a/b?c HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close\r\nX: y\r\n\r\n";
   int complete = 0;
   for (int round = 0; round < 50'000; ++round) {
     std::string text = seed;
     for (std::uint64_t i = 0, n = 1 + rng.below(4); i < n; ++i) {
       const std::size_t at = rng.below(text.size());
-      if (rng.chance(0.3)) text.erase(at, 1 + rng.below(3));
-      else if (rng.chance(0.5)) text[at] = static_cast<char>(rng.next());
-      else text.insert(at, 1, "\r\n :\t\0/,"[rng.below(8)]);
+      if (rng.chance(0.3))
+        text.erase(at, 1 + rng.below(3));
+      else if (rng.chance(0.5))
+        text[at] = static_cast<char>(rng.next());
+      else
+        text.insert(at, 1, "\r\n :\t\0/,"[rng.below(8)]);
     }
     const Request r(text);
     if (r.complete()) {
       ++complete;
       EXPECT_EQ(r.head.method.find_first_of(" \r\n"), std::string_view::npos);
-      for (const Field& field : r.head.fields()) EXPECT_TRUE(is_token(field.name) && is_field_value(field.value)) << text;
+      for (const Field& field : r.head.fields())
+        EXPECT_TRUE(is_token(field.name) && is_field_value(field.value)) << text;
     }
   }
   EXPECT_GT(complete, 100);
@@ -272,22 +293,37 @@ TEST(Http1Response, ReadsHeadsAndTheirFraming) {
   EXPECT_EQ(ok.head.reason, "OK");
   EXPECT_EQ(ok.head.framing.length, 5u);
   EXPECT_TRUE(ok.head.keep_alive);
-  EXPECT_EQ(Response("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "HEAD").head.framing.kind, BodyKind::none);
-  EXPECT_EQ(Response("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n").head.framing.kind, BodyKind::none);
+  EXPECT_EQ(Response("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "HEAD").head.framing.kind,
+            BodyKind::none);
+  EXPECT_EQ(Response("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n").head.framing.kind,
+            BodyKind::none);
   EXPECT_EQ(Response("HTTP/1.1 200\r\n\r\n").head.framing.kind, BodyKind::until_close);
   EXPECT_FALSE(Response("HTTP/1.1 200 OK\r\n\r\n").head.keep_alive);
-  EXPECT_EQ(Response("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").head.framing.kind, BodyKind::chunked);
-  EXPECT_EQ(Response("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").head.upgrade, "x");
+  EXPECT_EQ(Response("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").head.framing.kind,
+            BodyKind::chunked);
+  EXPECT_EQ(Response("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").head.upgrade,
+            "x");
 }
 
 TEST(Http1Response, RefusesMalformedHeads) {
   for (std::string_view bad : {
-           "HTTP/1.1 200 OK\nX: y\r\n\r\n"sv, "HTTP/1.1  200 OK\r\n\r\n"sv, "HTTP/1.1 20 OK\r\n\r\n"sv, "HTTP/1.1 2000 OK\r\n\r\n"sv,
-           "HTTP/1.1 099 OK\r\n\r\n"sv, "HTTP/1.1 600 OK\r\n\r\n"sv, "HTTP/2 200 OK\r\n\r\n"sv, "HTTP/3.0 200 OK\r\n\r\n"sv, "ICY 200 OK\r\n\r\n"sv,
-           "HTTP/1.1 200 O\0K\r\n\r\n"sv, "HTTP/1.1 200 OK\r\nX : y\r\n\r\n"sv, "HTTP/1.1 200 OK\r\n X: y\r\n\r\n"sv,
+           "HTTP/1.1 200 OK\nX: y\r\n\r\n"sv,
+           "HTTP/1.1  200 OK\r\n\r\n"sv,
+           "HTTP/1.1 20 OK\r\n\r\n"sv,
+           "HTTP/1.1 2000 OK\r\n\r\n"sv,
+           "HTTP/1.1 099 OK\r\n\r\n"sv,
+           "HTTP/1.1 600 OK\r\n\r\n"sv,
+           "HTTP/2 200 OK\r\n\r\n"sv,
+           "HTTP/3.0 200 OK\r\n\r\n"sv,
+           "ICY 200 OK\r\n\r\n"sv,
+           "HTTP/1.1 200 O\0K\r\n\r\n"sv,
+           "HTTP/1.1 200 OK\r\nX : y\r\n\r\n"sv,
+           "HTTP/1.1 200 OK\r\n X: y\r\n\r\n"sv,
            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n"sv,
            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"sv,
-           "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n"sv, "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"sv, "HTTP/1.1\r\n\r\n"sv,
+           "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n"sv,
+           "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"sv,
+           "HTTP/1.1\r\n\r\n"sv,
        }) {
     const Response r(bad);
     EXPECT_EQ(r.parsed.outcome, Outcome::refused) << bad;
@@ -315,7 +351,8 @@ std::string decode(std::string_view text, std::size_t step, std::string* rest = 
 }
 
 TEST(Http1Chunked, DecodesHoweverItArrives) {
-  const std::string_view text = "4\r\nWiki\r\n5;a=b\r\npedia\r\nE\r\n in\r\n\r\nchunks.\r\n0\r\nTrailer: x\r\n\r\nGET /";
+  const std::string_view text =
+      "4\r\nWiki\r\n5;a=b\r\npedia\r\nE\r\n in\r\n\r\nchunks.\r\n0\r\nTrailer: x\r\n\r\nGET /";
   for (std::size_t step = 1; step <= text.size(); ++step) {
     std::string rest;
     EXPECT_EQ(decode(text, step, &rest), "Wikipedia in\r\n\r\nchunks.") << step;
@@ -325,10 +362,29 @@ TEST(Http1Chunked, DecodesHoweverItArrives) {
 
 TEST(Http1Chunked, RefusesEveryMalformedBody) {
   for (std::string_view bad : {
-           "\r\n"sv, "g\r\n"sv, " 1\r\na\r\n0\r\n\r\n"sv, "1 \r\na\r\n0\r\n\r\n"sv, "0x1\r\na\r\n0\r\n\r\n"sv, "-1\r\n"sv, "+1\r\n"sv, "1\na\r\n"sv,
-           "1\rXa"sv, "1\r\nab\r\n"sv, "1\r\na\n0\r\n\r\n"sv, "1\r\na\rX"sv, "1\r\na0\r\n\r\n"sv, "1000000000000000\r\n"sv,
-           "FFFFFFFFFFFFFFFFF\r\n"sv, "1;a\nb\r\n"sv, "1;\0\r\n"sv, "0\r\nX\r\n\r\n"sv, "0\r\n X: y\r\n\r\n"sv, "0\r\nX: \0\r\n\r\n"sv, "0\r\n\n"sv,
-           "0\r\n\rX"sv, "0\r\n: x\r\n\r\n"sv,
+           "\r\n"sv,
+           "g\r\n"sv,
+           " 1\r\na\r\n0\r\n\r\n"sv,
+           "1 \r\na\r\n0\r\n\r\n"sv,
+           "0x1\r\na\r\n0\r\n\r\n"sv,
+           "-1\r\n"sv,
+           "+1\r\n"sv,
+           "1\na\r\n"sv,
+           "1\rXa"sv,
+           "1\r\nab\r\n"sv,
+           "1\r\na\n0\r\n\r\n"sv,
+           "1\r\na\rX"sv,
+           "1\r\na0\r\n\r\n"sv,
+           "1000000000000000\r\n"sv,
+           "FFFFFFFFFFFFFFFFF\r\n"sv,
+           "1;a\nb\r\n"sv,
+           "1;\0\r\n"sv,
+           "0\r\nX\r\n\r\n"sv,
+           "0\r\n X: y\r\n\r\n"sv,
+           "0\r\nX: \0\r\n\r\n"sv,
+           "0\r\n\n"sv,
+           "0\r\n\rX"sv,
+           "0\r\n: x\r\n\r\n"sv,
        }) {
     for (std::size_t step : {1, 100}) EXPECT_EQ(decode(bad, step)[0], '!') << bad;
     EXPECT_NE(decode(bad, 100), "!incomplete") << bad;
@@ -337,7 +393,8 @@ TEST(Http1Chunked, RefusesEveryMalformedBody) {
   std::string many;
   for (int i = 0; i < 200; ++i) many += "1;" + std::string(200, 'x') + "\r\na\r\n";
   EXPECT_EQ(decode(many, 64), "!chunk extensions are larger than their bound");
-  EXPECT_EQ(decode("0\r\n" + std::string(20'000, 'x') + ": y\r\n\r\n", 64), "!the trailers are larger than their bound");
+  EXPECT_EQ(decode("0\r\n" + std::string(20'000, 'x') + ": y\r\n\r\n", 64),
+            "!the trailers are larger than their bound");
 }
 
 TEST(Http1Chunked, LetsDataBeSplicedPastIt) {

@@ -36,27 +36,32 @@ Result<Address> Address::of_unix(std::string_view path) {
   Address address;
   sockaddr_un& local = address.storage_.local;
   if (path.empty() || path.size() >= sizeof local.sun_path)
-    return fail(Code::invalid_argument, "the socket path \"{}\" is empty or longer than {} bytes", path, sizeof local.sun_path - 1);
+    return fail(Code::invalid_argument, "the socket path \"{}\" is empty or longer than {} bytes", path,
+                sizeof local.sun_path - 1);
   local.sun_family = AF_UNIX;
   std::memcpy(local.sun_path, path.data(), path.size());
   const bool abstract = path[0] == '@';
   if (abstract) local.sun_path[0] = '\0';
-  address.length_ = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + (abstract ? 0 : 1));
+  address.length_ =
+      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + (abstract ? 0 : 1));
   return address;
 }
 
 Result<Address> Address::parse(std::string_view text) {
   if (text.starts_with("unix:")) return of_unix(text.substr(5));
   const std::size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos) return fail(Code::invalid_argument, "\"{}\" has no port: write host:port", text);
+  if (colon == std::string_view::npos)
+    return fail(Code::invalid_argument, "\"{}\" has no port: write host:port", text);
   std::string_view host = text.substr(0, colon);
   const std::string_view digits = text.substr(colon + 1);
   unsigned port = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
   if (digits.empty() || error != std::errc() || end != digits.data() + digits.size() || port > 65535)
     return fail(Code::invalid_argument, "\"{}\": the port is not a number up to 65535", text);
-  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  else if (host.find(':') != std::string_view::npos) return fail(Code::invalid_argument, "\"{}\": write an IPv6 address in brackets", text);
+  if (host.starts_with('[') && host.ends_with(']'))
+    host = host.substr(1, host.size() - 2);
+  else if (host.find(':') != std::string_view::npos)
+    return fail(Code::invalid_argument, "\"{}\": write an IPv6 address in brackets", text);
   return of_ip(host, static_cast<std::uint16_t>(port));
 }
 
@@ -83,8 +88,10 @@ std::string Address::ip() const {
   if (family() == AF_INET) ::inet_ntop(AF_INET, &storage_.v4.sin_addr, text, sizeof text);
   if (family() == AF_INET6) {
     const auto& v6 = storage_.v6.sin6_addr;
-    if (IN6_IS_ADDR_V4MAPPED(&v6)) ::inet_ntop(AF_INET, v6.s6_addr + 12, text, sizeof text);
-    else ::inet_ntop(AF_INET6, &v6, text, sizeof text);
+    if (IN6_IS_ADDR_V4MAPPED(&v6))
+      ::inet_ntop(AF_INET, v6.s6_addr + 12, text, sizeof text);
+    else
+      ::inet_ntop(AF_INET6, &v6, text, sizeof text);
   }
   return text;
 }
@@ -94,13 +101,16 @@ std::string Address::text() const {
     const std::size_t header = offsetof(sockaddr_un, sun_path);
     if (length_ <= header) return "unix:";
     std::string path(storage_.local.sun_path, length_ - header);
-    if (path[0] == '\0') path[0] = '@';
-    else path.resize(std::strlen(path.c_str()));
+    if (path[0] == '\0')
+      path[0] = '@';
+    else
+      path.resize(std::strlen(path.c_str()));
     return "unix:" + path;
   }
   if (length_ == 0) return "(no address)";
   const std::string host = ip();
-  return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port()) : fmt::format("[{}]:{}", host, port());
+  return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port())
+                                             : fmt::format("[{}]:{}", host, port());
 }
 
 bool Address::is_loopback() const {
@@ -116,7 +126,8 @@ Result<std::vector<Address>> look_up(const std::string& host, std::uint16_t port
   hints.ai_flags = AI_ADDRCONFIG;
   addrinfo* found = nullptr;
   const int error = ::getaddrinfo(host.c_str(), nullptr, &hints, &found);
-  if (error != 0) return fail(Code::unreachable, "the name \"{}\" does not resolve: {}", host, ::gai_strerror(error));
+  if (error != 0)
+    return fail(Code::unreachable, "the name \"{}\" does not resolve: {}", host, ::gai_strerror(error));
   std::vector<Address> addresses;
   for (addrinfo* at = found; at != nullptr && addresses.size() < 16; at = at->ai_next) {
     addresses.push_back(Address::from(at->ai_addr, at->ai_addrlen));
@@ -130,23 +141,27 @@ constexpr int kMaxLookups = 32;
 
 }  // namespace
 
-Task<Result<std::vector<Address>>> resolve(Reactor& reactor, std::string host, std::uint16_t port, Deadline deadline) {
+Task<Result<std::vector<Address>>> resolve(Reactor& reactor, std::string host, std::uint16_t port,
+                                           Deadline deadline) {
   using Addresses = Result<std::vector<Address>>;
   std::vector<Address> known;
   if (auto numeric = host.empty() ? fail(Code::invalid_argument, "no host") : Address::of_ip(host, port)) {
     known.push_back(*numeric);
     co_return known;
   }
-  if (host.empty() || host.size() > 253) co_return fail(Code::invalid_argument, "\"{}\" is not a host name", host);
+  if (host.empty() || host.size() > 253)
+    co_return fail(Code::invalid_argument, "\"{}\" is not a host name", host);
   if (host == "localhost" || host.ends_with(".localhost")) {
     known.push_back(Address::of_ip("127.0.0.1", port).value());
     known.push_back(Address::of_ip("::1", port).value());
     co_return known;
   }
-  if (reactor.lookups_ >= kMaxLookups) co_return fail(Code::busy, "{} names are being looked up already", kMaxLookups);
+  if (reactor.lookups_ >= kMaxLookups)
+    co_return fail(Code::busy, "{} names are being looked up already", kMaxLookups);
   OneShot<Addresses> answer(reactor);
   try {
-    std::thread([promise = answer.promise(), host, port, remote = reactor.remote(), owner = &reactor]() mutable {
+    std::thread([promise = answer.promise(), host, port, remote = reactor.remote(),
+                 owner = &reactor]() mutable {
       promise.set(look_up(host, port));
       (void)remote.post([owner] { --owner->lookups_; });  // runs only while the reactor lives
     }).detach();
@@ -155,7 +170,8 @@ Task<Result<std::vector<Address>>> resolve(Reactor& reactor, std::string host, s
     co_return fail(Code::busy, "no thread can be made to look up \"{}\": {}", host, e.what());
   }
   auto result = co_await answer.wait(deadline);
-  if (!result && result.error().code == Code::timeout) co_return fail(Code::timeout, "looking up the name \"{}\" took too long", host);
+  if (!result && result.error().code == Code::timeout)
+    co_return fail(Code::timeout, "looking up the name \"{}\" took too long", host);
   if (!result) co_return std::unexpected(std::move(result).error());
   co_return std::move(*result);
 }

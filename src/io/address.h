@@ -29,10 +29,10 @@ class Address {
   int family() const { return storage_.base.sa_family; }
   const sockaddr* raw() const { return &storage_.base; }
   socklen_t length() const { return length_; }
-  std::uint16_t port() const;     // 0 for Unix
+  std::uint16_t port() const;  // 0 for Unix
   void set_port(std::uint16_t port);
-  std::string ip() const;         // "127.0.0.1", "::1" (IPv4-mapped IPv6 as IPv4); "" for Unix
-  std::string text() const;       // as `parse` reads it
+  std::string ip() const;    // "127.0.0.1", "::1" (IPv4-mapped IPv6 as IPv4); "" for Unix
+  std::string text() const;  // as `parse` reads it
   bool is_loopback() const;
 
  private:
@@ -46,8 +46,9 @@ class Address {
 };
 
 // Host name or numeric address to addresses, IPv6 and IPv4 as getaddrinfo(3) orders them; "localhost" and
-// "*.localhost" are the loopback addresses (RFC 6761). The look-up runs on a thread of its own (at most 32 at once: busy).
-// unreachable, timeout
-Task<Result<std::vector<Address>>> resolve(Reactor& reactor, std::string host, std::uint16_t port, Deadline deadline);
+// "*.localhost" are the loopback addresses (RFC 6761). The look-up runs on a thread of its own (at most 32 at
+// once: busy). unreachable, timeout
+Task<Result<std::vector<Address>>> resolve(Reactor& reactor, std::string host, std::uint16_t port,
+                                           Deadline deadline);
 
 }  // namespace naru::io

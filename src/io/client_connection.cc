@@ -7,7 +7,9 @@ namespace naru::io {
 namespace {
 constexpr std::size_t kReadSize = 16 * 1024;
 constexpr std::size_t kPiece = 64 * 1024;
-Deadline earlier(milliseconds idle, Deadline total) { return std::min(after(idle), total); }
+Deadline earlier(milliseconds idle, Deadline total) {
+  return std::min(after(idle), total);
+}
 }  // namespace
 
 bool ClientConnection::alive() {
@@ -22,7 +24,8 @@ Task<Result<void>> ClientConnection::exchange(const FetchRequest& request, std::
   if (sent) sent = co_await send_body(request, total);
   // A server that refuses a body answers and closes before it has read it all: the answer says why.
   if (!sent && sent.error().code != Code::closed) co_return sent;
-  const milliseconds patience = sent ? request.idle_timeout : std::min<milliseconds>(request.idle_timeout, seconds(2));
+  const milliseconds patience =
+      sent ? request.idle_timeout : std::min<milliseconds>(request.idle_timeout, seconds(2));
   auto answered = co_await read_head(request.method, patience, total);
   if (!answered && !sent) co_return sent;
   if (!sent) keep_alive_ = false;
@@ -42,8 +45,10 @@ Task<Result<void>> ClientConnection::send_body(const FetchRequest& request, Dead
   std::string size_line;
   while (true) {
     Result<std::size_t> n = 0;
-    if (request.body_source) n = request.body_source(*buffer);
-    else n = co_await request.body_stream(*buffer);
+    if (request.body_source)
+      n = request.body_source(*buffer);
+    else
+      n = co_await request.body_stream(*buffer);
     if (!n) co_return std::unexpected(std::move(n).error());
     if (*n == 0) break;
     sent += *n;
@@ -55,12 +60,15 @@ Task<Result<void>> ClientConnection::send_body(const FetchRequest& request, Dead
     }
     size_line.clear();
     http1::append_chunk_size(size_line, data.size());
-    iovec parts[3] = {{size_line.data(), size_line.size()}, {buffer->data(), *n}, {const_cast<char*>("\r\n"), 2}};
+    iovec parts[3] = {
+        {size_line.data(), size_line.size()}, {buffer->data(), *n}, {const_cast<char*>("\r\n"), 2}};
     CO_TRY_VOID(co_await stream_.write(std::span(parts), earlier(request.idle_timeout, total)));
   }
-  if (!request.body_length) co_return co_await stream_.write(http1::kLastChunk, earlier(request.idle_timeout, total));
+  if (!request.body_length)
+    co_return co_await stream_.write(http1::kLastChunk, earlier(request.idle_timeout, total));
   if (sent != *request.body_length)
-    co_return fail(Code::invalid_argument, "the body's source does not give the {} bytes that were announced", *request.body_length);
+    co_return fail(Code::invalid_argument, "the body's source does not give the {} bytes that were announced",
+                   *request.body_length);
   co_return Result<void>();
 }
 
@@ -78,7 +86,8 @@ Task<Result<void>> ClientConnection::read_head(std::string_view method, millisec
   const Deadline deadline = earlier(idle, total);
   for (int interim = 0; interim < 16;) {
     const http1::Parsed parsed = http1::parse_response(in_, scanned, method, head_);
-    if (parsed.outcome == http1::Outcome::refused) co_return fail(Code::malformed, "the answer is malformed: {}", parsed.refusal.reason);
+    if (parsed.outcome == http1::Outcome::refused)
+      co_return fail(Code::malformed, "the answer is malformed: {}", parsed.refusal.reason);
     if (parsed.outcome == http1::Outcome::incomplete) {
       CO_TRY(const std::size_t n, co_await fill(deadline));
       if (n == 0) co_return fail(Code::closed, "the server closed the connection before it answered");
@@ -107,7 +116,8 @@ Task<Result<void>> ClientConnection::read_head(std::string_view method, millisec
 Task<Result<std::size_t>> ClientConnection::read_chunked(std::span<char> buffer, Deadline deadline) {
   while (true) {
     const auto step = chunks_.next(std::string_view(in_).substr(0, buffer.size()));
-    if (step.outcome == http1::Outcome::refused) co_return fail(Code::malformed, "the chunked answer is malformed: {}", step.refusal.reason);
+    if (step.outcome == http1::Outcome::refused)
+      co_return fail(Code::malformed, "the chunked answer is malformed: {}", step.refusal.reason);
     const std::size_t got = step.data.copy(buffer.data(), step.data.size());
     in_.erase(0, step.consumed);
     done_ = step.outcome == http1::Outcome::complete;
@@ -123,7 +133,8 @@ Task<Result<std::size_t>> ClientConnection::read(std::span<char> buffer, Deadlin
   const http1::BodyKind kind = head_.framing.kind;
   if (kind == http1::BodyKind::chunked) co_return co_await read_chunked(buffer, deadline);
   const bool bounded = kind == http1::BodyKind::length;
-  const std::size_t wanted = bounded ? static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), left_)) : buffer.size();
+  const std::size_t wanted =
+      bounded ? static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), left_)) : buffer.size();
   std::size_t got = std::min(wanted, in_.size());
   if (got > 0) {
     in_.copy(buffer.data(), got);
@@ -132,7 +143,9 @@ Task<Result<std::size_t>> ClientConnection::read(std::span<char> buffer, Deadlin
     CO_TRY(got, co_await stream_.read(buffer.subspan(0, wanted), deadline));
   }
   if (bounded) {
-    if (got == 0) co_return fail(Code::closed, "the answer was cut short: {} of {} bytes are missing", left_, head_.framing.length);
+    if (got == 0)
+      co_return fail(Code::closed, "the answer was cut short: {} of {} bytes are missing", left_,
+                     head_.framing.length);
     left_ -= got;
     done_ = left_ == 0;
   } else {

@@ -14,8 +14,10 @@ std::string base64(std::string_view bytes) {
   std::string out;
   for (std::size_t i = 0; i < bytes.size(); i += 3) {
     unsigned group = 0;
-    for (std::size_t k = 0; k < 3; ++k) group = (group << 8) | (i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0);
-    for (std::size_t k = 0; k < 4; ++k) out += i + k <= bytes.size() ? kDigits[(group >> (18 - 6 * k)) & 63] : '=';
+    for (std::size_t k = 0; k < 3; ++k)
+      group = (group << 8) | (i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0);
+    for (std::size_t k = 0; k < 4; ++k)
+      out += i + k <= bytes.size() ? kDigits[(group >> (18 - 6 * k)) & 63] : '=';
   }
   return out;
 }
@@ -37,12 +39,15 @@ std::string environment(const char* upper, const char* lower) {
   return {};
 }
 
-bool has_streamed_body(const FetchRequest& request) { return request.body_source || request.body_stream; }
+bool has_streamed_body(const FetchRequest& request) {
+  return request.body_source || request.body_stream;
+}
 
 // The request's head, validated: a header with CR LF in it must not become two.
-Result<std::string> build_head(const FetchRequest& request, const Url& url, const ClientOptions& options, bool absolute,
-                               const std::string& proxy_authorization) {
-  if (!http1::is_token(request.method)) return fail(Code::invalid_argument, "\"{}\" is not an HTTP method", request.method);
+Result<std::string> build_head(const FetchRequest& request, const Url& url, const ClientOptions& options,
+                               bool absolute, const std::string& proxy_authorization) {
+  if (!http1::is_token(request.method))
+    return fail(Code::invalid_argument, "\"{}\" is not an HTTP method", request.method);
   std::string head;
   http1::append_request_line(head, request.method, absolute ? url.origin() + url.target : url.target);
   if (!has_header(request.headers, "host")) http1::append_field(head, "Host", url.authority());
@@ -52,20 +57,27 @@ Result<std::string> build_head(const FetchRequest& request, const Url& url, cons
     http1::append_field(head, "Authorization", "Basic " + base64(url.user_info));
   if (!proxy_authorization.empty()) http1::append_field(head, "Proxy-Authorization", proxy_authorization);
   for (const Header& header : request.headers) {
-    const bool framing = http1::iequals(header.name, "content-length") || http1::iequals(header.name, "transfer-encoding");
+    const bool framing =
+        http1::iequals(header.name, "content-length") || http1::iequals(header.name, "transfer-encoding");
     if (framing || !http1::is_token(header.name) || !http1::is_field_value(header.value))
       return fail(Code::invalid_argument, "the header field \"{}\" is not valid in a request", header.name);
     http1::append_field(head, header.name, header.value);
   }
-  const bool usually_has_body = request.method == "POST" || request.method == "PUT" || request.method == "PATCH";
-  if (has_streamed_body(request) && !request.body_length) http1::append_field(head, "Transfer-Encoding", "chunked");
-  else if (has_streamed_body(request)) http1::append_content_length(head, *request.body_length);
-  else if (!request.body.empty() || usually_has_body) http1::append_content_length(head, request.body.size());
+  const bool usually_has_body =
+      request.method == "POST" || request.method == "PUT" || request.method == "PATCH";
+  if (has_streamed_body(request) && !request.body_length)
+    http1::append_field(head, "Transfer-Encoding", "chunked");
+  else if (has_streamed_body(request))
+    http1::append_content_length(head, *request.body_length);
+  else if (!request.body.empty() || usually_has_body)
+    http1::append_content_length(head, request.body.size());
   head += "\r\n";
   return head;
 }
 
-bool is_redirect(int status) { return status == 301 || status == 302 || status == 303 || status == 307 || status == 308; }
+bool is_redirect(int status) {
+  return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
 
 bool is_idempotent(std::string_view method) {
   return method == "GET" || method == "HEAD" || method == "OPTIONS" || method == "PUT" || method == "DELETE";
@@ -77,9 +89,11 @@ Result<void> follow(FetchRequest& request, int status, const std::string& locati
   const Url from = TRY(Url::parse(request.url)), to = TRY(Url::parse(next));
   if (from.origin() != to.origin())
     std::erase_if(request.headers, [](const Header& header) {
-      return http1::iequals(header.name, "authorization") || http1::iequals(header.name, "cookie") || http1::iequals(header.name, "host");
+      return http1::iequals(header.name, "authorization") || http1::iequals(header.name, "cookie") ||
+             http1::iequals(header.name, "host");
     });
-  const bool becomes_get = (status == 303 && request.method != "HEAD") || (status <= 302 && request.method == "POST");
+  const bool becomes_get =
+      (status == 303 && request.method != "HEAD") || (status <= 302 && request.method == "POST");
   if (becomes_get) {
     request.method = "GET";
     request.body.clear();
@@ -87,9 +101,11 @@ Result<void> follow(FetchRequest& request, int status, const std::string& locati
     request.body_stream = nullptr;
     request.body_length.reset();
   } else if (has_streamed_body(request)) {
-    return fail(Code::unsupported, "{} redirects to {}, but a streamed body cannot be sent again", request.url, next);
+    return fail(Code::unsupported, "{} redirects to {}, but a streamed body cannot be sent again",
+                request.url, next);
   }
-  if (from.origin() == to.origin() && to.user_info.empty() && !from.user_info.empty() && !has_header(request.headers, "authorization"))
+  if (from.origin() == to.origin() && to.user_info.empty() && !from.user_info.empty() &&
+      !has_header(request.headers, "authorization"))
     request.headers.push_back({"Authorization", "Basic " + base64(from.user_info)});
   request.url = next;
   return {};
@@ -97,7 +113,8 @@ Result<void> follow(FetchRequest& request, int status, const std::string& locati
 
 }  // namespace
 
-// ---- proxies ----------------------------------------------------------------------------------------------------
+// ---- proxies
+// ----------------------------------------------------------------------------------------------------
 
 ProxyChoice ProxyChoice::from(const ClientOptions& options) {
   ProxyChoice choice{options.https_proxy, options.http_proxy, options.no_proxy};
@@ -112,7 +129,8 @@ ProxyChoice ProxyChoice::from(const ClientOptions& options) {
 const std::string& ProxyChoice::of(const Url& url) const {
   static const std::string kNone;
   const std::string& host = url.host;
-  if (host == "localhost" || host.ends_with(".localhost") || host.starts_with("127.") || host == "::1") return kNone;
+  if (host == "localhost" || host.ends_with(".localhost") || host.starts_with("127.") || host == "::1")
+    return kNone;
   std::string_view rest = no_proxy;
   while (!rest.empty()) {
     const std::size_t end = rest.find_first_of(", ");
@@ -122,17 +140,20 @@ const std::string& ProxyChoice::of(const Url& url) const {
     if (entry == "*") return kNone;
     if (entry.starts_with('.')) entry.remove_prefix(1);
     if (entry.empty()) continue;
-    const bool suffix = host.size() > entry.size() && http1::iequals(std::string_view(host).substr(host.size() - entry.size()), entry) &&
+    const bool suffix = host.size() > entry.size() &&
+                        http1::iequals(std::string_view(host).substr(host.size() - entry.size()), entry) &&
                         host[host.size() - entry.size() - 1] == '.';
     if (suffix || http1::iequals(host, entry)) return kNone;
   }
   return url.tls ? https_proxy : http_proxy;
 }
 
-// ---- HttpClient -------------------------------------------------------------------------------------------------
+// ---- HttpClient
+// -------------------------------------------------------------------------------------------------
 
 struct HttpClient::State {
-  State(Reactor& r, ClientOptions o) : reactor(r), options(std::move(o)), proxies(ProxyChoice::from(options)) {}
+  State(Reactor& r, ClientOptions o)
+      : reactor(r), options(std::move(o)), proxies(ProxyChoice::from(options)) {}
   Reactor& reactor;
   ClientOptions options;
   ProxyChoice proxies;
@@ -141,7 +162,8 @@ struct HttpClient::State {
   std::unique_ptr<ClientConnection> take_idle(const std::string& key);
   void keep(std::unique_ptr<ClientConnection> connection);
   Result<std::shared_ptr<TlsContext>> tls();
-  Task<Result<Stream>> dial(const FetchRequest& request, const Url& url, const std::string& proxy, Deadline deadline);
+  Task<Result<Stream>> dial(const FetchRequest& request, const Url& url, const std::string& proxy,
+                            Deadline deadline);
   Task<Result<void>> tunnel(Stream& stream, const Url& url, const Url& proxy, Deadline deadline);
   Task<Result<std::unique_ptr<ClientConnection>>> exchange(const FetchRequest& request, Deadline total);
 };
@@ -171,12 +193,15 @@ Result<std::shared_ptr<TlsContext>> HttpClient::State::tls() {
 }
 
 // CONNECT (RFC 9110 9.3.6).
-Task<Result<void>> HttpClient::State::tunnel(Stream& stream, const Url& url, const Url& proxy, Deadline deadline) {
-  const std::string target = fmt::format("{}:{}", url.host.find(':') == std::string::npos ? url.host : "[" + url.host + "]", url.port);
+Task<Result<void>> HttpClient::State::tunnel(Stream& stream, const Url& url, const Url& proxy,
+                                             Deadline deadline) {
+  const std::string target = fmt::format(
+      "{}:{}", url.host.find(':') == std::string::npos ? url.host : "[" + url.host + "]", url.port);
   std::string head;
   http1::append_request_line(head, "CONNECT", target);
   http1::append_field(head, "Host", target);
-  if (!proxy.user_info.empty()) http1::append_field(head, "Proxy-Authorization", "Basic " + base64(proxy.user_info));
+  if (!proxy.user_info.empty())
+    http1::append_field(head, "Proxy-Authorization", "Basic " + base64(proxy.user_info));
   head += "\r\n";
   CO_TRY_VOID(co_await stream.write(head, deadline));
   const auto answer = std::make_unique<http1::ResponseHead>();
@@ -188,25 +213,34 @@ Task<Result<void>> HttpClient::State::tunnel(Stream& stream, const Url& url, con
     CO_TRY(const std::size_t n, co_await stream.read(std::span(in).subspan(had), deadline));
     in.resize(had + n);
     const auto parsed = http1::parse_response(in, scanned, "CONNECT", *answer);
-    if (n == 0 || parsed.outcome == http1::Outcome::refused) co_return fail(Code::unreachable, "the proxy {} does not speak HTTP", proxy.authority());
+    if (n == 0 || parsed.outcome == http1::Outcome::refused)
+      co_return fail(Code::unreachable, "the proxy {} does not speak HTTP", proxy.authority());
     if (parsed.outcome == http1::Outcome::incomplete) continue;
     if (answer->status / 100 != 2)
-      co_return fail(Code::unreachable, "the proxy {} refused a tunnel to {} with status {}", proxy.authority(), target, answer->status);
-    if (parsed.consumed != in.size()) co_return fail(Code::malformed, "the proxy {} sent bytes before the tunnel was used", proxy.authority());
+      co_return fail(Code::unreachable, "the proxy {} refused a tunnel to {} with status {}",
+                     proxy.authority(), target, answer->status);
+    if (parsed.consumed != in.size())
+      co_return fail(Code::malformed, "the proxy {} sent bytes before the tunnel was used",
+                     proxy.authority());
     co_return Result<void>();
   }
 }
 
-Task<Result<Stream>> HttpClient::State::dial(const FetchRequest& request, const Url& url, const std::string& proxy_url, Deadline deadline) {
+Task<Result<Stream>> HttpClient::State::dial(const FetchRequest& request, const Url& url,
+                                             const std::string& proxy_url, Deadline deadline) {
   Stream stream;
   if (!request.unix_socket.empty()) {
     CO_TRY(const Address address, Address::of_unix(request.unix_socket));
     CO_TRY(stream, co_await connect(reactor, address, deadline));
   } else {
-    CO_TRY(const Url proxy, Url::parse(proxy_url.empty() ? url.origin() : proxy_url.find("://") == std::string::npos ? "http://" + proxy_url : proxy_url));
+    CO_TRY(const Url proxy, Url::parse(proxy_url.empty()                            ? url.origin()
+                                       : proxy_url.find("://") == std::string::npos ? "http://" + proxy_url
+                                                                                    : proxy_url));
     CO_TRY(auto addresses, co_await resolve(reactor, proxy.host, proxy.port, deadline));
     CO_TRY(stream, co_await connect_any(reactor, std::move(addresses), deadline));
-    if (!proxy_url.empty() && proxy.tls) co_return fail(Code::unsupported, "a proxy that is spoken to over TLS ({}) is not supported", proxy.origin());
+    if (!proxy_url.empty() && proxy.tls)
+      co_return fail(Code::unsupported, "a proxy that is spoken to over TLS ({}) is not supported",
+                     proxy.origin());
     if (!proxy_url.empty() && url.tls) CO_TRY_VOID(co_await tunnel(stream, url, proxy, deadline));
   }
   if (url.tls) {
@@ -216,8 +250,10 @@ Task<Result<Stream>> HttpClient::State::dial(const FetchRequest& request, const 
   co_return std::move(stream);
 }
 
-// One request on a pooled or new connection. A pooled one may just have been closed by the server: then once more.
-Task<Result<std::unique_ptr<ClientConnection>>> HttpClient::State::exchange(const FetchRequest& request, Deadline total) {
+// One request on a pooled or new connection. A pooled one may just have been closed by the server: then once
+// more.
+Task<Result<std::unique_ptr<ClientConnection>>> HttpClient::State::exchange(const FetchRequest& request,
+                                                                            Deadline total) {
   CO_TRY(const Url url, Url::parse(request.url));
   const std::string proxy = request.unix_socket.empty() ? proxies.of(url) : std::string();
   const bool absolute = !proxy.empty() && !url.tls;
@@ -239,16 +275,18 @@ Task<Result<std::unique_ptr<ClientConnection>>> HttpClient::State::exchange(cons
     }
     auto answered = co_await connection->exchange(request, head, total);
     if (answered) co_return std::move(connection);
-    const bool again = reused && !connection->got_anything() && answered.error().code == Code::closed && is_idempotent(request.method) &&
-                       !has_streamed_body(request);
+    const bool again = reused && !connection->got_anything() && answered.error().code == Code::closed &&
+                       is_idempotent(request.method) && !has_streamed_body(request);
     if (!again) {
-      answered.error().context = fmt::format("{} {}{}: {}", request.method, url.origin(), url.target, answered.error().context);
+      answered.error().context =
+          fmt::format("{} {}{}: {}", request.method, url.origin(), url.target, answered.error().context);
       co_return std::unexpected(std::move(answered).error());
     }
   }
 }
 
-HttpClient::HttpClient(Reactor& reactor, ClientOptions options) : state_(std::make_unique<State>(reactor, std::move(options))) {}
+HttpClient::HttpClient(Reactor& reactor, ClientOptions options)
+    : state_(std::make_unique<State>(reactor, std::move(options))) {}
 HttpClient::~HttpClient() = default;
 
 Task<Result<Exchange>> HttpClient::open(FetchRequest request) {
@@ -277,10 +315,13 @@ Task<Result<void>> collect(Exchange& exchange, const FetchRequest& request, Resp
     CO_TRY(const std::size_t n, co_await exchange.read(*buffer));
     if (n == 0) co_return Result<void>();
     total += n;
-    if (total > request.response_bytes) co_return fail(Code::too_large, "the answer is larger than {} bytes", request.response_bytes);
+    if (total > request.response_bytes)
+      co_return fail(Code::too_large, "the answer is larger than {} bytes", request.response_bytes);
     const std::string_view piece(buffer->data(), n);
-    if (request.on_body) CO_TRY_VOID(request.on_body(piece));
-    else response.body.append(piece);
+    if (request.on_body)
+      CO_TRY_VOID(request.on_body(piece));
+    else
+      response.body.append(piece);
   }
 }
 
@@ -305,7 +346,8 @@ Task<Result<Response>> HttpClient::fetch(FetchRequest request) {
     CO_TRY(Exchange exchange, co_await open(request));
     const std::string location(exchange.header("location"));
     if (request.redirects > 0 && is_redirect(exchange.status()) && !location.empty()) {
-      if (hops == request.redirects) co_return fail(Code::unreachable, "{}: more than {} redirects", request.url, request.redirects);
+      if (hops == request.redirects)
+        co_return fail(Code::unreachable, "{}: more than {} redirects", request.url, request.redirects);
       co_await discard(exchange);
       CO_TRY_VOID(follow(request, exchange.status(), location));
       continue;
@@ -317,14 +359,16 @@ Task<Result<Response>> HttpClient::fetch(FetchRequest request) {
     auto collected = co_await collect(exchange, request, response);
     if (!collected) {
       const auto url = Url::parse(request.url);  // without a password
-      collected.error().context = fmt::format("{} {}{}: {}", request.method, url->origin(), url->target, collected.error().context);
+      collected.error().context =
+          fmt::format("{} {}{}: {}", request.method, url->origin(), url->target, collected.error().context);
       co_return std::unexpected(std::move(collected).error());
     }
     co_return std::move(response);
   }
 }
 
-// ---- Exchange, Response -----------------------------------------------------------------------------------------
+// ---- Exchange, Response
+// -----------------------------------------------------------------------------------------
 
 Exchange::Exchange() = default;
 Exchange::Exchange(Exchange&&) noexcept = default;
@@ -333,8 +377,12 @@ Exchange::~Exchange() {
   if (connection_ && client_ != nullptr) client_->state_->keep(std::move(connection_));
 }
 
-std::string_view Exchange::header(std::string_view name) const { return find_header(headers_, name); }
-std::string_view Response::header(std::string_view name) const { return find_header(headers, name); }
+std::string_view Exchange::header(std::string_view name) const {
+  return find_header(headers_, name);
+}
+std::string_view Response::header(std::string_view name) const {
+  return find_header(headers, name);
+}
 
 Task<Result<std::size_t>> Exchange::read(std::span<char> buffer) {
   if (!connection_) co_return 0;
@@ -354,7 +402,8 @@ Stream Exchange::take_stream(std::string& pending) {
   return stream;
 }
 
-// ---- blocking ---------------------------------------------------------------------------------------------------
+// ---- blocking
+// ---------------------------------------------------------------------------------------------------
 
 Result<Response> fetch(FetchRequest request, ClientOptions options) {
   const auto client = TRY(BlockingClient::create(std::move(options)));
@@ -370,6 +419,8 @@ Result<std::unique_ptr<BlockingClient>> BlockingClient::create(ClientOptions opt
 
 BlockingClient::~BlockingClient() = default;
 
-Result<Response> BlockingClient::fetch(FetchRequest request) { return reactor_->block_on(client_->fetch(std::move(request))); }
+Result<Response> BlockingClient::fetch(FetchRequest request) {
+  return reactor_->block_on(client_->fetch(std::move(request)));
+}
 
 }  // namespace naru::io

@@ -1,5 +1,6 @@
-// An HTTP/1.1 client: pooled connections, streamed bodies both ways, redirects, TLS, HTTPS_PROXY/HTTP_PROXY/NO_PROXY,
-// Unix sockets. On a reactor (HttpClient) or blocking, on any thread (io::fetch).
+// An HTTP/1.1 client: pooled connections, streamed bodies both ways, redirects, TLS,
+// HTTPS_PROXY/HTTP_PROXY/NO_PROXY, Unix sockets. On a reactor (HttpClient) or blocking, on any thread
+// (io::fetch).
 #pragma once
 
 #include <functional>
@@ -19,10 +20,10 @@ namespace naru::io {
 
 struct Url {
   bool tls = false;
-  std::string host;         // without brackets
+  std::string host;  // without brackets
   std::uint16_t port = 0;
-  std::string target = "/"; // path and query
-  std::string user_info;    // "user:password", decoded; sent as Basic, never logged
+  std::string target = "/";  // path and query
+  std::string user_info;     // "user:password", decoded; sent as Basic, never logged
   // http and https only; invalid_argument
   static Result<Url> parse(std::string_view text);
   std::string authority() const;  // host[:port], as the Host field wants it
@@ -33,19 +34,19 @@ Result<std::string> resolve_reference(std::string_view base_url, std::string_vie
 
 struct FetchRequest {
   std::string method = "GET";
-  std::string url;                     // "http://host/path"; with unix_socket the host is only a name
+  std::string url;  // "http://host/path"; with unix_socket the host is only a name
   Headers headers = {};
-  std::string body = {};               // sent with Content-Length; for a streamed one see below
-  std::string unix_socket = {};        // connect here instead ("" = TCP)
+  std::string body = {};         // sent with Content-Length; for a streamed one see below
+  std::string unix_socket = {};  // connect here instead ("" = TCP)
 
-  // A streamed body: fills the buffer, 0 at the end; body_length when known, else chunked. It may block only in the
-  // blocking facade. Not repeatable: a redirect that would need it again fails.
+  // A streamed body: fills the buffer, 0 at the end; body_length when known, else chunked. It may block only
+  // in the blocking facade. Not repeatable: a redirect that would need it again fails.
   std::function<Result<std::size_t>(std::span<char>)> body_source = {};
   // The same for a coroutine, where the source waits.
   std::function<Task<Result<std::size_t>>(std::span<char>)> body_stream = {};
   std::optional<std::uint64_t> body_length = {};
 
-  int redirects = 5;                   // followed at most; 0: 3xx is the answer. Credentials are dropped across origins
+  int redirects = 5;  // followed at most; 0: 3xx is the answer. Credentials are dropped across origins
   std::uint64_t response_bytes = 64u << 20;  // bound of Response::body (and of what on_body gets); too_large
   // Gets the body of the final answer piece by piece, instead of Response::body. An error ends the exchange.
   std::function<Result<void>(std::string_view)> on_body = {};
@@ -53,7 +54,7 @@ struct FetchRequest {
   std::function<Result<void>(int status, const Headers&)> on_head = {};
 
   milliseconds connect_timeout = seconds(20);
-  milliseconds idle_timeout = seconds(60);   // without any progress
+  milliseconds idle_timeout = seconds(60);       // without any progress
   milliseconds total_timeout = milliseconds(0);  // 0: none
 };
 
@@ -70,7 +71,8 @@ struct Response {
 class HttpClient;
 class ClientConnection;
 
-// An answer whose body is read piece by piece. Destroyed early, its connection is closed; read to the end, pooled.
+// An answer whose body is read piece by piece. Destroyed early, its connection is closed; read to the end,
+// pooled.
 class Exchange {
  public:
   Exchange();
@@ -96,11 +98,12 @@ class Exchange {
 };
 
 struct ClientOptions {
-  std::shared_ptr<TlsContext> tls;           // null: made on first use from the system's CA bundle (SSL_CERT_FILE)
+  std::shared_ptr<TlsContext> tls;  // null: made on first use from the system's CA bundle (SSL_CERT_FILE)
   std::string user_agent = "naru";
-  std::size_t idle_connections = 16;         // kept, in all
-  milliseconds idle_timeout = seconds(30);   // kept at most so long
-  bool use_proxy_environment = true;         // HTTPS_PROXY, HTTP_PROXY, NO_PROXY (and lower case); never for loopback
+  std::size_t idle_connections = 16;        // kept, in all
+  milliseconds idle_timeout = seconds(30);  // kept at most so long
+  bool use_proxy_environment =
+      true;  // HTTPS_PROXY, HTTP_PROXY, NO_PROXY (and lower case); never for loopback
   std::string https_proxy = {}, http_proxy = {}, no_proxy = {};  // instead of the environment, when not empty
 };
 

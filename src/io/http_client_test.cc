@@ -17,29 +17,29 @@ Task<void> respond(Request& request, ResponseWriter& response) {
   const std::string path = request.path();
   if (path == "/echo") {
     const auto body = co_await request.read_all(64 << 20);
-    if (!body) co_return (void)co_await response.send_error(body.error());
-    co_return (void)co_await response.header("X-Method", request.method()).send(200, *body);
+    if (!body) co_return (void) co_await response.send_error(body.error());
+    co_return (void) co_await response.header("X-Method", request.method()).send(200, *body);
   }
   if (path == "/headers") {
     std::string text;
     for (const auto& field : request.headers()) text += fmt::format("{}: {}\n", field.name, field.value);
-    co_return (void)co_await response.send(200, text);
+    co_return (void) co_await response.send(200, text);
   }
   if (path == "/to") {
     const int status = std::stoi(request.query("status").value_or("302"));
     const std::string location = request.query("url").value_or("/to");
-    co_return (void)co_await response.header("Location", location).send(status, "moved");
+    co_return (void) co_await response.header("Location", location).send(status, "moved");
   }
   if (path == "/stream") {
     (void)co_await response.start(200);
     for (int i = 0; i < 1000; ++i) (void)co_await response.write(std::string(1000, 'x'));
-    co_return (void)co_await response.finish();
+    co_return (void) co_await response.finish();
   }
   if (path == "/cut") {
     (void)co_await response.start(200, 1000);
-    co_return (void)co_await response.write("only this");
+    co_return (void) co_await response.write("only this");
   }
-  if (path == "/refuse") co_return (void)co_await response.send(413, "too much");
+  if (path == "/refuse") co_return (void) co_await response.send(413, "too much");
   if (path == "/never") {
     (void)co_await request.read_all();
     while (!request.client_gone()) co_await sleep(request.reactor(), 5ms);
@@ -50,9 +50,9 @@ Task<void> respond(Request& request, ResponseWriter& response) {
     auto stream = co_await response.upgrade("echo", pending);
     char buffer[64];
     const auto n = co_await stream->read(buffer, after(5s));
-    co_return (void)co_await stream->write(std::string_view(buffer, n.value_or(0)), after(5s));
+    co_return (void) co_await stream->write(std::string_view(buffer, n.value_or(0)), after(5s));
   }
-  co_return (void)co_await response.send(200, "hello");
+  co_return (void) co_await response.send(200, "hello");
 }
 
 TEST(HttpClient, FetchesAndSends) {
@@ -62,7 +62,8 @@ TEST(HttpClient, FetchesAndSends) {
   EXPECT_EQ(hello->status, 200);
   EXPECT_EQ(hello->body, "hello");
   EXPECT_EQ(hello->header("content-length"), "5");
-  const auto echo = fetch({.method = "POST", .url = server.url("/echo"), .body = std::string(3'000'000, 'q')});
+  const auto echo =
+      fetch({.method = "POST", .url = server.url("/echo"), .body = std::string(3'000'000, 'q')});
   ASSERT_TRUE(echo) << echo.error().message();
   EXPECT_EQ(echo->body.size(), 3'000'000u);
   EXPECT_EQ(fetch({.method = "HEAD", .url = server.url("/hello")})->body, "");
@@ -107,8 +108,11 @@ TEST(HttpClient, FollowsRedirectsWithinBounds) {
   TestServer server(respond), other(respond);
   EXPECT_EQ(fetch({.url = server.url("/to?url=/hello")})->body, "hello");
   EXPECT_EQ(fetch({.url = server.url("/to?url=/hello"), .redirects = 0})->status, 302);
-  EXPECT_NE(fetch({.url = server.url("/to")}).error().message().find("more than 5 redirects"), std::string::npos);
-  EXPECT_EQ(fetch({.method = "POST", .url = server.url("/to?status=303&url=/echo"), .body = "x"})->header("x-method"), "GET");
+  EXPECT_NE(fetch({.url = server.url("/to")}).error().message().find("more than 5 redirects"),
+            std::string::npos);
+  EXPECT_EQ(fetch({.method = "POST", .url = server.url("/to?status=303&url=/echo"), .body = "x"})
+                ->header("x-method"),
+            "GET");
   const auto kept = fetch({.method = "POST", .url = server.url("/to?status=307&url=/echo"), .body = "x"});
   EXPECT_EQ(kept->header("x-method"), "POST");
   EXPECT_EQ(kept->body, "x");
@@ -121,7 +125,8 @@ TEST(HttpClient, CredentialsStayWithTheirHost) {
   headers.push_back({"Cookie", "a=b"});
   const auto same = fetch({.url = server.url("/to?url=/headers"), .headers = headers});
   EXPECT_NE(same->body.find("secret"), std::string::npos);
-  const auto across = fetch({.url = server.url("/to?url=" + http1::percent_encode(other.url("/headers"))), .headers = headers});
+  const auto across = fetch(
+      {.url = server.url("/to?url=" + http1::percent_encode(other.url("/headers"))), .headers = headers});
   EXPECT_EQ(across->status, 200);
   EXPECT_EQ(across->body.find("secret"), std::string::npos) << across->body;
   EXPECT_EQ(across->body.find("Cookie"), std::string::npos);
@@ -137,7 +142,8 @@ TEST(HttpClient, NamesWhatWentWrong) {
   Headers evil;
   evil.push_back({"X", "a\r\nHost: b"});
   EXPECT_EQ(fetch({.url = server.url("/hello"), .headers = evil}).error().code, Code::invalid_argument);
-  const auto early = fetch({.method = "POST", .url = server.url("/refuse"), .body = std::string(20'000'000, 'x')});
+  const auto early =
+      fetch({.method = "POST", .url = server.url("/refuse"), .body = std::string(20'000'000, 'x')});
   ASSERT_TRUE(early) << early.error().message();
   EXPECT_EQ(early->status, 413);
 }
@@ -148,9 +154,13 @@ TEST(HttpClient, KeepsConnectionsAndNoticesDeadOnes) {
   TestServer server(respond, options);
   const auto client = BlockingClient::create().value();
   for (int i = 0; i < 5; ++i) EXPECT_EQ(client->fetch({.url = server.url("/hello")})->body, "hello");
-  EXPECT_EQ(shell(fmt::format("ss -tn state established dst {} | grep -c {}", server.address().text(), server.address().port())), "1\n");
+  EXPECT_EQ(shell(fmt::format("ss -tn state established dst {} | grep -c {}", server.address().text(),
+                              server.address().port())),
+            "1\n");
   // The server closes it; the next request is made on a new one.
-  while (shell(fmt::format("ss -tn state established src {} | grep -c {}", server.address().text(), server.address().port())) != "0\n") {}
+  while (shell(fmt::format("ss -tn state established src {} | grep -c {}", server.address().text(),
+                           server.address().port())) != "0\n") {
+  }
   EXPECT_EQ(client->fetch({.url = server.url("/hello")})->body, "hello");
 }
 
@@ -181,13 +191,16 @@ TEST(HttpClient, FetchesFromPythonsServer) {
   TemporaryFolder folder;
   std::ofstream(folder.path / "page.txt") << std::string(200'000, 'p');
   const std::string log = (folder.path / "log").string();
-  const int pid = std::stoi(shell(fmt::format("cd {} && {{ python3 -u -m http.server 0 --bind 127.0.0.1 >{} 2>&1 & echo $!; }}", folder.path.string(), log)));
+  const int pid = std::stoi(
+      shell(fmt::format("cd {} && {{ python3 -u -m http.server 0 --bind 127.0.0.1 >{} 2>&1 & echo $!; }}",
+                        folder.path.string(), log)));
   std::string line;
   while (line.find("port ") == std::string::npos) {
     std::ifstream in(log);
     std::getline(in, line);
   }
-  const std::string base = "http://127.0.0.1:" + std::to_string(std::stoi(line.substr(line.find("port ") + 5)));
+  const std::string base =
+      "http://127.0.0.1:" + std::to_string(std::stoi(line.substr(line.find("port ") + 5)));
   const auto page = fetch({.url = base + "/page.txt"});
   ASSERT_TRUE(page) << page.error().message();
   EXPECT_EQ(page->body.size(), 200'000u);
@@ -200,8 +213,11 @@ struct Certificate {
   TemporaryFolder folder;
   std::string file = (folder.path / "cert.pem").string(), key = (folder.path / "key.pem").string();
   Certificate() {
-    shell(fmt::format("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost "
-                      "-addext subjectAltName=DNS:localhost -keyout {} -out {}", key, file));
+    shell(
+        fmt::format("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj "
+                    "/CN=localhost "
+                    "-addext subjectAltName=DNS:localhost -keyout {} -out {}",
+                    key, file));
   }
 };
 
@@ -211,14 +227,18 @@ TEST(Tls, ServesCurlAndVerifiesNames) {
   options.tls = TlsContext::server(certificate.file, certificate.key).value();
   TestServer server(respond, options);
   const std::string url = fmt::format("https://localhost:{}", server.address().port());
-  EXPECT_EQ(shell(fmt::format("curl -sS --noproxy '*' --cacert {} {}/hello", certificate.file, url)), "hello");
+  EXPECT_EQ(shell(fmt::format("curl -sS --noproxy '*' --cacert {} {}/hello", certificate.file, url)),
+            "hello");
   const ClientOptions trusting{.tls = TlsContext::client({.ca_file = certificate.file}).value()};
   const auto hello = fetch({.url = url + "/hello"}, trusting);
   ASSERT_TRUE(hello) << hello.error().message();
   EXPECT_EQ(hello->body, "hello");
-  EXPECT_EQ(fetch({.method = "POST", .url = url + "/echo", .body = std::string(3'000'000, 'q')}, trusting)->body.size(), 3'000'000u);
+  EXPECT_EQ(fetch({.method = "POST", .url = url + "/echo", .body = std::string(3'000'000, 'q')}, trusting)
+                ->body.size(),
+            3'000'000u);
   // Another name than the certificate's, and a certificate that nobody vouches for.
-  const auto wrong_name = fetch({.url = fmt::format("https://127.0.0.1:{}/hello", server.address().port())}, trusting);
+  const auto wrong_name =
+      fetch({.url = fmt::format("https://127.0.0.1:{}/hello", server.address().port())}, trusting);
   EXPECT_EQ(wrong_name.error().code, Code::tls_failure);
   const auto untrusted = fetch({.url = url + "/hello"});
   EXPECT_EQ(untrusted.error().code, Code::tls_failure);
@@ -265,8 +285,9 @@ TEST(HttpClient, ChoosesProxiesByTheEnvironmentsRules) {
   const ProxyChoice choice{"http://sec:1", "http://plain:1", "internal,.corp.example, *.lan"};
   EXPECT_EQ(choice.of(Url::parse("https://a.b/").value()), "http://sec:1");
   EXPECT_EQ(choice.of(Url::parse("http://a.b/").value()), "http://plain:1");
-  for (const char* direct : {"http://localhost/", "http://x.localhost:8080/", "https://127.0.0.1/", "http://internal/", "https://x.corp.example/",
-                             "https://corp.example/", "http://printer.lan/", "http://[::1]/"})
+  for (const char* direct :
+       {"http://localhost/", "http://x.localhost:8080/", "https://127.0.0.1/", "http://internal/",
+        "https://x.corp.example/", "https://corp.example/", "http://printer.lan/", "http://[::1]/"})
     EXPECT_EQ(choice.of(Url::parse(direct).value()), "") << direct;
   EXPECT_EQ(choice.of(Url::parse("https://notcorp.example/").value()), "http://sec:1");
 }
@@ -277,7 +298,8 @@ TEST(Url, IsReadStrictlyAndResolved) {
   EXPECT_EQ(url.target, "/a?b");
   EXPECT_EQ(url.user_info, "u@x:p");
   EXPECT_EQ(Url::parse("http://[::1]:80?x").value().authority(), "[::1]");
-  for (const char* bad : {"", "http://", "http:///x", "http://a b/", "http://a:x/", "http://a:99999/", "http://[::1/", "gopher://a/", "http://a\r\nb/", "http://a,b/", "//a/"})
+  for (const char* bad : {"", "http://", "http:///x", "http://a b/", "http://a:x/", "http://a:99999/",
+                          "http://[::1/", "gopher://a/", "http://a\r\nb/", "http://a,b/", "//a/"})
     EXPECT_FALSE(Url::parse(bad)) << bad;
   const std::string base = "http://a/b/c/d?q";
   EXPECT_EQ(resolve_reference(base, "../g").value(), "http://a/b/g");

@@ -5,7 +5,8 @@
 
 namespace naru::io {
 
-// ---- Request ----------------------------------------------------------------------------------------------------
+// ---- Request
+// ----------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -15,12 +16,18 @@ std::optional<std::string> base64_decode(std::string_view text) {
   while (!text.empty() && text.back() == '=') text.remove_suffix(1);
   for (char c : text) {
     unsigned value = 0;
-    if (c >= 'A' && c <= 'Z') value = static_cast<unsigned>(c - 'A');
-    else if (c >= 'a' && c <= 'z') value = static_cast<unsigned>(c - 'a') + 26;
-    else if (c >= '0' && c <= '9') value = static_cast<unsigned>(c - '0') + 52;
-    else if (c == '+') value = 62;
-    else if (c == '/') value = 63;
-    else return std::nullopt;
+    if (c >= 'A' && c <= 'Z')
+      value = static_cast<unsigned>(c - 'A');
+    else if (c >= 'a' && c <= 'z')
+      value = static_cast<unsigned>(c - 'a') + 26;
+    else if (c >= '0' && c <= '9')
+      value = static_cast<unsigned>(c - '0') + 52;
+    else if (c == '+')
+      value = 62;
+    else if (c == '/')
+      value = 63;
+    else
+      return std::nullopt;
     bits = (bits << 6) | value;
     if ((count += 6) < 8) continue;
     count -= 8;
@@ -56,13 +63,18 @@ std::optional<std::string> Request::cookie(std::string_view name) const {
   return std::nullopt;
 }
 
-// ---- ResponseWriter ---------------------------------------------------------------------------------------------
+// ---- ResponseWriter
+// ---------------------------------------------------------------------------------------------
 
 ResponseWriter& ResponseWriter::header(std::string_view name, std::string_view value) {
-  const bool framing = http1::iequals(name, "content-length") || http1::iequals(name, "transfer-encoding") || http1::iequals(name, "connection");
-  if (framing || !http1::is_token(name) || !http1::is_field_value(value)) bad_field_ = true;
-  else if (http1::iequals(name, "content-type")) content_type_ = value;
-  else http1::append_field(fields_, name, value);
+  const bool framing = http1::iequals(name, "content-length") || http1::iequals(name, "transfer-encoding") ||
+                       http1::iequals(name, "connection");
+  if (framing || !http1::is_token(name) || !http1::is_field_value(value))
+    bad_field_ = true;
+  else if (http1::iequals(name, "content-type"))
+    content_type_ = value;
+  else
+    http1::append_field(fields_, name, value);
   return *this;
 }
 
@@ -90,9 +102,12 @@ Task<Result<void>> ResponseWriter::send_error(const Error& error) {
   co_return co_await send_json(info.http_status, body);
 }
 
-Task<Result<void>> ResponseWriter::send_error(std::unexpected<Error> error) { co_return co_await send_error(error.error()); }
+Task<Result<void>> ResponseWriter::send_error(std::unexpected<Error> error) {
+  co_return co_await send_error(error.error());
+}
 
-Task<Result<void>> ResponseWriter::start(int status, std::optional<std::uint64_t> length, std::string_view content_type) {
+Task<Result<void>> ResponseWriter::start(int status, std::optional<std::uint64_t> length,
+                                         std::string_view content_type) {
   CO_TRY_VOID(build_head(status, length ? Length::known : Length::unknown, length.value_or(0), content_type));
   promised_ = length.value_or(0);
   state_ = State::streaming;
@@ -100,7 +115,8 @@ Task<Result<void>> ResponseWriter::start(int status, std::optional<std::uint64_t
 }
 
 Task<Result<void>> ResponseWriter::write(std::string_view bytes) {
-  if (state_ != State::streaming) co_return fail(Code::conflict, "the answer is not being streamed (any more)");
+  if (state_ != State::streaming)
+    co_return fail(Code::conflict, "the answer is not being streamed (any more)");
   if (bytes.empty() || head_only()) co_return Result<void>();
   written_ += bytes.size();
   if (chunked_) {
@@ -116,11 +132,13 @@ Task<Result<void>> ResponseWriter::write(std::string_view bytes) {
 }
 
 Task<Result<void>> ResponseWriter::finish() {
-  if (state_ != State::streaming) co_return fail(Code::conflict, "the answer is not being streamed (any more)");
+  if (state_ != State::streaming)
+    co_return fail(Code::conflict, "the answer is not being streamed (any more)");
   if (chunked_ && !head_only()) CO_TRY_VOID(co_await write_parts(http1::kLastChunk, {}, {}));
   if (!chunked_ && !head_only() && promised_ != 0 && written_ != promised_) {
     state_ = State::failed;
-    co_return fail(Code::internal, "an answer has {} bytes, but its Content-Length says {}", written_, promised_);
+    co_return fail(Code::internal, "an answer has {} bytes, but its Content-Length says {}", written_,
+                   promised_);
   }
   state_ = State::finished;
   co_return Result<void>();
@@ -145,9 +163,12 @@ Task<Result<void>> ResponseWriter::event(std::string_view name, std::string_view
   co_return co_await write(text);
 }
 
-Task<Result<void>> ResponseWriter::comment() { co_return co_await write(":\n\n"); }
+Task<Result<void>> ResponseWriter::comment() {
+  co_return co_await write(":\n\n");
+}
 
-// ---- HttpServer -------------------------------------------------------------------------------------------------
+// ---- HttpServer
+// -------------------------------------------------------------------------------------------------
 
 const std::string& HttpServer::State::date_now() {
   const WallTime now = SystemClock().wall();
@@ -165,7 +186,9 @@ void HttpServer::State::close_listeners() {
 
 namespace {
 
-Task<void> run_connection(std::shared_ptr<ServerConnection> connection) { co_await connection->serve(); }
+Task<void> run_connection(std::shared_ptr<ServerConnection> connection) {
+  co_await connection->serve();
+}
 
 }  // namespace
 
@@ -186,7 +209,8 @@ Task<void> HttpServer::accept_loop(std::shared_ptr<State> state, Listener* liste
   }
 }
 
-HttpServer::HttpServer(Reactor& reactor, ServerOptions options) : state_(std::make_shared<State>(reactor, std::move(options))) {}
+HttpServer::HttpServer(Reactor& reactor, ServerOptions options)
+    : state_(std::make_shared<State>(reactor, std::move(options))) {}
 
 std::unique_ptr<HttpServer> HttpServer::start(Reactor& reactor, ServerOptions options, Listener listener) {
   std::unique_ptr<HttpServer> server(new HttpServer(reactor, std::move(options)));
@@ -199,8 +223,12 @@ void HttpServer::add_listener(Listener listener) {
   state_->reactor.spawn(accept_loop(state_, state_->listeners.back().get()));
 }
 
-Address HttpServer::address() const { return state_->listeners.front()->address(); }
-std::size_t HttpServer::connections() const { return state_->connections.size(); }
+Address HttpServer::address() const {
+  return state_->listeners.front()->address();
+}
+std::size_t HttpServer::connections() const {
+  return state_->connections.size();
+}
 
 HttpServer::~HttpServer() {
   state_->stopping = true;
@@ -217,7 +245,8 @@ Task<void> HttpServer::stop(milliseconds grace) {
   while (!state->connections.empty()) {
     state->changed.clear();
     if (co_await state->changed.wait(deadline)) continue;
-    // Handlers that wait for the client now fail; one that waits for something else is given up after a while.
+    // Handlers that wait for the client now fail; one that waits for something else is given up after a
+    // while.
     for (ServerConnection* connection : state->connections) connection->cut();
     const Deadline last = after(seconds(2));
     while (!state->connections.empty()) {

@@ -1,4 +1,5 @@
-// An HTTP/1.1 server for the control API, registry and git (the gateway has its own loop over the same parser).
+// An HTTP/1.1 server for the control API, registry and git (the gateway has its own loop over the same
+// parser).
 //
 //   auto server = TRY(HttpServer::start(reactor, {.handler = handle}, std::move(listener)));
 //   Task<void> handle(Request& request, ResponseWriter& response) {
@@ -6,9 +7,10 @@
 //     co_await response.send_json(200, body);
 //   }
 //
-// One coroutine a connection, all on the reactor's thread: a handler must not block (offload.h). What a handler leaves
-// unread of a body is read and thrown away up to 256 KiB, else the connection is closed after the answer. A handler
-// that returns without answering answers 500; one that fails after starting to stream has its connection cut.
+// One coroutine a connection, all on the reactor's thread: a handler must not block (offload.h). What a
+// handler leaves unread of a body is read and thrown away up to 256 KiB, else the connection is closed after
+// the answer. A handler that returns without answering answers 500; one that fails after starting to stream
+// has its connection cut.
 #pragma once
 
 #include <functional>
@@ -40,14 +42,16 @@ class Request {
  public:
   std::string_view method() const { return head_->method; }
   std::string_view target() const { return head_->origin; }  // path and query as sent
-  // The path, percent-decoded ("/a b"); requests whose path has malformed escapes, NUL, or "." or ".." segments are
-  // answered 400 before any handler sees them.
+  // The path, percent-decoded ("/a b"); requests whose path has malformed escapes, NUL, or "." or ".."
+  // segments are answered 400 before any handler sees them.
   const std::string& path() const { return path_; }
   std::string_view raw_path() const { return head_->path; }
   std::string_view query() const { return head_->query; }
-  std::optional<std::string> query(std::string_view key) const { return http1::query_value(head_->query, key); }
-  std::string_view host() const { return head_->host(); }            // without the port
-  std::string_view authority() const { return head_->authority; }    // with it
+  std::optional<std::string> query(std::string_view key) const {
+    return http1::query_value(head_->query, key);
+  }
+  std::string_view host() const { return head_->host(); }          // without the port
+  std::string_view authority() const { return head_->authority; }  // with it
   std::optional<std::string_view> header(std::string_view name) const { return head_->find(name); }
   std::span<const http1::Field> headers() const { return head_->fields(); }
   const http1::RequestHead& head() const { return *head_; }
@@ -63,10 +67,11 @@ class Request {
 
   bool has_body() const { return head_->framing.kind != http1::BodyKind::none; }
   std::optional<std::uint64_t> content_length() const { return head_->content_length; }
-  // The bound for this request's body (ServerOptions::body_bytes); raise it before the first read (git, registry).
+  // The bound for this request's body (ServerOptions::body_bytes); raise it before the first read (git,
+  // registry).
   void limit_body(std::uint64_t bytes) { body_limit_ = bytes; }
-  // At least one byte, or 0 at the end. Sends "100 Continue" when the client waits for it. too_large, timeout (no
-  // progress for body_timeout), closed (cut short), malformed. One reader.
+  // At least one byte, or 0 at the end. Sends "100 Continue" when the client waits for it. too_large, timeout
+  // (no progress for body_timeout), closed (cut short), malformed. One reader.
   Task<Result<std::size_t>> read(std::span<char> buffer);
   // The whole body; too_large beyond `limit`.
   Task<Result<std::string>> read_all(std::size_t limit = 1 << 20);
@@ -89,7 +94,8 @@ class ResponseWriter {
   ResponseWriter& header(std::string_view name, std::string_view value);
 
   // A whole answer. Content-Length, Date and (for HEAD) no body are seen to.
-  Task<Result<void>> send(int status, std::string_view body = {}, std::string_view content_type = "text/plain; charset=utf-8");
+  Task<Result<void>> send(int status, std::string_view body = {},
+                          std::string_view content_type = "text/plain; charset=utf-8");
   Task<Result<void>> send_json(int status, const nlohmann::json& body);
   // {"error":{"code","message","hint"}} with the catalogue's status. A named error, or
   //   co_await response.send_error(fail(Code::not_found, "there is no app {}", name));
@@ -98,8 +104,8 @@ class ResponseWriter {
   Task<Result<void>> send_error(std::unexpected<Error> error);
   Task<Result<void>> send_error(Error&& error) = delete;
 
-  // A streamed answer: start, write..., finish. With `length`, that many bytes (Content-Length), else chunked (until
-  // close for HTTP/1.0). Without finish() the connection is cut, so that the client notices.
+  // A streamed answer: start, write..., finish. With `length`, that many bytes (Content-Length), else chunked
+  // (until close for HTTP/1.0). Without finish() the connection is cut, so that the client notices.
   Task<Result<void>> start(int status, std::optional<std::uint64_t> length = std::nullopt,
                            std::string_view content_type = "application/octet-stream");
   Task<Result<void>> write(std::string_view bytes);
@@ -110,8 +116,8 @@ class ResponseWriter {
   Task<Result<void>> event(std::string_view name, std::string_view data, std::string_view id = {});
   Task<Result<void>> comment();  // ":\n\n", keeps the connection alive
 
-  // Sends 101 with `Upgrade: <protocol>` (after the header()s given) and hands the raw stream over: exec, WebSocket.
-  // `pending` gets what the client has sent already. The connection is the caller's from now on.
+  // Sends 101 with `Upgrade: <protocol>` (after the header()s given) and hands the raw stream over: exec,
+  // WebSocket. `pending` gets what the client has sent already. The connection is the caller's from now on.
   Task<Result<Stream>> upgrade(std::string_view protocol, std::string& pending);
 
   bool started() const { return state_ != State::fresh; }
@@ -137,26 +143,29 @@ class ResponseWriter {
 using Handler = std::function<Task<void>(Request&, ResponseWriter&)>;
 
 struct ServerOptions {
-  Handler handler;                              // lives as long as the server
-  milliseconds head_timeout = seconds(10);      // from a request's first byte to its head's end (slow senders: 408, closed)
-  milliseconds idle_timeout = seconds(60);      // between requests
-  milliseconds body_timeout = seconds(30);      // without any progress
-  milliseconds write_timeout = seconds(30);     // without any progress
-  std::uint64_t body_bytes = 16u << 20;         // default bound of a body; see Request::limit_body
+  Handler handler;  // lives as long as the server
+  milliseconds head_timeout =
+      seconds(10);  // from a request's first byte to its head's end (slow senders: 408, closed)
+  milliseconds idle_timeout = seconds(60);   // between requests
+  milliseconds body_timeout = seconds(30);   // without any progress
+  milliseconds write_timeout = seconds(30);  // without any progress
+  std::uint64_t body_bytes = 16u << 20;      // default bound of a body; see Request::limit_body
   http1::Limits limits{};
-  std::size_t connections = 4096;               // further ones wait in the kernel's backlog
-  std::shared_ptr<TlsContext> tls;              // null: plain
+  std::size_t connections = 4096;   // further ones wait in the kernel's backlog
+  std::shared_ptr<TlsContext> tls;  // null: plain
 };
 
 class HttpServer {
  public:
-  // Accepts from now on. The reactor must outlive the server; the server must outlive its connections: co_await stop().
+  // Accepts from now on. The reactor must outlive the server; the server must outlive its connections:
+  // co_await stop().
   static std::unique_ptr<HttpServer> start(Reactor& reactor, ServerOptions options, Listener listener);
   ~HttpServer();  // cuts what is left
   void add_listener(Listener listener);
   Address address() const;  // of the first listener
   std::size_t connections() const;
-  // Once. Stops accepting, lets requests in progress finish for at most `grace`, closes idle connections, then cuts.
+  // Once. Stops accepting, lets requests in progress finish for at most `grace`, closes idle connections,
+  // then cuts.
   Task<void> stop(milliseconds grace);
 
  private:

@@ -17,7 +17,8 @@ namespace naru::io {
 
 // One value from any thread to one coroutine.
 //   auto [promise, answer] = make_one_shot<Reply>(reactor);   // promise goes to the other thread
-//   CO_TRY(auto reply, co_await answer.wait(after(30s)));     // timeout; cancelled when the promise was dropped
+//   CO_TRY(auto reply, co_await answer.wait(after(30s)));     // timeout; cancelled when the promise was
+//   dropped
 template <class T>
 class OneShot {
   struct State {
@@ -30,7 +31,8 @@ class OneShot {
   class Promise {
    public:
     Promise() = default;
-    Promise(std::shared_ptr<State> state, Reactor::Remote remote) : state_(std::move(state)), remote_(std::move(remote)) {}
+    Promise(std::shared_ptr<State> state, Reactor::Remote remote)
+        : state_(std::move(state)), remote_(std::move(remote)) {}
     Promise(Promise&&) noexcept = default;
     Promise& operator=(Promise&&) noexcept = default;
     ~Promise() {
@@ -88,7 +90,8 @@ template <class F, class R = std::invoke_result_t<F>>
 Task<R> offload(Reactor& reactor, WorkerPool& pool, F fn) {
   OneShot<R> answer(reactor);
   auto promise = answer.promise();
-  const bool queued = pool.post([promise = std::move(promise), fn = std::move(fn)]() mutable { promise.set(fn()); });
+  const bool queued =
+      pool.post([promise = std::move(promise), fn = std::move(fn)]() mutable { promise.set(fn()); });
   if (!queued) co_return fail(Code::busy, "too much work is waiting for a worker thread");
   auto result = co_await answer.wait();
   if (!result) co_return std::unexpected(std::move(result).error());

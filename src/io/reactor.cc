@@ -13,7 +13,7 @@
 namespace naru::io {
 
 namespace {
-constexpr int kBudget = 128;              // operations a coroutine may complete at once before others get a turn
+constexpr int kBudget = 128;  // operations a coroutine may complete at once before others get a turn
 constexpr std::size_t kMaxJobs = 65536;
 constexpr int kMaxEvents = 256;
 
@@ -22,7 +22,8 @@ std::uint64_t to_tick(MonoTime time) {
 }
 }  // namespace
 
-// ---- Operation --------------------------------------------------------------------------------------------------
+// ---- Operation
+// --------------------------------------------------------------------------------------------------
 
 Operation::~Operation() {
   if (source_ != nullptr && source_->pending_[static_cast<int>(direction_)] == this)
@@ -80,7 +81,8 @@ void Operation::on_timer(detail::TimerNode& node) {
   self.finish();
 }
 
-// ---- Source -----------------------------------------------------------------------------------------------------
+// ---- Source
+// -----------------------------------------------------------------------------------------------------
 
 Result<void> Source::ensure_registered() {
   if (registered_) return {};
@@ -122,11 +124,14 @@ void Source::on_events(std::uint32_t events) {
   const bool failed = (events & (EPOLLHUP | EPOLLERR)) != 0;
   const bool readable = failed || retry_both_ || (events & (EPOLLIN | EPOLLRDHUP)) != 0;
   const bool writable = failed || retry_both_ || (events & EPOLLOUT) != 0;
-  if (Operation* operation = pending_[0]; operation != nullptr && readable && operation->attempt_(*operation)) operation->finish();
-  if (Operation* operation = pending_[1]; operation != nullptr && writable && operation->attempt_(*operation)) operation->finish();
+  if (Operation* operation = pending_[0]; operation != nullptr && readable && operation->attempt_(*operation))
+    operation->finish();
+  if (Operation* operation = pending_[1]; operation != nullptr && writable && operation->attempt_(*operation))
+    operation->finish();
 }
 
-// ---- Event ------------------------------------------------------------------------------------------------------
+// ---- Event
+// ------------------------------------------------------------------------------------------------------
 
 void Event::raise() {
   raised_ = true;
@@ -147,12 +152,13 @@ Result<void> Event::Wait::await_resume() {
   return fail(Code::timeout, "waiting for an event: timed out");
 }
 
-// ---- Remote -----------------------------------------------------------------------------------------------------
+// ---- Remote
+// -----------------------------------------------------------------------------------------------------
 
 struct Reactor::Remote::Box {
   std::mutex mutex;
   std::vector<Job> jobs;
-  Fd wake;           // eventfd
+  Fd wake;  // eventfd
   bool open = true;
   bool stop = false;
 };
@@ -169,7 +175,8 @@ bool Reactor::Remote::post(Job job) const {
   return true;
 }
 
-// ---- Reactor ----------------------------------------------------------------------------------------------------
+// ---- Reactor
+// ----------------------------------------------------------------------------------------------------
 
 // A spawned coroutine; its promise is a node of the reactor's list, so that the reactor can destroy it.
 struct Reactor::Detached {
@@ -200,7 +207,9 @@ Reactor::Detached Reactor::detach(Reactor*, Task<void> task) {
   }
 }
 
-void Reactor::spawn(Task<void> task) { detach(this, std::move(task)); }
+void Reactor::spawn(Task<void> task) {
+  detach(this, std::move(task));
+}
 
 std::uint64_t Reactor::tick_now() {
   return static_cast<std::uint64_t>(
@@ -208,7 +217,7 @@ std::uint64_t Reactor::tick_now() {
 }
 
 Result<std::unique_ptr<Reactor>> Reactor::create() {
-  struct sigaction action {};
+  struct sigaction action{};
   if (::sigaction(SIGPIPE, nullptr, &action) == 0 && action.sa_handler == SIG_DFL) ::signal(SIGPIPE, SIG_IGN);
   Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll) return fail_errno(Code::system, "epoll_create1");
@@ -218,7 +227,8 @@ Result<std::unique_ptr<Reactor>> Reactor::create() {
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.ptr = nullptr;
-  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, box->wake.get(), &event) != 0) return fail_errno(Code::system, "epoll_ctl(eventfd)");
+  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, box->wake.get(), &event) != 0)
+    return fail_errno(Code::system, "epoll_ctl(eventfd)");
   std::unique_ptr<Reactor> reactor(new Reactor(std::move(epoll)));
   reactor->remote_.box_ = std::move(box);
   return reactor;
@@ -279,8 +289,10 @@ void Reactor::turn(bool block) {
   const int count = ::epoll_wait(epoll_.get(), events, kMaxEvents, timeout);
   bool jobs = false;
   for (int i = 0; i < count; ++i) {
-    if (events[i].data.ptr == nullptr) jobs = true;
-    else static_cast<Source*>(events[i].data.ptr)->on_events(events[i].events);
+    if (events[i].data.ptr == nullptr)
+      jobs = true;
+    else
+      static_cast<Source*>(events[i].data.ptr)->on_events(events[i].events);
   }
   wheel_.advance(tick_now());
   if (jobs) run_jobs();

@@ -1,8 +1,8 @@
-// An edge-triggered epoll reactor, one per thread (epoll(7)). Everything but `post`, `stop` and Remote is called on
-// the thread that runs it. An operation tries its system call first and suspends only on EAGAIN.
+// An edge-triggered epoll reactor, one per thread (epoll(7)). Everything but `post`, `stop` and Remote is
+// called on the thread that runs it. An operation tries its system call first and suspends only on EAGAIN.
 //
-// Creating a reactor ignores SIGPIPE for the process when it still has its default action (splice(2) cannot be told
-// otherwise): a program that forks children must reset it there.
+// Creating a reactor ignores SIGPIPE for the process when it still has its default action (splice(2) cannot
+// be told otherwise): a program that forks children must reset it there.
 #pragma once
 
 #include <cassert>
@@ -25,10 +25,13 @@ namespace naru::io {
 class Reactor;
 class Source;
 
-// When an operation gives up, with Code::timeout. Absolute, so one deadline bounds a whole sequence of operations.
+// When an operation gives up, with Code::timeout. Absolute, so one deadline bounds a whole sequence of
+// operations.
 using Deadline = MonoTime;
 inline constexpr Deadline kNever = Deadline::max();
-inline Deadline after(milliseconds timeout) { return std::chrono::steady_clock::now() + timeout; }
+inline Deadline after(milliseconds timeout) {
+  return std::chrono::steady_clock::now() + timeout;
+}
 
 namespace detail {
 
@@ -59,8 +62,9 @@ struct TimerNode : Link {
   void (*fire)(TimerNode&) = nullptr;
 };
 
-// Hierarchical timing wheel (Varghese & Lauck 1987): four levels of 64 slots, 1 ms a tick; arming and cancelling are a
-// few pointer writes. Further away than 4.6 hours waits in the last slot and is sorted in again.
+// Hierarchical timing wheel (Varghese & Lauck 1987): four levels of 64 slots, 1 ms a tick; arming and
+// cancelling are a few pointer writes. Further away than 4.6 hours waits in the last slot and is sorted in
+// again.
 class TimerWheel {
  public:
   explicit TimerWheel(std::uint64_t now_tick) : now_(now_tick) {}
@@ -73,14 +77,16 @@ class TimerWheel {
   static constexpr int kLevels = 4, kBits = 6, kSlots = 1 << kBits;
   void insert(TimerNode& node);
   Link slots_[kLevels][kSlots];
-  mutable std::uint64_t maybe_armed_[kLevels] = {};  // a set bit may be stale (cancelling does not clear it), a clear one is true
+  mutable std::uint64_t maybe_armed_[kLevels] =
+      {};  // a set bit may be stale (cancelling does not clear it), a clear one is true
   std::uint64_t now_;
 };
 
 }  // namespace detail
 
-// One pending operation; an awaiter that lives in the awaiting coroutine's frame. Derived classes give `attempt`:
-// it tries the system call and returns true when the operation is over, with result >= 0 or -errno.
+// One pending operation; an awaiter that lives in the awaiting coroutine's frame. Derived classes give
+// `attempt`: it tries the system call and returns true when the operation is over, with result >= 0 or
+// -errno.
 class Operation {
  public:
   enum class Direction : std::uint8_t { read, write };
@@ -121,8 +127,8 @@ class Operation {
   Direction direction_;
 };
 
-// A descriptor known to a reactor (non-blocking, registered on the first EAGAIN). At most one operation in each
-// direction at a time. Closing cancels them: they return Code::cancelled.
+// A descriptor known to a reactor (non-blocking, registered on the first EAGAIN). At most one operation in
+// each direction at a time. Closing cancels them: they return Code::cancelled.
 class Source {
  public:
   Source(Reactor& reactor, Fd fd) : reactor_(&reactor), fd_(std::move(fd)) {}
@@ -163,8 +169,8 @@ class Reactor {
   Reactor(const Reactor&) = delete;
   Reactor& operator=(const Reactor&) = delete;
 
-  // Starts a task of its own, at once, on this thread; it is destroyed when it finishes (an exception that leaves it
-  // is logged).
+  // Starts a task of its own, at once, on this thread; it is destroyed when it finishes (an exception that
+  // leaves it is logged).
   void spawn(Task<void> task);
   std::size_t spawned() const { return spawned_; }
 
@@ -174,7 +180,8 @@ class Reactor {
   template <class T>
   T block_on(Task<T> task);
 
-  // Any thread, also after the reactor is gone (then the job is dropped and false returned). At most 65,536 jobs wait.
+  // Any thread, also after the reactor is gone (then the job is dropped and false returned). At most 65,536
+  // jobs wait.
   class Remote {
    public:
     bool post(Job job) const;
@@ -203,11 +210,11 @@ class Reactor {
 
   Fd epoll_;
   detail::TimerWheel wheel_;
-  detail::Link ready_;   // finished operations whose coroutines are to be resumed
-  detail::Link roots_;   // spawned coroutines
+  detail::Link ready_;  // finished operations whose coroutines are to be resumed
+  detail::Link roots_;  // spawned coroutines
   Remote remote_;
   std::size_t spawned_ = 0;
-  int budget_ = 0;       // operations that may still complete without suspending, for fairness
+  int budget_ = 0;  // operations that may still complete without suspending, for fairness
   bool stopping_ = false;
 };
 
@@ -217,9 +224,13 @@ class Sleep : public Operation {
   Sleep(Reactor& reactor, Deadline until) : Operation(reactor, nullptr, Direction::read, nullptr, until) {}
   void await_resume() const {}
 };
-inline Sleep sleep(Reactor& reactor, milliseconds duration) { return Sleep(reactor, after(duration)); }
+inline Sleep sleep(Reactor& reactor, milliseconds duration) {
+  return Sleep(reactor, after(duration));
+}
 // Lets every other ready task run first.
-inline Sleep yield(Reactor& reactor) { return Sleep(reactor, Deadline::min()); }
+inline Sleep yield(Reactor& reactor) {
+  return Sleep(reactor, Deadline::min());
+}
 
 // A flag that one task waits for and others of the same thread raise. Must outlive its waiter.
 class Event {

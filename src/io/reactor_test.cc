@@ -17,7 +17,9 @@ namespace {
 
 using testing::loopback;
 
-std::unique_ptr<Reactor> make_reactor() { return std::move(Reactor::create().value()); }
+std::unique_ptr<Reactor> make_reactor() {
+  return std::move(Reactor::create().value());
+}
 struct StreamPair {
   Stream a, b;
 };
@@ -27,7 +29,9 @@ StreamPair make_pair_of_streams(Reactor& reactor) {
   return {Stream(reactor, Fd(fds[0])), Stream(reactor, Fd(fds[1]))};
 }
 
-Task<int> number(int n) { co_return n; }
+Task<int> number(int n) {
+  co_return n;
+}
 Task<int> sum(int count) {
   int total = 0;
   for (int i = 0; i < count; ++i) total += co_await number(1);
@@ -48,7 +52,9 @@ TEST(Task, ExceptionsReachWhoAwaits) {
   EXPECT_THROW(reactor->block_on(throwing()), std::runtime_error);
 }
 
-TEST(Task, AnUnstartedTaskIsDestroyedQuietly) { Task<int> task = number(1); }
+TEST(Task, AnUnstartedTaskIsDestroyedQuietly) {
+  Task<int> task = number(1);
+}
 
 Task<void> note(Reactor& reactor, milliseconds delay, int id, std::vector<int>& order) {
   co_await sleep(reactor, delay);
@@ -58,7 +64,8 @@ Task<void> note(Reactor& reactor, milliseconds delay, int id, std::vector<int>& 
 TEST(Reactor, TimersFireInOrderAcrossTheWheelsLevels) {
   const auto reactor = make_reactor();
   std::vector<int> order;
-  for (int delay : {130, 5, 70, 1, 64, 63, 65, 128}) reactor->spawn(note(*reactor, milliseconds(delay), delay, order));
+  for (int delay : {130, 5, 70, 1, 64, 63, 65, 128})
+    reactor->spawn(note(*reactor, milliseconds(delay), delay, order));
   reactor->block_on(note(*reactor, milliseconds(140), 140, order));
   EXPECT_EQ(order, (std::vector<int>{1, 5, 63, 64, 65, 70, 128, 130, 140}));
 }
@@ -119,16 +126,27 @@ TEST(Reactor, JobsOfOtherThreadsRunOnItsThread) {
 TEST(Reactor, OffloadedWorkComesBack) {
   const auto reactor = make_reactor();
   WorkerPool pool(2, 4);
-  const auto result = reactor->block_on(offload(*reactor, pool, []() -> Result<std::string> { return "done"; }));
+  const auto result =
+      reactor->block_on(offload(*reactor, pool, []() -> Result<std::string> { return "done"; }));
   EXPECT_EQ(result.value(), "done");
-  const auto failed = reactor->block_on(offload(*reactor, pool, []() -> Result<int> { return fail(Code::not_found, "nothing"); }));
+  const auto failed = reactor->block_on(
+      offload(*reactor, pool, []() -> Result<int> { return fail(Code::not_found, "nothing"); }));
   EXPECT_EQ(failed.error().code, Code::not_found);
+}
+
+TEST(Reactor, MoreWorkThanFitsTheQueueIsBusy) {
+  const auto reactor = make_reactor();
+  WorkerPool pool(1, 0);
+  const auto result = reactor->block_on(offload(*reactor, pool, []() -> Result<int> { return 1; }));
+  EXPECT_EQ(result.error().code, Code::busy);
 }
 
 TEST(Reactor, ADroppedPromiseAndASlowOneAreErrors) {
   const auto reactor = make_reactor();
   OneShot<int> dropped(*reactor);
-  { auto promise = dropped.promise(); }
+  {
+    auto promise = dropped.promise();
+  }
   EXPECT_EQ(reactor->block_on(dropped.wait()).error().code, Code::cancelled);
   OneShot<int> slow(*reactor);
   auto promise = slow.promise();
@@ -136,7 +154,9 @@ TEST(Reactor, ADroppedPromiseAndASlowOneAreErrors) {
   promise.set(1);
 }
 
-Task<Result<std::size_t>> read_once(Stream& stream, std::span<char> buffer, Deadline deadline) { co_return co_await stream.read(buffer, deadline); }
+Task<Result<std::size_t>> read_once(Stream& stream, std::span<char> buffer, Deadline deadline) {
+  co_return co_await stream.read(buffer, deadline);
+}
 Task<void> read_into(Stream& stream, std::optional<Result<std::size_t>>& out) {
   char buffer[16];
   out = co_await stream.read(buffer);
@@ -158,7 +178,10 @@ TEST(Stream, ClosingCancelsWhoeverWaits) {
   reactor->spawn(read_into(pair.a, out));
   EXPECT_FALSE(out);
   pair.a.close();
-  reactor->block_on([](Reactor& r) -> Task<void> { co_await yield(r); co_await yield(r); }(*reactor));
+  reactor->block_on([](Reactor& r) -> Task<void> {
+    co_await yield(r);
+    co_await yield(r);
+  }(*reactor));
   ASSERT_TRUE(out);
   EXPECT_EQ(out->error().code, Code::cancelled);
 }
@@ -175,7 +198,9 @@ TEST(Stream, DestroyingTheReactorDestroysWhatWaits) {
   EXPECT_FALSE(out);
 }
 
-Task<Result<void>> write_all(Stream& stream, std::string bytes) { co_return co_await stream.write(bytes, after(10s)); }
+Task<Result<void>> write_all(Stream& stream, std::string bytes) {
+  co_return co_await stream.write(bytes, after(10s));
+}
 Task<void> send_and_close(Stream stream, std::string bytes) {
   EXPECT_TRUE(co_await stream.write(bytes, after(10s)));
 }
@@ -210,17 +235,22 @@ TEST(Connect, NamesWhatCannotBeReached) {
   const auto refused = reactor->block_on(connect(*reactor, Address::parse("127.0.0.1:1").value(), after(5s)));
   EXPECT_EQ(refused.error().code, Code::unreachable);
   EXPECT_NE(refused.error().message().find("127.0.0.1:1"), std::string::npos);
-  const auto missing = reactor->block_on(connect(*reactor, Address::parse("unix:/nonexistent/x").value(), after(5s)));
+  const auto missing =
+      reactor->block_on(connect(*reactor, Address::parse("unix:/nonexistent/x").value(), after(5s)));
   EXPECT_EQ(missing.error().code, Code::unreachable);
   const auto no_name = reactor->block_on(resolve(*reactor, "no-such-name.invalid", 80, after(20s)));
   EXPECT_FALSE(no_name);
-  EXPECT_EQ(reactor->block_on(resolve(*reactor, "x.localhost", 80, after(5s))).value()[0].text(), "127.0.0.1:80");
+  EXPECT_EQ(reactor->block_on(resolve(*reactor, "x.localhost", 80, after(5s))).value()[0].text(),
+            "127.0.0.1:80");
 }
 
 TEST(Address, ReadsAndWritesEveryKind) {
-  for (const char* text : {"127.0.0.1:80", "[::1]:8080", "unix:/run/x.sock", "unix:@abstract"}) EXPECT_EQ(Address::parse(text).value().text(), text);
+  for (const char* text : {"127.0.0.1:80", "[::1]:8080", "unix:/run/x.sock", "unix:@abstract"})
+    EXPECT_EQ(Address::parse(text).value().text(), text);
   EXPECT_EQ(Address::parse(":80").value().text(), "[::]:80");
-  for (const char* bad : {"", "127.0.0.1", "a.b:80", "1.2.3.4:99999", "1.2.3.4:", "::1:80", "[::1]", "unix:", "1.2.3.4:8x"}) EXPECT_FALSE(Address::parse(bad)) << bad;
+  for (const char* bad :
+       {"", "127.0.0.1", "a.b:80", "1.2.3.4:99999", "1.2.3.4:", "::1:80", "[::1]", "unix:", "1.2.3.4:8x"})
+    EXPECT_FALSE(Address::parse(bad)) << bad;
   EXPECT_FALSE(Address::of_unix(std::string(200, 'x')));
 }
 
@@ -281,7 +311,9 @@ TEST(Reactor, ServesThousandsOfConnectionsAtOnce) {
   EXPECT_EQ(done, count);
 }
 
-Task<void> relay_between(Stream& a, Stream& b, milliseconds idle, std::optional<Result<RelayCount>>& out) { out = co_await relay(a, b, idle); }
+Task<void> relay_between(Stream& a, Stream& b, milliseconds idle, std::optional<Result<RelayCount>>& out) {
+  out = co_await relay(a, b, idle);
+}
 
 TEST(Relay, CopiesBothDirectionsAndHalfCloses) {
   const auto reactor = make_reactor();

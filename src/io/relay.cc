@@ -7,7 +7,8 @@ namespace naru::io {
 
 namespace {
 
-// One direction. Ends at the end of `from`, passing it on; an error closes both, which ends the other direction too.
+// One direction. Ends at the end of `from`, passing it on; an error closes both, which ends the other
+// direction too.
 struct Pump {
   Stream& from;
   Stream& to;
@@ -17,8 +18,10 @@ struct Pump {
   Result<void> outcome{};
 
   Task<void> run() {
-    if (from.is_tls() || to.is_tls()) outcome = co_await copy();
-    else outcome = co_await splice();
+    if (from.is_tls() || to.is_tls())
+      outcome = co_await copy();
+    else
+      outcome = co_await splice();
     if (outcome) co_return to.shutdown_write();
     from.close();
     to.close();
@@ -69,7 +72,8 @@ Task<Result<RelayCount>> relay(Stream& a, Stream& b, milliseconds idle) {
   Both both(there.run(), back.run());
   co_await both;
   for (Pump* pump : {&there, &back})
-    if (!pump->outcome && pump->outcome.error().code != Code::cancelled) co_return std::unexpected(std::move(pump->outcome).error());
+    if (!pump->outcome && pump->outcome.error().code != Code::cancelled)
+      co_return std::unexpected(std::move(pump->outcome).error());
   co_return RelayCount{there.count, back.count};
 }
 

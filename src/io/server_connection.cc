@@ -32,14 +32,17 @@ void ServerConnection::close_if_idle() {
 
 Task<void> ServerConnection::serve() {
   if (state_->options.tls) {
-    const auto shaken = co_await start_tls_server(stream_, state_->options.tls, after(state_->options.head_timeout));
+    const auto shaken =
+        co_await start_tls_server(stream_, state_->options.tls, after(state_->options.head_timeout));
     if (!shaken) co_return;
     tls_ = true;
   }
   Next next = Next::again;
   while (next == Next::again && !state_->stopping) next = co_await serve_one();
-  if (next == Next::linger) co_await Stream::linger_and_close(std::move(stream_));
-  else if (next != Next::gone) stream_.shutdown_write();
+  if (next == Next::linger)
+    co_await Stream::linger_and_close(std::move(stream_));
+  else if (next != Next::gone)
+    stream_.shutdown_write();
 }
 
 Task<ServerConnection::Next> ServerConnection::serve_one() {
@@ -132,7 +135,8 @@ Task<void> ServerConnection::run_handler() {
     fault = e.what();
   }
   if (!fault.empty())
-    log_event(Level::error, "http.handler_failed", {{"method", head_.method}, {"path", head_.path}, {"what", fault}});
+    log_event(Level::error, "http.handler_failed",
+              {{"method", head_.method}, {"path", head_.path}, {"what", fault}});
   if (response_.state_ != ResponseWriter::State::fresh) co_return;
   response_ = ResponseWriter();  // without what made it fail
   response_.connection_ = this;
@@ -155,8 +159,23 @@ Task<ServerConnection::Next> ServerConnection::after_handler() {
   co_return close_after_ ? Next::linger : Next::again;
 }
 
+namespace {
+Code code_of(int status) {
+  if (status == 431) return Code::head_too_large;
+  if (status == 408) return Code::timeout;
+  return status == 501 || status == 505 ? Code::unsupported : Code::malformed;
+}
+}  // namespace
+
 Task<ServerConnection::Next> ServerConnection::refuse(http1::Refusal refusal) {
-  const std::string body = fmt::format("{{\"error\":{{\"code\":\"malformed\",\"message\":\"{}\"}}}}\n", refusal.reason);
+  const CodeInfo& info = code_info(code_of(refusal.status));
+  nlohmann::json inner;
+  inner["code"] = info.name;
+  inner["message"] = refusal.reason;
+  inner["hint"] = info.remedy;
+  nlohmann::json outer;
+  outer["error"] = std::move(inner);
+  const std::string body = outer.dump() + "\n";
   std::string out;
   http1::append_status_line(out, refusal.status);
   http1::append_field(out, "Date", state_->date_now());
@@ -169,11 +188,13 @@ Task<ServerConnection::Next> ServerConnection::refuse(http1::Refusal refusal) {
   co_return Next::linger;
 }
 
-// ---- body -------------------------------------------------------------------------------------------------------
+// ---- body
+// -------------------------------------------------------------------------------------------------------
 
 Result<void> ServerConnection::check_limit(std::uint64_t bytes) const {
   if (bytes <= request_.body_limit_) return {};
-  return fail(Code::too_large, "the body of {} {} is larger than {} bytes", head_.method, head_.path, request_.body_limit_);
+  return fail(Code::too_large, "the body of {} {} is larger than {} bytes", head_.method, head_.path,
+              request_.body_limit_);
 }
 
 Task<Result<std::size_t>> ServerConnection::fill() {
@@ -192,8 +213,10 @@ Task<Result<std::size_t>> ServerConnection::read_body(std::span<char> buffer) {
     if (in_.empty()) CO_TRY_VOID(co_await write_all("HTTP/1.1 100 Continue\r\n\r\n"));
   }
   Result<std::size_t> n = 0;
-  if (head_.framing.kind == http1::BodyKind::chunked) n = co_await read_chunked_body(buffer);
-  else n = co_await read_length_body(buffer);
+  if (head_.framing.kind == http1::BodyKind::chunked)
+    n = co_await read_chunked_body(buffer);
+  else
+    n = co_await read_length_body(buffer);
   if (!n) body_failed_ = true;
   co_return n;
 }
@@ -208,7 +231,9 @@ Task<Result<std::size_t>> ServerConnection::read_length_body(std::span<char> buf
   } else {
     CO_TRY(got, co_await stream_.read(buffer.subspan(0, wanted), after(state_->options.body_timeout)));
   }
-  if (got == 0) co_return fail(Code::closed, "the body was cut short: {} of {} bytes are missing", body_left_, head_.framing.length);
+  if (got == 0)
+    co_return fail(Code::closed, "the body was cut short: {} of {} bytes are missing", body_left_,
+                   head_.framing.length);
   body_left_ -= got;
   body_seen_ += got;
   body_done_ = body_left_ == 0;
@@ -220,7 +245,8 @@ Task<Result<std::size_t>> ServerConnection::read_chunked_body(std::span<char> bu
   while (true) {
     // Only as much as fits, so that no decoded data has to be kept.
     const auto step = chunks_.next(std::string_view(in_).substr(0, buffer.size()));
-    if (step.outcome == http1::Outcome::refused) co_return fail(Code::malformed, "the chunked body is malformed: {}", step.refusal.reason);
+    if (step.outcome == http1::Outcome::refused)
+      co_return fail(Code::malformed, "the chunked body is malformed: {}", step.refusal.reason);
     got = step.data.copy(buffer.data(), step.data.size());
     in_.erase(0, step.consumed);
     body_seen_ += got;
@@ -253,9 +279,12 @@ Task<Result<void>> ServerConnection::write_all(std::string_view bytes) {
   co_return Result<void>();
 }
 
-// ---- Request ----------------------------------------------------------------------------------------------------
+// ---- Request
+// ----------------------------------------------------------------------------------------------------
 
-Task<Result<std::size_t>> Request::read(std::span<char> buffer) { return connection_->read_body(buffer); }
+Task<Result<std::size_t>> Request::read(std::span<char> buffer) {
+  return connection_->read_body(buffer);
+}
 
 Task<Result<std::string>> Request::read_all(std::size_t limit) {
   limit_body(std::min<std::uint64_t>(body_limit_, limit));
@@ -278,21 +307,33 @@ bool Request::client_gone() const {
   return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-const Address& Request::peer() const { return connection_->peer_; }
-bool Request::over_unix() const { return connection_->over_unix_; }
-Reactor& Request::reactor() const { return connection_->state_->reactor; }
-bool Request::is_tls() const { return connection_->tls_; }
+const Address& Request::peer() const {
+  return connection_->peer_;
+}
+bool Request::over_unix() const {
+  return connection_->over_unix_;
+}
+Reactor& Request::reactor() const {
+  return connection_->state_->reactor;
+}
+bool Request::is_tls() const {
+  return connection_->tls_;
+}
 
 std::optional<PeerCredentials> Request::peer_credentials() const {
   const auto known = connection_->stream_.peer_credentials();
   return known ? std::optional(*known) : std::nullopt;
 }
 
-// ---- ResponseWriter: what touches the stream --------------------------------------------------------------------
+// ---- ResponseWriter: what touches the stream
+// --------------------------------------------------------------------
 
-bool ResponseWriter::head_only() const { return connection_->head_.method == "HEAD" || status_ == 204 || status_ == 304; }
+bool ResponseWriter::head_only() const {
+  return connection_->head_.method == "HEAD" || status_ == 204 || status_ == 304;
+}
 
-Result<void> ResponseWriter::build_head(int status, Length kind, std::uint64_t length, std::string_view content_type) {
+Result<void> ResponseWriter::build_head(int status, Length kind, std::uint64_t length,
+                                        std::string_view content_type) {
   if (state_ != State::fresh) return fail(Code::conflict, "the request has been answered already");
   if (bad_field_) return fail(Code::invalid_argument, "a header field of the answer is not valid");
   ServerConnection& connection = *connection_;
@@ -308,26 +349,32 @@ Result<void> ResponseWriter::build_head(int status, Length kind, std::uint64_t l
   out_.clear();
   http1::append_status_line(out_, status);
   http1::append_field(out_, "Date", connection.state_->date_now());
-  if (connection.close_after_) http1::append_field(out_, "Connection", "close");
-  else if (head.minor_version == 0) http1::append_field(out_, "Connection", "keep-alive");
+  if (connection.close_after_)
+    http1::append_field(out_, "Connection", "close");
+  else if (head.minor_version == 0)
+    http1::append_field(out_, "Connection", "keep-alive");
   if (kind != Length::none && status != 204) {
     const std::string_view type = content_type_.empty() ? content_type : content_type_;
     if (!type.empty()) http1::append_field(out_, "Content-Type", type);
-    if (kind == Length::known) http1::append_content_length(out_, length);
-    else if (chunked_) http1::append_field(out_, "Transfer-Encoding", "chunked");
+    if (kind == Length::known)
+      http1::append_content_length(out_, length);
+    else if (chunked_)
+      http1::append_field(out_, "Transfer-Encoding", "chunked");
   }
   out_ += fields_;
   out_ += "\r\n";
   return {};
 }
 
-Task<Result<void>> ResponseWriter::write_parts(std::string_view head, std::string_view body, std::string_view tail) {
+Task<Result<void>> ResponseWriter::write_parts(std::string_view head, std::string_view body,
+                                               std::string_view tail) {
   // One system call for what is small; large bodies in pieces, each with its own deadline.
   if (head.size() + body.size() + tail.size() <= kWritePiece) {
     iovec parts[3] = {{const_cast<char*>(head.data()), head.size()},
                       {const_cast<char*>(body.data()), body.size()},
                       {const_cast<char*>(tail.data()), tail.size()}};
-    auto written = co_await connection_->stream_.write(std::span(parts), after(connection_->state_->options.write_timeout));
+    auto written = co_await connection_->stream_.write(std::span(parts),
+                                                       after(connection_->state_->options.write_timeout));
     if (!written) state_ = State::failed;
     co_return written;
   }
@@ -343,8 +390,10 @@ Task<Result<void>> ResponseWriter::write_parts(std::string_view head, std::strin
 
 Task<Result<Stream>> ResponseWriter::upgrade(std::string_view protocol, std::string& pending) {
   if (state_ != State::fresh) co_return fail(Code::conflict, "the request has been answered already");
-  if (bad_field_ || !http1::is_field_value(protocol)) co_return fail(Code::invalid_argument, "a header field of the answer is not valid");
-  if (!connection_->body_done_) co_return fail(Code::conflict, "the request has a body: it cannot be upgraded before it is read");
+  if (bad_field_ || !http1::is_field_value(protocol))
+    co_return fail(Code::invalid_argument, "a header field of the answer is not valid");
+  if (!connection_->body_done_)
+    co_return fail(Code::conflict, "the request has a body: it cannot be upgraded before it is read");
   status_ = 101;
   out_.clear();
   http1::append_status_line(out_, 101);

@@ -61,8 +61,8 @@ class ServerConnection {
   Address peer_;
   bool over_unix_ = false, tls_ = false;
 
-  std::string in_;         // received, not yet consumed; always on the heap, so that a swap moves no bytes
-  std::string head_bytes_; // what the views of the present request point into
+  std::string in_;          // received, not yet consumed; always on the heap, so that a swap moves no bytes
+  std::string head_bytes_;  // what the views of the present request point into
   http1::RequestHead head_;
   Request request_;
   ResponseWriter response_;

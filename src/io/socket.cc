@@ -17,12 +17,19 @@ namespace {
 std::unexpected<Error> stream_error(std::string_view doing, std::int64_t result, const std::string& detail) {
   const int number = static_cast<int>(-result);
   switch (number) {
-    case ETIMEDOUT: return fail(Code::timeout, "{}: timed out", doing);
-    case ECANCELED: return fail(Code::cancelled, "{}: the connection was closed on this side", doing);
-    case ECONNRESET: return fail(Code::closed, "{}: the peer reset the connection", doing);
-    case EPIPE: return fail(Code::closed, "{}: the peer has closed the connection", doing);
-    case EPROTO: return fail(Code::tls_failure, "{}: {}", doing, detail);
-    default: errno = number; return fail_errno(Code::system, "{}", doing);
+    case ETIMEDOUT:
+      return fail(Code::timeout, "{}: timed out", doing);
+    case ECANCELED:
+      return fail(Code::cancelled, "{}: the connection was closed on this side", doing);
+    case ECONNRESET:
+      return fail(Code::closed, "{}: the peer reset the connection", doing);
+    case EPIPE:
+      return fail(Code::closed, "{}: the peer has closed the connection", doing);
+    case EPROTO:
+      return fail(Code::tls_failure, "{}: {}", doing, detail);
+    default:
+      errno = number;
+      return fail_errno(Code::system, "{}", doing);
   }
 }
 
@@ -36,7 +43,9 @@ std::int64_t retry(Call call) {
   }
 }
 
-void set_option(int fd, int level, int name, int value) { ::setsockopt(fd, level, name, &value, sizeof value); }
+void set_option(int fd, int level, int name, int value) {
+  ::setsockopt(fd, level, name, &value, sizeof value);
+}
 
 Result<void> make_non_blocking(int fd) {
   const int flags = ::fcntl(fd, F_GETFL);
@@ -60,27 +69,37 @@ Result<SplicePipe> SplicePipe::create() {
   return SplicePipe{Fd(ends[0]), Fd(ends[1]), 0};
 }
 
-// ---- Stream -----------------------------------------------------------------------------------------------------
+// ---- Stream
+// -----------------------------------------------------------------------------------------------------
 
 Stream::Stream() = default;
 Stream::Stream(Reactor& reactor, Fd fd) : source_(std::make_unique<Source>(reactor, std::move(fd))) {}
 Stream::Stream(Stream&&) noexcept = default;
 Stream& Stream::operator=(Stream&& other) noexcept {
   if (this == &other) return *this;
-  source_ = std::move(other.source_);  // closes: cancels what waits on the old one before its TLS session goes
+  source_ =
+      std::move(other.source_);  // closes: cancels what waits on the old one before its TLS session goes
   tls_ = std::move(other.tls_);
   return *this;
 }
-Stream::~Stream() { source_.reset(); }
+Stream::~Stream() {
+  source_.reset();
+}
 
 Result<Stream> Stream::adopt(Reactor& reactor, Fd fd) {
   TRY(make_non_blocking(fd.get()));
   return Stream(reactor, std::move(fd));
 }
 
-bool Stream::open() const { return source_ && source_->open(); }
-int Stream::fd() const { return source_ ? source_->fd() : -1; }
-Reactor& Stream::reactor() const { return source_->reactor(); }
+bool Stream::open() const {
+  return source_ && source_->open();
+}
+int Stream::fd() const {
+  return source_ ? source_->fd() : -1;
+}
+Reactor& Stream::reactor() const {
+  return source_->reactor();
+}
 void Stream::close() {
   if (source_) source_->close();
 }
@@ -90,17 +109,22 @@ Fd Stream::release() {
 }
 
 Stream::ReadOperation Stream::read(std::span<char> buffer, Deadline deadline) {
-  return {*source_, tls_.get(), buffer, tls_ ? &ReadOperation::attempt_tls : &ReadOperation::attempt_plain, deadline};
+  return {*source_, tls_.get(), buffer, tls_ ? &ReadOperation::attempt_tls : &ReadOperation::attempt_plain,
+          deadline};
 }
 Stream::ReadOperation Stream::wait_readable(Deadline deadline) {
   return {*source_, tls_.get(), {}, &ReadOperation::attempt_wait, deadline};
 }
 Stream::WriteOperation Stream::write(std::string_view bytes, Deadline deadline) {
   const iovec single{const_cast<char*>(bytes.data()), bytes.size()};
-  return {*source_, tls_.get(), single, {}, tls_ ? &WriteOperation::attempt_tls : &WriteOperation::attempt_plain, deadline};
+  return {
+      *source_, tls_.get(), single, {}, tls_ ? &WriteOperation::attempt_tls : &WriteOperation::attempt_plain,
+      deadline};
 }
 Stream::WriteOperation Stream::write(std::span<iovec> parts, Deadline deadline) {
-  return {*source_, tls_.get(), {}, parts, tls_ ? &WriteOperation::attempt_tls : &WriteOperation::attempt_plain, deadline};
+  return {
+      *source_, tls_.get(), {}, parts, tls_ ? &WriteOperation::attempt_tls : &WriteOperation::attempt_plain,
+      deadline};
 }
 Stream::SpliceOperation Stream::splice_in(SplicePipe& pipe, std::size_t bytes, Deadline deadline) {
   return {*source_, pipe, bytes, true, deadline};
@@ -153,7 +177,10 @@ bool Stream::WriteOperation::attempt_plain(Operation& operation) {
     const int fd = self.source_->fd();
     const auto& first = self.parts_.front();
     const int count = static_cast<int>(std::min<std::size_t>(self.parts_.size(), 1024));
-    self.result_ = retry([&] { return count == 1 ? ::write(fd, first.iov_base, first.iov_len) : ::writev(fd, self.parts_.data(), count); });
+    self.result_ = retry([&] {
+      return count == 1 ? ::write(fd, first.iov_base, first.iov_len)
+                        : ::writev(fd, self.parts_.data(), count);
+    });
     if (self.result_ < 0) return self.result_ != -EAGAIN;
     self.advance(static_cast<std::size_t>(self.result_));
   }
@@ -166,7 +193,8 @@ bool Stream::WriteOperation::attempt_tls(Operation& operation) {
   if (self.single_.iov_base != nullptr) self.parts_ = {&self.single_, 1};
   self.advance(0);
   while (!self.parts_.empty()) {
-    self.result_ = self.tls_->write(static_cast<const char*>(self.parts_.front().iov_base), self.parts_.front().iov_len);
+    self.result_ =
+        self.tls_->write(static_cast<const char*>(self.parts_.front().iov_base), self.parts_.front().iov_len);
     if (self.result_ == -EPROTO) self.detail_ = self.tls_->last_error();
     if (self.result_ < 0) return self.result_ != -EAGAIN;
     self.advance(static_cast<std::size_t>(self.result_));
@@ -200,8 +228,8 @@ Result<std::size_t> Stream::SpliceOperation::await_resume() {
 
 Result<std::optional<std::size_t>> Stream::try_read(std::span<char> buffer) {
   if (!open()) return stream_error("reading", -ECANCELED, {});
-  const std::int64_t result =
-      tls_ ? tls_->read(buffer.data(), buffer.size()) : retry([&] { return ::read(fd(), buffer.data(), buffer.size()); });
+  const std::int64_t result = tls_ ? tls_->read(buffer.data(), buffer.size())
+                                   : retry([&] { return ::read(fd(), buffer.data(), buffer.size()); });
   if (result == -EAGAIN) return std::nullopt;
   if (result < 0) return stream_error("reading", result, tls_ ? tls_->last_error() : std::string());
   return static_cast<std::size_t>(result);
@@ -225,8 +253,12 @@ Task<void> Stream::linger_and_close(Stream stream, milliseconds patience) {
   }
 }
 
-Address Stream::local_address() const { return name_of(fd(), &::getsockname); }
-Address Stream::peer_address() const { return name_of(fd(), &::getpeername); }
+Address Stream::local_address() const {
+  return name_of(fd(), &::getsockname);
+}
+Address Stream::peer_address() const {
+  return name_of(fd(), &::getpeername);
+}
 
 Result<Address> Stream::original_destination() const {
   sockaddr_storage raw{};
@@ -240,28 +272,35 @@ Result<Address> Stream::original_destination() const {
 Result<PeerCredentials> Stream::peer_credentials() const {
   ucred raw{};
   socklen_t length = sizeof raw;
-  if (local_address().family() != AF_UNIX) return fail(Code::unsupported, "only a Unix socket knows its peer's user");
-  if (::getsockopt(fd(), SOL_SOCKET, SO_PEERCRED, &raw, &length) != 0) return fail_errno(Code::system, "getsockopt(SO_PEERCRED)");
+  if (local_address().family() != AF_UNIX)
+    return fail(Code::unsupported, "only a Unix socket knows its peer's user");
+  if (::getsockopt(fd(), SOL_SOCKET, SO_PEERCRED, &raw, &length) != 0)
+    return fail_errno(Code::system, "getsockopt(SO_PEERCRED)");
   return PeerCredentials{raw.pid, raw.uid, raw.gid};
 }
 
-void Stream::set_no_delay(bool on) { set_option(fd(), IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0); }
+void Stream::set_no_delay(bool on) {
+  set_option(fd(), IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0);
+}
 
-// ---- connecting -------------------------------------------------------------------------------------------------
+// ---- connecting
+// -------------------------------------------------------------------------------------------------
 
 namespace {
 
 class ConnectOperation : public Operation {
  public:
   ConnectOperation(Source& source, const Address& address, Deadline deadline)
-      : Operation(source.reactor(), &source, Direction::write, &ConnectOperation::attempt, deadline), address_(address) {}
+      : Operation(source.reactor(), &source, Direction::write, &ConnectOperation::attempt, deadline),
+        address_(address) {}
   std::int64_t await_resume() const { return result_; }
 
  private:
   // connect(2) again on a socket that is connecting tells how far it is.
   static bool attempt(Operation& operation) {
     auto& self = static_cast<ConnectOperation&>(operation);
-    self.result_ = ::connect(self.source_->fd(), self.address_.raw(), self.address_.length()) == 0 ? 0 : -errno;
+    self.result_ =
+        ::connect(self.source_->fd(), self.address_.raw(), self.address_.length()) == 0 ? 0 : -errno;
     if (self.result_ == -EISCONN) self.result_ = 0;
     return self.result_ != -EINPROGRESS && self.result_ != -EALREADY && self.result_ != -EINTR;
   }
@@ -295,14 +334,16 @@ Task<Result<Stream>> connect_any(Reactor& reactor, std::vector<Address> addresse
     // What is left is shared, so that one silent address does not use up everything.
     const auto now = std::chrono::steady_clock::now();
     Deadline until = deadline;
-    if (deadline != kNever && deadline > now) until = now + (deadline - now) / static_cast<int>(addresses.size() - i);
+    if (deadline != kNever && deadline > now)
+      until = now + (deadline - now) / static_cast<int>(addresses.size() - i);
     last = co_await connect(reactor, addresses[i], until);
     if (last) break;
   }
   co_return last;
 }
 
-// ---- Listener ---------------------------------------------------------------------------------------------------
+// ---- Listener
+// ---------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -324,17 +365,22 @@ Result<Listener> Listener::listen(Reactor& reactor, const Address& address, List
     set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
     set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);  // accepted sockets inherit it
     if (options.reuse_port) set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
-    if (address.family() == AF_INET6) set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, options.transparent_v6 ? 0 : 1);
+    if (address.family() == AF_INET6)
+      set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, options.transparent_v6 ? 0 : 1);
   } else {
     remove_stale(address);
-    ::fchmod(fd.get(), options.unix_mode);  // Linux: the file is made with these bits, never wider for a moment
+    ::fchmod(fd.get(),
+             options.unix_mode);  // Linux: the file is made with these bits, never wider for a moment
   }
   if (::bind(fd.get(), address.raw(), address.length()) != 0)
-    return fail_errno(errno == EADDRINUSE ? Code::already_exists : Code::system, "listening on {}", address.text());
-  if (local && !address.text().starts_with("unix:@") && ::chmod(address.text().c_str() + 5, options.unix_mode) != 0)
+    return fail_errno(errno == EADDRINUSE ? Code::already_exists : Code::system, "listening on {}",
+                      address.text());
+  if (local && !address.text().starts_with("unix:@") &&
+      ::chmod(address.text().c_str() + 5, options.unix_mode) != 0)
     return fail_errno(Code::system, "chmod({})", address.text());
   if (::listen(fd.get(), options.backlog) != 0)
-    return fail_errno(errno == EADDRINUSE ? Code::already_exists : Code::system, "listening on {}", address.text());
+    return fail_errno(errno == EADDRINUSE ? Code::already_exists : Code::system, "listening on {}",
+                      address.text());
   return Listener(std::make_unique<Source>(reactor, std::move(fd)));
 }
 
@@ -343,12 +389,15 @@ Result<Listener> Listener::adopt(Reactor& reactor, Fd fd) {
   return Listener(std::make_unique<Source>(reactor, std::move(fd)));
 }
 
-Address Listener::address() const { return name_of(source_ ? source_->fd() : -1, &::getsockname); }
+Address Listener::address() const {
+  return name_of(source_ ? source_->fd() : -1, &::getsockname);
+}
 
 bool Listener::AcceptOperation::attempt(Operation& operation) {
   auto& self = static_cast<AcceptOperation&>(operation);
   do {
-    self.result_ = retry([&] { return ::accept4(self.source_->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); });
+    self.result_ =
+        retry([&] { return ::accept4(self.source_->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); });
   } while (self.result_ == -ECONNABORTED || self.result_ == -EPROTO);
   if (self.result_ >= 0) self.accepted_ = Fd(static_cast<int>(self.result_));
   return self.result_ != -EAGAIN;
@@ -361,12 +410,14 @@ Result<Stream> Listener::AcceptOperation::await_resume() {
   return stream_error("accepting a connection", result_, {});
 }
 
-// ---- DatagramSocket ---------------------------------------------------------------------------------------------
+// ---- DatagramSocket
+// ---------------------------------------------------------------------------------------------
 
 Result<DatagramSocket> DatagramSocket::bind(Reactor& reactor, const Address& address) {
   Fd fd(::socket(address.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return fail_errno(Code::system, "socket");
-  if (::bind(fd.get(), address.raw(), address.length()) != 0) return fail_errno(Code::system, "binding {}", address.text());
+  if (::bind(fd.get(), address.raw(), address.length()) != 0)
+    return fail_errno(Code::system, "binding {}", address.text());
   return DatagramSocket(std::make_unique<Source>(reactor, std::move(fd)));
 }
 
@@ -376,28 +427,33 @@ Result<DatagramSocket> DatagramSocket::adopt(Reactor& reactor, Fd fd) {
 }
 
 Result<void> DatagramSocket::send_to(std::string_view bytes, const Address& to) {
-  const auto sent = retry([&] { return ::sendto(fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL, to.raw(), to.length()); });
-  if (sent == -EAGAIN || sent == -ENOBUFS) return fail(Code::unavailable, "the datagram for {} was dropped: the buffer is full", to.text());
+  const auto sent =
+      retry([&] { return ::sendto(fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL, to.raw(), to.length()); });
+  if (sent == -EAGAIN || sent == -ENOBUFS)
+    return fail(Code::unavailable, "the datagram for {} was dropped: the buffer is full", to.text());
   if (sent >= 0) return {};
   errno = static_cast<int>(-sent);
   return fail_errno(Code::system, "sending a datagram to {}", to.text());
 }
 
-Address DatagramSocket::address() const { return name_of(source_->fd(), &::getsockname); }
+Address DatagramSocket::address() const {
+  return name_of(source_->fd(), &::getsockname);
+}
 
 bool DatagramSocket::ReceiveOperation::attempt(Operation& operation) {
   auto& self = static_cast<ReceiveOperation&>(operation);
   self.from_length_ = sizeof self.from_;
   self.result_ = retry([&] {
-    return ::recvfrom(self.source_->fd(), self.buffer_.data(), self.buffer_.size(), 0, reinterpret_cast<sockaddr*>(&self.from_),
-                      &self.from_length_);
+    return ::recvfrom(self.source_->fd(), self.buffer_.data(), self.buffer_.size(), 0,
+                      reinterpret_cast<sockaddr*>(&self.from_), &self.from_length_);
   });
   return self.result_ != -EAGAIN;
 }
 
 Result<DatagramSocket::Received> DatagramSocket::ReceiveOperation::await_resume() {
   if (result_ < 0) return stream_error("receiving a datagram", result_, {});
-  return Received{static_cast<std::size_t>(result_), Address::from(reinterpret_cast<const sockaddr*>(&from_), from_length_)};
+  return Received{static_cast<std::size_t>(result_),
+                  Address::from(reinterpret_cast<const sockaddr*>(&from_), from_length_)};
 }
 
 }  // namespace naru::io

@@ -1,8 +1,8 @@
-// Streams (TCP, Unix, TLS over either), listeners, datagrams. All non-blocking and close-on-exec. A stream is not
-// virtual: reading and writing a plain one is one branch and one system call.
+// Streams (TCP, Unix, TLS over either), listeners, datagrams. All non-blocking and close-on-exec. A stream is
+// not virtual: reading and writing a plain one is one branch and one system call.
 //
-// Every operation takes a deadline and is cancelled by close() (from the same thread): Code::timeout, Code::cancelled.
-// A reset or broken pipe is Code::closed. One reader and one writer at a time.
+// Every operation takes a deadline and is cancelled by close() (from the same thread): Code::timeout,
+// Code::cancelled. A reset or broken pipe is Code::closed. One reader and one writer at a time.
 #pragma once
 
 #include <sys/uio.h>
@@ -34,7 +34,7 @@ struct SplicePipe {
 
 class Stream {
  public:
-  Stream();  // closed
+  Stream();                         // closed
   Stream(Reactor& reactor, Fd fd);  // takes over a connected, non-blocking socket (or pipe end)
   Stream(Stream&&) noexcept;
   Stream& operator=(Stream&&) noexcept;
@@ -49,7 +49,8 @@ class Stream {
   bool is_tls() const { return tls_ != nullptr; }
   TlsSession* tls() const { return tls_.get(); }
 
-  // Closes at once (TLS: without close_notify; call shutdown first). Wakes pending operations with `cancelled`.
+  // Closes at once (TLS: without close_notify; call shutdown first). Wakes pending operations with
+  // `cancelled`.
   void close();
   Fd release();  // plain streams only
 
@@ -67,8 +68,8 @@ class Stream {
   SpliceOperation splice_in(SplicePipe& pipe, std::size_t bytes, Deadline deadline = kNever);
   // At least one byte from the pipe into this plain stream: how many.
   SpliceOperation splice_out(SplicePipe& pipe, Deadline deadline = kNever);
-  // Waits until the peer has sent something or has closed; reads nothing. (Idle upstream connections: a readable one is
-  // dead.)
+  // Waits until the peer has sent something or has closed; reads nothing. (Idle upstream connections: a
+  // readable one is dead.)
   ReadOperation wait_readable(Deadline deadline = kNever);
 
   // Without waiting: what is there now. nullopt: nothing yet. 0: end.
@@ -76,8 +77,8 @@ class Stream {
 
   // No more writes from us. TLS sends close_notify first (best effort).
   void shutdown_write();
-  // For an answer that must reach a peer that is still sending (a reset would destroy it): shuts down writing and
-  // throws away what arrives, for at most `patience` and 1 MiB, then closes (RFC 9112 9.6).
+  // For an answer that must reach a peer that is still sending (a reset would destroy it): shuts down writing
+  // and throws away what arrives, for at most `patience` and 1 MiB, then closes (RFC 9112 9.6).
   static Task<void> linger_and_close(Stream stream, milliseconds patience = milliseconds(1000));
 
   Address local_address() const;
@@ -119,7 +120,9 @@ class Listener {
   int fd() const { return source_->fd(); }
   Reactor& reactor() const { return source_->reactor(); }
   bool open() const { return source_ && source_->open(); }
-  void close() { if (source_) source_->close(); }
+  void close() {
+    if (source_) source_->close();
+  }
 
  private:
   explicit Listener(std::unique_ptr<Source> source) : source_(std::move(source)) {}
@@ -141,26 +144,31 @@ class DatagramSocket {
   Result<void> send_to(std::string_view bytes, const Address& to);
   Address address() const;
   int fd() const { return source_->fd(); }
-  void close() { if (source_) source_->close(); }
+  void close() {
+    if (source_) source_->close();
+  }
 
  private:
   explicit DatagramSocket(std::unique_ptr<Source> source) : source_(std::move(source)) {}
   std::unique_ptr<Source> source_;
 };
 
-// Both directions until both have ended; half-closes are passed on; plain streams are spliced. `idle`: silence in both
-// directions that ends it (timeout).
+// Both directions until both have ended; half-closes are passed on; plain streams are spliced. `idle`:
+// silence in both directions that ends it (timeout).
 struct RelayCount {
   std::uint64_t a_to_b = 0, b_to_a = 0;
 };
 Task<Result<RelayCount>> relay(Stream& a, Stream& b, milliseconds idle);
 
-// ---- awaiters ---------------------------------------------------------------------------------------------------
-// An awaiter keeps no reference to its Stream: a stream may be closed and destroyed (not moved) while it waits.
+// ---- awaiters
+// --------------------------------------------------------------------------------------------------- An
+// awaiter keeps no reference to its Stream: a stream may be closed and destroyed (not moved) while it waits.
 class Stream::ReadOperation : public Operation {
  public:
   ReadOperation(Source& source, TlsSession* tls, std::span<char> buffer, Attempt attempt, Deadline deadline)
-      : Operation(source.reactor(), &source, Direction::read, attempt, deadline), tls_(tls), buffer_(buffer) {}
+      : Operation(source.reactor(), &source, Direction::read, attempt, deadline),
+        tls_(tls),
+        buffer_(buffer) {}
   Result<std::size_t> await_resume();
 
  private:
@@ -175,8 +183,12 @@ class Stream::ReadOperation : public Operation {
 
 class Stream::WriteOperation : public Operation {
  public:
-  WriteOperation(Source& source, TlsSession* tls, iovec single, std::span<iovec> parts, Attempt attempt, Deadline deadline)
-      : Operation(source.reactor(), &source, Direction::write, attempt, deadline), tls_(tls), single_(single), parts_(parts) {}
+  WriteOperation(Source& source, TlsSession* tls, iovec single, std::span<iovec> parts, Attempt attempt,
+                 Deadline deadline)
+      : Operation(source.reactor(), &source, Direction::write, attempt, deadline),
+        tls_(tls),
+        single_(single),
+        parts_(parts) {}
   Result<void> await_resume();
 
  private:
@@ -185,7 +197,7 @@ class Stream::WriteOperation : public Operation {
   static bool attempt_tls(Operation& self);
   void advance(std::size_t bytes);
   TlsSession* tls_;
-  iovec single_;            // when parts_ is empty
+  iovec single_;  // when parts_ is empty
   std::span<iovec> parts_;
   std::string detail_;
 };
@@ -193,8 +205,11 @@ class Stream::WriteOperation : public Operation {
 class Stream::SpliceOperation : public Operation {
  public:
   SpliceOperation(Source& source, SplicePipe& pipe, std::size_t bytes, bool in, Deadline deadline)
-      : Operation(source.reactor(), &source, in ? Direction::read : Direction::write, &SpliceOperation::attempt, deadline),
-        pipe_(pipe), bytes_(bytes), in_(in) {}
+      : Operation(source.reactor(), &source, in ? Direction::read : Direction::write,
+                  &SpliceOperation::attempt, deadline),
+        pipe_(pipe),
+        bytes_(bytes),
+        in_(in) {}
   Result<std::size_t> await_resume();
 
  private:
@@ -218,7 +233,8 @@ class Listener::AcceptOperation : public Operation {
 class DatagramSocket::ReceiveOperation : public Operation {
  public:
   ReceiveOperation(Source& source, std::span<char> buffer, Deadline deadline)
-      : Operation(source.reactor(), &source, Direction::read, &ReceiveOperation::attempt, deadline), buffer_(buffer) {}
+      : Operation(source.reactor(), &source, Direction::read, &ReceiveOperation::attempt, deadline),
+        buffer_(buffer) {}
   Result<Received> await_resume();
 
  private:
@@ -228,7 +244,9 @@ class DatagramSocket::ReceiveOperation : public Operation {
   socklen_t from_length_ = 0;
 };
 
-inline Listener::AcceptOperation Listener::accept(Deadline deadline) { return {*source_, deadline}; }
+inline Listener::AcceptOperation Listener::accept(Deadline deadline) {
+  return {*source_, deadline};
+}
 inline DatagramSocket::ReceiveOperation DatagramSocket::receive(std::span<char> buffer, Deadline deadline) {
   return {*source_, buffer, deadline};
 }

@@ -7,16 +7,20 @@
 //
 // Rules (g++ 12, and lifetimes):
 //   - no co_await inside TRY (a statement expression): use CO_TRY / CO_TRY_VOID, or a variable;
-//   - no co_await inside ?:, && or || (g++ 12 destroys temporaries that were never made): use if and a variable;
-//   - no braced temporary (Error{...}, Headers{...}, {.a = b}) inside a co_await expression: g++ 12 copies its bytes, and a
+//   - no co_await inside ?:, && or || (g++ 12 destroys temporaries that were never made): use if and a
+//   variable;
+//   - no braced temporary (Error{...}, Headers{...}, {.a = b}) inside a co_await expression: g++ 12 copies
+//   its bytes, and a
 //     short std::string in it is then freed twice. Name it first, or let a function return it;
-//   - no braced initializer list (a vector written as {a, b}) inside a co_await expression: name the vector first;
-//   - what a coroutine takes by reference must outlive it; a lambda that is a coroutine must outlive it too, with
+//   - no braced initializer list (a vector written as {a, b}) inside a co_await expression: name the vector
+//   first;
+//   - what a coroutine takes by reference must outlive it; a lambda that is a coroutine must outlive it too,
+//   with
 //     its captures: pass what it needs as parameters by value;
 //   - keep large buffers out of the frame (a connection object, a unique_ptr).
-// Awaiting starts the child on the present stack and returns there when it finishes without suspending, so a loop
-// over ready operations does not grow the stack (g++ makes tail calls of symmetric transfer only when optimising).
-// A Task that is destroyed before it has finished destroys its frame and cancels what it awaits.
+// Awaiting starts the child on the present stack and returns there when it finishes without suspending, so a
+// loop over ready operations does not grow the stack (g++ makes tail calls of symmetric transfer only when
+// optimising). A Task that is destroyed before it has finished destroys its frame and cancels what it awaits.
 #pragma once
 
 #include <coroutine>

@@ -26,7 +26,9 @@ struct TemporaryFolder {
   ~TemporaryFolder() { std::filesystem::remove_all(path); }
 };
 
-inline Address loopback() { return Address::of_ip("127.0.0.1", 0).value(); }
+inline Address loopback() {
+  return Address::of_ip("127.0.0.1", 0).value();
+}
 
 // Runs `handler` on a reactor in another thread until destroyed.
 class TestServer {
@@ -36,7 +38,8 @@ class TestServer {
     std::promise<Address> ready;
     thread_ = std::thread([this, options = std::move(options), address, &ready]() mutable {
       reactor_ = std::move(Reactor::create().value());
-      server_ = HttpServer::start(*reactor_, std::move(options), Listener::listen(*reactor_, address).value());
+      server_ =
+          HttpServer::start(*reactor_, std::move(options), Listener::listen(*reactor_, address).value());
       ready.set_value(server_->address());
       reactor_->run();
       reactor_->block_on(server_->stop(milliseconds(0)));
@@ -49,7 +52,9 @@ class TestServer {
     reactor_->stop();
     thread_.join();
   }
-  std::string url(std::string_view path = "/") const { return fmt::format("http://{}{}", address_.text(), path); }
+  std::string url(std::string_view path = "/") const {
+    return fmt::format("http://{}{}", address_.text(), path);
+  }
   const Address& address() const { return address_; }
   Reactor& reactor() { return *reactor_; }
   HttpServer& server() { return *server_; }
@@ -73,7 +78,8 @@ inline std::string shell(const std::string& command, int* status = nullptr) {
 }
 
 // Sends raw bytes (in pieces of `piece`) and gives all that comes back until the server closes.
-inline Task<Result<std::string>> exchange_raw(Reactor& reactor, Address to, std::string bytes, bool half_close = false) {
+inline Task<Result<std::string>> exchange_raw(Reactor& reactor, Address to, std::string bytes,
+                                              bool half_close = false) {
   CO_TRY(Stream stream, co_await connect(reactor, to, after(seconds(10))));
   auto written = co_await stream.write(bytes, after(seconds(10)));
   if (written && half_close) stream.shutdown_write();

@@ -46,8 +46,10 @@ void TimerWheel::advance(std::uint64_t tick) {
       while (due.linked()) {
         TimerNode& node = static_cast<TimerNode&>(*due.next);
         node.unlink();
-        if (node.tick <= now_) node.fire(node);
-        else insert(node);
+        if (node.tick <= now_)
+          node.fire(node);
+        else
+          insert(node);
       }
     }
   }

@@ -22,14 +22,16 @@ std::string openssl_error() {
 
 void common_settings(SSL_CTX* context) {
   SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
-  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
 }
 
 class HandshakeOperation : public Operation {
  public:
   HandshakeOperation(Source& source, TlsSession& session, Deadline deadline)
-      : Operation(source.reactor(), &source, Direction::read, &HandshakeOperation::attempt, deadline), session_(session) {}
+      : Operation(source.reactor(), &source, Direction::read, &HandshakeOperation::attempt, deadline),
+        session_(session) {}
   std::int64_t await_resume() const { return result_; }
 
  private:
@@ -43,33 +45,43 @@ class HandshakeOperation : public Operation {
 
 }  // namespace
 
-TlsContext::~TlsContext() { SSL_CTX_free(raw_); }
+TlsContext::~TlsContext() {
+  SSL_CTX_free(raw_);
+}
 
 Result<std::shared_ptr<TlsContext>> TlsContext::client(ClientOptions options) {
   auto context = std::make_shared<TlsContext>(SSL_CTX_new(TLS_client_method()));
   if (context->raw() == nullptr) return fail(Code::tls_failure, "SSL_CTX_new: {}", openssl_error());
   common_settings(context->raw());
   SSL_CTX_set_verify(context->raw(), options.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nullptr);
-  const bool loaded = options.ca_file.empty() ? SSL_CTX_set_default_verify_paths(context->raw()) == 1
-                                              : SSL_CTX_load_verify_file(context->raw(), options.ca_file.c_str()) == 1;
-  if (!loaded) return fail(Code::tls_failure, "the CA bundle {} cannot be read: {}", options.ca_file, openssl_error());
+  const bool loaded = options.ca_file.empty()
+                          ? SSL_CTX_set_default_verify_paths(context->raw()) == 1
+                          : SSL_CTX_load_verify_file(context->raw(), options.ca_file.c_str()) == 1;
+  if (!loaded)
+    return fail(Code::tls_failure, "the CA bundle {} cannot be read: {}", options.ca_file, openssl_error());
   return context;
 }
 
-Result<std::shared_ptr<TlsContext>> TlsContext::server(const std::string& certificate_file, const std::string& key_file) {
+Result<std::shared_ptr<TlsContext>> TlsContext::server(const std::string& certificate_file,
+                                                       const std::string& key_file) {
   auto context = std::make_shared<TlsContext>(SSL_CTX_new(TLS_server_method()));
   if (context->raw() == nullptr) return fail(Code::tls_failure, "SSL_CTX_new: {}", openssl_error());
   common_settings(context->raw());
   if (SSL_CTX_use_certificate_chain_file(context->raw(), certificate_file.c_str()) != 1)
-    return fail(Code::tls_failure, "the certificate {} cannot be used: {}", certificate_file, openssl_error());
-  if (SSL_CTX_use_PrivateKey_file(context->raw(), key_file.c_str(), SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(context->raw()) != 1)
+    return fail(Code::tls_failure, "the certificate {} cannot be used: {}", certificate_file,
+                openssl_error());
+  if (SSL_CTX_use_PrivateKey_file(context->raw(), key_file.c_str(), SSL_FILETYPE_PEM) != 1 ||
+      SSL_CTX_check_private_key(context->raw()) != 1)
     return fail(Code::tls_failure, "the key {} cannot be used: {}", key_file, openssl_error());
   return context;
 }
 
-// ---- TlsSession -------------------------------------------------------------------------------------------------
+// ---- TlsSession
+// -------------------------------------------------------------------------------------------------
 
-TlsSession::~TlsSession() { SSL_free(ssl_); }
+TlsSession::~TlsSession() {
+  SSL_free(ssl_);
+}
 
 std::int64_t TlsSession::outcome(int returned, const char* what) {
   const int saved = errno;
@@ -145,10 +157,12 @@ std::string TlsSession::server_name() const {
   return name != nullptr ? name : "";
 }
 
-// ---- handshakes -------------------------------------------------------------------------------------------------
+// ---- handshakes
+// -------------------------------------------------------------------------------------------------
 
 Task<Result<void>> start_tls(Stream& stream, std::unique_ptr<TlsSession> session, Deadline deadline) {
-  if (SSL_set_fd(session->raw(), stream.fd()) != 1) co_return fail(Code::tls_failure, "SSL_set_fd: {}", openssl_error());
+  if (SSL_set_fd(session->raw(), stream.fd()) != 1)
+    co_return fail(Code::tls_failure, "SSL_set_fd: {}", openssl_error());
   stream.source_->retry_both(true);
   const std::int64_t result = co_await HandshakeOperation(*stream.source_, *session, deadline);
   if (result > 0) {
@@ -161,17 +175,20 @@ Task<Result<void>> start_tls(Stream& stream, std::unique_ptr<TlsSession> session
   co_return fail(Code::closed, "the peer closed the connection during the TLS handshake");
 }
 
-Task<Result<void>> start_tls_client(Stream& stream, std::shared_ptr<TlsContext> context, std::string host, Deadline deadline) {
+Task<Result<void>> start_tls_client(Stream& stream, std::shared_ptr<TlsContext> context, std::string host,
+                                    Deadline deadline) {
   auto session = std::make_unique<TlsSession>(context, SSL_new(context->raw()));
   SSL* ssl = session->raw();
   if (ssl == nullptr) co_return fail(Code::tls_failure, "SSL_new: {}", openssl_error());
   in6_addr scratch;
-  const bool numeric = ::inet_pton(AF_INET, host.c_str(), &scratch) == 1 || ::inet_pton(AF_INET6, host.c_str(), &scratch) == 1;
+  const bool numeric =
+      ::inet_pton(AF_INET, host.c_str(), &scratch) == 1 || ::inet_pton(AF_INET6, host.c_str(), &scratch) == 1;
   if (numeric) {
     X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host.c_str());
   } else {
     SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    if (SSL_set1_host(ssl, host.c_str()) != 1 || SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, host.data()) != 1)
+    if (SSL_set1_host(ssl, host.c_str()) != 1 ||
+        SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, host.data()) != 1)
       co_return fail(Code::tls_failure, "\"{}\" cannot be a TLS server's name", host);
   }
   SSL_set_connect_state(ssl);

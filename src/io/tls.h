@@ -1,4 +1,5 @@
-// TLS 1.2 and 1.3 over a Stream (OpenSSL 3). After the handshake the stream reads and writes as a plain one does.
+// TLS 1.2 and 1.3 over a Stream (OpenSSL 3). After the handshake the stream reads and writes as a plain one
+// does.
 #pragma once
 
 #include <memory>
@@ -15,13 +16,14 @@ namespace naru::io {
 class TlsContext {
  public:
   struct ClientOptions {
-    std::string ca_file;        // PEM; "" = SSL_CERT_FILE, else the system's bundle
-    bool verify = true;         // off for tests only
+    std::string ca_file;  // PEM; "" = SSL_CERT_FILE, else the system's bundle
+    bool verify = true;   // off for tests only
   };
   static Result<std::shared_ptr<TlsContext>> client(ClientOptions options);
   static Result<std::shared_ptr<TlsContext>> client() { return client(ClientOptions{}); }
   // PEM files: the chain with the leaf first, and its key. tls_failure
-  static Result<std::shared_ptr<TlsContext>> server(const std::string& certificate_file, const std::string& key_file);
+  static Result<std::shared_ptr<TlsContext>> server(const std::string& certificate_file,
+                                                    const std::string& key_file);
 
   explicit TlsContext(ssl_ctx_st* raw) : raw_(raw) {}
   ~TlsContext();
@@ -33,8 +35,10 @@ class TlsContext {
   ssl_ctx_st* raw_;
 };
 
-// Handshakes, in place. `host` is sent as SNI and must be a name (or address) of the certificate. tls_failure, timeout
-Task<Result<void>> start_tls_client(Stream& stream, std::shared_ptr<TlsContext> context, std::string host, Deadline deadline);
+// Handshakes, in place. `host` is sent as SNI and must be a name (or address) of the certificate.
+// tls_failure, timeout
+Task<Result<void>> start_tls_client(Stream& stream, std::shared_ptr<TlsContext> context, std::string host,
+                                    Deadline deadline);
 Task<Result<void>> start_tls_server(Stream& stream, std::shared_ptr<TlsContext> context, Deadline deadline);
 
 // The TLS half of a Stream; used through it.
