@@ -1,0 +1,57 @@
+// What must hold, whatever happens. Held against the truth of the launcher and the gateway, not against control's view
+// of it. A breach is thrown as a Violation.
+#pragma once
+
+#include "sim/control.h"
+
+namespace naru::sim {
+
+class Invariants {
+ public:
+  // `calm`: no faults and nobody interferes, so that what becomes of a release follows from the release alone.
+  Invariants(Outside outside, Control& control, bool calm);
+
+  // ---- as it happens
+  void event(const State& before, const Event& event);
+  void committed() const;
+  void published(const RouteTable& table) const;
+  void applied(const RouteTable& before, const RouteTable& after);
+  void container_creating(const Container& container);
+  void container_stop_asked(const Container& container);
+  void container_exited(const Container& container);
+  void trouble(const EnvKey& environment);  // stopped, rebooted: its services may be away
+  void upset(const Container& container);
+  void users_served();
+  void rollback_asked(bool now) { rollback_asked_ = now; }  // a person asks while this is set
+
+  // What keeps the platform from rest; empty when it has come to rest.
+  std::string unrest() const;
+  void at_rest(const std::map<std::string, std::string>& acknowledged) const;
+
+ private:
+  void step_started(const State& before, const event::StepStarted& e) const;
+  void step_live(const State& before, const event::StepLive& e) const;
+  void step_passed(const State& before, const event::StepPassed& e) const;
+  void phase_changed(const State& before, const event::RolloutPhaseChanged& e);
+  void completing(const State& before, const Rollout& rollout) const;
+  void ended(const State& before, const Rollout& rollout, RolloutPhase phase, const std::string& reason) const;
+  void instance_started(const State& before, const event::InstanceStarted& e) const;
+  void no_mix(const Release* kept, const EnvKey& environment) const;
+  std::string unrest_of(const Instance& instance) const;
+  Behaviour behaviour_of(const Instance& instance) const;
+  bool serves(const RouteSide& side) const;
+
+  Outside out_;
+  Control& control_;
+  bool calm_;
+  std::map<std::string, Container> by_address_;          // every container there ever was
+  std::map<std::string, WallTime> last_routed_;          // address -> when a table named it last
+  std::map<std::string, WallTime> trouble_;              // environment/service -> the last fault, or its end
+  std::set<std::string> served_;                         // environment/service
+  std::set<std::string> oneshots_succeeded_;             // environment/release/service
+  std::map<RolloutId, std::set<std::uint64_t>> canary_users_;
+  bool rollback_asked_ = false;
+  std::set<RolloutId> rolled_back_to_;
+};
+
+}  // namespace naru::sim
