@@ -1,11 +1,16 @@
 #include "cli/command_line.h"
 
+#include "cli/completion.h"
 #include "cli/grammar.h"
 
 namespace naru::cli {
 
 int run_words(const std::vector<std::string>& words, const Processes& processes, Terminal& terminal, const GetVariable& variable, const Clock& clock) {
   Grammar grammar;
+  if (!words.empty() && words.front() == "__complete") {
+    complete(grammar.root(), {words.begin() + 1, words.end()}, {terminal, processes, variable, clock, {}, false});
+    return 0;
+  }
   const auto parsed = grammar.parse(words);
   if (!parsed.verb) {
     (parsed.status == 0 ? terminal.out : terminal.err)(parsed.text);

@@ -74,9 +74,9 @@ void add_image(Grammar& grammar) {
   }
   {
     const auto [verb, options] = add("import", "Import an image archive (docker save, OCI layout) or a root filesystem as tar",
-                                     {"naru image import shop.tar", "naru image import root.tar --reference debian:bookworm-slim"}, image_import);
+                                     {"naru image import root.tar debian:bookworm-slim", "docker save shop/web | gzip > web.tgz && naru image import web.tgz shop/web:v1"}, image_import);
     verb->add_option("FILE", options->file, "The tar")->required();
-    verb->add_option("--reference", options->reference, "The name it gets; a root filesystem needs one")->type_name("NAME");
+    verb->add_option("REFERENCE,--reference", options->reference, "The name it gets, as debian:bookworm-slim");
   }
   {
     const auto [verb, options] = add("rm", "Remove an image's name; its layers go when nothing uses them", {"naru image rm debian:bookworm-slim", "naru image rm shop/web:v1"}, image_remove);

@@ -63,9 +63,8 @@ class Progress {
 };
 
 Result<Json> import_tar(const Session& session, const std::string& reference, const fs::path& tar) {
-  Progress progress(session, fmt::format("importing {}", reference.empty() ? tar.filename().string() : reference));
-  const std::string query = reference.empty() ? "" : "?" + query_part("reference", reference);
-  return session.control().upload("/v1/images/import" + query, tar, [&](std::uint64_t sent, std::uint64_t all) { progress.bytes(sent, all); });
+  Progress progress(session, "importing " + reference);
+  return session.control().upload("/v1/images/import?" + query_part("reference", reference), tar, [&](std::uint64_t sent, std::uint64_t all) { progress.bytes(sent, all); });
 }
 
 void show_imported(const Session& session, const Json& imported) {
@@ -81,31 +80,34 @@ Done image_list(const Session& session) {
     session.document(answer);
     return 0;
   }
-  Table table({"REFERENCE", "MANIFEST", "SIZE", "CREATED"});
+  Table table({"IMAGE", "MANIFEST", "SIZE", "CREATED"});
   for (const Json& image : list(answer, "images")) {
     const std::string manifest = text(image, "manifest");
-    const auto size = member(image, "bytes").is_number() ? real(image, "bytes") : real(image, "size");
-    table.row({text(image, "reference"), session.paint(Tone::dim, manifest.substr(0, 19)), size > 0 ? bytes_text(size) : "-", ago(number(image, "created"), session.now_ms())});
+    const std::string name = text(image, "name"), created = text(image, "created");
+    table.row({name.empty() ? text(image, "reference") : name, session.paint(Tone::dim, manifest.substr(0, 19)), bytes_text(real(image, "size")), created.empty() ? "-" : created.substr(0, 10)});
   }
   session.say(table.empty() ? "There is no image yet. Make a base image: sudo naru image bootstrap\n" : table.text(session.terminal.style));
   return 0;
 }
 
 Done image_pull(const Session& session, const ImageOptions& options) {
+  std::optional<Error> failed;
   LineStream lines([&](std::string_view line) -> Result<void> {
-    const Json said = Json::parse(line, nullptr, false);
-    if (said.is_object() && said.contains("error")) return std::unexpected(ControlClient::refusal(502, line));
-    if (line.starts_with("error: ")) return fail(Code::registry_refused, "{}", clean(line.substr(7)));
-    if (session.json) session.json_line(said.is_object() ? said : Json{{"progress", line}});
+    if (line.starts_with("error: ")) failed = Error{Code::registry_refused, clean(line.substr(7)), 0, {}};
+    else if (failed && line.starts_with("hint: ")) failed->remedy = clean(line.substr(6));
+    else if (session.json) session.json_line({{"progress", line}});
     else session.print("{}\n", clean(line));
     return {};
   });
   TRY(session.control().stream("POST", "/v1/images/pull", Json{{"reference", options.reference}}, [&](std::string_view bytes) { return lines.feed(bytes); }));
   TRY(lines.finish());
+  if (failed) return std::unexpected(*failed);
   return 0;
 }
 
 Done image_import(const Session& session, const ImageOptions& options) {
+  if (options.reference.empty())
+    return std::unexpected(Error{Code::invalid_argument, "the image needs a name", 0, fmt::format("as: naru image import {} debian:bookworm-slim", options.file)});
   show_imported(session, TRY(import_tar(session, options.reference, options.file)));
   return 0;
 }

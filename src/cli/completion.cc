@@ -1,0 +1,84 @@
+// `naru completion`, and what the shells ask while a person types: `naru __complete WORDS...`, the last one unfinished.
+#include "cli/completion.h"
+
+#include "cli/verbs.h"
+
+namespace naru::cli {
+
+namespace {
+
+constexpr std::string_view kBash = R"(_naru() {
+  local IFS=$'\n'
+  COMPREPLY=($(naru __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+}
+complete -o default -F _naru naru
+)";
+
+constexpr std::string_view kZsh = R"(#compdef naru
+_naru() {
+  local -a found
+  found=("${(@f)$(naru __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  compadd -a found
+}
+compdef _naru naru
+)";
+
+constexpr std::string_view kFish = R"(function __naru_complete
+  set -l words (commandline -opc) (commandline -ct)
+  naru __complete $words[2..-1] 2>/dev/null
+end
+complete -c naru -a '(__naru_complete)'
+)";
+
+void add_apps(const Session& session, std::vector<std::string>& names) {
+  const auto answer = session.control().get("/v1/apps");
+  if (!answer) return;
+  for (const Json& app : list(*answer, "apps")) {
+    names.push_back(text(app, "name"));
+    for (const Json& environment : list(app, "environments"))
+      if (text(environment, "name") != "production") names.push_back(text(app, "name") + "/" + text(environment, "name"));
+  }
+}
+
+void add_services(const Session& session, const std::string& app, std::vector<std::string>& names) {
+  const auto answer = session.control().get(fmt::format("/v1/apps/{}/status", path_part(app)));
+  if (!answer) return;
+  for (const Json& service : list(*answer, "services")) names.push_back(fmt::format("{}/{}", app, text(service, "name")));
+}
+
+}  // namespace
+
+Done completion(const Session& session, const CompletionOptions& options) {
+  session.say(options.shell == "zsh" ? kZsh : options.shell == "fish" ? kFish : kBash);
+  return 0;
+}
+
+void complete(const CLI::App& root, const std::vector<std::string>& words, const Session& session) {
+  const std::string prefix = words.empty() ? "" : words.back();
+  const CLI::App* at = &root;
+  std::size_t given = 0;  // positionals
+  for (std::size_t i = 0; i + 1 < words.size(); ++i) {
+    const auto next = at->get_subcommands([&](const CLI::App* sub) { return sub->get_name() == words[i]; });
+    if (!next.empty()) at = next.front();
+    else if (!words[i].starts_with('-')) ++given;
+  }
+  std::vector<std::string> names;
+  if (prefix.starts_with('-')) {
+    for (const CLI::Option* option : at->get_options())
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  } else {
+    for (const CLI::App* sub : at->get_subcommands([](const CLI::App*) { return true; })) names.push_back(sub->get_name());
+  }
+  const auto positionals = at->get_options([](const CLI::Option* option) { return option->get_positional(); });
+  if (names.empty() && given < positionals.size()) {
+    const std::string kind = positionals[given]->get_name(true, false);
+    const auto slash = prefix.find('/');
+    if (kind == "APP" && at->get_name() != "create") add_apps(session, names);
+    if (kind.find("SERVICE") != std::string::npos) slash == std::string::npos ? add_apps(session, names) : add_services(session, prefix.substr(0, slash), names);
+    if (kind == "SHELL") names = {"bash", "zsh", "fish"};
+  }
+  for (const std::string& name : names)
+    if (name.starts_with(prefix)) session.print("{}\n", name);
+}
+
+}  // namespace naru::cli

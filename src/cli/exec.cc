@@ -1,0 +1,236 @@
+// `naru exec`: a program in a running container, over frames on an upgraded connection (docs/api.md).
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <set>
+
+#include "cli/exec_input.h"
+#include "cli/target.h"
+#include "cli/verbs.h"
+
+namespace naru::cli {
+
+namespace {
+
+constexpr std::size_t kPiece = 16 << 10, kMaxFrame = 1U << 20;
+constexpr milliseconds kWrite{60'000}, kQuiet = std::chrono::hours(24 * 365);
+enum Kind : unsigned char { kStdin = 0, kStdout = 1, kStderr = 2, kResize = 3, kExit = 4 };
+
+winsize terminal_size() {
+  winsize size{};
+  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row == 0) {
+    size.ws_row = 24;
+    size.ws_col = 80;
+  }
+  return size;
+}
+
+// Every key goes to the program, Ctrl-C too; as before when it goes out of scope.
+class RawTerminal {
+ public:
+  RawTerminal() {
+    if (::tcgetattr(STDIN_FILENO, &before_) != 0) return;
+    termios raw = before_;
+    ::cfmakeraw(&raw);
+    active_ = ::tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
+  }
+  ~RawTerminal() {
+    if (active_) ::tcsetattr(STDIN_FILENO, TCSADRAIN, &before_);
+  }
+  RawTerminal(const RawTerminal&) = delete;
+  RawTerminal& operator=(const RawTerminal&) = delete;
+
+ private:
+  termios before_{};
+  bool active_ = false;
+};
+
+// SIGWINCH as something to read.
+class Resizes {
+ public:
+  static Result<io::Stream> watch(io::Reactor& reactor) {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGWINCH);
+    ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    Fd fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!fd) return fail_errno(Code::system, "signalfd");
+    return io::Stream::adopt(reactor, std::move(fd));
+  }
+};
+
+class Bridge {
+ public:
+  Bridge(io::Reactor& reactor, const Terminal& terminal) : terminal_(terminal), free_(reactor) {}
+  io::Stream server, input, resizes;  // input: closed when nothing is to be sent
+  std::string pending;
+
+  io::Task<Result<int>> run() {
+    co_await io::Both(receive(), send());
+    if (failed_) co_return std::unexpected(*failed_);
+    if (!status_) co_return fail(Code::closed, "the connection to control ended before the program did; its exit status is not known");
+    co_return *status_;
+  }
+
+ private:
+  io::Task<void> receive() {
+    const auto buffer = std::make_unique<std::array<char, kPiece>>();
+    while (take_frames()) {
+      const auto got = co_await server.read(*buffer);
+      if (!got || *got == 0) break;
+      pending.append(buffer->data(), *got);
+    }
+    input.close();
+    resizes.close();
+  }
+
+  // False when it is over.
+  bool take_frames() {
+    while (pending.size() >= 5) {
+      const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(pending[i])); };
+      const std::size_t length = byte(1) << 24 | byte(2) << 16 | byte(3) << 8 | byte(4);
+      if (length > kMaxFrame) {
+        failed_ = Error{Code::malformed, "control sent a frame that is too large", 0, {}};
+        return false;
+      }
+      if (pending.size() < 5 + length) return true;
+      const std::string bytes = pending.substr(5, length);
+      const auto kind = byte(0);
+      pending.erase(0, 5 + length);
+      if (kind == kStdout) terminal_.out(bytes);
+      if (kind == kStderr) terminal_.err(bytes);
+      if (kind == kExit) {
+        int status = 255;
+        std::from_chars(bytes.data(), bytes.data() + bytes.size(), status);
+        status_ = status & 0xff;
+        return false;
+      }
+    }
+    return true;
+  }
+
+  io::Task<void> send() { co_await io::Both(send_input(), send_resizes()); }
+
+  io::Task<void> send_input() {
+    const auto buffer = std::make_unique<std::array<char, kPiece>>();
+    while (input.open()) {
+      const auto got = co_await input.read(*buffer);
+      if (!got || *got == 0) break;
+      co_await frame(kStdin, std::string_view(buffer->data(), *got));
+    }
+    co_await frame(kStdin, {});
+  }
+
+  io::Task<void> send_resizes() {
+    signalfd_siginfo info{};
+    while (resizes.open()) {
+      const auto got = co_await resizes.read(std::span(reinterpret_cast<char*>(&info), sizeof info));
+      if (!got || *got == 0) co_return;
+      const winsize size = terminal_size();
+      const char bytes[] = {static_cast<char>(size.ws_row >> 8), static_cast<char>(size.ws_row & 0xff), static_cast<char>(size.ws_col >> 8), static_cast<char>(size.ws_col & 0xff)};
+      co_await frame(kResize, std::string_view(bytes, sizeof bytes));
+    }
+  }
+
+  // One writer at a time.
+  io::Task<void> frame(Kind kind, std::string_view bytes) {
+    while (writing_) {
+      free_.clear();
+      (void)co_await free_.wait();
+    }
+    writing_ = true;
+    std::string message{static_cast<char>(kind)};
+    for (const int shift : {24, 16, 8, 0}) message += static_cast<char>((bytes.size() >> shift) & 0xff);
+    message += bytes;
+    if (server.open() && !status_) (void)co_await server.write(message, io::after(kWrite));
+    writing_ = false;
+    free_.raise();
+  }
+
+  const Terminal& terminal_;
+  io::Event free_;
+  bool writing_ = false;
+  std::optional<int> status_;
+  std::optional<Error> failed_;
+};
+
+io::Task<Result<int>> converse(io::Reactor& reactor, const Session& session, const ControlClient& control, io::FetchRequest request, io::Stream input, io::Stream resizes) {
+  io::HttpClient client(reactor);
+  auto opened = co_await client.open(std::move(request));
+  if (!opened) co_return std::unexpected(control.explain(opened.error()));
+  if (opened->status() != 101) {
+    std::string body;
+    const auto buffer = std::make_unique<std::array<char, kPiece>>();
+    while (body.size() < 64 << 10) {
+      const auto got = co_await opened->read(*buffer);
+      if (!got || *got == 0) break;
+      body.append(buffer->data(), *got);
+    }
+    co_return std::unexpected(ControlClient::refusal(opened->status(), body));
+  }
+  Bridge bridge(reactor, session.terminal);
+  bridge.server = opened->take_stream(bridge.pending);
+  bridge.input = std::move(input);
+  bridge.resizes = std::move(resizes);
+  co_return co_await bridge.run();
+}
+
+// The instance that is meant: ready before running, and of what everybody meets before the canary.
+Result<std::string> instance_of(const ControlClient& control, const Target& target) {
+  const Json answer = TRY(control.get("/v1/ps?" + query_part("app", target.app)));
+  std::set<std::string> services;
+  std::string best;
+  int best_rank = -1;
+  for (const Json& instance : list(answer, "instances")) {
+    const std::string phase = text(instance, "phase"), side = text(instance, "side"), service = text(instance, "service"), id = text(instance, "id");
+    if (text(instance, "env") != target.env || (phase != "ready" && phase != "running")) continue;
+    services.insert(service);
+    if (!target.service.empty() && service != target.service && id != target.service) continue;
+    const int rank = (phase == "ready" ? 2 : 0) + (side == "stable" || side == "both" ? 1 : 0);
+    if (rank > best_rank) {
+      best_rank = rank;
+      best = id;
+    }
+  }
+  const std::string names = fmt::format("{}", fmt::join(services, ", "));
+  if (target.service.empty() && services.size() > 1)
+    return std::unexpected(Error{Code::invalid_argument, fmt::format("{} has several services", target.text()), 0, fmt::format("name one, as {}/{}; there are: {}", target.app, *services.begin(), names)});
+  if (best.empty())
+    return std::unexpected(Error{Code::not_found, fmt::format("nothing runs of {}{}{}", target.text(), target.service.empty() ? "" : "/", target.service), 0,
+                                 services.empty() ? "see `naru ps`" : fmt::format("these services run: {}", names)});
+  return best;
+}
+
+}  // namespace
+
+Done exec(const Session& session, const ExecOptions& options) {
+  const Target target = TRY(parse_service(options.target));
+  const ControlClient control = session.control();
+  const bool terminals = ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1;
+  // As with ssh: a person at a terminal means to type.
+  const bool by_itself = !options.interactive && !options.tty && terminals;
+  const bool tty = options.tty || by_itself, interactive = options.interactive || by_itself;
+  const std::string instance = TRY(instance_of(control, target));
+  const winsize size = terminal_size();
+  io::FetchRequest request = control.request("POST", fmt::format("/v1/instances/{}/exec", path_part(instance)));
+  request.headers.push_back({"Connection", "Upgrade"});
+  request.headers.push_back({"Upgrade", "naru-exec"});
+  request.headers.push_back({"Content-Type", "application/json"});
+  request.body = Json{{"argv", options.argv}, {"env", options.env}, {"user", options.user}, {"cwd", options.cwd}, {"tty", tty}, {"rows", size.ws_row}, {"cols", size.ws_col}}
+                     .dump(-1, ' ', false, Json::error_handler_t::replace);
+  request.idle_timeout = kQuiet;
+  const auto reactor = TRY(io::Reactor::create());
+  std::optional<InputPump> pump;
+  io::Stream input, resizes;
+  if (interactive) input = TRY(InputPump::start(*reactor, STDIN_FILENO, pump));
+  if (tty) resizes = TRY(Resizes::watch(*reactor));
+  std::optional<RawTerminal> raw;
+  if (tty && interactive && ::isatty(STDIN_FILENO) == 1) raw.emplace();
+  return reactor->block_on(converse(*reactor, session, control, std::move(request), std::move(input), std::move(resizes)));
+}
+
+}  // namespace naru::cli
