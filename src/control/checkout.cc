@@ -179,7 +179,7 @@ Result<fs::path> check_out(const ipc::DataFolder& data, const std::string& app, 
   with_index.push_back(index);
   const auto write = [&]() -> Result<void> {
     TRY(run_program(git(data, app, {"read-tree", commit}), with_index));
-    TRY(run_program(git(data, app, {"checkout-index", "-a", "--prefix=" + fresh.string() + "/"}), with_index));
+    TRY(run_program(git(data, app, {"--work-tree=" + fresh.string(), "checkout-index", "-a"}), with_index));
     return {};
   };
   auto written = write();
