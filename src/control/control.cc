@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "control/api.h"
 #include "control/checkout.h"
-#include "control/git_repository.h"
 #include "control/judging.h"
 #include "control/outbox.h"
 #include "control/probing.h"
@@ -184,10 +183,8 @@ void Process::compare_refs(const std::stop_token& stop) {
   const auto apps = core_->read([](const State& state) { return state.apps; });
   for (const auto& [name, app] : apps) {
     if (stop.stop_requested()) return;
-    if (auto made = create_repository(data_, name); !made) {
-      log_event(Level::error, "control.repository", {{"app", name}, {"error", made.error().message()}});
-      continue;
-    }
+    std::error_code ignored;
+    if (!std::filesystem::exists(data_.repository(name), ignored)) continue;  // made with its first push
     const auto refs = refs_of(data_, name);
     if (!refs) {
       log_event(Level::error, "control.refs", {{"app", name}, {"error", refs.error().message()}});

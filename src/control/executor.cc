@@ -74,7 +74,7 @@ std::vector<std::string> argv_of(const ServiceSpec& spec, const ImageInfo& image
 }  // namespace
 
 bool is_transient(const Error& error) {
-  return error.code == Code::unavailable || error.code == Code::closed || error.code == Code::busy || error.code == Code::unreachable;
+  return error.code == Code::unavailable || error.code == Code::closed || error.code == Code::busy;
 }
 
 Executor::Executor(Parts parts)
@@ -83,7 +83,10 @@ Executor::Executor(Parts parts)
       store_images_(parts.images, [this](const format::ImageReference& reference, const build::Images::Progress& progress, std::stop_token) {
         image::PullOptions options;
         options.progress = progress;
-        return image::pull(parts_.images, http_, reference, options);
+        auto pulled = image::pull(parts_.images, http_, reference, options);
+        // A registry that is away has been tried often enough: only an absent launcher is waited for.
+        if (!pulled && is_transient(pulled.error())) pulled.error().code = Code::registry_refused;
+        return pulled;
       }) {}
 
 Executor::~Executor() = default;

@@ -349,7 +349,8 @@ void hide_values(Json& object) {
 
 Json service_names(const Json& services) {
   Json names = Json::array();
-  for (const Json& service : services) names.push_back(service.contains("spec") ? service["spec"].value("name", "") : service.value("name", ""));
+  for (const Json& service : services)
+    if (service.is_object()) names.push_back(service.value("name", ""));
   return names;
 }
 
@@ -368,7 +369,7 @@ Json public_event(Json event, const std::vector<std::string>& secrets) {
   if (event.contains("release") && event["release"].is_object() && event["release"].contains("services")) {
     Json services = Json::array();
     for (const Json& service : event["release"]["services"])
-      services.push_back({{"name", service.value("/spec/name"_json_pointer, "")}, {"revision", service.value("revision", "")}});
+      if (service.is_object()) services.push_back({{"name", service.value("/spec/name"_json_pointer, "")}, {"revision", service.value("revision", "")}});
     event["release"]["services"] = std::move(services);
   }
   if (event.contains("image")) event["image"] = Json{{"manifest", event["image"].is_object() ? event["image"].value("manifest", "") : ""}};

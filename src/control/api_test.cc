@@ -1,0 +1,190 @@
+#include <sys/stat.h>
+
+#include "control/api_fixture_test.h"
+
+namespace naru::control {
+namespace {
+
+class Api : public ControlTest {};
+
+io::Headers bearer(const std::string& token) { return {{"Authorization", "Bearer " + token}}; }
+
+TEST_F(Api, AnswersNothingWithoutAToken) {
+  create_app("shop");
+  for (const char* path : {"/v1/apps", "/v1/apps/shop/status", "/v1/nothing", "/", "/metrics", "/git/shop.git/info/refs?service=git-upload-pack"}) {
+    const auto answer = remote("GET", path);
+    EXPECT_EQ(answer.status, 401) << path;
+    EXPECT_EQ(code(answer), "unauthorized") << path;
+  }
+  EXPECT_EQ(remote("GET", "/v1/apps", bearer("naru_wrong")).status, 401);
+  EXPECT_EQ(json(remote("GET", "/v1/version")).size(), 1u);
+}
+
+TEST_F(Api, SlowsDownWhoGuessesTokensButNotWhoHasOne) {
+  const std::string token = create_app("shop");
+  int last = 0;
+  for (int i = 0; i < 40; ++i) last = remote("GET", "/v1/apps", bearer("naru_" + std::to_string(i))).status;
+  EXPECT_EQ(last, 429);
+  EXPECT_EQ(remote("GET", "/v1/apps", bearer(token)).status, 200);
+}
+
+TEST_F(Api, RefusesForeignHostsAndSites) {
+  const std::string token = create_app("shop");
+  io::Headers headers = bearer(token);
+  headers.push_back({"Origin", "http://evil.example"});
+  EXPECT_EQ(remote("POST", "/v1/apps/shop/stop", headers).status, 403);
+  headers = bearer(token);
+  headers.push_back({"Sec-Fetch-Site", "cross-site"});
+  EXPECT_EQ(remote("POST", "/v1/apps/shop/stop", headers).status, 403);
+  headers = bearer(token);
+  headers.push_back({"Host", "evil.example"});
+  EXPECT_EQ(remote("GET", "/v1/apps", headers).status, 403);
+  headers = bearer(token);
+  headers.push_back({"Origin", fmt::format("http://127.0.0.1:{}", port_)});
+  EXPECT_EQ(remote("POST", "/v1/apps/shop/stop", headers).status, 200);
+}
+
+TEST_F(Api, AnAppsTokenOpensThatAppOnly) {
+  const std::string token = create_app("shop");
+  create_app("blog");
+  EXPECT_EQ(remote("GET", "/v1/apps/shop/status", bearer(token)).status, 200);
+  EXPECT_EQ(remote("GET", "/v1/apps/blog/status", bearer(token)).status, 403);
+  EXPECT_EQ(remote("GET", "/git/blog.git/info/refs?service=git-upload-pack", bearer(token)).status, 403);
+  EXPECT_EQ(remote("GET", "/v1/tokens", bearer(token)).status, 403);
+  EXPECT_EQ(remote("POST", "/v1/down", bearer(token)).status, 403);
+  EXPECT_EQ(json(remote("GET", "/v1/apps", bearer(token)))["apps"].size(), 1u);
+  const std::string admin = json(local("POST", "/v1/tokens", R"({"name":"ci"})"))["token"];
+  EXPECT_EQ(remote("GET", "/v1/apps/blog/status", bearer(admin)).status, 200);
+  EXPECT_EQ(remote("POST", "/v1/down", bearer(admin)).status, 403) << "only on the machine itself";
+  EXPECT_EQ(local("DELETE", "/v1/tokens/ci").status, 200);
+  EXPECT_EQ(remote("GET", "/v1/apps", bearer(admin)).status, 401);
+}
+
+TEST_F(Api, ALoginLinkWorksOnceAndItsCookieNeedsAnOrigin) {
+  create_app("shop");
+  const std::string url = json(local("POST", "/v1/login-link"))["url"];
+  const std::string path = url.substr(url.find("/login"));
+  const auto in = remote("GET", path);
+  ASSERT_EQ(in.status, 303) << in.body;
+  const std::string cookie(in.header("set-cookie"));
+  EXPECT_NE(cookie.find("HttpOnly; SameSite=Strict"), std::string::npos) << cookie;
+  EXPECT_EQ(remote("GET", path).status, 401);
+  const std::string pair = cookie.substr(0, cookie.find(';'));
+  EXPECT_EQ(remote("GET", "/v1/apps", {{"Cookie", pair}}).status, 200);
+  EXPECT_EQ(remote("POST", "/v1/apps/shop/stop", {{"Cookie", pair}}).status, 403);
+  EXPECT_EQ(remote("POST", "/v1/apps/shop/stop", {{"Cookie", pair}, {"Origin", fmt::format("http://127.0.0.1:{}", port_)}}).status, 200);
+}
+
+TEST_F(Api, RefusesWhatItCannotRead) {
+  create_app("shop");
+  EXPECT_EQ(local("POST", "/v1/apps", "{\"app\":").status, 400);
+  EXPECT_EQ(local("POST", "/v1/apps", "[1]").status, 400);
+  EXPECT_EQ(local("POST", "/v1/apps", R"({"app":7})").status, 400);
+  EXPECT_EQ(local("POST", "/v1/apps", R"({"app":"../etc"})").status, 400);
+  EXPECT_EQ(local("POST", "/v1/apps", R"({"app":"shop"})").status, 409);
+  EXPECT_EQ(local("POST", "/v1/apps", std::string(3 << 20, ' ')).status, 413);
+  EXPECT_EQ(local("GET", "/v1/apps/nobody/status").status, 404);
+  EXPECT_EQ(local("GET", "/v1/apps/shop/status?env=moon").status, 404);
+  EXPECT_EQ(local("GET", "/v1/apps/shop/rollout").status, 404);
+  EXPECT_EQ(local("GET", "/v1/pipelines/x").status, 400);
+  EXPECT_EQ(local("GET", "/v1/pipelines/7").status, 404);
+  EXPECT_EQ(local("PUT", "/v1/apps").status, 400);
+  EXPECT_EQ(local("POST", "/v1/apps/shop/rollback", R"({"version":"three"})").status, 400);
+  EXPECT_EQ(local("POST", "/v1/apps/shop/promote").status, 409);
+  EXPECT_EQ(local("POST", "/v1/instances/none/exec", R"({"argv":["ls"]})").status, 404);
+  EXPECT_EQ(local("POST", "/internal/check", R"({"app":"shop","updates":[{"old":"x","new":"y","ref":"z"}]})").status, 400);
+}
+
+TEST_F(Api, ShowsAnAppFromItsMakingToItsEnd) {
+  create_app("shop");
+  const Json status = json(local("GET", "/v1/apps/shop/status"));
+  EXPECT_EQ(status["app"], "shop");
+  EXPECT_EQ(status["env"], "production");
+  EXPECT_TRUE(status["stable"].is_null());
+  EXPECT_EQ(status["message"], "nothing runs yet; push a commit");
+  EXPECT_TRUE(std::filesystem::exists(data_.repository("shop") / "hooks" / "pre-receive"));
+  EXPECT_EQ(local("GET", "/v1/apps/shop/releases").status, 200);
+  EXPECT_EQ(local("GET", "/v1/apps/shop/rollouts").status, 200);
+  EXPECT_EQ(local("GET", "/v1/apps/shop/pipelines").status, 200);
+  EXPECT_EQ(local("GET", "/v1/ps").status, 200);
+  EXPECT_EQ(local("GET", "/v1/images").status, 200);
+  EXPECT_EQ(local("DELETE", "/v1/apps/shop").status, 200);
+  EXPECT_EQ(local("GET", "/v1/apps/shop/status").status, 404);
+  EXPECT_FALSE(std::filesystem::exists(data_.repository("shop")));
+}
+
+TEST_F(Api, KeepsVariablesAndMasksThem) {
+  create_app("shop");
+  EXPECT_EQ(local("POST", "/v1/apps/shop/env", R"({"set":{"DB_PASSWORD":"open-sesame"}})").status, 200);
+  EXPECT_EQ(local("POST", "/v1/apps/shop/env", R"({"set":{"1X":"y"}})").status, 400);
+  EXPECT_EQ(local("POST", "/v1/apps/shop/env", R"({"set":{"X":3}})").status, 400);
+  EXPECT_EQ(local("POST", "/v1/apps/shop/env", "{}").status, 400);
+  EXPECT_EQ(json(local("GET", "/v1/apps/shop/env"))["variables"][0]["value"], "***");
+  EXPECT_EQ(json(local("GET", "/v1/apps/shop/env?reveal=1"))["variables"][0]["value"], "open-sesame");
+  const auto events = local("GET", "/v1/events?app=shop");
+  EXPECT_NE(events.body.find("VariablesSet"), std::string::npos) << events.body;
+  EXPECT_EQ(events.body.find("open-sesame"), std::string::npos) << events.body;
+}
+
+TEST_F(Api, SaysHowThePlatformIs) {
+  create_app("shop");
+  const Json doctor = json(local("GET", "/v1/doctor"));
+  bool launcher_missing = false;
+  for (const Json& check : doctor["checks"]) launcher_missing = launcher_missing || (check["name"] == "launcher" && check["ok"] == false);
+  EXPECT_TRUE(launcher_missing) << doctor.dump();
+  const auto metrics = local("GET", "/metrics");
+  EXPECT_NE(metrics.body.find("naru_platform{what=\"applications\"} 1\n"), std::string::npos) << metrics.body;
+  EXPECT_EQ(local("GET", "/").status, 200);
+}
+
+TEST_F(Api, StreamsStatusAndEventsUntilTheClientLeaves) {
+  create_app("shop");
+  for (const char* path : {"/v1/live?app=shop", "/v1/events?follow=1&app=shop", "/v1/apps/shop/logs?follow=1"}) {
+    io::FetchRequest request;
+    request.url = std::string("http://localhost") + path;
+    request.unix_socket = data_.control_socket().string();
+    request.total_timeout = 5s;
+    std::string got;
+    request.on_body = [&](std::string_view bytes) -> Result<void> {
+      got += bytes;
+      return fail(Code::cancelled, "enough");
+    };
+    if (std::string(path).find("logs") != std::string::npos) request.total_timeout = 400ms;  // nothing is said: no container runs
+    EXPECT_FALSE(io::fetch(std::move(request)));
+    if (std::string(path).find("logs") == std::string::npos) { EXPECT_NE(got.find("data: "), std::string::npos) << path; }
+  }
+}
+
+TEST_F(Api, ARestartKeepsAppsAndTokens) {
+  const std::string token = create_app("shop");
+  stop();
+  start();
+  EXPECT_EQ(remote("GET", "/v1/apps/shop/status", bearer(token)).status, 200);
+  struct stat info {};
+  ASSERT_EQ(::stat((data_.control() / "tokens.json").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
+  std::ifstream file(data_.control() / "tokens.json");
+  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  EXPECT_EQ(text.find(token), std::string::npos) << "only its digest is kept";
+}
+
+TEST_F(Api, ImportsAnImageAndTellsItsHistory) {
+  const std::string root = folder_.path() / "root";
+  std::filesystem::create_directories(root + "/bin");
+  std::ofstream(root + "/bin/hello") << "hi";
+  ASSERT_TRUE(run_program({"tar", "-C", root, "-cf", folder_.path() / "root.tar", "."}));
+  std::ifstream file(folder_.path() / "root.tar", std::ios::binary);
+  const std::string tar((std::istreambuf_iterator<char>(file)), {});
+  const auto made = local("POST", "/v1/images/import?reference=tiny:1", tar);
+  ASSERT_EQ(made.status, 200) << made.body;
+  EXPECT_EQ(json(local("GET", "/v1/images"))["images"].size(), 1u);
+  EXPECT_EQ(local("GET", "/v1/images/history?reference=tiny:1").status, 200);
+  EXPECT_EQ(local("POST", "/v1/images/import?reference=bad:1", "this is no archive").status, 400);
+  EXPECT_EQ(local("GET", "/v1/images/history?reference=none:1").status, 404);
+  EXPECT_EQ(local("DELETE", "/v1/images?reference=tiny:1").status, 200);
+  for (const auto& entry : std::filesystem::directory_iterator(data_.control()))
+    EXPECT_FALSE(entry.path().filename().string().starts_with("import-")) << entry.path();
+}
+
+}  // namespace
+}  // namespace naru::control

@@ -1,0 +1,164 @@
+#include <sys/socket.h>
+
+#include "control/api_fixture_test.h"
+#include "control/git_check.h"
+#include "control/git_hook.h"
+
+namespace naru::control {
+namespace {
+
+// A person with a repository and the real git program.
+class Git : public ControlTest {
+ protected:
+  Git() { token_ = create_app("shop"); }
+
+  static constexpr const char* kValid = "services:\n  web:\n    image: localhost:1/none:1\n";
+
+  // Output of a shell command with its errors, and "exit N" at its end.
+  std::string shell(const std::string& command) {
+    const std::vector<std::string> environment{"HOME=" + folder_.path().string(), "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0",
+                                               "GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.org", "GIT_COMMITTER_NAME=Ada",
+                                               "GIT_COMMITTER_EMAIL=ada@example.org", "NO_PROXY=*", "no_proxy=*"};
+    auto output = run_program({"sh", "-c", "(" + command + ") 2>&1; echo exit $?"}, environment);
+    EXPECT_TRUE(output) << (output ? "" : output.error().message());
+    return output ? *output : "";
+  }
+  std::filesystem::path clone(const std::string& name, const std::map<std::string, std::string>& files) {
+    const auto path = folder_.path() / name;
+    std::filesystem::create_directories(path);
+    shell("git init -q -b main " + path.string());
+    commit(path, files);
+    return path;
+  }
+  void commit(const std::filesystem::path& path, const std::map<std::string, std::string>& files) {
+    for (const auto& [file, text] : files) {
+      std::filesystem::create_directories((path / file).parent_path());
+      std::ofstream(path / file) << text;
+    }
+    shell(fmt::format("cd {} && git add -A && git commit -q -m 'a change'", path.string()));
+  }
+  std::string push(const std::filesystem::path& path, const std::string& what = "HEAD:refs/heads/main", std::string token = "") {
+    return shell(fmt::format("git -C {} push http://x:{}@127.0.0.1:{}/git/shop.git '{}'", path.string(), token.empty() ? token_ : token, port_, what));
+  }
+  static bool accepted(const std::string& output) { return output.ends_with("exit 0\n"); }
+  std::string head_of_repository() {
+    const auto refs = refs_of(data_, "shop");
+    return refs && !refs->empty() ? refs->front().second : "";
+  }
+  Json pipelines() { return json(local("GET", "/v1/apps/shop/pipelines"))["pipelines"]; }
+
+  std::string token_;
+};
+
+TEST_F(Git, APushStartsAPipelineAndShowsItsProgress) {
+  const auto repository = clone("one", {{"compose.yaml", kValid}});
+  const std::string output = push(repository);
+  EXPECT_TRUE(accepted(output)) << output;
+  EXPECT_NE(output.find("a change"), std::string::npos) << output;
+  EXPECT_NE(output.find("no release was made"), std::string::npos) << "its image cannot be pulled: " << output;
+  ASSERT_EQ(pipelines().size(), 1u);
+  EXPECT_EQ(pipelines()[0]["commit"], head_of_repository());
+  EXPECT_EQ(pipelines()[0]["state"], "failed");
+  const auto log = local("GET", fmt::format("/v1/pipelines/{}/log?follow=1", pipelines()[0]["id"].get<int>()));
+  EXPECT_NE(log.body.find("[web]"), std::string::npos) << log.body;
+  EXPECT_NE(shell(fmt::format("git clone -q http://x:{}@127.0.0.1:{}/git/shop.git {}", token_, port_, (folder_.path() / "back").string())).find("exit 0"), std::string::npos);
+}
+
+TEST_F(Git, AFaultInTheComposeFileRefusesThePushWithItsPlace) {
+  const auto repository = clone("one", {{"compose.yaml", "services:\n  web:\n    image: [1\n"}});
+  const std::string output = push(repository);
+  EXPECT_FALSE(accepted(output)) << output;
+  EXPECT_NE(output.find("the push is refused"), std::string::npos) << output;
+  EXPECT_NE(output.find("compose.yaml:"), std::string::npos) << output;
+  EXPECT_EQ(head_of_repository(), "");
+  EXPECT_TRUE(pipelines().empty());
+  std::error_code ignored;
+  EXPECT_TRUE(std::filesystem::is_empty(data_.checkouts() / "shop", ignored)) << "what was refused leaves nothing";
+}
+
+TEST_F(Git, NoComposeFileIsSaidClearly) {
+  const std::string output = push(clone("one", {{"README", "hello"}}));
+  EXPECT_FALSE(accepted(output));
+  EXPECT_NE(output.find("the commit has no compose.yaml at its top"), std::string::npos) << output;
+}
+
+TEST_F(Git, AFaultInADockerfileRefusesThePushWithItsPlace) {
+  const std::string output = push(clone("one", {{"compose.yaml", "services:\n  web:\n    build: ./web\n"}, {"web/Dockerfile", "FROM debian\nRUNN make\n"}}));
+  EXPECT_FALSE(accepted(output));
+  EXPECT_NE(output.find("web/Dockerfile:2"), std::string::npos) << output;
+}
+
+TEST_F(Git, AHostPortThatIsTakenIsNamed) {
+  std::uint16_t port = 0;
+  const Fd taken(listen_tcp(port));
+  const std::string output = push(clone("one", {{"compose.yaml", fmt::format("services:\n  web:\n    image: debian\n    ports: ['{}:80']\n", port)}}));
+  EXPECT_FALSE(accepted(output));
+  EXPECT_NE(output.find(fmt::format("host port {} is taken by another program", port)), std::string::npos) << output;
+}
+
+TEST_F(Git, StrangeBranchesAreRefusedAndOthersKept) {
+  const auto repository = clone("one", {{"compose.yaml", kValid}});
+  for (const char* ref : {"HEAD:refs/heads/a$(id)b", "HEAD:refs/heads/w\xc3\xa9ird", "HEAD:refs/notes/x", "HEAD:refs/heads/;rm"}) {
+    const std::string output = push(repository, ref);
+    EXPECT_FALSE(accepted(output)) << ref << output;
+    EXPECT_NE(output.find("naru: the push is refused"), std::string::npos) << ref << output;
+  }
+  const std::string kept = push(repository, "HEAD:refs/heads/feature/x-1");
+  EXPECT_TRUE(accepted(kept)) << kept;
+  EXPECT_NE(kept.find("is kept; what is delivered is main"), std::string::npos) << kept;
+  EXPECT_TRUE(pipelines().empty());
+}
+
+TEST_F(Git, TwoPushesAtOnceLeaveOneHeadAndItsPipeline) {
+  const auto one = clone("one", {{"compose.yaml", kValid}, {"one", "1"}});
+  const auto two = clone("two", {{"compose.yaml", kValid}, {"two", "2"}});
+  std::string first, second;
+  std::thread other([&] { first = push(one); });
+  second = push(two);
+  other.join();
+  EXPECT_NE(accepted(first), accepted(second)) << first << second;
+  EXPECT_EQ(pipelines()[0]["commit"], head_of_repository());
+}
+
+TEST_F(Git, AWrongTokenPushesNothing) {
+  const std::string output = push(clone("one", {{"compose.yaml", kValid}}), "HEAD:refs/heads/main", "naru_wrong");
+  EXPECT_FALSE(accepted(output));
+  EXPECT_NE(output.find("Authentication failed"), std::string::npos) << output;
+  EXPECT_EQ(head_of_repository(), "");
+}
+
+TEST_F(Git, APushThatWasStoredButNotBegunIsFoundAtTheNextStart) {
+  const auto repository = clone("one", {{"compose.yaml", kValid}});
+  stop();
+  // As if control had died between git's update of the branch and the pipeline.
+  shell(fmt::format("git -C {} -c core.hooksPath=/dev/null push --receive-pack='git -c core.hooksPath=/dev/null receive-pack' {} HEAD:refs/heads/main", repository.string(), data_.repository("shop").string()));
+  ASSERT_NE(head_of_repository(), "");
+  start();
+  const MonoTime deadline = SystemClock().mono() + 10s;
+  while (pipelines().empty() && SystemClock().mono() < deadline) std::this_thread::yield();
+  ASSERT_EQ(pipelines().size(), 1u);
+  EXPECT_EQ(pipelines()[0]["commit"], head_of_repository());
+}
+
+TEST_F(Git, OnlyTheSmartProtocolIsServed) {
+  const io::Headers headers{{"Authorization", "Bearer " + token_}};
+  for (const char* path : {"/git/shop.git/HEAD", "/git/shop.git/config", "/git/shop.git/hooks/pre-receive", "/git/shop.git/info/refs", "/git/shop.git/objects/info/packs"})
+    EXPECT_EQ(remote("GET", path, headers).status, 404) << path;
+  EXPECT_EQ(remote("POST", "/git/shop.git/git-receive-pack", headers, "garbage").status, 415) << "git's own answer to a wrong content type";
+}
+
+TEST(GitNames, OnlyPlainBranchesAndTagsAreTaken) {
+  for (const char* ref : {"refs/heads/main", "refs/tags/v1.2", "refs/heads/feature/a_b-c"}) EXPECT_TRUE(check_ref_name(ref)) << ref;
+  for (const char* ref : {"", "refs/heads/", "main", "refs/heads/-x", "refs/heads/a b", "refs/heads/\x01", "refs/remotes/x/y", "HEAD"}) EXPECT_FALSE(check_ref_name(ref)) << ref;
+  EXPECT_FALSE(check_ref_name("refs/heads/" + std::string(101, 'a')));
+}
+
+}  // namespace
+}  // namespace naru::control
+
+// The test is also the program that git's hooks run.
+int main(int argc, char** argv) {
+  if (argc == 3 && std::string_view(argv[1]) == "git-hook") return naru::control::git_hook(argv[2]);
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}

@@ -1,0 +1,165 @@
+#include "control/views.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "control/api_fixture_test.h"
+#include "control/api_log_reader.h"
+#include "control/tokens.h"
+
+namespace naru::control {
+namespace {
+
+State small_state() {
+  State state;
+  state.apps["shop"] = App{"shop", "main", {}, 2};
+  Environment environment;
+  environment.app = "shop";
+  environment.name = "production";
+  ReleaseService web;
+  web.spec.name = "web";
+  web.spec.ports = {PortSpec{8080, 80, "", Transport::tcp, ""}};
+  web.revision = Digest::of_sha256("web 1");
+  Release one;
+  one.id = 10;
+  one.app = "shop";
+  one.version = 1;
+  one.services = {web};
+  Release two = one;
+  two.id = 11;
+  two.version = 2;
+  two.services[0].revision = Digest::of_sha256("web 2");
+  state.releases[10] = one;
+  state.releases[11] = two;
+  environment.stable = 10;
+  state.environments["shop/production"] = environment;
+  Instance instance;
+  instance.id = "shop-web-1";
+  instance.app = "shop";
+  instance.environment = "production";
+  instance.service = "web";
+  instance.revision = web.revision;
+  instance.release = 10;
+  instance.phase = InstancePhase::ready;
+  state.instances[instance.id] = instance;
+  return state;
+}
+
+Rollout& begin_rollout(State& state) {
+  Rollout rollout;
+  rollout.id = 20;
+  rollout.app = "shop";
+  rollout.environment = "production";
+  rollout.from = 10;
+  rollout.to = 11;
+  rollout.phase = RolloutPhase::stepping;
+  rollout.steps = {StepRecord{BasisPoints{500}, {}, {}, {}}};
+  rollout.reason = "holding at 5%: 0 of 50 users; send traffic, add a probe, or naru promote shop";
+  state.environments["shop/production"].rollout = 20;
+  return state.rollouts[20] = rollout;
+}
+
+Json status(const State& state) { return status_view(state, state.environments.at("shop/production"), {}); }
+
+TEST(Views, SayWhoServesWhom) {
+  State state = small_state();
+  EXPECT_EQ(status(state)["message"], "v1 serves everybody");
+  EXPECT_EQ(status(state)["health"], "ok");
+  EXPECT_EQ(status(state)["instances"][0]["side"], "stable");
+  EXPECT_EQ(status(state)["addresses"][0]["url"], "http://localhost:80");
+  EXPECT_EQ(status(state)["addresses"][1]["url"], "http://web.production.shop.localhost:8080");
+  state.instances.at("shop-web-1").phase = InstancePhase::waiting;
+  state.instances.at("shop-web-1").error = "exited with 1";
+  EXPECT_EQ(status(state)["health"], "down");
+  EXPECT_EQ(status(state)["message"], "v1 serves everybody; shop-web-1 of web will be started again: exited with 1");
+}
+
+TEST(Views, SayWhatARolloutWaitsFor) {
+  State state = small_state();
+  begin_rollout(state);
+  const Json view = status(state);
+  EXPECT_EQ(view["message"], "holding at 5%: 0 of 50 users; send traffic, add a probe, or naru promote shop");
+  EXPECT_EQ(view["rollout"]["weight"], 500);
+  EXPECT_EQ(view["rollout"]["changed"][0], "web");
+  EXPECT_EQ(view["services"][0]["changed_in_rollout"], true);
+  state.rollouts[20].phase = RolloutPhase::rolled_back;
+  state.rollouts[20].reason = "web fails";
+  state.environments["shop/production"].rollout.reset();
+  EXPECT_EQ(status(state)["message"], "v1 serves everybody; v2 was taken back: web fails");
+}
+
+TEST(Views, AnEventLeavesWithoutSecrets) {
+  const Json set = to_json_event(event::VariablesSet{"shop/production", {{"KEY", "open-sesame"}}, {}});
+  EXPECT_EQ(public_event(set, {}).dump().find("open-sesame"), std::string::npos);
+  ApplicationSpec spec;
+  spec.services.resize(1);
+  spec.services[0].name = "web";
+  spec.services[0].environment["KEY"] = "open-sesame";
+  const Json planned = public_event(to_json_event(event::PipelinePlanned{1, spec, {"a warning"}}), {});
+  EXPECT_EQ(planned.dump().find("open-sesame"), std::string::npos);
+  EXPECT_EQ(planned["spec"]["services"][0], "web");
+  const Json failed = public_event(to_json_event(event::PipelineFinished{1, StageState::failed, "cannot use open-sesame", {}}), {"open-sesame"});
+  EXPECT_EQ(failed["error"], "cannot use ***");
+  Environment environment;
+  environment.variables["KEY"] = "open-sesame";
+  EXPECT_EQ(public_event(to_json_event(event::EnvironmentCreated{environment}), {}).dump().find("open-sesame"), std::string::npos);
+  for (const Json& garbage : {Json(), Json::array(), Json("x"), Json{{"set", 3}}, Json{{"release", {{"services", {1}}}}}}) EXPECT_NO_THROW((void)public_event(garbage, {"x"}));
+}
+
+TEST(LogLines, AreReadWithTheirTimes) {
+  const auto line = parse_log_line("2026-01-31T12:34:56.789Z stderr hello  world");
+  ASSERT_TRUE(line);
+  EXPECT_EQ(to_rfc3339(line->time), "2026-01-31T12:34:56.789Z");
+  EXPECT_EQ(line->stream, "stderr");
+  EXPECT_EQ(line->text, "hello  world");
+  EXPECT_TRUE(parse_log_line("2026-01-31T12:34:56Z stdout "));
+  for (const char* garbage : {"", " ", "x stdout y", "2026-01-31T12:34:56.789Z", "2026-13-31T12:34:56.789Z stdout x", "2026-01-31T12:34:56.789Z stdlog x",
+                              "2026-01-31T12:34:56.Z stdout x", "2026-02-30T12:34:56Z stdout x", "-026-01-31T12:34:56Z stdout x"})
+    EXPECT_FALSE(parse_log_line(garbage)) << garbage;
+}
+
+class Logs : public testing::Test {
+ protected:
+  Logs() : data_{folder_.path()} {
+    std::filesystem::create_directories(data_.control());
+    std::filesystem::create_directories(data_.old_logs());
+    core_ = std::move(*Core::open(data_.control().string(), clock_));
+  }
+  void write(const std::filesystem::path& path, const std::string& text) {
+    std::filesystem::create_directories(path.parent_path());
+    std::ofstream(path, std::ios::app) << text;
+  }
+  TempFolder folder_;
+  ipc::DataFolder data_;
+  SystemClock clock_;
+  std::unique_ptr<Core> core_;
+};
+
+TEST_F(Logs, OfAnAppWithoutContainersAreEmpty) {
+  write(data_.old_logs() / "shop-web-1.1.log", "2026-01-31T12:34:56.789Z stdout x\n");
+  write(data_.old_logs() / "garbage", "x");
+  LogReader reader(*core_, data_, {"shop", "production", "", "", 10, {}});
+  EXPECT_TRUE(reader.tail().empty());
+  EXPECT_TRUE(reader.fresh().empty());
+}
+
+TEST(TokensTest, AreFoundOnlyWhole) {
+  TempFolder folder;
+  SystemClock clock;
+  auto tokens = std::move(*Tokens::open(folder.path() / "tokens.json", clock));
+  const std::string text = *tokens->create("ci", "shop");
+  EXPECT_EQ(tokens->check(text, "a")->app, "shop");
+  EXPECT_FALSE(tokens->check(text.substr(0, text.size() - 1), "a"));
+  EXPECT_FALSE(tokens->check("", "a"));
+  EXPECT_EQ(tokens->create("ci", "").error().code, Code::already_exists);
+  EXPECT_EQ(tokens->create("a b", "").error().code, Code::invalid_argument);
+  EXPECT_FALSE(tokens->redeem("nothing", "b"));
+  std::ofstream(folder.path() / "tokens.json") << "{\"tokens\": [{}]}";
+  EXPECT_FALSE(Tokens::open(folder.path() / "tokens.json", clock));
+  std::ofstream(folder.path() / "tokens.json") << "garbage";
+  EXPECT_FALSE(Tokens::open(folder.path() / "tokens.json", clock));
+}
+
+}  // namespace
+}  // namespace naru::control
