@@ -84,7 +84,7 @@ bool LogWriter::State::open_file(Log& log) {
     rotate(log.folder, log.limits.files);
   }
   if (log.file.valid()) return true;
-  log.file.reset(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640));
+  log.file.reset(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644));
   struct stat info{};
   if (!log.file || ::fstat(log.file.get(), &info) != 0) return false;
   log.size = static_cast<std::uint64_t>(info.st_size);
@@ -258,7 +258,7 @@ void LogWriter::State::forget(Log& log) {
 }
 
 Result<void> LogWriter::add(const std::string& id, Fd out, Fd err, const std::filesystem::path& folder, LogLimits limits) {
-  TRY(os::make_dirs(folder, 0750));
+  TRY(os::make_dirs(folder, 0755));
   auto log = std::make_shared<Log>();
   log->id = id;
   log->folder = folder;

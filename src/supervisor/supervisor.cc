@@ -61,7 +61,8 @@ Result<void> make_folders(const ipc::DataFolder& data, const User& user) {
   TRY(make_folder(data.root, 0711));
   TRY(make_folder(data.run(), 0711));
   TRY(make_folder(data.root / "log", 0750));
-  TRY(make_folder(data.logs(), 0755));
+  const User reader{"", 0, user.gid};  // root writes what containers say, control reads it, nobody else enters
+  TRY(make_folder(data.logs(), 0750, &reader));
   for (const fs::path& owned : {data.control(), data.images(), data.checkouts(), data.gateway_table().parent_path()})
     TRY(make_folder(owned, 0700, &user));
   return {};
