@@ -65,9 +65,10 @@ std::optional<Result<void>> Control::submit(Command command) {
     crash();
     return std::nullopt;
   }
-  if (trace) trace(describe(command));
   Changes changes(state_, out_.timeline.now());
   auto decided = platform::decide(changes, command);
+  if (trace && !(std::holds_alternative<command::Tick>(command) && changes.events().empty()))
+    trace(describe(command) + (decided ? "" : ": " + decided.error().message()));
   if (!decided) {
     if (!changes.events().empty()) violated("a refusal changes nothing", "{}: {} events with a refusal", describe(command), changes.events().size());
     return decided;

@@ -15,7 +15,8 @@ constexpr std::uint64_t kSuiteSeeds = 240, kLongSeeds = 10'000, kMutantSeeds = 2
 struct Arguments {
   std::optional<std::uint64_t> seed;
   std::uint64_t steps = Options{}.steps, seeds = 0;
-  bool mutate = false, suite = false, longer = false, trace = false;
+  std::size_t trace_lines = 60;
+  bool mutate = false, suite = false, longer = false;
   std::string only;
 };
 
@@ -34,8 +35,8 @@ void print_failure(std::uint64_t seed, const Failure& failure) {
 }
 
 // Deterministic: the trace is written the second time.
-Failure traced(Options options) {
-  options.trace = true;
+Failure traced(Options options, std::size_t lines) {
+  options.trace_lines = lines;
   return simulate(options).failure.value_or(Failure{"the simulation is deterministic", "the second run did not fail", 0, {}});
 }
 
@@ -44,7 +45,7 @@ bool run_one(const Arguments& arguments) {
   const Report report = simulate(options);
   std::printf("seed %llu: %llu commands, %zu releases, %zu rollouts done, %zu rolled back\n", static_cast<unsigned long long>(options.seed),
               static_cast<unsigned long long>(report.commands), report.releases, report.done, report.rolled_back);
-  if (report.failure) print_failure(options.seed, traced(options));
+  if (report.failure) print_failure(options.seed, traced(options, arguments.trace_lines));
   return !report.failure;
 }
 
@@ -63,7 +64,8 @@ void side_by_side(std::uint64_t count, const std::function<bool(std::uint64_t)>&
     });
 }
 
-bool run_seeds(std::uint64_t seeds, std::uint64_t steps) {
+bool run_seeds(std::uint64_t seeds, const Arguments& arguments) {
+  const std::uint64_t steps = arguments.steps;
   std::mutex mutex;
   Report sum;
   std::vector<std::uint64_t> broken;
@@ -81,7 +83,7 @@ bool run_seeds(std::uint64_t seeds, std::uint64_t steps) {
     return broken.size() < 10;
   });
   std::ranges::sort(broken);
-  if (!broken.empty()) print_failure(broken.front(), traced({.seed = broken.front(), .steps = steps}));
+  if (!broken.empty()) print_failure(broken.front(), traced({.seed = broken.front(), .steps = steps}, arguments.trace_lines));
   std::printf("simulation: %llu seeds, %llu commands, %zu releases, %zu rollouts done, %zu rolled back, %zu broken\n",
               static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(sum.commands), sum.releases, sum.done,
               sum.rolled_back, broken.size());
@@ -128,6 +130,7 @@ std::optional<Arguments> parse(int argc, char** argv) {
     else if (word.starts_with("--mutate=")) arguments.mutate = true, arguments.only = value;
     else if (word.starts_with("--seed=") && number(value)) arguments.seed = *number(value);
     else if (word.starts_with("--seeds=") && number(value)) arguments.seeds = *number(value);
+    else if (word.starts_with("--trace=") && number(value)) arguments.trace_lines = *number(value);
     else if (word.starts_with("--steps=") && number(value)) arguments.steps = *number(value);
     else return std::nullopt;
   }
@@ -140,7 +143,7 @@ int run(const Arguments& arguments) {
   bool well = true;
   if (arguments.suite || !arguments.mutate || arguments.seeds != 0) {
     const std::uint64_t seeds = arguments.seeds != 0 ? arguments.seeds : arguments.longer ? kLongSeeds : kSuiteSeeds;
-    well = run_seeds(seeds, arguments.steps);
+    well = run_seeds(seeds, arguments);
   }
   if (arguments.suite || arguments.mutate) well = run_mutants(arguments) && well;
   return well ? 0 : 1;
@@ -152,6 +155,6 @@ int run(const Arguments& arguments) {
 int main(int argc, char** argv) {
   const auto arguments = naru::sim::parse(argc, argv);
   if (arguments) return naru::sim::run(*arguments);
-  std::fputs("usage: sim [--seed=N] [--seeds=COUNT] [--steps=M] [--mutate[=NAME]] [--suite [--long]]\n", stderr);
+  std::fputs("usage: sim [--seed=N] [--seeds=COUNT] [--steps=M] [--trace=LINES] [--mutate[=NAME]] [--suite [--long]]\n", stderr);
   return 2;
 }

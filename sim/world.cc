@@ -7,7 +7,6 @@ namespace naru::sim {
 
 namespace {
 
-constexpr std::size_t kTraceLines = 60;
 constexpr milliseconds kLongestUnrest{40 * 60'000};
 constexpr milliseconds kTraffic{500};
 constexpr int kRequests = 30;  // in that time
@@ -88,24 +87,24 @@ class World {
     launcher_.on_stop_asked = [this](const Container& c) { invariants_.container_stop_asked(c); };
     launcher_.on_upset = [this](const Container& c) { invariants_.upset(c); };
     launcher_.on_exit = [this](const Container& c) {
-      if (options_.trace) note(fmt::format("container {} ends with {}", c.id, c.exit_code.value_or(-1)));
+      if (options_.trace_lines > 0) note(fmt::format("container {} ends with {}", c.id, c.exit_code.value_or(-1)));
       invariants_.container_exited(c);
       control_.container_exited(c);
     };
     launcher_.on_connected = [this] { control_.launcher_connected(); };
     gateway_.on_applied = [this](const RouteTable& before, const RouteTable& after) {
-      if (options_.trace) note(fmt::format("the gateway applies routes {}", after.revision));
+      if (options_.trace_lines > 0) note(fmt::format("the gateway applies routes {}", after.revision));
       invariants_.applied(before, after);
     };
     control_.store().on_event = [this](const State& before, const Event& event) { invariants_.event(before, event); };
     control_.on_committed = [this] { invariants_.committed(); };
     control_.on_publish = [this](const RouteTable& table) { invariants_.published(table); };
-    if (options_.trace) control_.trace = [this](const std::string& line) { note(line); };
+    if (options_.trace_lines > 0) control_.trace = [this](const std::string& line) { note(line); };
   }
 
   void note(const std::string& line) {
     trace_.push_back(fmt::format("{:9.3f} {}", static_cast<double>((timeline_.now() - started_).count()) / 1000, line));
-    if (trace_.size() > kTraceLines) trace_.pop_front();
+    if (trace_.size() > options_.trace_lines) trace_.pop_front();
   }
 
   void every(milliseconds interval, std::function<void()> what) {

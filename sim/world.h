@@ -13,13 +13,13 @@ struct Options {
   std::uint64_t seed = 1;
   std::uint64_t steps = 1'200;  // commands, before the world is left alone
   const Mutant* mutant = nullptr;
-  bool trace = false;
+  std::size_t trace_lines = 0;  // kept for a failure
 };
 
 struct Failure {
   std::string invariant, detail;
   std::uint64_t step = 0;
-  std::vector<std::string> trace;  // the last lines; empty without Options::trace
+  std::vector<std::string> trace;  // the last lines; Options::trace_lines of them
 };
 
 struct Report {

@@ -88,7 +88,7 @@ class Applier {
     touch("rollout", std::to_string(e.rollout.id));
     Environment& row = environment(env_key(e.rollout.app, e.rollout.environment));
     row.rollout = e.rollout.id;
-    row.pending.reset();
+    if (row.pending == e.rollout.to) row.pending.reset();  // another one goes on waiting, now for a person
     row.approved = false;
   }
   void operator()(const event::StepStarted& e) {
@@ -199,6 +199,8 @@ class Applier {
     Instance& row = instance(e.instance);
     row.phase = InstancePhase::retiring;
     row.retired_at = at_;
+    row.retired_revision = state_.counters.routes_revision;
+    row.out_of_routes = {};
   }
   void operator()(const event::InstanceStopping& e) { instance(e.instance).phase = InstancePhase::stopping; }
   void operator()(const event::InstanceRemoved& e) { state_.instances.erase(touch("instance", e.instance)); }
@@ -213,6 +215,10 @@ class Applier {
   void operator()(const event::RoutesAcked& e) {
     touch("counters", "");
     state_.counters.routes_acked = std::max(state_.counters.routes_acked, e.revision);
+    const bool newest = e.revision == state_.counters.routes_revision;
+    for (const auto& [id, row] : state_.instances)
+      if (row.phase == InstancePhase::retiring && row.out_of_routes == WallTime{} && (newest || e.revision > row.retired_revision))
+        instance(id).out_of_routes = at_;
   }
   void operator()(const event::VirtualAddressAssigned& e) {
     Environment& row = environment(e.environment);

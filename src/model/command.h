@@ -29,7 +29,9 @@ struct RoutesAcked { ActionId action = 0; std::uint64_t revision = 0; };
 
 // ---- observations
 struct ContainerExited { std::string container; std::optional<std::int32_t> exit_code; bool out_of_memory = false; };
-struct ContainersListed { std::vector<ContainerStatus> containers; };  // the launcher's whole truth, when control connects
+// The launcher's whole truth, when control connects. `asked`: before the question was sent; what has started since is
+// not in it.
+struct ContainersListed { std::vector<ContainerStatus> containers; WallTime asked = WallTime::max(); };
 struct Probed { std::string instance; std::uint32_t attempt = 0; bool healthy = false; std::string reason; };
 enum class Outcome { hold, promote, roll_back };
 struct Judged { RolloutId rollout = 0; std::uint32_t step = 0; Outcome outcome = Outcome::hold; std::string reason; Json judge; Json verdict; };

@@ -203,11 +203,14 @@ struct Instance {
   std::string error;       // why it does not run
   bool was_ready = false;  // this attempt
   WallTime created{}, started{}, ready_at{}, retry_at{}, retired_at{};
+  std::uint64_t retired_revision = 0;  // of the routes when it was retired: a later one does not name it
+  WallTime out_of_routes{};            // when the gateway had acknowledged such a table
 
   std::string container() const { return id + "." + std::to_string(attempt); }
 };
 NARU_JSON(Instance, id, app, environment, service, revision, release, replica, oneshot, phase, attempt, restarts, address, pid,
-          exit_code, out_of_memory, error, was_ready, created, started, ready_at, retry_at, retired_at)
+          exit_code, out_of_memory, error, was_ready, created, started, ready_at, retry_at, retired_at, retired_revision,
+          out_of_routes)
 
 // Work for the world outside, stored in the transaction that decided it and kept until its result has come back.
 // Carried out at least once; idempotent by what it names.

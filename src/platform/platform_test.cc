@@ -65,6 +65,7 @@ class World {
   std::map<std::string, std::string> images;  // service -> what its image's digest is of
   std::map<std::string, std::string> containers;  // id -> service
   std::vector<std::string> names;
+  bool acknowledges = true;  // the gateway
   int most_databases = 0;
 
  private:
@@ -84,7 +85,9 @@ class World {
         containers.erase(action.subject);
         return must(command::InstanceStopped{action.id, action.subject});
       case ActionKind::remove_container: return must(command::ContainerRemoved{action.id});
-      case ActionKind::publish_routes: return must(command::RoutesAcked{action.id, state.counters.routes_revision});
+      case ActionKind::publish_routes:
+        if (!acknowledges) return;
+        return must(command::RoutesAcked{action.id, state.counters.routes_revision});
     }
   }
   void start(const Action& action) {
@@ -264,6 +267,58 @@ TEST(Platform, AContainerThatDiesStartsAgain) {
   world.settle();
   EXPECT_EQ(world.state.instances.at(before.id).phase, InstancePhase::ready);
   EXPECT_EQ(world.state.instances.at(before.id).attempt, before.attempt + 1);
+}
+
+TEST(Platform, AnInstanceStopsOnlyWhenItsLastRequestsHaveHadTheirTime) {
+  World world;
+  world.push("c1", two_services());
+  world.settle();
+  world.images["api"] = "second";
+  world.push("c2", two_services());
+  world.settle();
+  world.acknowledges = false;  // the gateway still sends requests to the old one
+  world.must(command::Promote{"shop/production", "ada"});
+  world.settle();
+  EXPECT_EQ(world.count("api"), 2);
+  world.acknowledges = true;
+  world.settle(3);
+  EXPECT_EQ(world.count("api"), 2);
+  world.settle();
+  EXPECT_EQ(world.count("api"), 1);
+}
+
+TEST(Platform, AListOfContainersSaysNothingOfWhatStartedSinceItWasAskedFor) {
+  World world;
+  world.push("c1", two_services());
+  world.settle();
+  const Instance before = world.state.instances.begin()->second;
+  world.must(command::ContainersListed{{}, before.started - 1ms});
+  EXPECT_EQ(world.state.instances.at(before.id).phase, InstancePhase::ready);
+  world.must(command::ContainersListed{{}, before.started + 1ms});
+  EXPECT_EQ(world.state.instances.at(before.id).phase, InstancePhase::waiting);
+}
+
+TEST(Platform, ARollbackByHandKeepsTheReleaseThatWaitsForAPerson) {
+  World world;
+  ApplicationSpec spec = two_services();
+  spec.deploy = DeployMode::manual;
+  for (const char* commit : {"c1", "c2"}) {
+    world.images["api"] = commit;
+    world.push(commit, spec);
+    world.settle();
+    world.must(command::Promote{"shop/production", "ada"});
+    world.settle();
+    if (world.current().active()) world.must(command::Promote{"shop/production", "ada"});
+    world.settle();
+  }
+  world.images["api"] = "c3";
+  world.push("c3", spec);
+  world.settle();
+  world.must(command::Rollback{"shop/production", {}, "ada"});
+  world.settle();
+  EXPECT_EQ(world.state.release(world.production().stable)->commit, "c1");
+  ASSERT_TRUE(world.production().pending);
+  EXPECT_EQ(world.state.release(world.production().pending)->commit, "c3");
 }
 
 TEST(Platform, NamesAndStatesThatDoNotFitAreRefused) {

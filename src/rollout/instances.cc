@@ -75,8 +75,10 @@ class Converger {
   // are held by the gateway meanwhile: it goes at once.
   bool drained(const Instance& instance) const {
     const Counters& counters = changes_.state().counters;
-    const milliseconds time = spec_of(instance.release, instance.service)->stateful() ? milliseconds(1) : kDrain;
-    return changes_.now() - instance.retired_at >= time && counters.routes_acked == counters.routes_revision;
+    const milliseconds time = spec_of(instance.release, instance.service)->stateful() ? milliseconds(0) : kDrain;
+    if (instance.out_of_routes != WallTime{}) return changes_.now() - instance.out_of_routes >= time;
+    // No table since has been acknowledged: either one is on its way, or none ever named it.
+    return counters.routes_acked == counters.routes_revision && changes_.now() - instance.retired_at >= time;
   }
 
   void stop(const Instance& instance) {
@@ -282,6 +284,9 @@ void decide(Changes& changes, const command::ContainersListed& observation) {
     // starting and stopping have an action under way, whose result tells.
     if (instance.phase != Phase::running && instance.phase != Phase::ready && instance.phase != Phase::retiring) continue;
     const auto found = listed.find(instance.container());
+    // Started after the list was asked for: not in it, or not yet as what it is.
+    const bool unseen = found == listed.end() || found->second->state == ContainerState::created;
+    if (unseen && instance.started >= observation.asked) continue;
     if (found == listed.end()) exited(changes, instance, std::nullopt, false, {});
     else if (found->second->state != ContainerState::running)
       exited(changes, instance, found->second->exit_code, found->second->out_of_memory, {});
