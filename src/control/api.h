@@ -45,6 +45,7 @@ struct Context {
   std::string tcp_ip;
   std::vector<std::string> host_names;
   WallTime started{};
+  std::uint64_t max_push_bytes = 0;
   int git_running = 0;
 
   Surroundings around() const { return {gateway_port, executor.listener_errors(), sampler.usage(), &telemetry}; }

@@ -47,14 +47,18 @@ struct Batch {
   std::uint64_t last = 0;
 };
 
+// Of the newest, as many as people ask for, with what nobody reads left out.
+constexpr std::size_t kNoise = 20;
+
 Result<Batch> read_batch(const Core& core, std::optional<std::uint64_t> after, std::size_t limit, const std::string& app, bool everything) {
-  const auto stored = TRY(after ? core.events_after(*after, limit, app) : core.latest_events(limit, app));
+  const auto stored = TRY(after ? core.events_after(*after, limit, app) : core.latest_events(everything ? limit : limit * kNoise, app));
   const auto secrets = all_secrets(core);
   Batch batch;
   for (const store::StoredEvent& event : stored) {
     batch.last = event.sequence;
     if (everything || !is_noise(event)) batch.events.emplace_back(event.sequence, dump(event_json(event, secrets)));
   }
+  if (batch.events.size() > limit) batch.events.erase(batch.events.begin(), batch.events.end() - static_cast<std::ptrdiff_t>(limit));
   return batch;
 }
 

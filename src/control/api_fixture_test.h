@@ -44,6 +44,7 @@ class ControlTest : public testing::Test {
     options.tcp_listen_fd = listen_tcp(port_);
     stop_fd_ = ::eventfd(0, EFD_CLOEXEC);
     options.stop_fd = ::dup(stop_fd_);
+    options.max_push_bytes = 1 << 20;
     thread_ = std::thread([options] { EXPECT_EQ(run(options), 0); });
   }
   void stop() {

@@ -32,7 +32,7 @@ std::vector<std::string> cgi_environment(const Call& call, const std::string& re
   pass("git-protocol", "GIT_PROTOCOL");
   if (const auto length = request.content_length()) out.push_back(fmt::format("CONTENT_LENGTH={}", *length));
   const std::pair<std::string_view, std::string> config[] = {
-      {"http.receivepack", "true"},       {"receive.maxInputSize", std::to_string(kMaxPushBytes)},
+      {"http.receivepack", "true"},       {"receive.maxInputSize", std::to_string(context.max_push_bytes)},
       {"receive.autogc", "false"},        {"receive.denyNonFastForwards", "false"},
       {"receive.denyDeletes", "false"},   {"receive.advertisePushOptions", "false"},
       {"core.protectNTFS", "true"},       {"safe.directory", "*"},

@@ -122,7 +122,7 @@ Result<void> Process::prepare_api() {
   pushes_ = std::make_unique<io::WorkerPool>(4);
   context_.reset(new Context{data_, clock_, *core_, *launcher_, gateway_, *telemetry_, *images_, *executor_, log_, *tokens_, *sampler_,
                              *reactor_, *pool_, *pushes_, stopping_, [this](bool all) { begin_down(all); }, options_.version,
-                             executable_of(options_), options_.gateway_port, 0, {}, options_.host_names, clock_.wall(), 0});
+                             executable_of(options_), options_.gateway_port, 0, {}, options_.host_names, clock_.wall(), options_.max_push_bytes, 0});
   api_ = std::make_unique<Api>(*context_);
   std::vector<io::Listener> listeners;
   for (const int fd : {options_.unix_listen_fd, options_.tcp_listen_fd}) {

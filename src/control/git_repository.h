@@ -8,8 +8,6 @@
 
 namespace naru::control {
 
-inline constexpr std::uint64_t kMaxPushBytes = 256ULL << 20;  // of one pack; git refuses what is larger
-
 // Idempotent: makes what is missing and writes the hooks again.
 Result<void> create_repository(const ipc::DataFolder& data, const std::string& app);
 void remove_repository(const ipc::DataFolder& data, const std::string& app);

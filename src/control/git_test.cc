@@ -140,6 +140,35 @@ TEST_F(Git, APushThatWasStoredButNotBegunIsFoundAtTheNextStart) {
   EXPECT_EQ(pipelines()[0]["commit"], head_of_repository());
 }
 
+TEST_F(Git, APackThatIsTooLargeIsRefusedWithItsBound) {
+  std::string bytes(4 << 20, '\0');
+  Rng rng(1);
+  for (char& c : bytes) c = static_cast<char>(rng.next());
+  const auto repository = clone("one", {{"compose.yaml", kValid}, {"big", bytes}});
+  const std::string output = push(repository);
+  EXPECT_FALSE(accepted(output));
+  EXPECT_NE(output.find("pack exceeds maximum allowed size"), std::string::npos) << output;
+  EXPECT_EQ(head_of_repository(), "");
+}
+
+TEST_F(Git, AClientThatGoesAwayInTheMiddleLeavesNothing) {
+  {
+    const Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port_);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ASSERT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    const std::string request = fmt::format(
+        "POST /git/shop.git/git-receive-pack HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: Bearer {}\r\n"
+        "Content-Type: application/x-git-receive-pack-request\r\nContent-Length: 100000\r\n\r\n00a0half a pack", port_, token_);
+    ASSERT_EQ(::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL), static_cast<ssize_t>(request.size()));
+  }
+  const std::string output = push(clone("one", {{"compose.yaml", kValid}}));
+  EXPECT_TRUE(accepted(output)) << output;
+  EXPECT_EQ(pipelines().size(), 1u);
+}
+
 TEST_F(Git, OnlyTheSmartProtocolIsServed) {
   const io::Headers headers{{"Authorization", "Bearer " + token_}};
   for (const char* path : {"/git/shop.git/HEAD", "/git/shop.git/config", "/git/shop.git/hooks/pre-receive", "/git/shop.git/info/refs", "/git/shop.git/objects/info/packs"})

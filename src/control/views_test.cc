@@ -136,6 +136,41 @@ class Logs : public testing::Test {
   std::unique_ptr<Core> core_;
 };
 
+TEST_F(Logs, OfSeveralContainersAreMergedByTimeAndFollowedOverARotation) {
+  core_.reset();
+  {
+    State state = small_state();
+    auto store = std::move(*store::Store::open(data_.control().string()));
+    Instance second = state.instances.at("shop-web-1");
+    second.id = "shop-web-2";
+    state.instances[second.id] = second;
+    const Touched touched{{"app", "shop"}, {"environment", "shop/production"}, {"release", "10"}, {"release", "11"}, {"instance", "shop-web-1"}, {"instance", "shop-web-2"}};
+    ASSERT_TRUE(store.commit(state, {}, touched, clock_.wall()));
+  }
+  core_ = std::move(*Core::open(data_.control().string(), clock_));
+  const auto first = data_.logs() / "shop-web-1.1", second = data_.logs() / "shop-web-2.1";
+  write(first / "1.log", "2026-01-31T12:00:00.000Z stdout a\n");
+  write(first / "current.log", "garbage\n2026-01-31T12:00:02.000Z stdout c\n");
+  write(second / "current.log", "2026-01-31T12:00:01.000Z stderr b\n2026-01-31T12:00:03.000Z stdout d");
+  write(data_.old_logs() / "shop-web-7.3.log", "2026-01-31T11:00:00.000Z stdout gone\n");
+  write(data_.old_logs() / "blog-web-7.3.log", "2026-01-31T11:00:00.000Z stdout of another\n");
+  const auto text = [](const std::vector<LogLine>& lines) {
+    std::string out;
+    for (const LogLine& line : lines) out += line.instance + ":" + line.text + " ";
+    return out;
+  };
+  LogReader reader(*core_, data_, {"shop", "production", "web", "", 10, {}});
+  EXPECT_EQ(text(reader.tail()), "shop-web-7:gone shop-web-1:a shop-web-2:b shop-web-1:c ");
+  EXPECT_EQ(text(reader.fresh()), "");
+  write(second / "current.log", "one\n");  // the end of a line that had been begun
+  std::filesystem::rename(first / "current.log", first / "1.log");
+  write(first / "1.log", "2026-01-31T12:00:04.000Z stdout e\n");
+  write(first / "current.log", "2026-01-31T12:00:05.000Z stdout f\n");
+  EXPECT_EQ(text(reader.fresh()), "shop-web-2:done shop-web-1:e shop-web-1:f ");
+  LogReader few(*core_, data_, {"shop", "production", "", "shop-web-1", 1, {}});
+  EXPECT_EQ(text(few.tail()), "shop-web-1:f ");
+}
+
 TEST_F(Logs, OfAnAppWithoutContainersAreEmpty) {
   write(data_.old_logs() / "shop-web-1.1.log", "2026-01-31T12:34:56.789Z stdout x\n");
   write(data_.old_logs() / "garbage", "x");
