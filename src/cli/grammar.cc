@@ -31,7 +31,10 @@ std::string path_of(const CLI::App* app) {
 // Examples and usage as people copy them; CLI11's own layout for options.
 class Help : public CLI::Formatter {
  public:
-  Help() { column_width(26); }
+  Help() {
+    column_width(26);
+    label("Subcommands", "Commands");
+  }
   std::string make_usage(const CLI::App* app, std::string) const override {
     std::string out = "Usage: " + path_of(app);
     if (!app->get_subcommands([](const CLI::App*) { return true; }).empty()) return out + " COMMAND ...\n";
@@ -42,7 +45,11 @@ class Help : public CLI::Formatter {
     }
     return out + "\n";
   }
-  std::string make_footer(const CLI::App* app) const override { return app->get_footer().empty() ? "" : "\n" + app->get_footer() + "\n"; }
+  std::string make_footer(const CLI::App* app) const override { return app->get_footer().empty() ? "" : app->get_footer() + "\n"; }
+  // The type of an option's value; a positional's name says it all.
+  std::string make_option_opts(const CLI::Option* option) const override {
+    return option->get_positional() || option->get_type_name().empty() || option->get_items_expected_max() == 0 ? "" : " " + option->get_type_name();
+  }
 };
 
 }  // namespace

@@ -75,7 +75,7 @@ void add_exec_and_events(Grammar& grammar) {
   const auto [feed, wanted] = add<EventsOptions>(grammar, &grammar.root(), "events", "What happened", {"naru events", "naru events shop -f", "naru events shop -n 200 --json"}, events);
   feed->add_option("APP", wanted->app, "Only of this application");
   feed->add_flag("-f,--follow", wanted->follow, "Go on with what happens from now");
-  feed->add_option("-n,--limit", wanted->limit, "How many of the last (50)")->type_name("N")->check(CLI::Range(0, 1000));
+  feed->add_option("-n,--limit", wanted->limit, "How many of the last (50)")->type_name("N")->check(CLI::Range(0, 1000).description(""));
 }
 
 void add_operator(Grammar& grammar) {
@@ -97,7 +97,7 @@ void add_operator(Grammar& grammar) {
   add_plain(grammar, root, "doctor", "Look for what is wrong, also when Naru is down", {"sudo naru doctor", "naru doctor --json"}, doctor);
   add_plain(grammar, root, "version", "Versions of this program and of the Naru that runs", {"naru version", "naru version --json"}, version);
   const auto [shells, shell] = add<CompletionOptions>(grammar, root, "completion", "Print a shell's completion", {"source <(naru completion bash)", "naru completion zsh > ~/.zfunc/_naru", "naru completion fish > ~/.config/fish/completions/naru.fish"}, completion);
-  shells->add_option("SHELL", shell->shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  shells->add_option("SHELL", shell->shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}).description(""));
 }
 
 }  // namespace

@@ -11,9 +11,9 @@ void add_up_and_down(Grammar& grammar) {
                                 {"sudo naru up              # in the foreground, until Ctrl-C", "sudo naru up --detach     # return when it is up",
                                  "sudo naru up --data /srv/naru --gateway-port 80"},
                                 [up_options](const Session& session) { return up(session, *up_options); });
-  verb->add_option("--port", up_options->port, "Port of control, on 127.0.0.1 (7433)")->type_name("PORT")->check(CLI::Range(1, 65535));
-  verb->add_option("--gateway-port", up_options->gateway_port, "Port of the gateway, where users come in (8080)")->type_name("PORT")->check(CLI::Range(1, 65535));
-  verb->add_option("--listen", up_options->listen, "Address of the gateway (every address)")->type_name("ADDRESS")->check(CLI::ValidIPV4);
+  verb->add_option("--port", up_options->port, "Port of control, on 127.0.0.1 (7433)")->type_name("PORT")->check(CLI::Range(1, 65535).description(""));
+  verb->add_option("--gateway-port", up_options->gateway_port, "Port of the gateway, where users come in (8080)")->type_name("PORT")->check(CLI::Range(1, 65535).description(""));
+  verb->add_option("--listen", up_options->listen, "Address of the gateway (every address)")->type_name("ADDRESS")->check(CLI::Validator(CLI::ValidIPV4).description(""));
   verb->add_flag("-d,--detach", up_options->detach, "Go on in the background");
 
   const auto down_options = std::make_shared<DownOptions>();
@@ -57,7 +57,7 @@ void add_looking(Grammar& grammar) {
                       [logs_options](const Session& session) { return logs(session, *logs_options); });
   verb->add_option("APP[/SERVICE]", logs_options->target, "As shop, shop/catalog or shop/staging/catalog")->required();
   verb->add_flag("-f,--follow", logs_options->follow, "Go on with what is printed from now");
-  verb->add_option("-n,--lines", logs_options->lines, "How many of the last lines (100)")->type_name("N")->check(CLI::Range(0, 100000));
+  verb->add_option("-n,--lines", logs_options->lines, "How many of the last lines (100)")->type_name("N")->check(CLI::Range(0, 100000).description(""));
 }
 
 void add_image(Grammar& grammar) {

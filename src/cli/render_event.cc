@@ -39,7 +39,10 @@ std::string details(const Json& event) {
     if (!text(object, "commit").empty()) add("commit", text(object, "commit").substr(0, 7));
     add("", text(object, "subject"));
   }
-  for (const char* key : {"environment", "service", "instance", "phase", "state", "next", "verdict", "reason", "error", "exit_code", "by"}) add(std::string_view(key) == "exit_code" ? "exit" : std::string_view(key) == "by" ? "by" : "", value_text(member(event, key)));
+  if (const Json& environment = member(event, "environment"); environment.is_object()) add("", fmt::format("{}/{}", text(environment, "app"), text(environment, "name")));
+  for (const char* key : {"environment", "service", "instance", "phase", "state", "next", "verdict", "reason", "error"}) add("", value_text(member(event, key)));
+  add("exit", value_text(member(event, "exit_code")));
+  add("by", value_text(member(event, "by")));
   if (const Json& weight = member(event, "weight"); weight.is_number()) add("", percent(weight.get<std::int64_t>()) + " of the users");
   return out;
 }
