@@ -40,5 +40,172 @@ class Road(naru.Case):
         self.assertEqual((status, body), (200, b"+2 entries\n"))
 
 
+    def test_04_the_one_shot_ran_once_and_the_stateful_service_has_one_instance(self):
+        migrations = [e for e in self.events("OneshotCompleted")]
+        self.assertEqual(len(migrations), 1, migrations)
+        self.assertEqual({s["name"]: (s["ready"], s["wanted"]) for s in self.app.status()["services"] if not s["oneshot"]}, {"teller": (1, 1), "book": (1, 1)})
+
+    def test_05_services_find_each_other_by_name(self):
+        self.assertEqual(self.inside("python3 ask.py book:7070 PING").stdout, "+pong\n")
+        self.assertEqual(self.inside("python3 ask.py book.ledger.production:7070 PING").stdout, "+pong\n")
+        fetch = "import urllib.request as r; print(r.urlopen('http://teller:9400/').read())"
+        self.assertEqual(self.inside(f'python3 -c "{fetch}"', service="book").stdout, "b'hello\\n'\n")
+        self.assertNotEqual(self.inside("getent hosts nobody", check=False).returncode, 0)
+
+    def test_06_a_container_reaches_neither_control_nor_the_host(self):
+        host = [line.split()[3].partition("/")[0] for line in naru.run(["ip", "-4", "-o", "addr"]).stdout.splitlines()]
+        gateway = self.inside("awk '/^nameserver/ {print $2}' /etc/resolv.conf").stdout.strip()
+        self.assertIn(gateway, host)
+        ports = [self.platform.port, self.platform.gateway_port, self.port, self.book_port, 22]
+        reached = self.try_to_connect([(address, port) for address in host for port in ports])
+        self.assertEqual(reached, [], "an address of the host was reached from a container")
+
+    def test_07_a_container_reaches_no_container_of_another_application(self):
+        other = naru.App.copy(self.platform, naru.ROOT / "e2e/apps/ledger", "other", [('ports: ["9400:9400"]', 'expose: ["9400"]'), ('    ports: ["7070:7070/tcp"]\n', "")])
+        other.push()
+        other.wait_live(1)
+        addresses = [i["address"] for i in other.instances() if i["address"]]
+        virtual = self.inside("getent hosts book", app="other").stdout.split()[0]
+        self.assertEqual(self.try_to_connect([(a, p) for a in [*addresses, virtual] for p in (9400, 7070)]), [])
+        self.assertNotEqual(self.inside("getent hosts book.other.production", check=False).returncode, 0)
+        self.assertEqual(self.inside("python3 ask.py book:7070 'SUM anna'", app="other").stdout, "+0\n", "the volume is its own")
+        self.platform.naru("app", "rm", "other", "--yes")
+        naru.wait_until(lambda: not [i for i in self.platform.api("GET", "/v1/ps")["instances"] if i["app"] == "other"], "the other application is gone")
+
+    def test_08_a_good_release_goes_through_its_canary_and_no_request_fails(self):
+        self.app.edit("src/teller.py", 'os.environ.get("GREETING", "hello")', '"good day"')
+        self.app.commit("Greet politely")
+        with naru.Traffic(self.url) as traffic:
+            naru.wait_until(lambda: traffic.report.get("users", 0) >= 50, "there is traffic")
+            pushed = self.app.push()
+            self.assert_says(pushed.stdout, "release v2 of ledger is made")
+            rollout = self.app.wait_rollout("stepping")
+            self.assertEqual(rollout["changed"], ["teller"], "the book is unchanged and must not be touched")
+            weights = set()
+            def finished():
+                rollout = self.app.status()["rollout"]
+                weights.add(rollout["weight"])
+                self.assert_one_book()
+                return rollout["phase"] in ("done", "rolled-back") and rollout
+            rollout = naru.wait_until(finished, "the rollout ends", 90)
+        self.assertEqual(rollout["phase"], "done", rollout["reason"])
+        self.assertGreaterEqual(weights, {1000, 5000}, weights)
+        self.assertEqual([s["weight"] for s in rollout["steps"]][:2], [1000, 5000])
+        self.assertTrue(all(s["verdict"] for s in rollout["steps"][:2]), rollout["steps"])
+        self.assertGreaterEqual(rollout["completed"] - rollout["first_user"], 5000, "it bakes for 5 s")
+        self.assertEqual(traffic.report["failed"], 0, traffic.report)
+        self.assertEqual(naru.fetch(self.url)[2], b"good day\n")
+        self.assertEqual(naru.tcp_lines(self.book_port, "SUM anna")[1], "+8", "the book's entries stay")
+
+    def test_09_a_bad_release_comes_back_by_itself(self):
+        before = [i["id"] for i in self.app.instances("teller")]
+        self.app.edit("src/Dockerfile", "ARG BROKEN=0", "ARG BROKEN=1")
+        self.app.commit("Break every answer")
+        with naru.Traffic(self.url) as traffic:
+            naru.wait_until(lambda: traffic.report.get("users", 0) >= 100, "there is traffic")
+            self.app.push()
+            rollout = self.app.wait_rollout("rolled-back", "done", seconds=90)
+        self.assertEqual(rollout["phase"], "rolled-back")
+        self.assertEqual(self.app.status()["stable"]["version"], 2)
+        self.assertTrue(rollout["verdict"], "the verdict is kept with its evidence")
+        self.assertTrue(rollout["failed_requests"], "examples of what failed are kept")
+        self.assertEqual([i["id"] for i in self.app.instances("teller") if i["side"] == "stable"], before, "what ran was not restarted")
+        self.assertEqual(naru.fetch(self.url)[2], b"good day\n")
+        # GETs that fail on the canary are tried again on the stable side: people see next to nothing.
+        self.assertLessEqual(traffic.report["failed"], traffic.report["requests"] // 20, traffic.report)
+        self.app.edit("src/Dockerfile", "ARG BROKEN=1", "ARG BROKEN=0")
+
+    def test_10_without_traffic_a_rollout_holds_and_says_what_to_do_and_abort_ends_it(self):
+        self.app.edit("src/teller.py", '"good day"', '"abort me"')
+        self.app.commit("To be aborted")
+        self.app.push()
+        self.app.wait_rollout("stepping")
+        naru.wait_until(lambda: "0 of 10 users" in self.app.status()["message"], "status says that it holds")
+        self.assert_says(self.app.status()["message"], r"holding at 10%: 0 of 10 users.*send traffic.*naru promote ledger")
+        self.assert_says(self.platform.naru("status", "ledger").stdout, "0 of 10 users")
+        self.platform.naru("abort", "ledger")
+        self.app.wait_rollout("rolled-back")
+        self.assertEqual(naru.fetch(self.url)[2], b"good day\n")
+
+    def test_11_promote_delivers_without_waiting_and_rollback_returns(self):
+        self.app.edit("src/teller.py", '"abort me"', '"promoted"')
+        self.app.commit("To be promoted")
+        self.app.push()
+        self.app.wait_rollout("stepping")
+        self.platform.naru("promote", "ledger")
+        version = self.app.wait_rollout("done", seconds=60)["to_version"]
+        self.assertEqual(naru.fetch(self.url)[2], b"promoted\n")
+        ran = len(self.events("OneshotCompleted"))
+        self.platform.naru("rollback", "ledger", "v2")
+        rollout = naru.wait_until(lambda: (r := self.app.status()["rollout"]) and r["to_version"] == 2 and r["phase"] == "done" and r, "v2 is back", 60)
+        self.assertTrue(rollout["is_rollback"])
+        self.assertEqual(naru.fetch(self.url)[2], b"good day\n")
+        self.assertEqual(len(self.events("OneshotCompleted")), ran, "a rollback never runs one-shots again")
+        releases = {r["version"]: r["current"] for r in self.platform.naru_json("releases", "ledger")["releases"]}
+        self.assertTrue(releases[2] and not releases[version], releases)
+
+    def test_12_a_variable_is_delivered_and_masked(self):
+        self.app.edit("src/teller.py", '"promoted"', 'os.environ.get("GREETING", "hello")')
+        self.app.commit("Greet as the environment says")
+        self.platform.naru("env", "set", "ledger", "GREETING=xyzzy-secret")
+        self.app.push()
+        self.app.wait_rollout("preparing", "stepping")
+        self.platform.naru("promote", "ledger")
+        naru.wait_until(lambda: naru.fetch(self.url)[2] == b"xyzzy-secret\n", "the variable is used", 60)
+        self.assertNotIn("xyzzy-secret", self.platform.naru("env", "ls", "ledger").stdout)
+        self.assertIn("xyzzy-secret", self.platform.naru("env", "ls", "ledger", "--reveal").stdout)
+        self.assertNotIn("xyzzy-secret", self.platform.naru("events", "ledger", "-n", "500", "--json").stdout)
+
+    def test_13_every_verb_answers_in_json(self):
+        status = self.platform.naru_json("status", "ledger")
+        self.assertEqual((status["app"], status["stable"]["version"]), ("ledger", self.app.status()["stable"]["version"]))
+        instances = self.platform.naru_json("ps", "ledger")["instances"]
+        self.assertEqual({i["service"] for i in instances if i["phase"] == "ready"}, {"teller", "book"})
+        self.assertGreaterEqual(len(self.platform.naru_json("releases", "ledger")["releases"]), 5)
+        self.assertEqual(self.platform.naru_json("rollout", "ledger")["app"], "ledger")
+        self.assertIn("ledger", [a["name"] for a in self.platform.naru_json("app", "ls")["apps"]])
+        self.assertTrue(self.platform.naru_json("doctor")["checks"])
+        lines = [naru.json.loads(line) for line in self.platform.naru("events", "ledger", "--json").stdout.splitlines()]
+        self.assertTrue(lines)
+
+    def test_14_logs_keep_what_containers_said(self):
+        said = self.platform.naru("logs", "ledger/book", "-n", "50").stdout
+        self.assertIn("book open", said)
+
+    def test_15_exec_gives_back_output_and_status(self):
+        self.assertEqual(self.inside("echo out; echo err >&2; exit 7", check=False).returncode, 7)
+        done = self.platform.naru("exec", "-i", "ledger/book", "--", "sh", "-c", "read line; echo got $line", input="a question\n")
+        self.assertEqual(done.stdout, "got a question\n")
+        missing = self.platform.naru("exec", "ledger/nobody", "--", "true", check=False)
+        self.assertNotEqual(missing.returncode, 0)
+        self.assert_says(missing.stdout, "nobody", "hint:")
+
+    # ----
+
+    def inside(self, script, service="teller", app="ledger", check=True):
+        return self.platform.naru("exec", f"{app}/{service}", "--", "sh", "-c", script, check=check)
+
+    def try_to_connect(self, targets):
+        """Which of (address, port) a connection from the teller's container reaches, all tried at once."""
+        program = (
+            "import socket,threading\n"
+            f"targets={targets!r}\nreached=[]\n"
+            "def one(t):\n"
+            "    try: socket.create_connection(t,2).close(); reached.append(t)\n"
+            "    except OSError: pass\n"
+            "threads=[threading.Thread(target=one,args=(t,)) for t in targets]\n"
+            "[t.start() for t in threads]; [t.join() for t in threads]\n"
+            "print(sorted(reached))\n")
+        return eval(self.platform.naru("exec", "ledger/teller", "--", "python3", "-c", program).stdout)
+
+    def assert_one_book(self):
+        running = [i for i in self.app.instances("book") if i["pid"] and i["phase"] not in ("completed", "failed", "waiting")]
+        self.assertLessEqual(len(running), 1, running)
+
+    def events(self, kind):
+        rows = self.platform.api("GET", "/v1/events?app=ledger&limit=1000")["events"]
+        return [row for row in rows if row["event"]["event"] == kind]
+
+
 if __name__ == "__main__":
     unittest.main()
