@@ -138,7 +138,7 @@ std::optional<Command> Executor::build(const Action& action, std::stop_token sto
     result.image = std::move(*built);
     parts_.log.append(pipeline->id, fmt::format("[{}] {}", service->name, result.cached ? "unchanged" : "built"));
   } else {
-    result.error = built.error().message();
+    result.error = mask(built.error().message(), parts_.core.read([&](const State& state) { return secrets_of(state, pipeline->app); }));
     parts_.log.append(pipeline->id, fmt::format("[{}] {}\nhint: {}", service->name, result.error, built.error().hint()));
   }
   return result;
@@ -165,15 +165,16 @@ Result<ImageInfo> Executor::build_image(const Pipeline& pipeline, const ServiceS
   for (char** entry = environ; *entry != nullptr; ++entry) host_environment.emplace_back(*entry);
   request.proxy = build::host_proxy_variables(host_environment);
   const build::Builder builder(*bench_, store_images_, parts_.cache, parts_.clock);
+  bool tests_cached = true;  // they share steps with the image: what they built is built
   if (!service.test_target.empty() && service.test_target != service.build->target) {
     build::BuildRequest test = request;
     test.target = service.test_target;
     test.missing_target_is_fine = true;
-    TRY(builder.build(test, progress, stop));
+    tests_cached = TRY(builder.build(test, progress, stop)).cached;
   }
   request.target = service.build->target;
   const build::BuildResult result = TRY(builder.build(request, progress, stop));
-  cached = result.cached;
+  cached = result.cached && tests_cached;
   const auto tag = format::ImageReference::parse(fmt::format("{}/{}:{}", pipeline.app, service.name, pipeline.commit.substr(0, 12)));
   if (tag) TRY(parts_.images.tag(*tag, result.manifest));
   return unpacked(result.image);
@@ -238,7 +239,7 @@ Result<ContainerSpec> Executor::container_spec(const Instance& instance, const R
   container.cap_add = spec.cap_add;
   container.cap_drop = spec.cap_drop;
   container.network = network_id(instance.app, instance.environment);
-  container.dns_search = {container.network};
+  container.dns_search = {fmt::format("{}.{}", instance.environment, instance.app)};  // as the gateway answers
   container.stop_signal = spec.stop_signal ? *spec.stop_signal : service.image.stop_signal.empty() ? "SIGTERM" : service.image.stop_signal;
   container.stop_grace = spec.stop_grace;
   container.labels = {{"app", instance.app}, {"environment", instance.environment}, {"service", instance.service},

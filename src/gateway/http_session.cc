@@ -184,10 +184,11 @@ void HttpSession::assign() {
 bool HttpSession::replayable() const { return safe_method(head_.method) && head_.framing.kind == http1::BodyKind::none; }
 
 // Nothing of an answer has reached the client. What was never sent may be sent again whatever it is; what was sent
-// only when doing it twice does no harm, and then only to save a user from the canary.
+// only when doing it twice does no harm, and then only to save a user from the canary. That is done at the edge alone,
+// whichever service failed behind it: a retry further in would hide the failure from the evidence.
 bool HttpSession::may_retry(Attempt ended, const route::Pool& pool) const {
-  const bool canary = &pool != &now_.to.service->stable;
-  if (ended == Attempt::no_instance) return canary;
+  const bool canary = arrival_.edge && now_.to.environment->split && now_.assigned.side == route::Side::canary;
+  if (ended == Attempt::no_instance) return canary && &pool != &now_.to.service->stable;
   if (ended == Attempt::connect_failed) return !now_.body_started && (canary || pool.targets.size() > 1);
   if (!canary || !replayable() || now_.tunnel) return false;
   if (ended == Attempt::answered) return upstream_->head.status >= 500;
@@ -202,11 +203,15 @@ Task<HttpSession::After> HttpSession::forward() {
   count_first(*pool, ended);
   bool first = true;
   if (may_retry(ended, *pool) && worker_.retries().take(now_.started)) {
-    const std::uint32_t avoid = upstream_ ? upstream_->endpoint.address : 0;
+    const bool elsewhere = ended == Attempt::connect_failed && upstream_ != nullptr;
+    const std::uint32_t avoid = elsewhere ? upstream_->endpoint.address : 0;
     co_await join_pump();
     drop_upstream();
     worker_.shared().retried.fetch_add(1, std::memory_order_relaxed);
-    pool = &service.stable;
+    if (arrival_.edge) {  // from here on a user of the old release, in every service behind
+      pool = &service.stable;
+      now_.assigned.side = route::Side::stable;
+    }
     first = false;
     ended = co_await attempt(*pool, avoid);
     if (ended == Attempt::client_gone) co_return After::close;
