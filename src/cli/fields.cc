@@ -57,9 +57,15 @@ std::string bytes_text(double bytes) {
   return unit == 0 || bytes >= 100 ? fmt::format("{:.0f} {}", bytes, kUnits[unit]) : fmt::format("{:.1f} {}", bytes, kUnits[unit]);
 }
 
+std::string duration_text(std::int64_t ms) {
+  std::string text = humanize(milliseconds(ms));
+  if (text.ends_with(".0s")) text.replace(text.size() - 3, 3, "s");
+  return text;
+}
+
 std::string between(std::int64_t from_ms, std::int64_t to_ms) {
   if (from_ms <= 0 || to_ms <= 0) return "-";
-  return humanize(milliseconds(std::max<std::int64_t>(0, to_ms - from_ms)));
+  return duration_text(std::max<std::int64_t>(0, to_ms - from_ms));
 }
 
 std::string ago(std::int64_t epoch_ms, std::int64_t now_ms) {
@@ -67,7 +73,7 @@ std::string ago(std::int64_t epoch_ms, std::int64_t now_ms) {
   const auto elapsed = std::max<std::int64_t>(0, now_ms - epoch_ms);
   if (elapsed < 1000) return "now";
   const auto days = elapsed / 86'400'000;
-  return days >= 2 ? fmt::format("{} days ago", days) : humanize(milliseconds(elapsed / 1000 * 1000)) + " ago";
+  return days >= 2 ? fmt::format("{} days ago", days) : duration_text(elapsed / 1000 * 1000) + " ago";
 }
 
 std::string clock_time(std::int64_t epoch_ms) {

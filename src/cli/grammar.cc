@@ -31,10 +31,7 @@ std::string path_of(const CLI::App* app) {
 // Examples and usage as people copy them; CLI11's own layout for options.
 class Help : public CLI::Formatter {
  public:
-  Help() {
-    column_width(26);
-    label("Subcommands", "Commands");
-  }
+  Help() { column_width(26); }
   std::string make_usage(const CLI::App* app, std::string) const override {
     std::string out = "Usage: " + path_of(app);
     if (!app->get_subcommands([](const CLI::App*) { return true; }).empty()) return out + " COMMAND ...\n";
@@ -78,7 +75,7 @@ Grammar::Grammar() : root_("Naru carries a change from a push to its users, safe
 }
 
 CLI::App* Grammar::group(CLI::App* parent, const std::string& name, const std::string& description) {
-  CLI::App* group = parent->add_subcommand(name, description);
+  CLI::App* group = parent->add_subcommand(name, description)->group("Commands");
   group->require_subcommand(0, 1);
   group->callback([this, group] {
     if (group->get_subcommands().empty()) throw CLI::CallForHelp();
@@ -87,7 +84,7 @@ CLI::App* Grammar::group(CLI::App* parent, const std::string& name, const std::s
 }
 
 CLI::App* Grammar::verb(CLI::App* parent, const std::string& name, const std::string& description, const std::vector<std::string>& examples, Verb run) {
-  CLI::App* verb = parent->add_subcommand(name, description);
+  CLI::App* verb = parent->add_subcommand(name, description)->group("Commands");
   verb->add_flag("--json", json_, "Print JSON as the API gives it");
   verb->add_option("--data", data_, "Data folder of the Naru that is meant (NARU_DATA; /var/lib/naru)")->type_name("DIR");
   std::string footer = "Examples:";

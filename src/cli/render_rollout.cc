@@ -27,7 +27,7 @@ std::string bar_line(const Json& rollout, const View& view) {
 std::string requirement(const Json& planned) {
   const auto users = number(planned, "min_users"), duration = number(planned, "min_duration");
   std::string out;
-  if (duration > 0) out += fmt::format("at least {}", humanize(milliseconds(duration)));
+  if (duration > 0) out += fmt::format("at least {}", duration_text(duration));
   if (users > 0) out += fmt::format("{}{} users", out.empty() ? "at least " : " and ", users);
   return out;
 }
@@ -68,7 +68,7 @@ std::string evidence_table(const Json& verdict, const View& view) {
     const bool crashes = metric == "crashes";
     const auto side = [&](const char* bad, const char* counts) {
       const auto count = number(evidence, bad);
-      return crashes ? fmt::format("{} crashes", count) : fmt::format("{} of {} users", count, number(member(evidence, counts), "users_seen"));
+      return crashes ? fmt::format("{}", count) : fmt::format("{} of {} users", count, number(member(evidence, counts), "users_seen"));
     };
     const double high = real(evidence, "odds_high"), m = real(evidence, "m"), threshold = real(evidence, "threshold");
     const std::string odds = crashes ? "-" : fmt::format("{} ({} to {})", compact(real(evidence, "odds_ratio")), compact(real(evidence, "odds_low")), high > 0 ? compact(high) : "∞");
@@ -102,8 +102,8 @@ std::string render_rollout(const Json& rollout, const View& view) {
   if (const std::string steps = steps_table(rollout, view); !steps.empty()) out += "\n" + steps;
   const Json& verdict = member(rollout, "verdict");
   const std::string reason = text(rollout, "reason").empty() ? text(verdict, "reason") : text(rollout, "reason");
-  if (!reason.empty()) {
-    const std::string phase = text(rollout, "phase");
+  const std::string phase = text(rollout, "phase");
+  if (!reason.empty() && phase != "stepping") {  // else it stands at its step
     out += fmt::format("\n  {}{}\n", phase == "rolled-back" || phase == "rolling-back" ? view.style.paint(Tone::bad, "rolled back: ") : "", reason);
   }
   if (const std::string evidence = evidence_table(verdict, view); !evidence.empty()) out += "\n" + evidence;

@@ -242,7 +242,7 @@ TEST(Operator, SeesVolumesAndTokens) {
                        {"GET /v1/tokens", {{"tokens", {{{"name", "ci"}, {"app", ""}, {"created", kNow - 5'000}}}}}}, {"POST /v1/tokens", {{"token", "naru_abc"}}}, {"DELETE /v1/tokens/a%20b", Json::object()}, {"POST /v1/login-link", {{"url", "http://localhost:7433/login?code=1"}}}});
   EXPECT_EQ(run_on(control, {"volume", "ls"}).out, "VOLUME                SIZE     APP   MOUNTED BY\nshop.production.data  12.0 KB  shop  shop-store-4\n");
   EXPECT_EQ(run_on(control, {"volume", "rm", "shop.production.data"}).status, 0);
-  EXPECT_EQ(run_on(control, {"token", "ls"}).out, "TOKEN  FOR         MADE\nci     everything  5.0s ago\n");
+  EXPECT_EQ(run_on(control, {"token", "ls"}).out, "TOKEN  FOR         MADE\nci     everything  5s ago\n");
   const auto made = run_on(control, {"token", "create", "ci", "--app", "shop"});
   EXPECT_EQ(made.out, "naru_abc\n");
   EXPECT_EQ(Json::parse(control.last_body()), (Json{{"name", "ci"}, {"app", "shop"}}));
