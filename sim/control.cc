@@ -290,7 +290,7 @@ void Control::probe() {
     std::uint32_t& failures = probe_failures_[instance.container()];
     failures = healthy ? 0 : failures + 1;
     const bool ready = instance.phase == InstancePhase::ready;
-    if (healthy != ready && (healthy || !ready || failures >= 3))
+    if (healthy ? !ready : (!ready || failures >= 3))
       seen.push_back({id, instance.attempt, healthy, healthy ? "" : "its health check exits with 1"});
   }
   for (command::Probed& probed : seen) post_in(soon(), std::move(probed));

@@ -49,21 +49,23 @@ void Invariants::event(const State& before, const Event& event) {
   if (const auto* e = std::get_if<event::RolloutStarted>(&event)) {
     const Environment& environment = before.environments.at(env_key(e->rollout.app, e->rollout.environment));
     if (rollback_asked_) rolled_back_to_.insert(e->rollout.id);
-    if (environment.rollout) violated("one rollout at a time", "{} has {} already", e->rollout.id, *environment.rollout);
+    if (environment.rollout && *environment.rollout != e->rollout.id) violated("one rollout at a time", "{} has {} already", e->rollout.id, *environment.rollout);
   }
 }
 
 void Invariants::step_started(const State& before, const event::StepStarted& e) const {
   const Rollout& rollout = before.rollouts.at(e.rollout);
+  for (const auto& [id, other] : before.rollouts)
+    if (id != rollout.id && other.active() && other.phase == RolloutPhase::stepping && other.evidence_slot == e.evidence_slot)
+      violated("evidence slots are unique", "rollouts {} and {} share {}", id, rollout.id, e.evidence_slot);
+  const bool again = rollout.phase == RolloutPhase::stepping && e.step == rollout.step && !rollout.step_live;
+  if (again) return;
   const bool first = rollout.phase == RolloutPhase::preparing;
   if (e.step != (first ? 0 : rollout.step + 1)) violated("steps follow the policy", "step {} after {}", e.step, rollout.step);
   if (!first && rollout.steps.back().passed == WallTime{})
     violated("steps follow the policy", "step {} before the verdict on {}", e.step, rollout.step);
   if (e.step >= rollout.policy.steps.size() || e.weight != rollout.policy.steps[e.step].weight)
     violated("weights follow the policy", "step {} has {} basis points", e.step, e.weight.value);
-  for (const auto& [id, other] : before.rollouts)
-    if (id != rollout.id && other.active() && other.phase == RolloutPhase::stepping && other.evidence_slot == e.evidence_slot)
-      violated("evidence slots are unique", "rollouts {} and {} share {}", id, rollout.id, e.evidence_slot);
 }
 
 void Invariants::step_live(const State& before, const event::StepLive& e) const {
@@ -303,6 +305,8 @@ std::string Invariants::unrest() const {
     if (rollout == nullptr) continue;
     if (rollout->phase != RolloutPhase::stepping) return fmt::format("{}: rollout {} is {}: {}", key, rollout->id, Json(rollout->phase).get<std::string>(), rollout->reason);
     if (!rollout->step_live || rollout->reason.empty()) return fmt::format("{}: rollout {} does not say what it waits for", key, rollout->id);
+    const Gateway::Evidence& evidence = out_.gateway.evidence.at(rollout->evidence_slot % Gateway::kSlots);
+    if (evidence.canary.users_bad >= 10) return fmt::format("{}: rollout {} goes on with {} bad users", key, rollout->id, evidence.canary.users_bad);
   }
   for (const auto& [id, instance] : state.instances)
     if (std::string why = unrest_of(instance); !why.empty()) return why;

@@ -10,7 +10,7 @@
 namespace naru::sim {
 namespace {
 
-constexpr std::uint64_t kSuiteSeeds = 240, kLongSeeds = 10'000, kMutantSeeds = 200;
+constexpr std::uint64_t kSuiteSeeds = 400, kLongSeeds = 10'000, kMutantSeeds = 200;
 
 struct Arguments {
   std::optional<std::uint64_t> seed;

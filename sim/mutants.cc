@@ -97,10 +97,8 @@ void accept_old_ack(const State& state, Command& command) {
   if (auto* acked = std::get_if<command::RoutesAcked>(&command)) acked->revision = state.counters.routes_revision;
 }
 
-void accept_old_probe(const State& state, Command& command) {
-  auto* probed = std::get_if<command::Probed>(&command);
-  if (probed == nullptr) return;
-  if (const auto found = state.instances.find(probed->instance); found != state.instances.end()) probed->attempt = found->second.attempt;
+void believe_every_probe(const State&, Command& command) {
+  if (auto* probed = std::get_if<command::Probed>(&command)) probed->healthy = true;
 }
 
 // ---- in what is published
@@ -140,7 +138,7 @@ void pass_without_traffic(command::Judged& judged) {
 }
 
 void overlook_the_bad(command::Judged& judged) {
-  if (judged.outcome == command::Outcome::roll_back) judged.outcome = command::Outcome::promote;
+  if (judged.outcome == command::Outcome::roll_back) judged.outcome = command::Outcome::hold;
 }
 
 std::vector<Mutant> all_mutants() {
@@ -154,7 +152,7 @@ std::vector<Mutant> all_mutants() {
       {.name = "shared-evidence", .what = "all steps use one evidence slot", .after = share_evidence_slot},
       {.name = "old-attempt", .what = "a result of an old attempt counts for the new one", .command = accept_old_attempt},
       {.name = "old-ack", .what = "an acknowledgement of old routes counts for the newest", .command = accept_old_ack},
-      {.name = "old-probe", .what = "a probe of an old attempt counts for the new one", .command = accept_old_probe},
+      {.name = "failed-probe-counts", .what = "a health check that fails makes an instance ready", .command = believe_every_probe},
       {.name = "no-list-on-restart", .what = "what ended while control was away is never learned",
        .drop_command = [](const Command& c) { return std::holds_alternative<command::ContainersListed>(c); }},
       {.name = "exits-unheard", .what = "the exits of one-shots are lost",
@@ -162,7 +160,7 @@ std::vector<Mutant> all_mutants() {
          const auto* exited = std::get_if<command::ContainerExited>(&c);
          return exited != nullptr && exited->container.contains("-migrate-");
        }},
-      {.name = "event-twice", .what = "an exit is applied twice", .apply_twice = [](const Event& e) { return std::holds_alternative<event::InstanceExited>(e); }},
+      {.name = "event-twice", .what = "an event is applied twice", .apply_twice = [](const Event& e) { return std::holds_alternative<event::VirtualAddressAssigned>(e); }},
       {.name = "row-not-written", .what = "instances are not written to the store", .lose_row = [](const std::string& kind) { return kind == "instance"; }},
       {.name = "outbox-row-not-written", .what = "actions are not written to the store", .lose_row = [](const std::string& kind) { return kind == "action"; }},
       {.name = "outbox-row-forgotten", .what = "one action in seven is never carried out", .forget_action = [](const Action& action) { return action.id % 7 == 0; }},
@@ -172,7 +170,7 @@ std::vector<Mutant> all_mutants() {
       {.name = "split-after-rollback", .what = "a rollback keeps the split", .table = split_survives_rollback},
       {.name = "salt-by-step", .what = "every step draws its users anew", .table = salt_by_step},
       {.name = "pass-without-traffic", .what = "a step passes without users", .verdict = pass_without_traffic},
-      {.name = "overlook-the-bad", .what = "a verdict against the canary counts for it", .verdict = overlook_the_bad},
+      {.name = "overlook-the-bad", .what = "a verdict against the canary is not acted on", .verdict = overlook_the_bad},
   };
 }
 

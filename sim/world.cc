@@ -96,7 +96,11 @@ class World {
       if (options_.trace_lines > 0) note(fmt::format("the gateway applies routes {}", after.revision));
       invariants_.applied(before, after);
     };
-    control_.store().on_event = [this](const State& before, const Event& event) { invariants_.event(before, event); };
+    control_.store().on_event = [this](const State& before, const Event& event) {
+      invariants_.event(before, event);
+      if (const auto* removed = std::get_if<event::AppRemoved>(&event))
+        std::erase_if(acknowledged_, [&](const auto& push) { return push.second == removed->app; });
+    };
     control_.on_committed = [this] { invariants_.committed(); };
     control_.on_publish = [this](const RouteTable& table) { invariants_.published(table); };
     if (options_.trace_lines > 0) control_.trace = [this](const std::string& line) { note(line); };
@@ -197,6 +201,7 @@ class World {
         invariants_.trouble(key);
         control_.submit(command::StopEnvironment{key, true});
         invariants_.trouble(key);
+        if (rng_.chance(0.3)) timeline_.in(between(rng_, 3'000, 29'000), [this, app = at->first] { remove(app); });
         timeline_.in(between(rng_, 500, 30'000), [this, key] {
           invariants_.trouble(key);
           insist(command::StopEnvironment{key, false});
@@ -206,6 +211,12 @@ class World {
         control_.submit(command::Push{at->first, "refs/heads/other", "0123456789", "elsewhere", "bob"});
         return;
     }
+  }
+
+  // Refused while it has containers; afterwards somebody begins anew under the same name.
+  void remove(const std::string& app) {
+    control_.submit(command::RemoveApp{app});
+    insist(command::CreateApp{app});
   }
 
   void come_to_rest() {

@@ -65,6 +65,7 @@ class World {
   std::map<std::string, std::string> images;  // service -> what its image's digest is of
   std::map<std::string, std::string> containers;  // id -> service
   std::vector<std::string> names;
+  std::vector<std::string> started;  // services of containers, in order
   bool acknowledges = true;  // the gateway
   int most_databases = 0;
 
@@ -96,6 +97,7 @@ class World {
     if (found == state.instances.end()) return must(command::InstanceStarted{action.id, action.subject, attempt, "", 0});
     const Instance instance = found->second;
     containers[instance.id] = instance.service;
+    started.push_back(instance.service);
     must(command::InstanceStarted{action.id, instance.id, attempt, "10.88.0.9", 42});
     const bool bad = broken.contains(instance.service);
     if (!instance.oneshot && !bad) return;
@@ -319,6 +321,22 @@ TEST(Platform, ARollbackByHandKeepsTheReleaseThatWaitsForAPerson) {
   EXPECT_EQ(world.state.release(world.production().stable)->commit, "c1");
   ASSERT_TRUE(world.production().pending);
   EXPECT_EQ(world.state.release(world.production().pending)->commit, "c3");
+}
+
+TEST(Platform, AOneShotThatEndsWhileItsEnvironmentStopsIsNotRunAgain) {
+  World world;
+  world.push("c1", with_state("one"));
+  const auto oneshot = [&] { return std::ranges::find_if(world.state.instances, [](const auto& row) { return row.second.oneshot; }); };
+  while (oneshot() == world.state.instances.end()) world.settle(1);
+  const Instance migrate = oneshot()->second;
+  world.must(command::StopEnvironment{"shop/production", true});
+  world.must(command::ContainerExited{migrate.container(), 0, false});
+  world.settle();
+  EXPECT_TRUE(world.state.instances.empty());
+  world.must(command::StopEnvironment{"shop/production", false});
+  world.settle();
+  EXPECT_EQ(world.current().phase, RolloutPhase::done);
+  EXPECT_EQ(std::ranges::count(world.started, "migrate"), 0);
 }
 
 TEST(Platform, NamesAndStatesThatDoNotFitAreRefused) {

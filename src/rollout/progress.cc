@@ -62,6 +62,17 @@ class Progress {
     }
   }
 
+  bool finish_oneshots() {
+    std::vector<std::string> done;
+    each_instance([&](const Instance& instance) {
+      if (instance.oneshot && instance.release == rollout_.to && instance.phase == InstancePhase::completed &&
+          !rollout_.oneshots_done.contains(instance.service))
+        done.push_back(instance.service);
+    });
+    for (const std::string& service : done) changes_.emit(event::OneshotCompleted{rollout_.id, service});
+    return !done.empty();
+  }
+
  private:
   const State& state() const { return changes_.state(); }
 
@@ -132,17 +143,6 @@ class Progress {
         reason = fmt::format("{} is not ready: {}", service.spec.name, instance.error);
     });
     return reason;
-  }
-
-  bool finish_oneshots() {
-    std::vector<std::string> done;
-    each_instance([&](const Instance& instance) {
-      if (instance.oneshot && instance.release == rollout_.to && instance.phase == InstancePhase::completed &&
-          !rollout_.oneshots_done.contains(instance.service))
-        done.push_back(instance.service);
-    });
-    for (const std::string& service : done) changes_.emit(event::OneshotCompleted{rollout_.id, service});
-    return !done.empty();
   }
 
   bool is_swap(const ReleaseService& service) const {
@@ -266,7 +266,10 @@ void assign_virtual_addresses(Changes& changes, const EnvKey& key, const Release
 
 void advance_rollout(Changes& changes, const EnvKey& key) {
   const Environment& environment = changes.state().environments.at(key);
-  if (environment.stopped) return;
+  if (environment.stopped) {  // nothing goes on, but a one-shot that has ended is not run again afterwards
+    if (const Rollout* rollout = changes.state().active_rollout(environment)) Progress(changes, key, *rollout).finish_oneshots();
+    return;
+  }
   if (const Rollout* rollout = changes.state().active_rollout(environment)) {
     assign_virtual_addresses(changes, key, *changes.state().release(rollout->to));
     return Progress(changes, key, *rollout).run();
