@@ -1,4 +1,5 @@
-// The built web console as files in the program. src/control/console_assets.cc is generated from it.
+// The built web console as files in the program. Its source is generated at build time from console/ (cmake/console.cmake,
+// console/embed.mjs).
 #pragma once
 
 #include <span>
@@ -13,7 +14,7 @@ struct ConsoleAsset {
   bool immutable = false;         // its name holds its digest: may be cached for ever
 };
 
-// Empty when the console was not built.
+// Empty when the console was not built: npm was missing, or -DNARU_CONSOLE=OFF. "/login.html" is for who has no session.
 std::span<const ConsoleAsset> console_assets();
 
 }  // namespace naru::control

@@ -1,0 +1,2 @@
+// What a person types to get a new login link.
+export const kLoginCommand = 'naru open';

@@ -1,0 +1,91 @@
+// What the console knows of the platform, kept fresh by one stream: applications, statuses, and the last minutes of traffic.
+import { ApiError, get, whenLoggedOut } from './api';
+import { Stream } from './stream';
+import type { AppSummary, Status, Traffic } from './types';
+
+export const kHistorySeconds = 300;
+const kSilence = 12_000;
+const kSummaries = 10_000;
+
+export const keyOf = (app: string, env: string) => `${app}/${env}`;
+
+class World {
+  apps = $state<AppSummary[] | null>(null);
+  statuses = $state<Record<string, Status>>({});
+  traffic = $state<Record<string, Traffic>>({});
+  connected = $state(false);
+  everConnected = $state(false);
+  retryAt = $state(0);
+  loggedOut = $state(false);
+  version = $state('');
+
+  // Not reactive by itself: charts redraw on `traffic`.
+  readonly history = new Map<string, Traffic[]>();
+  private stream: Stream | null = null;
+  private timer = 0;
+
+  start() {
+    whenLoggedOut(() => {
+      this.loggedOut = true;
+      this.stop();
+    });
+    void this.refresh();
+    this.timer = window.setInterval(() => !document.hidden && void this.refresh(), kSummaries);
+    this.stream = new Stream({
+      url: () => '/v1/live',
+      events: { status: (text) => this.takeStatus(JSON.parse(text)), traffic: (text) => this.takeTraffic(JSON.parse(text)) },
+      onState: (state) => {
+        this.connected = state.connected;
+        this.retryAt = state.retryAt;
+        if (state.connected) this.everConnected = true;
+      },
+      onFailure: () => void this.refresh(),
+      silence: () => (Object.keys(this.statuses).length ? kSilence : 0),
+    });
+    void get<{ version: string }>('/v1/version').then(
+      (answer) => (this.version = answer.version),
+      () => {},
+    );
+  }
+
+  stop() {
+    window.clearInterval(this.timer);
+    this.stream?.close();
+    this.stream = null;
+  }
+
+  reconnect() {
+    this.stream?.retry();
+  }
+
+  async refresh() {
+    try {
+      const { apps } = await get<{ apps: AppSummary[] }>('/v1/apps');
+      this.apps = apps;
+      const known = new Set(apps.flatMap((app) => app.environments.map((e) => keyOf(app.name, e.name))));
+      for (const key of Object.keys(this.statuses)) if (!known.has(key)) delete this.statuses[key];
+    } catch (error) {
+      // The banner speaks of a lost connection, the login page of a lost session.
+      if (!(error instanceof ApiError)) throw error;
+    }
+  }
+
+  takeStatus(status: Status) {
+    const key = keyOf(status.app, status.env);
+    const isNew = !(key in this.statuses);
+    this.statuses[key] = status;
+    if (isNew && this.apps && !this.apps.some((app) => app.name === status.app && app.environments.some((e) => e.name === status.env)))
+      void this.refresh();
+  }
+
+  private takeTraffic(traffic: Traffic) {
+    const key = keyOf(traffic.app, traffic.env);
+    const past = this.history.get(key) ?? [];
+    past.push(traffic);
+    while (past.length > 1 && past[0].at < traffic.at - kHistorySeconds * 1000) past.shift();
+    this.history.set(key, past);
+    this.traffic[key] = traffic;
+  }
+}
+
+export const world = new World();
