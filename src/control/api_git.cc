@@ -30,7 +30,8 @@ std::vector<std::string> cgi_environment(const Call& call, const std::string& re
   pass("content-type", "CONTENT_TYPE");
   pass("content-encoding", "HTTP_CONTENT_ENCODING");
   pass("git-protocol", "GIT_PROTOCOL");
-  if (const auto length = request.content_length()) out.push_back(fmt::format("CONTENT_LENGTH={}", *length));
+  // No CONTENT_LENGTH: with it git http-backend (2.39) spins for ever on a body that ends early; without, the end of its
+  // input is the end of the body.
   const std::pair<std::string_view, std::string> config[] = {
       {"http.receivepack", "true"},       {"receive.maxInputSize", std::to_string(context.max_push_bytes)},
       {"receive.autogc", "false"},        {"receive.denyNonFastForwards", "false"},

@@ -100,6 +100,8 @@ struct Exchange {
       if (wanted) wanted = (co_await git.input.write(std::string_view(in_piece.data(), *got), io::after(kPatience))).has_value();
     }
     git.input.close();
+    // Half a pack is of no use: nothing of it is taken.
+    if (!input_result) git.terminate();
     input_over.raise();
   }
 
@@ -160,6 +162,10 @@ GitProcess::~GitProcess() {
   }
 }
 
+void GitProcess::terminate() {
+  if (pid_ > 0) ::kill(-pid_, SIGTERM);
+}
+
 io::Task<void> GitProcess::reap(milliseconds patience) {
   const io::Deadline deadline = io::after(patience);
   int status = 0;
@@ -177,7 +183,6 @@ io::Task<Result<void>> run_git(io::Request& request, io::ResponseWriter& respons
   const bool cut_short = !exchange->input_result;
   Result<void> result = exchange->output_result;
   exchange.reset();
-  // Half a pack is of no use: nothing of it was taken.
   co_await git.reap(cut_short ? milliseconds(2'000) : kReap);
   co_return result;
 }

@@ -21,6 +21,7 @@ class GitProcess {
 
   io::Stream input, output;
 
+  void terminate();  // and what it started; its temporary files go with it
   // Waits for its end; kills it when it takes longer than `patience`.
   io::Task<void> reap(milliseconds patience);
 

@@ -167,6 +167,11 @@ TEST_F(Git, AClientThatGoesAwayInTheMiddleLeavesNothing) {
   const std::string output = push(clone("one", {{"compose.yaml", kValid}}));
   EXPECT_TRUE(accepted(output)) << output;
   EXPECT_EQ(pipelines().size(), 1u);
+  for (const auto& entry : std::filesystem::directory_iterator(data_.repository("shop") / "objects"))
+    EXPECT_EQ(entry.path().filename().string().find("incoming"), std::string::npos) << entry.path();
+  const MonoTime before = SystemClock().mono();
+  stop();
+  EXPECT_LT(SystemClock().mono() - before, 2s) << "nothing of it goes on";
 }
 
 TEST_F(Git, OnlyTheSmartProtocolIsServed) {
