@@ -244,6 +244,12 @@ class Platform:
                 os.kill(pid, signal.SIGKILL)
         if self.up is not None:
             self.up.wait(30)
+        self.forget_kernel_state()
+        if self.own_folder:
+            shutil.rmtree(self.data, ignore_errors=True)
+
+    def forget_kernel_state(self):
+        """Containers, mounts, links, nft table and cgroups of this data folder go, as they do when a machine restarts."""
         self.kill_containers()
         for mount in sorted(self.mounts(), key=len, reverse=True):
             run(["umount", "-l", mount], check=False)
@@ -254,8 +260,6 @@ class Platform:
             for folder, _, _ in os.walk(group, topdown=False):
                 with contextlib.suppress(OSError):
                     os.rmdir(folder)
-        if self.own_folder:
-            shutil.rmtree(self.data, ignore_errors=True)
 
     def kill_containers(self):
         def gone():
@@ -402,6 +406,15 @@ class App:
 
     def pipelines(self):
         return self.platform.api("GET", f"/v1/apps/{self.name}/pipelines")["pipelines"]
+
+    def newest_version(self):
+        """Of the newest push, once its pipeline has made it."""
+        def made():
+            pipeline = self.pipelines()[0]
+            if pipeline["state"] == "failed":
+                raise RuntimeError(f"the pipeline failed: {pipeline['error']}")
+            return pipeline["release_version"]
+        return wait_until(made, "the newest pipeline makes its release", 120)
 
     def wait_live(self, version, seconds=90):
         """Until release `version` serves everybody and nothing is under way."""

@@ -1,0 +1,217 @@
+"""kill -9 at any moment: of launcher, gateway, control, `naru up`, and all of them; and a restart of everything."""
+import contextlib
+import os
+import random
+import signal
+import socket
+import threading
+import time
+import unittest
+from pathlib import Path
+
+import naru
+import small
+
+SEED = int(os.environ.get("NARU_SEED", "1"))
+VICTIMS = ("launcher", "gateway", "control", "up", "all")
+RECOVERY = 4.0  # seconds within which users are served again after the gateway has gone
+
+
+class Users:
+    """Asks `url` fifty times a second as a few users, and remembers when it was not answered."""
+
+    def __init__(self, url):
+        self.url, self.cookies, self.stopped = url, {}, threading.Event()
+        self.asked, self.failures = 0, []
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopped.set()
+        self.thread.join(20)
+
+    def _run(self):
+        while not self.stopped.wait(0.02):
+            user = self.asked % 20
+            self.asked += 1
+            began = time.monotonic()
+            try:
+                status, headers, _ = naru.fetch(self.url, headers={"Cookie": self.cookies[user]} if user in self.cookies else {}, timeout=15)
+                if user not in self.cookies and headers.get("Set-Cookie"):
+                    self.cookies[user] = headers["Set-Cookie"].partition(";")[0]
+                if status >= 500:
+                    self.failures.append((began, f"status {status}"))
+            except (OSError, naru.http.client.HTTPException) as error:
+                self.failures.append((began, repr(error)))
+
+
+class Writer:
+    """Adds entries to the store, one after another, and remembers which were acknowledged."""
+
+    def __init__(self, port):
+        self.port, self.acknowledged, self.stopped = port, [], threading.Event()
+        self.next = 0
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    __enter__ = Users.__enter__
+    __exit__ = Users.__exit__
+
+    def _run(self):
+        while not self.stopped.wait(0.05):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as sock, sock.makefile("rw", newline="\n") as stream:
+                if not stream.readline():
+                    continue
+                while not self.stopped.wait(0.05):
+                    entry = f"e{self.next}"
+                    self.next += 1
+                    stream.write(f"ADD {entry}\n")
+                    stream.flush()
+                    if stream.readline() != f"+added {entry}\n":
+                        break
+                    self.acknowledged.append(entry)
+
+
+class Kill(naru.Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.port, cls.store_port = naru.free_port(), naru.free_port()
+        try:
+            cls.app = naru.App(cls.platform, "tiny", small.web_and_store(cls.port, cls.store_port))
+            cls.app.push()
+            cls.app.wait_live(1)
+        except BaseException:
+            cls.platform.destroy(check=False)
+            raise
+
+    def test_1_a_process_killed_at_any_moment_of_a_push_loses_nothing(self):
+        moments = 200 if naru.LONG else 20
+        with Users(f"http://127.0.0.1:{self.port}/") as self.users, Writer(self.store_port) as self.writer:
+            for number in range(moments):
+                rng = random.Random(SEED * 100_000 + number)
+                victim = VICTIMS[number % len(VICTIMS)]
+                with self.subTest(seed=SEED, moment=number, victim=victim):
+                    self.one_moment(number, victim, rng.uniform(0, 4), changes_store=number % 4 == 3)
+            self.assertGreater(len(self.writer.acknowledged), moments)
+            self.assert_entries_are_kept()
+
+    def test_2_after_a_reboot_everything_wanted_starts_again(self):
+        releases = self.app.platform.api("GET", "/v1/apps/tiny/releases")["releases"]
+        self.assertEqual(naru.tcp_lines(self.store_port, "ADD before"), ["store", "+added before"])
+        before = naru.fetch(f"http://127.0.0.1:{self.port}/")[2]
+        self.crash_the_machine()
+        self.platform.start_process()
+        self.assertEqual(naru.wait_until(lambda: self.ask(), "web answers", 60), before)
+        naru.wait_until(lambda: naru.tcp_lines(self.store_port, "PING") == ["store", "+pong"], "the store answers", 30)
+        self.assertIn("before", self.entries())
+        self.assertEqual(self.app.platform.api("GET", "/v1/apps/tiny/releases")["releases"], releases)
+        self.assert_machine_agrees()
+
+    # ---- one moment
+
+    def one_moment(self, number, victim, delay, changes_store):
+        commit = self.change(number, changes_store)
+        before = {i["service"]: i["pid"] for i in self.app.instances() if i["phase"] == "ready"}
+        stable = self.app.status()["stable"]
+        push = self.app.start_push()
+        time.sleep(delay)  # the moment, drawn by the seed
+        killed = self.kill(victim)
+        if victim in ("up", "all"):
+            self.platform.start_process()
+        back = time.monotonic()
+        said = push.communicate(timeout=120)[0]
+        self.platform.wait_answering()
+        taken = self.app.git("ls-remote", "naru", "refs/heads/main").stdout.partition("\t")[0]
+        if taken != commit:
+            self.assertNotIn("is made", said, "a push that was not taken must not say so")
+            self.assertEqual(self.app.status()["stable"]["commit"], stable["commit"], "what was not taken must not be delivered")
+            self.app.push()
+        self.wait_delivered(commit, f"{victim} after {delay:.2f} s; the push said: {said[-1500:]}")
+        after = {i["service"]: i["pid"] for i in self.app.instances() if i["phase"] == "ready"}
+        if not changes_store:
+            self.assertEqual(after["store"], before["store"], "what did not change runs on")
+        self.assert_machine_agrees()
+        self.assert_users_were_served(victim, killed, back)
+        self.assert_entries_are_kept()
+
+    def change(self, number, changes_store):
+        dockerfile = self.app.folder / "web/Dockerfile"
+        lines = [f"ARG TEXT=round{number}" if line.startswith("ARG TEXT=") else line for line in dockerfile.read_text().splitlines()]
+        dockerfile.write_text("\n".join(lines) + "\n")
+        if changes_store:
+            compose = (self.app.folder / "compose.yaml").read_text()
+            begin = compose.index('ROUND: "') + 8
+            (self.app.folder / "compose.yaml").write_text(compose[:begin] + str(number) + compose[compose.index('"', begin):])
+        return self.app.commit(f"Round {number}")
+
+    def kill(self, victim):
+        at = time.monotonic()
+        if victim == "all":
+            pids = [*self.platform.pids().values(), self.platform.up.pid]
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.platform.up.wait(30)
+        else:
+            self.platform.kill(victim)
+        return at
+
+    def wait_delivered(self, commit, what):
+        def delivered():
+            status = self.app.status()
+            rollout = status["rollout"]
+            self.assertEqual(status["stable"]["commit"], commit, status["message"])
+            self.assertIn(rollout["phase"], ("done", "rolled-back"))
+            self.assertTrue(all(s["ready"] == s["wanted"] for s in status["services"]), status["message"])
+            return True
+        naru.wait_until(delivered, f"{commit[:10]} is delivered: {what}\n{self.platform.logs_text(2000)}", 60, 0.1)
+
+    # ---- what must hold
+
+    def assert_machine_agrees(self):
+        """Processes, bundles, mounts, links and cgroups are those of the instances that should run."""
+        def agrees():
+            running = [i for i in self.app.instances() if i["pid"]]
+            containers = {i["container"] for i in running}
+            pids = self.platform.container_pids()
+            self.assertEqual({p for p in pids if naru.parent_of(p) not in pids}, {i["pid"] for i in running})
+            self.assertEqual(set(os.listdir(self.platform.data / "containers")), containers)
+            mounted = {Path(m).relative_to(self.platform.data).parts[1] for m in self.platform.mounts() if "/containers/" in m}
+            self.assertLessEqual(mounted, containers)
+            self.assertEqual(len([name for name in self.platform.links() if name[6] == "v"]), len(containers))
+            outbox = [c for c in self.platform.api("GET", "/v1/doctor")["checks"] if c["name"] == "outbox"]
+            self.assertTrue(all(c["ok"] for c in outbox), outbox)
+            return True
+        naru.wait_until(agrees, "the machine agrees with the tables", 30, 0.2)
+
+    def assert_users_were_served(self, victim, killed, back):
+        failures, self.users.failures = self.users.failures, []
+        if victim in ("gateway", "up", "all"):
+            failures = [f for f in failures if not killed - 15 <= f[0] <= back + RECOVERY]
+        self.assertEqual(failures, [], f"requests failed; {victim} was killed at {killed:.2f}")
+
+    def entries(self):
+        [path] = [p for p in (self.platform.data / "volumes").rglob("entries") if p.is_file()]
+        return path.read_text().split()
+
+    def assert_entries_are_kept(self):
+        self.assertEqual(set(self.writer.acknowledged) - set(self.entries()), set(), "acknowledged entries are lost")
+        self.assertEqual(list((self.platform.data / "volumes").rglob("two-at-once")), [], "two stores ran at once")
+
+    def ask(self):
+        return naru.fetch(f"http://127.0.0.1:{self.port}/")[2]
+
+    def crash_the_machine(self):
+        """What a power failure leaves: files, and nothing else."""
+        for pid in [*self.platform.pids().values(), self.platform.up.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.platform.up.wait(30)
+        self.platform.forget_kernel_state()
+
+
+if __name__ == "__main__":
+    unittest.main()
