@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include "control/login_page.h"
+
 namespace naru::control {
 
 namespace {
@@ -186,6 +188,7 @@ Answer Api::answer(io::Request& request, io::ResponseWriter& response) {
 
 io::Task<void> Api::handle(io::Request& request, io::ResponseWriter& response) {
   auto answered = co_await answer(request, response);
+  if (!answered && !response.started() && answered.error().code == Code::unauthorized && wants_login_page(request)) answered = co_await send_login_page(response);
   if (!answered && !response.started()) (void)co_await response.send_error(answered.error());
 }
 

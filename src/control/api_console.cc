@@ -1,6 +1,7 @@
 // The web console's files.
 #include "control/api.h"
 #include "control/console_assets.h"
+#include "control/login_page.h"
 
 namespace naru::control {
 
@@ -17,6 +18,12 @@ const ConsoleAsset* find_asset(std::string_view path) {
   return nullptr;
 }
 
+void protect(io::ResponseWriter& response) {
+  response.header("Content-Security-Policy",
+                  "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'");
+  response.header("X-Frame-Options", "DENY").header("Referrer-Policy", "no-referrer");
+}
+
 Answer serve(Call& call) {
   const std::string& path = call.request.path();
   const ConsoleAsset* asset = find_asset(path);
@@ -26,11 +33,15 @@ Answer serve(Call& call) {
   if (asset == nullptr && page) co_return co_await call.response.send(200, kNotBuilt, "text/html; charset=utf-8");
   if (asset == nullptr) co_return fail(Code::not_found, "there is no {}", path.substr(0, 200));
   call.response.header("Cache-Control", asset->immutable ? "private, max-age=31536000, immutable" : "no-cache");
-  call.response.header("Content-Security-Policy",
-                       "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'");
-  call.response.header("X-Frame-Options", "DENY").header("Referrer-Policy", "no-referrer");
+  protect(call.response);
   co_return co_await call.response.send(200, asset->bytes, asset->content_type);
 }
+
+// The login page has its style in itself, and no script.
+constexpr std::string_view kNoSession =
+    "<!doctype html><meta charset=utf-8><title>Naru</title><body style=\"font-family:sans-serif;max-width:40em;margin:4em auto\">"
+    "<h1>Naru</h1><p>You are not logged in. Say <code>naru open</code> on the machine where Naru runs, and open the link that it "
+    "prints.</p></body>\n";
 
 constexpr Route kRoutes[] = {
     {"GET", "/", Access::admin, serve},
@@ -43,5 +54,20 @@ constexpr Route kRoutes[] = {
 }  // namespace
 
 std::span<const Route> console_routes() { return kRoutes; }
+
+bool wants_login_page(const io::Request& request) {
+  if (request.method() != "GET") return false;
+  const std::string& path = request.path();
+  const bool page = path == "/" || path == "/login" || (path.starts_with("/apps/") && path.find('.') == std::string::npos);
+  const auto accept = request.header("accept");
+  return page && accept && accept->find("text/html") != std::string_view::npos;
+}
+
+Answer send_login_page(io::ResponseWriter& response) {
+  const ConsoleAsset* page = find_asset("/login.html");
+  response.header("Cache-Control", "no-store");
+  protect(response);
+  co_return co_await response.send(401, page == nullptr ? kNoSession : page->bytes, "text/html; charset=utf-8");
+}
 
 }  // namespace naru::control
