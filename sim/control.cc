@@ -13,11 +13,15 @@ constexpr milliseconds kTick{500}, kProbe{500}, kJudge{1'000};
 
 std::string lane_of(const Action& action) {
   switch (action.kind) {
-    case ActionKind::publish_routes: return "routes";
+    case ActionKind::publish_routes:
+      return "routes";
     case ActionKind::start_instance:
-    case ActionKind::stop_instance: return "instance " + action.subject;
-    case ActionKind::remove_container: return "instance " + action.subject.substr(0, action.subject.rfind('.'));
-    default: return fmt::format("{} {}", action.subject, action.detail);
+    case ActionKind::stop_instance:
+      return "instance " + action.subject;
+    case ActionKind::remove_container:
+      return "instance " + action.subject.substr(0, action.subject.rfind('.'));
+    default:
+      return fmt::format("{} {}", action.subject, action.detail);
   }
 }
 
@@ -27,7 +31,9 @@ Control::Control(Outside outside, const Mutant& mutant) : out_(outside), mutant_
   out_.timeline.in(0ms, [this] { start(); });
 }
 
-milliseconds Control::soon() { return out_.rng.chance(out_.faults.slow) ? between(out_.rng, 1, 3'000) : between(out_.rng, 1, 30); }
+milliseconds Control::soon() {
+  return out_.rng.chance(out_.faults.slow) ? between(out_.rng, 1, 3'000) : between(out_.rng, 1, 30);
+}
 
 void Control::start() {
   up_ = true;
@@ -36,6 +42,7 @@ void Control::start() {
   running_.clear();
   lanes_.clear();
   probe_failures_.clear();
+  probing_.clear();
   sessions_.clear();
   every(kTick, &Control::tick);
   every(kProbe, &Control::probe);
@@ -70,7 +77,9 @@ std::optional<Result<void>> Control::submit(Command command) {
   if (trace && !(std::holds_alternative<command::Tick>(command) && changes.events().empty()))
     trace(describe(command) + (decided ? "" : ": " + decided.error().message()));
   if (!decided) {
-    if (!changes.events().empty()) violated("a refusal changes nothing", "{}: {} events with a refusal", describe(command), changes.events().size());
+    if (!changes.events().empty())
+      violated("a refusal changes nothing", "{}: {} events with a refusal", describe(command),
+               changes.events().size());
     return decided;
   }
   if (mutant_.after) {
@@ -114,7 +123,9 @@ void Control::every(milliseconds interval, void (Control::*what)()) {
   });
 }
 
-void Control::tick() { submit(command::Tick{}); }
+void Control::tick() {
+  submit(command::Tick{});
+}
 
 // ---- the outbox
 
@@ -150,8 +161,10 @@ void Control::finish(const Action& action, std::optional<Command> result) {
   running_.erase(action.id);
   const std::string lane = lane_of(action);
   lanes_.at(lane).pop_front();
-  if (lanes_.at(lane).empty()) lanes_.erase(lane);
-  else run(lanes_.at(lane).front());
+  if (lanes_.at(lane).empty())
+    lanes_.erase(lane);
+  else
+    run(lanes_.at(lane).front());
 }
 
 void Control::carry_out(const Action& action) {
@@ -161,27 +174,40 @@ void Control::carry_out(const Action& action) {
     });
   };
   switch (action.kind) {
-    case ActionKind::plan_pipeline: return plan(action);
-    case ActionKind::build_service: return build(action);
+    case ActionKind::plan_pipeline:
+      return plan(action);
+    case ActionKind::build_service:
+      return build(action);
     case ActionKind::ensure_network: {
       if (!out_.launcher.available()) return back(std::nullopt);
       const auto slash = action.subject.find('/');
-      NetworkInfo network{network_id(action.subject.substr(0, slash), action.subject.substr(slash + 1)), "br0", "10.88.0.0/23",
-                          "10.88.0.1", "10.88.2.0/23", 9};
+      NetworkInfo network{network_id(action.subject.substr(0, slash), action.subject.substr(slash + 1)),
+                          "br0",
+                          "10.88.0.0/23",
+                          "10.88.0.1",
+                          "10.88.2.0/23",
+                          9};
       return back(command::NetworkReady{action.id, action.subject, network});
     }
-    case ActionKind::start_instance: return start_instance(action);
+    case ActionKind::start_instance:
+      return start_instance(action);
     case ActionKind::stop_instance:
-      return out_.launcher.stop(action.subject + "." + action.detail, [action, back](const Launcher::Answer& answer) {
-        if (answer.outcome == Launcher::Outcome::gone) back(command::InstanceStopped{action.id, action.subject});
-        else back(std::nullopt);
-      });
+      return out_.launcher.stop(action.subject + "." + action.detail,
+                                [action, back](const Launcher::Answer& answer) {
+                                  if (answer.outcome == Launcher::Outcome::gone)
+                                    back(command::InstanceStopped{action.id, action.subject});
+                                  else
+                                    back(std::nullopt);
+                                });
     case ActionKind::remove_container:
       return out_.launcher.remove(action.subject, [action, back](const Launcher::Answer& answer) {
-        if (answer.outcome == Launcher::Outcome::gone) back(command::ContainerRemoved{action.id});
-        else back(std::nullopt);
+        if (answer.outcome == Launcher::Outcome::gone)
+          back(command::ContainerRemoved{action.id});
+        else
+          back(std::nullopt);
       });
-    case ActionKind::publish_routes: return publish(action);
+    case ActionKind::publish_routes:
+      return publish(action);
   }
 }
 
@@ -191,7 +217,8 @@ void Control::plan(const Action& action) {
     const Commit& commit = *out_.developers.at(pipeline->second.app).find(pipeline->second.commit);
     result.spec = commit.spec;
     for (ServiceSpec& service : result.spec.services)
-      if (service.name == "api") service.environment = state_.environments.at(env_key(pipeline->second.app, "production")).variables;
+      if (service.name == "api")
+        service.environment = state_.environments.at(env_key(pipeline->second.app, "production")).variables;
     if (commit.plan_fails) result.error = "compose.yaml:3: not a mapping";
   }
   out_.timeline.in(soon() * 3, [this, action, result, epoch = epoch_] {
@@ -205,9 +232,11 @@ void Control::build(const Action& action) {
     const Developers& developers = out_.developers.at(pipeline->second.app);
     const Commit& commit = *developers.find(pipeline->second.commit);
     result.image = developers.image_of(commit, action.detail);
-    if (commit.build_fails == action.detail || out_.rng.chance(out_.faults.build_failure)) result.error = "RUN make test: exited with 2";
+    if (commit.build_fails == action.detail || out_.rng.chance(out_.faults.build_failure))
+      result.error = "RUN make test: exited with 2";
   }
-  const milliseconds time = out_.rng.chance(out_.faults.slow) ? between(out_.rng, 1'000, 60'000) : between(out_.rng, 50, 2'000);
+  const milliseconds time =
+      out_.rng.chance(out_.faults.slow) ? between(out_.rng, 1'000, 60'000) : between(out_.rng, 50, 2'000);
   out_.timeline.in(time, [this, action, result, epoch = epoch_] {
     if (epoch == epoch_) finish(action, result);
   });
@@ -235,8 +264,10 @@ void Control::start_instance(const Action& action) {
   wanted.oneshot = instance.oneshot;
   wanted.behaviour = out_.developers.at(instance.app).behaviour_of(service.image.manifest);
   if (service.spec.stateful())
-    for (const MountSpec& mount : service.spec.mounts) wanted.volumes.push_back(wanted.environment + "/" + mount.source);
-  out_.launcher.start(std::move(wanted), [this, action, attempt, back, container = instance.container()](const Launcher::Answer& answer) {
+    for (const MountSpec& mount : service.spec.mounts)
+      wanted.volumes.push_back(wanted.environment + "/" + mount.source);
+  out_.launcher.start(std::move(wanted), [this, action, attempt, back,
+                                          container = instance.container()](const Launcher::Answer& answer) {
     using Outcome = Launcher::Outcome;
     if (answer.outcome == Outcome::unavailable) return back(std::nullopt);
     if (answer.outcome == Outcome::failed)
@@ -244,7 +275,8 @@ void Control::start_instance(const Action& action) {
     if (answer.outcome == Outcome::running)
       return back(command::InstanceStarted{action.id, action.subject, attempt, answer.address, answer.pid});
     // It ended before anybody looked; its exit comes with the result.
-    if (up_ && state_.outbox.contains(action.id)) submit(command::InstanceStarted{action.id, action.subject, attempt, answer.address, 0});
+    if (up_ && state_.outbox.contains(action.id))
+      submit(command::InstanceStarted{action.id, action.subject, attempt, answer.address, 0});
     back(command::ContainerExited{container, answer.exit_code, false});
   });
 }
@@ -255,13 +287,16 @@ void Control::publish(const Action& action) {
   if (mutant_.table) mutant_.table(state_, table);
   on_publish(table);
   for (const auto& [id, rollout] : state_.rollouts)
-    if (rollout.phase == RolloutPhase::stepping && !rollout.step_live && rollout.evidence_slot < Gateway::kSlots)
+    if (rollout.phase == RolloutPhase::stepping && !rollout.step_live &&
+        rollout.evidence_slot < Gateway::kSlots)
       out_.gateway.evidence.at(rollout.evidence_slot) = {};
   const std::uint64_t revision = table.revision;
   out_.gateway.publish(std::move(table), [this, action, revision, epoch = epoch_](bool acknowledged) {
     if (epoch != epoch_) return;
-    if (acknowledged) finish(action, command::RoutesAcked{action.id, revision});
-    else finish(action, std::nullopt);
+    if (acknowledged)
+      finish(action, command::RoutesAcked{action.id, revision});
+    else
+      finish(action, std::nullopt);
   });
 }
 
@@ -276,14 +311,18 @@ void Control::launcher_connected() {
   if (!up_ || !out_.launcher.available()) return;
   // Asked, looked up and answered at three different times; other messages pass between them.
   out_.timeline.in(soon(), [this, asked = out_.timeline.now(), epoch = epoch_] {
-    if (epoch == epoch_ && out_.launcher.available()) post_in(soon(), command::ContainersListed{out_.launcher.list(), asked});
+    if (epoch == epoch_ && out_.launcher.available())
+      post_in(soon(), command::ContainersListed{out_.launcher.list(), asked});
   });
 }
 
 void Control::probe() {
   std::vector<command::Probed> seen;
   for (const auto& [id, instance] : state_.instances) {
-    if (instance.oneshot || (instance.phase != InstancePhase::running && instance.phase != InstancePhase::ready)) continue;
+    if (instance.oneshot ||
+        (instance.phase != InstancePhase::running && instance.phase != InstancePhase::ready))
+      continue;
+    if (probing_.contains(id)) continue;  // one after another: their results do not overtake each other
     Container* container = out_.launcher.find(instance.container());
     const bool healthy = container != nullptr && container->healthy(out_.timeline.now());
     if (healthy) container->was_healthy = true;
@@ -293,7 +332,14 @@ void Control::probe() {
     if (healthy ? !ready : (!ready || failures >= 3))
       seen.push_back({id, instance.attempt, healthy, healthy ? "" : "its health check exits with 1"});
   }
-  for (command::Probed& probed : seen) post_in(soon(), std::move(probed));
+  for (command::Probed& probed : seen) {
+    probing_.insert(probed.instance);
+    out_.timeline.in(soon(), [this, epoch = epoch_, probed = std::move(probed)] {
+      if (epoch != epoch_) return;
+      probing_.erase(probed.instance);
+      submit(probed);
+    });
+  }
 }
 
 judge::Observation Control::observe(const Rollout& rollout, Session& session) const {
@@ -307,7 +353,8 @@ judge::Observation Control::observe(const Rollout& rollout, Session& session) co
   const Release* from = state_.release(rollout.from);
   const Release* to = state_.release(rollout.to);
   for (const auto& [id, instance] : state_.instances) {
-    if (instance.app != rollout.app || instance.environment != rollout.environment || instance.oneshot) continue;
+    if (instance.app != rollout.app || instance.environment != rollout.environment || instance.oneshot)
+      continue;
     const auto has = [&](const Release* release) {
       const ReleaseService* service = release == nullptr ? nullptr : release->find(instance.service);
       return service != nullptr && service->revision == instance.revision;
@@ -342,7 +389,9 @@ void Control::judge() {
     const auto verdict = judge::step(rollout.policy, session.state, observe(rollout, session), rollout.app);
     if (!verdict) violated("the judge can judge", "rollout {}: {}", id, verdict.error().message());
     using enum command::Outcome;
-    const auto outcome = verdict->kind == judge::VerdictKind::promote ? promote : verdict->kind == judge::VerdictKind::roll_back ? roll_back : hold;
+    const auto outcome = verdict->kind == judge::VerdictKind::promote     ? promote
+                         : verdict->kind == judge::VerdictKind::roll_back ? roll_back
+                                                                          : hold;
     command::Judged judged{id, rollout.step, outcome, verdict->reason, session.state, {}};
     if (mutant_.verdict) mutant_.verdict(judged);
     if (judged.outcome == hold && out_.timeline.now() - session.stored < 5s) continue;
@@ -355,12 +404,15 @@ void Control::judge() {
 
 // ---- the store
 
-void MemoryStore::commit(const State& state, const std::vector<Event>& events, const Touched& touched, WallTime at) {
+void MemoryStore::commit(const State& state, const std::vector<Event>& events, const Touched& touched,
+                         WallTime at) {
   for (const auto& [kind, key] : touched) {
     if (mutant_.lose_row && mutant_.lose_row(kind)) continue;
     Json row = row_of(state, kind, key);
-    if (row.is_null()) rows_.erase({kind, key});
-    else rows_[{kind, key}] = std::move(row);
+    if (row.is_null())
+      rows_.erase({kind, key});
+    else
+      rows_[{kind, key}] = std::move(row);
   }
   for (const Event& event : events) {
     log_.emplace_back(at, to_json_event(event));
@@ -378,7 +430,8 @@ void MemoryStore::check_rows(const State& state, const Touched& touched) const {
   for (const auto& [kind, key] : touched) {
     const Json expected = row_of(replayed_, kind, key);
     if (row_of(state, kind, key) != expected)
-      violated("replay gives the same rows", "{} '{}' is {} and by the log {}", kind, key, row_of(state, kind, key).dump(), expected.dump());
+      violated("replay gives the same rows", "{} '{}' is {} and by the log {}", kind, key,
+               row_of(state, kind, key).dump(), expected.dump());
   }
 }
 
@@ -395,14 +448,17 @@ void MemoryStore::check_replay() const {
     apply(again, *event_from_json(event), at, ignored);
   }
   if (const Json difference = Json::diff(Json(load()), Json(again)); !difference.empty())
-    violated("replay gives the same rows", "after {} events: {}", log_.size(), difference.dump().substr(0, 2'000));
+    violated("replay gives the same rows", "after {} events: {}", log_.size(),
+             difference.dump().substr(0, 2'000));
 }
 
 namespace {
 
 struct Describe {
   template <class T>
-  std::string operator()(const T&) const { return "command"; }
+  std::string operator()(const T&) const {
+    return "command";
+  }
   std::string operator()(const command::CreateApp& c) const { return "CreateApp " + c.app; }
   std::string operator()(const command::RemoveApp& c) const { return "RemoveApp " + c.app; }
   std::string operator()(const command::SetVariables& c) const { return "SetVariables " + c.environment; }
@@ -410,24 +466,48 @@ struct Describe {
   std::string operator()(const command::Promote& c) const { return "Promote " + c.environment; }
   std::string operator()(const command::Abort& c) const { return "Abort " + c.environment; }
   std::string operator()(const command::Rollback& c) const { return "Rollback " + c.environment; }
-  std::string operator()(const command::StopEnvironment& c) const { return fmt::format("StopEnvironment {} {}", c.environment, c.stopped); }
-  std::string operator()(const command::PlanFinished& c) const { return fmt::format("PlanFinished {} {}", c.pipeline, c.error); }
-  std::string operator()(const command::BuildFinished& c) const { return fmt::format("BuildFinished {} {} {}", c.pipeline, c.service, c.error); }
+  std::string operator()(const command::StopEnvironment& c) const {
+    return fmt::format("StopEnvironment {} {}", c.environment, c.stopped);
+  }
+  std::string operator()(const command::PlanFinished& c) const {
+    return fmt::format("PlanFinished {} {}", c.pipeline, c.error);
+  }
+  std::string operator()(const command::BuildFinished& c) const {
+    return fmt::format("BuildFinished {} {} {}", c.pipeline, c.service, c.error);
+  }
   std::string operator()(const command::NetworkReady& c) const { return "NetworkReady " + c.environment; }
-  std::string operator()(const command::InstanceStarted& c) const { return fmt::format("InstanceStarted {}.{}", c.instance, c.attempt); }
-  std::string operator()(const command::InstanceStartFailed& c) const { return fmt::format("InstanceStartFailed {}.{} {}", c.instance, c.attempt, c.error); }
+  std::string operator()(const command::InstanceStarted& c) const {
+    return fmt::format("InstanceStarted {}.{}", c.instance, c.attempt);
+  }
+  std::string operator()(const command::InstanceStartFailed& c) const {
+    return fmt::format("InstanceStartFailed {}.{} {}", c.instance, c.attempt, c.error);
+  }
   std::string operator()(const command::InstanceStopped& c) const { return "InstanceStopped " + c.instance; }
-  std::string operator()(const command::ContainerRemoved& c) const { return fmt::format("ContainerRemoved (action {})", c.action); }
-  std::string operator()(const command::RoutesAcked& c) const { return fmt::format("RoutesAcked {}", c.revision); }
-  std::string operator()(const command::ContainerExited& c) const { return fmt::format("ContainerExited {} {}", c.container, c.exit_code.value_or(-1)); }
-  std::string operator()(const command::ContainersListed& c) const { return fmt::format("ContainersListed ({})", c.containers.size()); }
-  std::string operator()(const command::Probed& c) const { return fmt::format("Probed {}.{} {}", c.instance, c.attempt, c.healthy); }
-  std::string operator()(const command::Judged& c) const { return fmt::format("Judged {} step {}: {}", c.rollout, c.step, c.reason); }
+  std::string operator()(const command::ContainerRemoved& c) const {
+    return fmt::format("ContainerRemoved (action {})", c.action);
+  }
+  std::string operator()(const command::RoutesAcked& c) const {
+    return fmt::format("RoutesAcked {}", c.revision);
+  }
+  std::string operator()(const command::ContainerExited& c) const {
+    return fmt::format("ContainerExited {} {}", c.container, c.exit_code.value_or(-1));
+  }
+  std::string operator()(const command::ContainersListed& c) const {
+    return fmt::format("ContainersListed ({})", c.containers.size());
+  }
+  std::string operator()(const command::Probed& c) const {
+    return fmt::format("Probed {}.{} {}", c.instance, c.attempt, c.healthy);
+  }
+  std::string operator()(const command::Judged& c) const {
+    return fmt::format("Judged {} step {}: {}", c.rollout, c.step, c.reason);
+  }
   std::string operator()(const command::Tick&) const { return "Tick"; }
 };
 
 }  // namespace
 
-std::string describe(const Command& command) { return std::visit(Describe{}, command); }
+std::string describe(const Command& command) {
+  return std::visit(Describe{}, command);
+}
 
 }  // namespace naru::sim

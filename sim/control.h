@@ -1,5 +1,5 @@
-// Control in the simulation: the product's deciders and judge, an in-memory store with its event log, the outbox and
-// the observers. It can crash at any point; what was committed is all that a crash leaves.
+// Control in the simulation: the product's deciders and judge, an in-memory store with its event log, the
+// outbox and the observers. It can crash at any point; what was committed is all that a crash leaves.
 #pragma once
 
 #include <deque>
@@ -93,6 +93,7 @@ class Control {
   std::set<ActionId> running_;
   std::map<std::string, std::deque<Action>> lanes_;
   std::map<std::string, std::uint32_t> probe_failures_;
+  std::set<std::string> probing_;
   std::map<RolloutId, Session> sessions_;
 };
 

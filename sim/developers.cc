@@ -17,8 +17,8 @@ RolloutPolicy policy(Rng& rng) {
   policy.steps.clear();
   const std::uint64_t steps = 1 + rng.below(3);
   for (std::uint64_t i = 0; i < steps; ++i)
-    policy.steps.push_back({BasisPoints{static_cast<std::uint32_t>(500 + 2'250 * i + rng.below(500))}, between(rng, 1'000, 8'000),
-                            static_cast<std::uint32_t>(5 + rng.below(10))});
+    policy.steps.push_back({BasisPoints{static_cast<std::uint32_t>(500 + 2'250 * i + rng.below(500))},
+                            between(rng, 1'000, 8'000), static_cast<std::uint32_t>(5 + rng.below(10))});
   policy.bake = between(rng, 0, 20'000);
   policy.warm_up = 1s;
   policy.ready_deadline = between(rng, 60'000, 90'000);
@@ -26,7 +26,9 @@ RolloutPolicy policy(Rng& rng) {
   return policy;
 }
 
-Digest manifest_of(const std::string& service, const std::string& version) { return Digest::of_sha256(service + "@" + version); }
+Digest manifest_of(const std::string& service, const std::string& version) {
+  return Digest::of_sha256(service + "@" + version);
+}
 
 }  // namespace
 
@@ -63,7 +65,8 @@ const Commit& Developers::commit(Rng& rng, const Faults& faults) {
 
 void Developers::vary(Commit& next, Rng& rng) {
   const std::size_t changes = 1 + rng.below(2);
-  for (std::size_t i = 0; i < changes; ++i) next.images[next.spec.services[rng.below(next.spec.services.size())].name] = next.id;
+  for (std::size_t i = 0; i < changes; ++i)
+    next.images[next.spec.services[rng.below(next.spec.services.size())].name] = next.id;
   if (rng.chance(0.2)) next.spec.rollout = policy(rng);
   const auto cache = std::ranges::find(next.spec.services, "cache", &ServiceSpec::name);
   if (cache == next.spec.services.end()) {
@@ -87,11 +90,14 @@ void Developers::spoil(Commit& next, Rng& rng) {
     next.build_fails = victim;
     return;
   }
-  constexpr Behaviour kinds[] = {Behaviour::errors, Behaviour::errors, Behaviour::crashes_at_start, Behaviour::never_healthy, Behaviour::crashes_later};
+  constexpr Behaviour kinds[] = {Behaviour::errors, Behaviour::errors, Behaviour::crashes_at_start,
+                                 Behaviour::never_healthy, Behaviour::crashes_later};
   next.images[victim] = next.id;
-  // Users of both releases meet a stateful service's errors, and nobody meets a one-shot's: no side would show them.
+  // Users of both releases meet a stateful service's errors, and nobody meets a one-shot's: no side would
+  // show them.
   const bool sided = victim != "db" && victim != "migrate";
-  behaviours_[manifest_of(victim, next.id)] = sided ? kinds[rng.below(std::size(kinds))] : Behaviour::crashes_at_start;
+  behaviours_[manifest_of(victim, next.id)] =
+      sided ? kinds[rng.below(std::size(kinds))] : Behaviour::crashes_at_start;
 }
 
 const Commit* Developers::find(const std::string& id) const {
@@ -113,7 +119,9 @@ ImageInfo Developers::image_of(const Commit& commit, const std::string& service)
 }
 
 bool Developers::answers_errors(const Release& release) const {
-  return std::ranges::any_of(release.services, [&](const ReleaseService& s) { return behaviour_of(s.image.manifest) == Behaviour::errors; });
+  return std::ranges::any_of(release.services, [&](const ReleaseService& s) {
+    return behaviour_of(s.image.manifest) == Behaviour::errors;
+  });
 }
 
 }  // namespace naru::sim

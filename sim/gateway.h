@@ -21,7 +21,8 @@ class Gateway {
     std::unordered_map<std::uint64_t, unsigned char> marks;
   };
 
-  Gateway(Timeline& timeline, Rng& rng, const Faults& faults) : timeline_(timeline), rng_(rng), faults_(faults) {}
+  Gateway(Timeline& timeline, Rng& rng, const Faults& faults)
+      : timeline_(timeline), rng_(rng), faults_(faults) {}
 
   // Applied a little later; acknowledged with true, later still, or false when the answer is lost.
   void publish(RouteTable table, std::function<void(bool acknowledged)> done);

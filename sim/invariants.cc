@@ -11,8 +11,12 @@ namespace {
 constexpr std::uint64_t kSample = 40;       // users whose side is watched
 constexpr milliseconds kForgotten{15'000};  // after which a fault explains nothing any more
 
-std::string name_of(const EnvKey& environment, const std::string& service) { return environment + "/" + service; }
-std::string user_name(std::uint64_t user) { return fmt::format("user-{}", user); }
+std::string name_of(const EnvKey& environment, const std::string& service) {
+  return environment + "/" + service;
+}
+std::string user_name(std::uint64_t user) {
+  return fmt::format("user-{}", user);
+}
 
 bool has_revision(const Release* release, const std::string& service, const Digest& revision) {
   const ReleaseService* found = release == nullptr ? nullptr : release->find(service);
@@ -30,7 +34,8 @@ void each_side(const RouteTable& table, F f) {
 
 }  // namespace
 
-Invariants::Invariants(Outside outside, Control& control, bool calm) : out_(outside), control_(control), calm_(calm) {}
+Invariants::Invariants(Outside outside, Control& control, bool calm)
+    : out_(outside), control_(control), calm_(calm) {}
 
 // ---- events
 
@@ -49,19 +54,22 @@ void Invariants::event(const State& before, const Event& event) {
   if (const auto* e = std::get_if<event::RolloutStarted>(&event)) {
     const Environment& environment = before.environments.at(env_key(e->rollout.app, e->rollout.environment));
     if (rollback_asked_) rolled_back_to_.insert(e->rollout.id);
-    if (environment.rollout && *environment.rollout != e->rollout.id) violated("one rollout at a time", "{} has {} already", e->rollout.id, *environment.rollout);
+    if (environment.rollout && *environment.rollout != e->rollout.id)
+      violated("one rollout at a time", "{} has {} already", e->rollout.id, *environment.rollout);
   }
 }
 
 void Invariants::step_started(const State& before, const event::StepStarted& e) const {
   const Rollout& rollout = before.rollouts.at(e.rollout);
   for (const auto& [id, other] : before.rollouts)
-    if (id != rollout.id && other.active() && other.phase == RolloutPhase::stepping && other.evidence_slot == e.evidence_slot)
+    if (id != rollout.id && other.active() && other.phase == RolloutPhase::stepping &&
+        other.evidence_slot == e.evidence_slot)
       violated("evidence slots are unique", "rollouts {} and {} share {}", id, rollout.id, e.evidence_slot);
   const bool again = rollout.phase == RolloutPhase::stepping && e.step == rollout.step && !rollout.step_live;
   if (again) return;
   const bool first = rollout.phase == RolloutPhase::preparing;
-  if (e.step != (first ? 0 : rollout.step + 1)) violated("steps follow the policy", "step {} after {}", e.step, rollout.step);
+  if (e.step != (first ? 0 : rollout.step + 1))
+    violated("steps follow the policy", "step {} after {}", e.step, rollout.step);
   if (!first && rollout.steps.back().passed == WallTime{})
     violated("steps follow the policy", "step {} before the verdict on {}", e.step, rollout.step);
   if (e.step >= rollout.policy.steps.size() || e.weight != rollout.policy.steps[e.step].weight)
@@ -71,52 +79,64 @@ void Invariants::step_started(const State& before, const event::StepStarted& e) 
 void Invariants::step_live(const State& before, const event::StepLive& e) const {
   const Rollout& rollout = before.rollouts.at(e.rollout);
   const EnvironmentRoute* route = out_.gateway.environment(rollout.app, rollout.environment);
-  if (route == nullptr || !route->split || route->split->rollout != rollout.id || route->split->weight != rollout.steps.back().weight ||
+  if (route == nullptr || !route->split || route->split->rollout != rollout.id ||
+      route->split->weight != rollout.steps.back().weight ||
       route->split->evidence_slot != rollout.evidence_slot)
     violated("a step is live when the gateway has it", "rollout {} step {}", rollout.id, rollout.step);
 }
 
 void Invariants::step_passed(const State& before, const event::StepPassed& e) const {
   const Rollout& rollout = before.rollouts.at(e.rollout);
-  const std::uint64_t seen = out_.gateway.evidence.at(rollout.evidence_slot % Gateway::kSlots).canary.users_seen;
+  const std::uint64_t seen =
+      out_.gateway.evidence.at(rollout.evidence_slot % Gateway::kSlots).canary.users_seen;
   const std::uint64_t least = std::max<std::uint64_t>(1, rollout.policy.steps.at(e.step).min_users);
-  if (seen < least) violated("no step passes without traffic", "rollout {} step {}: {} of {} users", rollout.id, e.step, seen, least);
+  if (seen < least)
+    violated("no step passes without traffic", "rollout {} step {}: {} of {} users", rollout.id, e.step, seen,
+             least);
 }
 
 void Invariants::phase_changed(const State& before, const event::RolloutPhaseChanged& e) {
   const Rollout& rollout = before.rollouts.at(e.rollout);
-  if (e.reason.empty()) violated("a rollout says why", "rollout {} changes its phase without a reason", rollout.id);
+  if (e.reason.empty())
+    violated("a rollout says why", "rollout {} changes its phase without a reason", rollout.id);
   if (e.phase == RolloutPhase::completing) completing(before, rollout);
   if (e.phase != RolloutPhase::done && e.phase != RolloutPhase::rolled_back) return;
   ended(before, rollout, e.phase, e.reason);
   const bool well = e.phase == RolloutPhase::done;
-  no_mix(before.release(well ? std::optional(rollout.to) : rollout.from), env_key(rollout.app, rollout.environment));
+  no_mix(before.release(well ? std::optional(rollout.to) : rollout.from),
+         env_key(rollout.app, rollout.environment));
 }
 
 void Invariants::completing(const State& before, const Rollout& rollout) const {
   const bool stepped = !rollout.steps.empty();
   if (!stepped || rollout.resume) return;
   const Release* to = before.release(rollout.to);
-  if (rollout.steps.size() != rollout.policy.steps.size()) violated("every step passes", "rollout {} goes on after {} steps", rollout.id, rollout.steps.size());
+  if (rollout.steps.size() != rollout.policy.steps.size())
+    violated("every step passes", "rollout {} goes on after {} steps", rollout.id, rollout.steps.size());
   for (const StepRecord& step : rollout.steps)
-    if (step.passed == WallTime{}) violated("every step passes", "rollout {} goes on before its verdict", rollout.id);
+    if (step.passed == WallTime{})
+      violated("every step passes", "rollout {} goes on before its verdict", rollout.id);
   if (out_.timeline.now() - rollout.first_user < rollout.policy.bake)
-    violated("the bake time is kept", "rollout {} goes on after {}", rollout.id, humanize(out_.timeline.now() - rollout.first_user));
+    violated("the bake time is kept", "rollout {} goes on after {}", rollout.id,
+             humanize(out_.timeline.now() - rollout.first_user));
   if (out_.developers.at(rollout.app).answers_errors(*to))
     violated("a bad release ends rolled back", "rollout {} brings {} to everybody", rollout.id, to->commit);
 }
 
-void Invariants::ended(const State& before, const Rollout& rollout, RolloutPhase phase, const std::string& reason) const {
+void Invariants::ended(const State& before, const Rollout& rollout, RolloutPhase phase,
+                       const std::string& reason) const {
   if (phase != RolloutPhase::rolled_back || !calm_) return;
   const Commit* commit = out_.developers.at(rollout.app).find(before.release(rollout.to)->commit);
   if (commit->good && !reason.starts_with("superseded") && !reason.starts_with("aborted"))
-    violated("a good release ends done", "rollout {} of {} was rolled back: {}", rollout.id, commit->id, reason);
+    violated("a good release ends done", "rollout {} of {} was rolled back: {}", rollout.id, commit->id,
+             reason);
 }
 
 // When a rollout has ended, only the revisions of the release that stays may have containers.
 void Invariants::no_mix(const Release* kept, const EnvKey& environment) const {
   for (const auto& [id, container] : out_.launcher.containers())
-    if (container.environment == environment && container.alive() && !has_revision(kept, container.service, container.revision))
+    if (container.environment == environment && container.alive() &&
+        !has_revision(kept, container.service, container.revision))
       violated("an ended rollout leaves no mix", "{} still runs", id);
 }
 
@@ -124,13 +144,15 @@ void Invariants::instance_started(const State& before, const event::InstanceStar
   const Instance& instance = before.instances.at(e.instance);
   const auto known = by_address_.find(e.address);
   if (known == by_address_.end() || known->second.id != instance.container())
-    violated("a result counts for its own attempt", "{} is said to run at {}", instance.container(), e.address);
+    violated("a result counts for its own attempt", "{} is said to run at {}", instance.container(),
+             e.address);
 }
 
 void Invariants::committed() const {
   std::set<std::uint32_t> slots;
   for (const auto& [key, slot] : control_.state().slots)
-    if (!slots.insert(slot).second) violated("telemetry slots are unique", "{} has {}, as another", key, slot);
+    if (!slots.insert(slot).second)
+      violated("telemetry slots are unique", "{} has {}, as another", key, slot);
   for (const auto& [key, environment] : control_.state().environments)
     if (environment.rollout && !control_.state().rollouts.contains(*environment.rollout))
       violated("one rollout at a time", "{} names rollout {}, which is not there", key, *environment.rollout);
@@ -142,7 +164,8 @@ void Invariants::published(const RouteTable& table) const {
   each_side(table, [&](const EnvironmentRoute&, const ServiceRoute& service, const RouteSide& side) {
     for (const Endpoint& endpoint : side.endpoints) {
       const auto found = control_.state().instances.find(endpoint.instance);
-      if (found == control_.state().instances.end() || found->second.phase != InstancePhase::ready || found->second.address != endpoint.address)
+      if (found == control_.state().instances.end() || found->second.phase != InstancePhase::ready ||
+          found->second.address != endpoint.address)
         violated("routes name ready instances only", "{} goes to {}", service.name, endpoint.instance);
     }
   });
@@ -150,8 +173,10 @@ void Invariants::published(const RouteTable& table) const {
     const EnvKey key = env_key(route.app, route.environment);
     const Rollout* rollout = control_.state().active_rollout(control_.state().environments.at(key));
     const bool stepping = rollout != nullptr && rollout->phase == RolloutPhase::stepping;
-    if (route.split.has_value() != stepping) violated("a split only while stepping", "{}: {}", key, stepping ? "there is none" : "there is one");
-    if (stepping && (route.split->weight > kEverybody || route.split->weight != rollout->policy.steps.at(rollout->step).weight))
+    if (route.split.has_value() != stepping)
+      violated("a split only while stepping", "{}: {}", key, stepping ? "there is none" : "there is one");
+    if (stepping && (route.split->weight > kEverybody ||
+                     route.split->weight != rollout->policy.steps.at(rollout->step).weight))
       violated("weights follow the policy", "{} splits at {}", key, route.split->weight.value);
   }
 }
@@ -164,7 +189,9 @@ void Invariants::applied(const RouteTable& before, const RouteTable& after) {
     for (const Endpoint& endpoint : side.endpoints) {
       last_routed_[endpoint.address] = WallTime::max();
       const Container& container = by_address_.at(endpoint.address);
-      if (!container.faulty && !container.alive()) violated("routes name ready instances only", "{} goes to {}, which was stopped", service.name, container.id);
+      if (!container.faulty && !container.alive())
+        violated("routes name ready instances only", "{} goes to {}, which was stopped", service.name,
+                 container.id);
     }
   });
   for (auto& [address, at] : last_routed_) {
@@ -180,8 +207,10 @@ void Invariants::applied(const RouteTable& before, const RouteTable& after) {
     const route::CohortHash hash(route.split->salt);
     std::set<std::uint64_t>& canary = canary_users_[route.split->rollout];
     for (std::uint64_t user = 0; user < kSample; ++user) {
-      const bool now = route::CohortHash::side(hash(user_name(user)), route.split->weight) == route::Side::canary;
-      if (!now && canary.contains(user)) violated("a user never flips back", "rollout {}: {}", route.split->rollout, user_name(user));
+      const bool now =
+          route::CohortHash::side(hash(user_name(user)), route.split->weight) == route::Side::canary;
+      if (!now && canary.contains(user))
+        violated("a user never flips back", "rollout {}: {}", route.split->rollout, user_name(user));
       if (now) canary.insert(user);
     }
   }
@@ -211,7 +240,9 @@ void Invariants::users_served() {
       const bool excused = fault != trouble_.end() && out_.timeline.now() - fault->second < kForgotten;
       const bool now = serves(service.stable);
       if (now && !excused) served_.insert(name);
-      if (!now && served_.contains(name)) violated("stable stays served", "{} has no ready endpoint (of {})", name, service.stable.endpoints.size());
+      if (!now && served_.contains(name))
+        violated("stable stays served", "{} has no ready endpoint (of {})", name,
+                 service.stable.endpoints.size());
     }
   }
 }
@@ -222,13 +253,17 @@ void Invariants::container_creating(const Container& container) {
   by_address_[container.address] = container;
   for (const auto& [id, other] : out_.launcher.containers())
     for (const std::string& volume : container.volumes)
-      if (id != container.id && other.alive() && std::ranges::find(other.volumes, volume) != other.volumes.end())
+      if (id != container.id && other.alive() &&
+          std::ranges::find(other.volumes, volume) != other.volumes.end())
         violated("state is never run twice", "{} and {} hold {}", id, container.id, volume);
   if (!container.oneshot) return;
-  const std::string run = fmt::format("{}/{}/{}", container.environment, container.release, container.service);
+  const std::string run =
+      fmt::format("{}/{}/{}", container.environment, container.release, container.service);
   if (oneshots_succeeded_.contains(run)) violated("a one-shot runs once", "{} runs again", run);
   const auto environment = control_.state().environments.find(container.environment);
-  const Rollout* rollout = environment == control_.state().environments.end() ? nullptr : control_.state().active_rollout(environment->second);
+  const Rollout* rollout = environment == control_.state().environments.end()
+                               ? nullptr
+                               : control_.state().active_rollout(environment->second);
   if (rollout != nullptr && rollout->to == container.release && rolled_back_to_.contains(rollout->id))
     violated("a rollback reruns no one-shot", "{} runs in rollout {}", run, rollout->id);
 }
@@ -236,9 +271,11 @@ void Invariants::container_creating(const Container& container) {
 void Invariants::container_stop_asked(const Container& container) {
   const auto routed = last_routed_.find(container.address);
   if (routed == last_routed_.end() || container.faulty) return;
-  if (routed->second == WallTime::max()) violated("out of the routes before it stops", "{} is stopped while the gateway names it", container.id);
+  if (routed->second == WallTime::max())
+    violated("out of the routes before it stops", "{} is stopped while the gateway names it", container.id);
   if (container.volumes.empty() && out_.timeline.now() - routed->second < rollout::kDrain)
-    violated("requests under way are finished", "{} is stopped {} after its last request", container.id, humanize(out_.timeline.now() - routed->second));
+    violated("requests under way are finished", "{} is stopped {} after its last request", container.id,
+             humanize(out_.timeline.now() - routed->second));
 }
 
 void Invariants::container_exited(const Container& container) {
@@ -247,9 +284,11 @@ void Invariants::container_exited(const Container& container) {
   if (container.faulty) trouble_[name_of(container.environment, container.service)] = out_.timeline.now();
   const auto found = control_.state().instances.find(container.instance);
   // Asked to stop, it may end with 0 and not be done.
-  const bool asked = found != control_.state().instances.end() && found->second.phase == InstancePhase::stopping;
+  const bool asked =
+      found != control_.state().instances.end() && found->second.phase == InstancePhase::stopping;
   if (container.oneshot && container.exit_code == 0 && !asked)
-    oneshots_succeeded_.insert(fmt::format("{}/{}/{}", container.environment, container.release, container.service));
+    oneshots_succeeded_.insert(
+        fmt::format("{}/{}/{}", container.environment, container.release, container.service));
 }
 
 void Invariants::upset(const Container& container) {
@@ -263,7 +302,8 @@ void Invariants::trouble(const EnvKey& environment) {
   std::erase_if(served_, [&](const std::string& name) { return name.starts_with(environment + "/"); });
   const auto found = control_.state().environments.find(environment);
   if (found == control_.state().environments.end()) return;
-  for (const auto& [service, address] : found->second.virtual_addresses) trouble_[name_of(environment, service)] = out_.timeline.now();
+  for (const auto& [service, address] : found->second.virtual_addresses)
+    trouble_[name_of(environment, service)] = out_.timeline.now();
 }
 
 // ---- at rest
@@ -278,16 +318,19 @@ std::string Invariants::unrest_of(const Instance& instance) const {
   switch (instance.phase) {
     case InstancePhase::starting:
     case InstancePhase::retiring:
-    case InstancePhase::stopping: return fmt::format("{} is {}", instance.id, Json(instance.phase).get<std::string>());
+    case InstancePhase::stopping:
+      return fmt::format("{} is {}", instance.id, Json(instance.phase).get<std::string>());
     case InstancePhase::running:
-    case InstancePhase::waiting: return good ? fmt::format("{} is {}", instance.id, Json(instance.phase).get<std::string>()) : "";
+    case InstancePhase::waiting:
+      return good ? fmt::format("{} is {}", instance.id, Json(instance.phase).get<std::string>()) : "";
     case InstancePhase::ready: {
       const Container* container = out_.launcher.find(instance.container());
       const bool there = container != nullptr && container->alive();
       return there ? "" : fmt::format("{} is ready without a container", instance.id);
     }
     case InstancePhase::completed:
-    case InstancePhase::failed: return "";
+    case InstancePhase::failed:
+      return "";
   }
   return "";
 }
@@ -296,17 +339,26 @@ std::string Invariants::unrest() const {
   if (!control_.up()) return "control is away";
   const State& state = control_.state();
   if (!state.outbox.empty())
-    return fmt::format("the outbox holds {} actions, first {} {}", state.outbox.size(), Json(state.outbox.begin()->second.kind).get<std::string>(), state.outbox.begin()->second.subject);
+    return fmt::format("the outbox holds {} actions, first {} {}", state.outbox.size(),
+                       Json(state.outbox.begin()->second.kind).get<std::string>(),
+                       state.outbox.begin()->second.subject);
   for (const auto& [id, pipeline] : state.pipelines)
-    if (pipeline.state == StageState::waiting || pipeline.state == StageState::running) return fmt::format("pipeline {} has not ended", id);
+    if (pipeline.state == StageState::waiting || pipeline.state == StageState::running)
+      return fmt::format("pipeline {} has not ended", id);
   for (const auto& [key, environment] : state.environments) {
-    if (environment.pending && environment.approved) return fmt::format("{}: an approved release has not started", key);
+    if (environment.pending && environment.approved)
+      return fmt::format("{}: an approved release has not started", key);
     const Rollout* rollout = state.active_rollout(environment);
     if (rollout == nullptr) continue;
-    if (rollout->phase != RolloutPhase::stepping) return fmt::format("{}: rollout {} is {}: {}", key, rollout->id, Json(rollout->phase).get<std::string>(), rollout->reason);
-    if (!rollout->step_live || rollout->reason.empty()) return fmt::format("{}: rollout {} does not say what it waits for", key, rollout->id);
+    if (rollout->phase != RolloutPhase::stepping)
+      return fmt::format("{}: rollout {} is {}: {}", key, rollout->id,
+                         Json(rollout->phase).get<std::string>(), rollout->reason);
+    if (!rollout->step_live || rollout->reason.empty())
+      return fmt::format("{}: rollout {} does not say what it waits for", key, rollout->id);
     const Gateway::Evidence& evidence = out_.gateway.evidence.at(rollout->evidence_slot % Gateway::kSlots);
-    if (evidence.canary.users_bad >= 10) return fmt::format("{}: rollout {} goes on with {} bad users", key, rollout->id, evidence.canary.users_bad);
+    if (evidence.canary.users_bad >= 10)
+      return fmt::format("{}: rollout {} goes on with {} bad users", key, rollout->id,
+                         evidence.canary.users_bad);
   }
   for (const auto& [id, instance] : state.instances)
     if (std::string why = unrest_of(instance); !why.empty()) return why;
@@ -317,30 +369,43 @@ void Invariants::at_rest(const std::map<std::string, std::string>& acknowledged)
   const State& state = control_.state();
   for (const auto& [id, container] : out_.launcher.containers()) {
     const auto found = state.instances.find(container.instance);
-    if (found == state.instances.end() || found->second.container() != id) violated("nothing is left behind", "{} belongs to nobody", id);
+    if (found == state.instances.end() || found->second.container() != id)
+      violated("nothing is left behind", "{} belongs to nobody", id);
   }
   for (const auto& [key, environment] : state.environments) {
     const Release* stable = state.release(environment.stable);
     if (stable == nullptr || environment.stopped) continue;
     for (const ReleaseService& service : stable->services) {
       const Behaviour behaviour = out_.developers.at(environment.app).behaviour_of(service.image.manifest);
-      if (rollout::is_oneshot(*stable, service.spec.name) || (behaviour != Behaviour::good && behaviour != Behaviour::errors)) continue;
+      if (rollout::is_oneshot(*stable, service.spec.name) ||
+          (behaviour != Behaviour::good && behaviour != Behaviour::errors))
+        continue;
       const Rollout* rollout = state.active_rollout(environment);
-      const bool swapped = rollout != nullptr && std::ranges::find(rollout->swapped, service.spec.name) != rollout->swapped.end();
+      const bool swapped = rollout != nullptr &&
+                           std::ranges::find(rollout->swapped, service.spec.name) != rollout->swapped.end();
       if (!swapped && !rollout::all_ready(state, environment, service))
-        violated("stable runs at rest", "{}: {} of v{} is not ready", key, service.spec.name, stable->version);
+        violated("stable runs at rest", "{}: {} of v{} is not ready", key, service.spec.name,
+                 stable->version);
     }
   }
   for (const auto& [commit, app] : acknowledged) {
-    const bool found = std::ranges::any_of(state.pipelines, [&](const auto& row) { return row.second.app == app && row.second.commit == commit; });
+    const bool found = std::ranges::any_of(state.pipelines, [&](const auto& row) {
+      return row.second.app == app && row.second.commit == commit;
+    });
     if (!found) violated("nothing acknowledged is lost", "the push of {} has no pipeline", commit);
   }
   for (const auto& [id, pipeline] : state.pipelines) {
     if (!pipeline.release) continue;
-    const bool delivered = std::ranges::any_of(state.rollouts, [&](const auto& row) { return row.second.to == *pipeline.release; });
-    const bool pending = std::ranges::any_of(state.environments, [&](const auto& row) { return row.second.pending == *pipeline.release; });
-    const bool overtaken = std::ranges::any_of(state.pipelines, [&](const auto& row) { return row.first > pipeline.id && row.second.app == pipeline.app && row.second.release; });
-    if (!delivered && !pending && !overtaken) violated("nothing acknowledged is lost", "release {} of pipeline {} is neither delivered nor waiting", *pipeline.release, id);
+    const bool delivered = std::ranges::any_of(
+        state.rollouts, [&](const auto& row) { return row.second.to == *pipeline.release; });
+    const bool pending = std::ranges::any_of(
+        state.environments, [&](const auto& row) { return row.second.pending == *pipeline.release; });
+    const bool overtaken = std::ranges::any_of(state.pipelines, [&](const auto& row) {
+      return row.first > pipeline.id && row.second.app == pipeline.app && row.second.release;
+    });
+    if (!delivered && !pending && !overtaken)
+      violated("nothing acknowledged is lost", "release {} of pipeline {} is neither delivered nor waiting",
+               *pipeline.release, id);
   }
 }
 

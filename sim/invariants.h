@@ -1,5 +1,5 @@
-// What must hold, whatever happens. Held against the truth of the launcher and the gateway, not against control's view
-// of it. A breach is thrown as a Violation.
+// What must hold, whatever happens. Held against the truth of the launcher and the gateway, not against
+// control's view of it. A breach is thrown as a Violation.
 #pragma once
 
 #include "sim/control.h"
@@ -8,7 +8,8 @@ namespace naru::sim {
 
 class Invariants {
  public:
-  // `calm`: no faults and nobody interferes, so that what becomes of a release follows from the release alone.
+  // `calm`: no faults and nobody interferes, so that what becomes of a release follows from the release
+  // alone.
   Invariants(Outside outside, Control& control, bool calm);
 
   // ---- as it happens
@@ -34,7 +35,8 @@ class Invariants {
   void step_passed(const State& before, const event::StepPassed& e) const;
   void phase_changed(const State& before, const event::RolloutPhaseChanged& e);
   void completing(const State& before, const Rollout& rollout) const;
-  void ended(const State& before, const Rollout& rollout, RolloutPhase phase, const std::string& reason) const;
+  void ended(const State& before, const Rollout& rollout, RolloutPhase phase,
+             const std::string& reason) const;
   void instance_started(const State& before, const event::InstanceStarted& e) const;
   void no_mix(const Release* kept, const EnvKey& environment) const;
   std::string unrest_of(const Instance& instance) const;
@@ -44,11 +46,11 @@ class Invariants {
   Outside out_;
   Control& control_;
   bool calm_;
-  std::map<std::string, Container> by_address_;          // every container there ever was
-  std::map<std::string, WallTime> last_routed_;          // address -> when a table named it last
-  std::map<std::string, WallTime> trouble_;              // environment/service -> the last fault, or its end
-  std::set<std::string> served_;                         // environment/service
-  std::set<std::string> oneshots_succeeded_;             // environment/release/service
+  std::map<std::string, Container> by_address_;  // every container there ever was
+  std::map<std::string, WallTime> last_routed_;  // address -> when a table named it last
+  std::map<std::string, WallTime> trouble_;      // environment/service -> the last fault, or its end
+  std::set<std::string> served_;                 // environment/service
+  std::set<std::string> oneshots_succeeded_;     // environment/release/service
   std::map<RolloutId, std::set<std::uint64_t>> canary_users_;
   bool rollback_asked_ = false;
   std::set<RolloutId> rolled_back_to_;

@@ -26,7 +26,8 @@ void Launcher::start(Container wanted, Done done) {
   const std::string id = wanted.id;
   if (const Container* there = find(id)) {  // asked again
     if (there->state == State::creating) return starters_[id].push_back(std::move(done));
-    const Answer answer{there->state == State::exited ? Outcome::exited : Outcome::running, there->address, there->pid, there->exit_code};
+    const Answer answer{there->state == State::exited ? Outcome::exited : Outcome::running, there->address,
+                        there->pid, there->exit_code};
     return timeline_.in(duration(20), [done, answer] { done(answer); });
   }
   wanted.state = State::creating;
@@ -58,11 +59,13 @@ void Launcher::finish_start(const std::string& id) {
 }
 
 void Launcher::live(Container& container) {
-  container.healthy_at = timeline_.now() + (rng_.chance(faults_.late_health) ? between(rng_, 5'000, 40'000) : between(rng_, 50, 2'000));
+  container.healthy_at = timeline_.now() + (rng_.chance(faults_.late_health) ? between(rng_, 5'000, 40'000)
+                                                                             : between(rng_, 50, 2'000));
   const bool crashes = container.behaviour == Behaviour::crashes_at_start;
   if (container.oneshot) return exit_in(container.id, between(rng_, 100, 3'000), crashes ? 1 : 0);
   if (crashes) return exit_in(container.id, between(rng_, 20, 1'000), 1);
-  if (container.behaviour == Behaviour::crashes_later) exit_in(container.id, between(rng_, 5'000, 20'000), 139);
+  if (container.behaviour == Behaviour::crashes_later)
+    exit_in(container.id, between(rng_, 5'000, 20'000), 139);
 }
 
 void Launcher::exit_in(const std::string& id, milliseconds delay, std::int32_t code) {
@@ -78,7 +81,8 @@ void Launcher::exit(Container& container, std::optional<std::int32_t> code, bool
   container.faulty = container.faulty || by_itself;
   const std::vector<Done> waiting = std::move(stoppers_[container.id]);
   stoppers_.erase(container.id);
-  for (const Done& done : waiting) timeline_.in(duration(20), [done] { done({Outcome::gone, "", 0, std::nullopt}); });
+  for (const Done& done : waiting)
+    timeline_.in(duration(20), [done] { done({Outcome::gone, "", 0, std::nullopt}); });
   if (on_exit) on_exit(container);
 }
 
@@ -105,7 +109,9 @@ void Launcher::remove(const std::string& id, Done done) {
   const Container* container = find(id);
   const bool conflict = container != nullptr && container->alive();
   if (container != nullptr && !conflict) containers_.erase(id);
-  timeline_.in(duration(20), [done, conflict] { done({conflict ? Outcome::unavailable : Outcome::gone, "", 0, std::nullopt}); });
+  timeline_.in(duration(20), [done, conflict] {
+    done({conflict ? Outcome::unavailable : Outcome::gone, "", 0, std::nullopt});
+  });
 }
 
 std::vector<ContainerStatus> Launcher::list() const {

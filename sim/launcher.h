@@ -29,7 +29,8 @@ struct Container {
 
   bool alive() const { return state != State::exited; }
   bool healthy(WallTime now) const {
-    return state == State::running && behaviour != Behaviour::never_healthy && now >= healthy_at && now >= unhealthy_until;
+    return state == State::running && behaviour != Behaviour::never_healthy && now >= healthy_at &&
+           now >= unhealthy_until;
   }
 };
 
@@ -44,7 +45,8 @@ class Launcher {
   };
   using Done = std::function<void(const Answer&)>;
 
-  Launcher(Timeline& timeline, Rng& rng, const Faults& faults) : timeline_(timeline), rng_(rng), faults_(faults) {}
+  Launcher(Timeline& timeline, Rng& rng, const Faults& faults)
+      : timeline_(timeline), rng_(rng), faults_(faults) {}
 
   // Each answers later, once; with `unavailable` when the launcher went away meanwhile. Idempotent by the id.
   void start(Container wanted, Done done);
@@ -59,7 +61,7 @@ class Launcher {
   void go_away(milliseconds how_long);  // containers live on
   void reboot();                        // nothing lives on
   void kill_one();
-  void upset_one();                     // unhealthy for a while
+  void upset_one();  // unhealthy for a while
   bool available() const { return available_; }
   std::uint64_t connection() const { return connection_; }
 

@@ -10,7 +10,7 @@
 namespace naru::sim {
 namespace {
 
-constexpr std::uint64_t kSuiteSeeds = 400, kLongSeeds = 10'000, kMutantSeeds = 200;
+constexpr std::uint64_t kSuiteSeeds = 300, kLongSeeds = 10'000, kMutantSeeds = 200;
 
 struct Arguments {
   std::optional<std::uint64_t> seed;
@@ -29,7 +29,8 @@ std::optional<std::uint64_t> number(std::string_view text) {
 
 void print_failure(std::uint64_t seed, const Failure& failure) {
   std::printf("\nseed %llu, step %llu: BROKEN: %s\n  %s\n", static_cast<unsigned long long>(seed),
-              static_cast<unsigned long long>(failure.step), failure.invariant.c_str(), failure.detail.c_str());
+              static_cast<unsigned long long>(failure.step), failure.invariant.c_str(),
+              failure.detail.c_str());
   for (const std::string& line : failure.trace) std::printf("    %s\n", line.c_str());
   std::printf("  again: ./dev sim --seed=%llu\n", static_cast<unsigned long long>(seed));
 }
@@ -37,14 +38,16 @@ void print_failure(std::uint64_t seed, const Failure& failure) {
 // Deterministic: the trace is written the second time.
 Failure traced(Options options, std::size_t lines) {
   options.trace_lines = lines;
-  return simulate(options).failure.value_or(Failure{"the simulation is deterministic", "the second run did not fail", 0, {}});
+  return simulate(options).failure.value_or(
+      Failure{"the simulation is deterministic", "the second run did not fail", 0, {}});
 }
 
 bool run_one(const Arguments& arguments) {
   Options options{.seed = *arguments.seed, .steps = arguments.steps};
   const Report report = simulate(options);
-  std::printf("seed %llu: %llu commands, %zu releases, %zu rollouts done, %zu rolled back\n", static_cast<unsigned long long>(options.seed),
-              static_cast<unsigned long long>(report.commands), report.releases, report.done, report.rolled_back);
+  std::printf("seed %llu: %llu commands, %zu releases, %zu rollouts done, %zu rolled back\n",
+              static_cast<unsigned long long>(options.seed), static_cast<unsigned long long>(report.commands),
+              report.releases, report.done, report.rolled_back);
   if (report.failure) print_failure(options.seed, traced(options, arguments.trace_lines));
   return !report.failure;
 }
@@ -77,16 +80,19 @@ bool run_seeds(std::uint64_t seeds, const Arguments& arguments) {
     sum.done += report.done;
     sum.rolled_back += report.rolled_back;
     if (report.failure) {
-      std::printf("seed %llu: %s: %.300s\n", static_cast<unsigned long long>(index + 1), report.failure->invariant.c_str(), report.failure->detail.c_str());
+      std::printf("seed %llu: %s: %.300s\n", static_cast<unsigned long long>(index + 1),
+                  report.failure->invariant.c_str(), report.failure->detail.c_str());
       broken.push_back(index + 1);
     }
     return broken.size() < 10;
   });
   std::ranges::sort(broken);
-  if (!broken.empty()) print_failure(broken.front(), traced({.seed = broken.front(), .steps = steps}, arguments.trace_lines));
-  std::printf("simulation: %llu seeds, %llu commands, %zu releases, %zu rollouts done, %zu rolled back, %zu broken\n",
-              static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(sum.commands), sum.releases, sum.done,
-              sum.rolled_back, broken.size());
+  if (!broken.empty())
+    print_failure(broken.front(), traced({.seed = broken.front(), .steps = steps}, arguments.trace_lines));
+  std::printf(
+      "simulation: %llu seeds, %llu commands, %zu releases, %zu rollouts done, %zu rolled back, %zu broken\n",
+      static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(sum.commands), sum.releases,
+      sum.done, sum.rolled_back, broken.size());
   return broken.empty();
 }
 
@@ -101,10 +107,12 @@ bool catch_mutant(const Mutant& mutant, std::uint64_t steps) {
     return false;
   });
   if (caught)
-    std::printf("mutant %-28s caught by '%s' (seed %llu, step %llu)\n", mutant.name.c_str(), caught->second.invariant.c_str(),
-                static_cast<unsigned long long>(caught->first), static_cast<unsigned long long>(caught->second.step));
+    std::printf("mutant %-28s caught by '%s' (seed %llu, step %llu)\n", mutant.name.c_str(),
+                caught->second.invariant.c_str(), static_cast<unsigned long long>(caught->first),
+                static_cast<unsigned long long>(caught->second.step));
   else
-    std::printf("mutant %-28s NOT CAUGHT in %llu seeds: %s\n", mutant.name.c_str(), static_cast<unsigned long long>(kMutantSeeds), mutant.what.c_str());
+    std::printf("mutant %-28s NOT CAUGHT in %llu seeds: %s\n", mutant.name.c_str(),
+                static_cast<unsigned long long>(kMutantSeeds), mutant.what.c_str());
   return caught.has_value();
 }
 
@@ -124,15 +132,24 @@ std::optional<Arguments> parse(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
     const std::string_view value = word.substr(std::min(word.size(), word.find('=') + 1));
-    if (word == "--suite") arguments.suite = true;
-    else if (word == "--long") arguments.longer = true;
-    else if (word == "--mutate") arguments.mutate = true;
-    else if (word.starts_with("--mutate=")) arguments.mutate = true, arguments.only = value;
-    else if (word.starts_with("--seed=") && number(value)) arguments.seed = *number(value);
-    else if (word.starts_with("--seeds=") && number(value)) arguments.seeds = *number(value);
-    else if (word.starts_with("--trace=") && number(value)) arguments.trace_lines = *number(value);
-    else if (word.starts_with("--steps=") && number(value)) arguments.steps = *number(value);
-    else return std::nullopt;
+    if (word == "--suite")
+      arguments.suite = true;
+    else if (word == "--long")
+      arguments.longer = true;
+    else if (word == "--mutate")
+      arguments.mutate = true;
+    else if (word.starts_with("--mutate="))
+      arguments.mutate = true, arguments.only = value;
+    else if (word.starts_with("--seed=") && number(value))
+      arguments.seed = *number(value);
+    else if (word.starts_with("--seeds=") && number(value))
+      arguments.seeds = *number(value);
+    else if (word.starts_with("--trace=") && number(value))
+      arguments.trace_lines = *number(value);
+    else if (word.starts_with("--steps=") && number(value))
+      arguments.steps = *number(value);
+    else
+      return std::nullopt;
   }
   return arguments;
 }
@@ -142,7 +159,9 @@ int run(const Arguments& arguments) {
   if (arguments.seed) return run_one(arguments) ? 0 : 1;
   bool well = true;
   if (arguments.suite || !arguments.mutate || arguments.seeds != 0) {
-    const std::uint64_t seeds = arguments.seeds != 0 ? arguments.seeds : arguments.longer ? kLongSeeds : kSuiteSeeds;
+    const std::uint64_t seeds = arguments.seeds != 0 ? arguments.seeds
+                                : arguments.longer   ? kLongSeeds
+                                                     : kSuiteSeeds;
     well = run_seeds(seeds, arguments);
   }
   if (arguments.suite || arguments.mutate) well = run_mutants(arguments) && well;
@@ -155,6 +174,9 @@ int run(const Arguments& arguments) {
 int main(int argc, char** argv) {
   const auto arguments = naru::sim::parse(argc, argv);
   if (arguments) return naru::sim::run(*arguments);
-  std::fputs("usage: sim [--seed=N] [--seeds=COUNT] [--steps=M] [--trace=LINES] [--mutate[=NAME]] [--suite [--long]]\n", stderr);
+  std::fputs(
+      "usage: sim [--seed=N] [--seeds=COUNT] [--steps=M] [--trace=LINES] [--mutate[=NAME]] [--suite "
+      "[--long]]\n",
+      stderr);
   return 2;
 }

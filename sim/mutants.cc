@@ -9,7 +9,8 @@ const Instance* ready_of(const State& state, const Rollout& rollout, std::option
   for (const auto& [id, instance] : state.instances) {
     if (instance.app != rollout.app || instance.phase != InstancePhase::ready || release == nullptr) continue;
     const ReleaseService* service = release->find(instance.service);
-    if (service != nullptr && service->revision == instance.revision && !service->spec.stateful()) return &instance;
+    if (service != nullptr && service->revision == instance.revision && !service->spec.stateful())
+      return &instance;
   }
   return nullptr;
 }
@@ -40,7 +41,8 @@ void retire_stable_early(Changes& changes, std::size_t at) {
   const auto* live = event_at<event::StepLive>(changes, at);
   if (live == nullptr) return;
   const Rollout& rollout = changes.state().rollouts.at(live->rollout);
-  if (const Instance* instance = ready_of(changes.state(), rollout, rollout.from)) changes.emit(event::InstanceRetired{std::string(instance->id)});
+  if (const Instance* instance = ready_of(changes.state(), rollout, rollout.from))
+    changes.emit(event::InstanceRetired{std::string(instance->id)});
 }
 
 // The old instance is forgotten while its container still stops, so that the next one starts beside it.
@@ -64,17 +66,21 @@ void rerun_oneshots_on_rollback(Changes& changes, std::size_t at) {
 
 void end_superseded_at_once(Changes& changes, std::size_t at) {
   const auto* changed = event_at<event::RolloutPhaseChanged>(changes, at);
-  if (changed == nullptr || changed->phase != RolloutPhase::rolling_back || !changed->reason.starts_with("superseded")) return;
+  if (changed == nullptr || changed->phase != RolloutPhase::rolling_back ||
+      !changed->reason.starts_with("superseded"))
+    return;
   const RolloutId id = changed->rollout;
   const std::string reason = changed->reason;
-  if (changes.state().rollouts.at(id).active()) changes.emit(event::RolloutPhaseChanged{id, RolloutPhase::rolled_back, reason});
+  if (changes.state().rollouts.at(id).active())
+    changes.emit(event::RolloutPhaseChanged{id, RolloutPhase::rolled_back, reason});
 }
 
 void skip_bake(Changes& changes, std::size_t at) {
   const auto* passed = event_at<event::StepPassed>(changes, at);
   if (passed == nullptr) return;
   const Rollout& rollout = changes.state().rollouts.at(passed->rollout);
-  if (rollout.phase == RolloutPhase::stepping) changes.emit(event::RolloutPhaseChanged{rollout.id, RolloutPhase::completing, "every step passed"});
+  if (rollout.phase == RolloutPhase::stepping)
+    changes.emit(event::RolloutPhaseChanged{rollout.id, RolloutPhase::completing, "every step passed"});
 }
 
 void share_evidence_slot(Changes& changes, std::size_t at) {
@@ -90,11 +96,13 @@ void share_evidence_slot(Changes& changes, std::size_t at) {
 void accept_old_attempt(const State& state, Command& command) {
   auto* started = std::get_if<command::InstanceStarted>(&command);
   if (started == nullptr) return;
-  if (const auto found = state.instances.find(started->instance); found != state.instances.end()) started->attempt = found->second.attempt;
+  if (const auto found = state.instances.find(started->instance); found != state.instances.end())
+    started->attempt = found->second.attempt;
 }
 
 void accept_old_ack(const State& state, Command& command) {
-  if (auto* acked = std::get_if<command::RoutesAcked>(&command)) acked->revision = state.counters.routes_revision;
+  if (auto* acked = std::get_if<command::RoutesAcked>(&command))
+    acked->revision = state.counters.routes_revision;
 }
 
 void believe_every_probe(const State&, Command& command) {
@@ -112,7 +120,8 @@ void route_to_the_unready(const State& state, RouteTable& table) {
   for (EnvironmentRoute& route : table.environments)
     for (ServiceRoute& service : route.services)
       for (const auto& [id, instance] : state.instances)
-        if (instance.app == route.app && instance.service == service.name && instance.phase == InstancePhase::running && !instance.oneshot)
+        if (instance.app == route.app && instance.service == service.name &&
+            instance.phase == InstancePhase::running && !instance.oneshot)
           service.stable.endpoints.push_back({id, instance.address});
 }
 
@@ -144,33 +153,69 @@ void overlook_the_bad(command::Judged& judged) {
 std::vector<Mutant> all_mutants() {
   return {
       {.name = "no-drain", .what = "an instance is stopped when it is retired", .after = stop_without_drain},
-      {.name = "stable-retired-early", .what = "stable goes when the first step is live", .after = retire_stable_early},
-      {.name = "state-started-early", .what = "the next database starts while the old one stops", .after = start_state_early},
-      {.name = "one-shot-on-rollback", .what = "a rollback runs the migration again", .after = rerun_oneshots_on_rollback},
-      {.name = "superseded-canary-left", .what = "a superseded rollout ends before its canary is gone", .after = end_superseded_at_once},
+      {.name = "stable-retired-early",
+       .what = "stable goes when the first step is live",
+       .after = retire_stable_early},
+      {.name = "state-started-early",
+       .what = "the next database starts while the old one stops",
+       .after = start_state_early},
+      {.name = "one-shot-on-rollback",
+       .what = "a rollback runs the migration again",
+       .after = rerun_oneshots_on_rollback},
+      {.name = "superseded-canary-left",
+       .what = "a superseded rollout ends before its canary is gone",
+       .after = end_superseded_at_once},
       {.name = "no-bake", .what = "a passed step goes to everybody", .after = skip_bake},
       {.name = "shared-evidence", .what = "all steps use one evidence slot", .after = share_evidence_slot},
-      {.name = "old-attempt", .what = "a result of an old attempt counts for the new one", .command = accept_old_attempt},
-      {.name = "old-ack", .what = "an acknowledgement of old routes counts for the newest", .command = accept_old_ack},
-      {.name = "failed-probe-counts", .what = "a health check that fails makes an instance ready", .command = believe_every_probe},
-      {.name = "no-list-on-restart", .what = "what ended while control was away is never learned",
+      {.name = "old-attempt",
+       .what = "a result of an old attempt counts for the new one",
+       .command = accept_old_attempt},
+      {.name = "old-ack",
+       .what = "an acknowledgement of old routes counts for the newest",
+       .command = accept_old_ack},
+      {.name = "failed-probe-counts",
+       .what = "a health check that fails makes an instance ready",
+       .command = believe_every_probe},
+      {.name = "no-list-on-restart",
+       .what = "what ended while control was away is never learned",
        .drop_command = [](const Command& c) { return std::holds_alternative<command::ContainersListed>(c); }},
-      {.name = "exits-unheard", .what = "the exits of one-shots are lost",
-       .drop_command = [](const Command& c) {
-         const auto* exited = std::get_if<command::ContainerExited>(&c);
-         return exited != nullptr && exited->container.contains("-migrate-");
-       }},
-      {.name = "event-twice", .what = "an event is applied twice", .apply_twice = [](const Event& e) { return std::holds_alternative<event::VirtualAddressAssigned>(e); }},
-      {.name = "row-not-written", .what = "instances are not written to the store", .lose_row = [](const std::string& kind) { return kind == "instance"; }},
-      {.name = "outbox-row-not-written", .what = "actions are not written to the store", .lose_row = [](const std::string& kind) { return kind == "action"; }},
-      {.name = "outbox-row-forgotten", .what = "one action in seven is never carried out", .forget_action = [](const Action& action) { return action.id % 7 == 0; }},
-      {.name = "early-acknowledgement", .what = "a push is acknowledged before its commit", .acknowledge_early = true},
+      {.name = "exits-unheard",
+       .what = "the exits of one-shots are lost",
+       .drop_command =
+           [](const Command& c) {
+             const auto* exited = std::get_if<command::ContainerExited>(&c);
+             return exited != nullptr && exited->container.contains("-migrate-");
+           }},
+      {.name = "event-twice",
+       .what = "an event is applied twice",
+       .apply_twice =
+           [](const Event& e) { return std::holds_alternative<event::VirtualAddressAssigned>(e); }},
+      {.name = "row-not-written",
+       .what = "instances are not written to the store",
+       .lose_row = [](const std::string& kind) { return kind == "instance"; }},
+      {.name = "outbox-row-not-written",
+       .what = "actions are not written to the store",
+       .lose_row = [](const std::string& kind) { return kind == "action"; }},
+      {.name = "outbox-row-forgotten",
+       .what = "one action in seven is never carried out",
+       .forget_action = [](const Action& action) { return action.id % 7 == 0; }},
+      {.name = "early-acknowledgement",
+       .what = "a push is acknowledged before its commit",
+       .acknowledge_early = true},
       {.name = "weight-off-by-one", .what = "the split sums to 9,999", .table = weight_off_by_one},
-      {.name = "route-to-the-unready", .what = "instances that are not ready are routed to", .table = route_to_the_unready},
-      {.name = "split-after-rollback", .what = "a rollback keeps the split", .table = split_survives_rollback},
+      {.name = "route-to-the-unready",
+       .what = "instances that are not ready are routed to",
+       .table = route_to_the_unready},
+      {.name = "split-after-rollback",
+       .what = "a rollback keeps the split",
+       .table = split_survives_rollback},
       {.name = "salt-by-step", .what = "every step draws its users anew", .table = salt_by_step},
-      {.name = "pass-without-traffic", .what = "a step passes without users", .verdict = pass_without_traffic},
-      {.name = "overlook-the-bad", .what = "a verdict against the canary is not acted on", .verdict = overlook_the_bad},
+      {.name = "pass-without-traffic",
+       .what = "a step passes without users",
+       .verdict = pass_without_traffic},
+      {.name = "overlook-the-bad",
+       .what = "a verdict against the canary is not acted on",
+       .verdict = overlook_the_bad},
   };
 }
 

@@ -12,7 +12,9 @@ class Timeline {
  public:
   WallTime now() const { return now_; }
 
-  void in(milliseconds delay, std::function<void()> what) { planned_.push({now_ + delay, planned_count_++, std::move(what)}); }
+  void in(milliseconds delay, std::function<void()> what) {
+    planned_.push({now_ + delay, planned_count_++, std::move(what)});
+  }
 
   // Moves the clock to the next thing planned and does it. False: nothing is planned.
   bool run_next() {
@@ -29,7 +31,9 @@ class Timeline {
     WallTime at;
     std::uint64_t order;
     std::function<void()> what;
-    bool operator<(const Planned& other) const { return at != other.at ? at > other.at : order > other.order; }
+    bool operator<(const Planned& other) const {
+      return at != other.at ? at > other.at : order > other.order;
+    }
   };
   WallTime now_ = from_epoch_ms(1'800'000'000'000);
   std::uint64_t planned_count_ = 0;

@@ -9,7 +9,8 @@
 namespace naru::sim {
 
 struct Violation : std::runtime_error {
-  Violation(std::string name, const std::string& detail) : std::runtime_error(detail), invariant(std::move(name)) {}
+  Violation(std::string name, const std::string& detail)
+      : std::runtime_error(detail), invariant(std::move(name)) {}
   std::string invariant;
 };
 

@@ -41,9 +41,14 @@ Faults faults_of(Climate climate, Rng& rng) {
 class World {
  public:
   explicit World(const Options& options)
-      : options_(options), rng_(options.seed * 0x9e3779b97f4a7c15ULL + 1), climate_(static_cast<Climate>(options.seed % 4)),
-        faults_(faults_of(climate_, rng_)), launcher_(timeline_, rng_, faults_), gateway_(timeline_, rng_, faults_),
-        control_(outside(), options.mutant == nullptr ? none_ : *options.mutant), invariants_(outside(), control_, climate_ == Climate::calm && faults_.people == 0) {
+      : options_(options),
+        rng_(options.seed * 0x9e3779b97f4a7c15ULL + 1),
+        climate_(static_cast<Climate>(options.seed % 4)),
+        faults_(faults_of(climate_, rng_)),
+        launcher_(timeline_, rng_, faults_),
+        gateway_(timeline_, rng_, faults_),
+        control_(outside(), options.mutant == nullptr ? none_ : *options.mutant),
+        invariants_(outside(), control_, climate_ == Climate::calm && faults_.people == 0) {
     connect();
     const std::uint64_t apps = 1 + rng_.below(2);
     for (std::uint64_t i = 0; i < apps; ++i) {
@@ -66,9 +71,11 @@ class World {
       come_to_rest();
       control_.store().check_replay();
     } catch (const Violation& violation) {
-      report.failure = Failure{violation.invariant, violation.what(), control_.commands(), {trace_.begin(), trace_.end()}};
+      report.failure =
+          Failure{violation.invariant, violation.what(), control_.commands(), {trace_.begin(), trace_.end()}};
     } catch (const std::exception& error) {
-      report.failure = Failure{"no decision throws", error.what(), control_.commands(), {trace_.begin(), trace_.end()}};
+      report.failure =
+          Failure{"no decision throws", error.what(), control_.commands(), {trace_.begin(), trace_.end()}};
     }
     report.commands = control_.commands();
     report.releases = control_.state().releases.size();
@@ -87,7 +94,8 @@ class World {
     launcher_.on_stop_asked = [this](const Container& c) { invariants_.container_stop_asked(c); };
     launcher_.on_upset = [this](const Container& c) { invariants_.upset(c); };
     launcher_.on_exit = [this](const Container& c) {
-      if (options_.trace_lines > 0) note(fmt::format("container {} ends with {}", c.id, c.exit_code.value_or(-1)));
+      if (options_.trace_lines > 0)
+        note(fmt::format("container {} ends with {}", c.id, c.exit_code.value_or(-1)));
       invariants_.container_exited(c);
       control_.container_exited(c);
     };
@@ -107,7 +115,8 @@ class World {
   }
 
   void note(const std::string& line) {
-    trace_.push_back(fmt::format("{:9.3f} {}", static_cast<double>((timeline_.now() - started_).count()) / 1000, line));
+    trace_.push_back(
+        fmt::format("{:9.3f} {}", static_cast<double>((timeline_.now() - started_).count()) / 1000, line));
     if (trace_.size() > options_.trace_lines) trace_.pop_front();
   }
 
@@ -122,8 +131,10 @@ class World {
   void insist(Command command) {
     timeline_.in(10ms, [this, command] {
       const auto answer = control_.submit(command);
-      if (!answer) timeline_.in(500ms, [this, command] { insist(command); });
-      else if (const auto* push = std::get_if<command::Push>(&command); push != nullptr && *answer) acknowledged_[push->commit] = push->app;
+      if (!answer)
+        timeline_.in(500ms, [this, command] { insist(command); });
+      else if (const auto* push = std::get_if<command::Push>(&command); push != nullptr && *answer)
+        acknowledged_[push->commit] = push->app;
     });
   }
 
@@ -132,7 +143,9 @@ class World {
     const Commit& commit = developers_.at(app).commit(rng_, faults_);
     insist(command::Push{app, "refs/heads/main", commit.id, "a change", "ada"});
     const bool soon = rng_.chance(0.15);  // in the middle of what the last one started
-    const milliseconds next = climate_ == Climate::calm && !soon ? between(rng_, 60'000, 200'000) : between(rng_, 2'000, soon ? 10'000 : 120'000);
+    const milliseconds next = climate_ == Climate::calm && !soon
+                                  ? between(rng_, 60'000, 200'000)
+                                  : between(rng_, 2'000, soon ? 10'000 : 120'000);
     timeline_.in(next, [this, app] { push(app); });
   }
 
@@ -142,14 +155,16 @@ class World {
     for (const EnvironmentRoute& route : gateway_.applied().environments) {
       if (!route.split) continue;
       const auto release = control_.state().releases.find(route.split->canary_release);
-      const bool bad = release != control_.state().releases.end() && developers_.at(route.app).answers_errors(release->second);
+      const bool bad = release != control_.state().releases.end() &&
+                       developers_.at(route.app).answers_errors(release->second);
       const route::CohortHash hash(route.split->salt);
       for (int i = 0; i < kRequests; ++i) request(*route.split, hash, rng_.below(Gateway::kUsers), bad);
     }
   }
 
   void request(const Split& split, const route::CohortHash& hash, std::uint64_t user, bool bad_canary) {
-    const bool canary = route::CohortHash::side(hash(fmt::format("user-{}", user)), split.weight) == route::Side::canary;
+    const bool canary =
+        route::CohortHash::side(hash(fmt::format("user-{}", user)), split.weight) == route::Side::canary;
     const bool bad = canary && bad_canary && rng_.chance(0.6);
     Gateway::Evidence& evidence = gateway_.evidence.at(split.evidence_slot % Gateway::kSlots);
     judge::SideCounts& side = canary ? evidence.canary : evidence.stable;
@@ -184,8 +199,12 @@ class World {
     const EnvKey key = env_key(at->first, "production");
     const auto environment = control_.state().environments.find(key);
     switch (rng_.below(7)) {
-      case 0: control_.submit(command::Promote{key, "ada"}); return;
-      case 1: control_.submit(command::Abort{key, "ada"}); return;
+      case 0:
+        control_.submit(command::Promote{key, "ada"});
+        return;
+      case 1:
+        control_.submit(command::Abort{key, "ada"});
+        return;
       case 2:
       case 3: {
         std::optional<std::uint64_t> version;
@@ -195,13 +214,18 @@ class World {
         invariants_.rollback_asked(false);
         return;
       }
-      case 4: control_.submit(command::SetVariables{key, {{"FLAVOUR", std::to_string(rng_.below(3))}}, {}, "ada"}); return;
+      case 4:
+        control_.submit(command::SetVariables{key, {{"FLAVOUR", std::to_string(rng_.below(3))}}, {}, "ada"});
+        return;
       case 5:
-        if (environment == control_.state().environments.end() || environment->second.stopped || !rng_.chance(0.4)) return;
+        if (environment == control_.state().environments.end() || environment->second.stopped ||
+            !rng_.chance(0.4))
+          return;
         invariants_.trouble(key);
         control_.submit(command::StopEnvironment{key, true});
         invariants_.trouble(key);
-        if (rng_.chance(0.3)) timeline_.in(between(rng_, 3'000, 29'000), [this, app = at->first] { remove(app); });
+        if (rng_.chance(0.3))
+          timeline_.in(between(rng_, 3'000, 29'000), [this, app = at->first] { remove(app); });
         timeline_.in(between(rng_, 500, 30'000), [this, key] {
           invariants_.trouble(key);
           insist(command::StopEnvironment{key, false});
@@ -251,6 +275,8 @@ class World {
 
 }  // namespace
 
-Report simulate(const Options& options) { return World(options).run(); }
+Report simulate(const Options& options) {
+  return World(options).run();
+}
 
 }  // namespace naru::sim

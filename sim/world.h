@@ -1,5 +1,5 @@
-// One simulated world from a seed: developers push, users come, people interfere, things break; then everything is
-// left alone, and must come to rest.
+// One simulated world from a seed: developers push, users come, people interfere, things break; then
+// everything is left alone, and must come to rest.
 #pragma once
 
 #include <deque>
