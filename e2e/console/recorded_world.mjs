@@ -124,7 +124,7 @@ export function trafficAt(world, at) {
       const total = 240 + 40 * wave(50, 0) + 18 * wave(7, 1) + 9 * wave(2.3, 2);
       const began = active?.steps[0]?.started ?? Infinity, second = active?.steps[1]?.started ?? Infinity;
       const share = !active || at < began ? 0 : at < second ? 0.05 : active.weight / 10_000;
-      const row = (name, side, version, rps, failing, slower) => ({ name, side, version, requests_per_second: rps, failures_per_second: rps * failing, p50_us: 4_200 * slower + 500 * wave(9, version), p99_us: 21_000 * slower + 6_000 * wave(5, version), active: 2, requests: 1, failures: 0 });
+      const row = (name, side, version, rps, failing, slower) => ({ name, side, version, requests_per_second: rps, failures_per_second: rps * failing, p50_us: 4_200 * slower + 300 * wave(19, version), p99_us: 21_000 * slower + 3_000 * wave(41, version) + 1_500 * wave(11, version), active: 2, requests: 1, failures: 0 });
       services.push(row('web', 'stable', 6, total * (1 - share), 0.001 + 0.001 * wave(30, 0), 1));
       if (share > 0) services.push(row('web', 'canary', 7, total * share, world.canaryFailureShare, 0.85));
       services.push(row('catalog', 'both', 6, total * 1.8, 0, 0.4));

@@ -43,7 +43,7 @@ function command(key: string) {
 export function listen(): () => void {
   let chordUntil = 0;
   const onKey = (event: KeyboardEvent) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || ui.question || ui.panel) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || document.querySelector('dialog[open]')) return;
     if (chordUntil > event.timeStamp) {
       chordUntil = 0;
       go(event.key);

@@ -1,7 +1,7 @@
 // What the console knows of the platform, kept fresh by one stream: applications, statuses, and the last minutes of traffic.
 import { ApiError, get, whenLoggedOut } from './api';
 import { Stream } from './stream';
-import type { AppSummary, Status, Traffic } from './types';
+import type { AppSummary, Side, Status, Traffic } from './types';
 
 export const kHistorySeconds = 300;
 const kSilence = 12_000;
@@ -89,3 +89,16 @@ class World {
 }
 
 export const world = new World();
+
+export interface Flow {
+  rps: number;
+  failures: number;
+  rows: number;
+}
+
+// What comes from users: through the services with an address, or through all when none has one (inner calls count twice).
+export function edgeFlow(status: Status | undefined, traffic: Traffic | undefined, sides?: Side[]): Flow {
+  const edge = new Set(status?.services.filter((s) => s.addresses.length).map((s) => s.name));
+  const rows = (traffic?.services ?? []).filter((s) => (!sides || sides.includes(s.side)) && (edge.size === 0 || edge.has(s.name)));
+  return { rps: rows.reduce((n, s) => n + s.requests_per_second, 0), failures: rows.reduce((n, s) => n + s.failures_per_second, 0), rows: rows.length };
+}

@@ -1,0 +1,315 @@
+// The console in a real browser. By itself against recorded answers (fake_control.mjs); against a running Naru with
+// NARU_CONSOLE_LINK (a fresh login link) and NARU_CONSOLE_APP (an application that has a release):
+//   NARU_CONSOLE_LINK=$(naru open) NARU_CONSOLE_APP=shop scripts/console test
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, test } from 'node:test';
+
+import { openBrowser } from './browser.mjs';
+import { FakeControl } from './fake_control.mjs';
+
+const link = process.env.NARU_CONSOLE_LINK;
+const app = process.env.NARU_CONSOLE_APP ?? 'shop';
+const kPatience = 10_000;
+const kPages = ['', '/pipelines', '/releases', '/logs', '/events', '/variables'];
+const kPhone = { width: 390, height: 844 };
+
+let chromium;
+before(async () => {
+  chromium = await openBrowser();
+});
+after(() => chromium.close());
+
+// A page that remembers what it complained about. `expected`: complaints that belong to the test.
+async function openPage(options = {}, context = null) {
+  context ??= await chromium.browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(kPatience);
+  page.complaints = [];
+  page.on('console', (message) => ['error', 'warning'].includes(message.type()) && page.complaints.push(message.text()));
+  page.on('pageerror', (error) => page.complaints.push(String(error)));
+  page.on('request', (request) => {
+    const host = new URL(request.url()).host;
+    if (page.ours && host !== page.ours) page.complaints.push(`asked ${host}`);
+  });
+  return page;
+}
+const eventually = async (probe, what) => {
+  const deadline = Date.now() + kPatience;
+  let last;
+  for (;;) {
+    last = await probe();
+    if (last) return last;
+    if (Date.now() > deadline) assert.fail(`not within ${kPatience} ms: ${what}`);
+    await new Promise((done) => setTimeout(done, 25));
+  }
+};
+const text = (page, id) => page.getByTestId(id).innerText();
+
+async function isNoWiderThanItsWindow(page) {
+  const { wide, most } = await page.evaluate(() => ({ wide: document.documentElement.scrollWidth, most: window.innerWidth }));
+  assert.ok(wide <= most, `${page.url()} is ${wide} px wide in a window of ${most}`);
+}
+async function nothingIsUnnamed(page) {
+  const unnamed = await page.evaluate(() =>
+    [...document.querySelectorAll('button, a, input, select')].filter((e) => e.offsetParent && !(e.getAttribute('aria-label') || e.innerText || e.value || e.labels?.length || e.title)).map((e) => e.outerHTML.slice(0, 120)),
+  );
+  assert.deepEqual(unnamed, []);
+}
+
+describe('the console of a running Naru', { skip: !link && 'NARU_CONSOLE_LINK is not set' }, () => {
+  test('opens by its link, shows the application and fits a phone, without a complaint', async () => {
+    const page = await openPage();
+    page.ours = new URL(link).host;
+    await page.goto(link);
+    await page.getByTestId(`app-${app}-production`).click();
+    await page.getByRole('heading', { name: app, level: 1 }).waitFor();
+    await page.getByTestId('crossing').waitFor();
+    await page.getByText('live', { exact: true }).waitFor();
+    await page.setViewportSize(kPhone);
+    for (const path of kPages) {
+      await page.goto(`http://${page.ours}/apps/${app}${path}`);
+      await page.getByRole('heading', { name: app, level: 1 }).waitFor();
+      await isNoWiderThanItsWindow(page);
+    }
+    assert.deepEqual(page.complaints, []);
+    await page.context().close();
+  });
+});
+
+describe('the console', { skip: !!link && 'a running Naru is tested' }, () => {
+  let fake;
+  beforeEach(async () => {
+    await fake?.stop();
+    fake = await FakeControl.start(process.env.NARU_CONSOLE_DIST);
+  });
+  after(() => fake?.stop());
+
+  async function enter(path = '/', options = {}) {
+    const page = await openPage(options);
+    page.ours = new URL(fake.url).host;
+    await page.goto(fake.newLoginLink());
+    await page.getByTestId('app-shop-production').waitFor();
+    if (path !== '/') {
+      await page.goto(fake.url + path);
+      await page.getByRole('heading', { name: 'shop', level: 1 }).waitFor();
+      await page.getByText('live', { exact: true }).waitFor();
+    }
+    return page;
+  }
+  async function leave(page) {
+    assert.deepEqual(page.complaints, []);
+    await page.context().close();
+  }
+
+  test('says how to log in to who has no session, and takes a link only once', async () => {
+    const page = await openPage();
+    const answer = await page.goto(`${fake.url}/apps/shop`);
+    assert.equal(answer.status(), 401);
+    await page.getByText('naru open').waitFor();
+    const once = fake.newLoginLink();
+    await page.goto(once);
+    await page.getByTestId('app-shop-production').waitFor();
+    assert.equal((await (await openPage({}, null)).goto(once)).status(), 401);
+    await page.context().close();
+  });
+
+  test('shows the login page when the session has ended while it was open', async () => {
+    const page = await enter('/apps/shop');
+    fake.sessions.clear();
+    await page.getByRole('link', { name: 'Releases' }).click();
+    await page.getByText('naru open').waitFor();
+    await page.context().close();
+  });
+
+  test('lists the applications with their health and the running rollout', async () => {
+    const page = await enter();
+    const card = await text(page, 'app-shop-production');
+    for (const part of ['shop', 'v6', 'healthy', 'v7', 'canary', '25%']) assert.ok(card.includes(part), `${part} in ${card}`);
+    assert.ok((await text(page, 'app-photos-production')).includes('degraded'));
+    assert.ok((await text(page, 'app-notes-production')).includes('nothing runs yet'));
+    await nothingIsUnnamed(page);
+    await leave(page);
+  });
+
+  test('follows a rollout from step to step without being asked', async () => {
+    const page = await enter('/apps/shop');
+    await eventually(async () => (await text(page, 'weight')) === '25%', 'the share of step 2');
+    assert.match(await text(page, 'verdict'), /holding at 25%/);
+    assert.match(await text(page, 'failed'), /basket\/others/);
+    const { rollout } = fake.world.statuses['shop/production'];
+    rollout.steps[1].passed = Date.now();
+    rollout.steps.push({ weight: 5000, started: Date.now(), passed: 0, verdict: '' });
+    Object.assign(rollout, { step: 2, weight: 5000, reason: 'holding at 50%', verdict: { ...rollout.verdict, reason: 'holding at 50%: just begun' } });
+    fake.tell();
+    await eventually(async () => (await text(page, 'weight')) === '50%', 'the share of step 3');
+    assert.match(await text(page, 'verdict'), /just begun/);
+    Object.assign(rollout, { phase: 'rolling-back', weight: 0, reason: 'the canary is worse: 21 of 88', verdict: { ...rollout.verdict, kind: 'roll-back', metric: 'errors', reason: 'the canary is worse: 21 of 88' } });
+    fake.tell();
+    await eventually(async () => (await page.getByTestId('rollout').getAttribute('data-phase')) === 'rolling-back', 'the rollback');
+    await eventually(async () => (await page.getByTestId('promote').count()) === 0, 'no promotion of what goes back');
+    await leave(page);
+  });
+
+  test('draws the traffic of both revisions', async () => {
+    const page = await enter('/apps/shop');
+    await page.locator('[data-testid=charts] canvas').nth(2).waitFor();
+    assert.match(await text(page, 'charts'), /v6 stable[\s\S]*v7 canary/);
+    const coloured = await page.evaluate(() => {
+      const canvas = document.querySelector('[data-testid=charts] canvas');
+      const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+      let orange = 0, teal = 0;
+      for (let i = 0; i < pixels.length; i += 4) {
+        if (pixels[i + 3] < 200) continue;
+        if (pixels[i] > 200 && pixels[i + 2] < 90) ++orange;
+        if (pixels[i] < 60 && pixels[i + 1] > 90) ++teal;
+      }
+      return { orange, teal };
+    });
+    assert.ok(coloured.orange > 20 && coloured.teal > 20, JSON.stringify(coloured));
+    await leave(page);
+  });
+
+  test('promotes, aborts and rolls back only after a question', async () => {
+    const page = await enter('/apps/shop');
+    await page.getByTestId('promote').click();
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    assert.deepEqual(fake.posted, []);
+    await page.getByTestId('promote').click();
+    await page.getByTestId('confirm').click();
+    await page.getByText('v7 goes on').waitFor();
+    await page.getByTestId('abort').click();
+    await page.getByTestId('confirm').click();
+    await page.getByText('v7 is being taken back').waitFor();
+    Object.assign(fake.world.statuses['shop/production'].rollout, { phase: 'rolled-back', ended: Date.now() });
+    fake.tell();
+    await page.getByTestId('rollback').click();
+    await page.getByTestId('confirm').click();
+    await eventually(() => fake.posted.length === 3, 'three commands');
+    assert.deepEqual(fake.posted.map((p) => [p.path, p.body.env]), ['promote', 'abort', 'rollback'].map((verb) => [`/v1/apps/shop/${verb}`, 'production']));
+    await leave(page);
+  });
+
+  test('shows a refusal with its remedy', async () => {
+    const page = await enter('/apps/shop/releases');
+    Object.assign(fake.world.statuses['shop/production'].rollout, { phase: 'done', ended: Date.now() });
+    fake.tell();
+    await page.getByTestId('release-1').getByRole('button').click();
+    await page.getByTestId('confirm').click();
+    await page.getByText('push its commit again').waitFor();
+    assert.deepEqual(fake.posted[0].body, { env: 'production', version: 1 });
+    assert.equal(page.complaints.filter((c) => !c.includes('409')).length, 0);
+    await page.context().close();
+  });
+
+  test('follows the log of a running pipeline', async () => {
+    const page = await enter('/apps/shop/pipelines');
+    assert.match(await text(page, 'pipeline-40'), /41 of 42 passed/);
+    await page.getByTestId('pipeline-41').getByRole('link').click();
+    await page.getByText('42 of 42 passed').waitFor();
+    for (const response of fake.pipelineLogs) response.write('web | pushed as v7 <b>not markup</b>\n');
+    await page.getByText('<b>not markup</b>').waitFor();
+    await leave(page);
+  });
+
+  test('streams logs of a service and filters them', async () => {
+    const page = await enter('/apps/shop/logs');
+    await page.getByText('shop-catalog-13').first().waitFor();
+    await page.getByLabel('Service').selectOption('web');
+    await eventually(async () => (await page.getByText('shop-catalog-13').count()) === 0, 'only web');
+    fake.tellLine({ time: Date.now(), service: 'web', instance: 'shop-web-31', stream: 'stderr', text: 'needle in the hay' });
+    await page.getByText('needle in the hay').waitFor();
+    await page.getByLabel('Filter lines').fill('needle');
+    await eventually(async () => (await page.locator('[role=log] .line').count()) === 1, 'one line');
+    await leave(page);
+  });
+
+  test('tells events as they happen, and those it does not know by their name', async () => {
+    const page = await enter('/apps/shop/events');
+    await page.getByText('AnEventOfTomorrow').waitFor();
+    fake.tellEvent({ event: 'StepPassed', rollout: 71, step: 1, verdict: 'passed 25%: good enough' });
+    await page.getByText('passed 25%: good enough').waitFor();
+    await leave(page);
+  });
+
+  test('sets and removes variables without ever having their values', async () => {
+    const page = await enter('/apps/shop/variables');
+    await page.getByText('PAYMENT_KEY').waitFor();
+    await page.getByLabel('Name', { exact: true }).fill('API_TOKEN');
+    await page.getByLabel('Value', { exact: true }).fill('open-sesame');
+    await page.getByRole('button', { name: 'Set', exact: true }).click();
+    await page.getByText('Pipeline #42').waitFor();
+    assert.deepEqual(fake.posted[0].body, { env: 'production', set: { API_TOKEN: 'open-sesame' } });
+    assert.ok(!(await page.content()).includes('open-sesame'));
+    await leave(page);
+  });
+
+  test('is used with the keyboard alone', async () => {
+    const page = await enter('/apps/shop');
+    await page.keyboard.press('?');
+    await page.getByRole('dialog', { name: 'Keyboard' }).waitFor();
+    await page.keyboard.press('Escape');
+    await eventually(async () => (await page.getByRole('dialog').count()) === 0, 'the help is closed');
+    await page.keyboard.press('g');
+    await page.keyboard.press('r');
+    await page.getByTestId('release-6').waitFor();
+    await page.keyboard.press('/');
+    await page.keyboard.type('shop/web');
+    await page.keyboard.press('Enter');
+    await page.waitForURL('**/apps/shop/logs?service=web');
+    await page.keyboard.press('g');
+    await page.keyboard.press('a');
+    await page.getByRole('heading', { name: 'Applications' }).waitFor();
+    await page.goto(`${fake.url}/apps/shop`);
+    await page.getByTestId('promote').waitFor();
+    await page.keyboard.press('P');
+    await page.getByTestId('confirm').waitFor();
+    await page.keyboard.press('Enter');
+    await eventually(() => fake.posted.length === 1, 'promoted');
+    await eventually(async () => (await page.getByRole('dialog').count()) === 0, 'the question is closed');
+    await page.keyboard.press('Tab');
+    assert.ok(await page.evaluate(() => document.activeElement.matches(':focus-visible')), 'where the focus is can be seen');
+    await page.keyboard.press('t');
+    assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark');
+    await leave(page);
+  });
+
+  test('says when the connection is lost and comes back by itself', async () => {
+    const page = await enter('/apps/shop');
+    fake.goAway();
+    await page.getByText('The connection to Naru is lost').waitFor();
+    fake.world.statuses['shop/production'].rollout.weight = 5000;
+    fake.comeBack();
+    await eventually(async () => (await page.getByText('The connection to Naru is lost').count()) === 0, 'the banner goes');
+    await eventually(async () => (await text(page, 'weight')) === '50%', 'what was missed');
+    assert.equal(page.complaints.filter((c) => !c.includes('net::ERR')).length, 0, page.complaints.join('\n'));
+    await page.context().close();
+  });
+
+  test('fits a phone, with long names and without animation', async () => {
+    const status = fake.world.statuses['shop/production'];
+    status.message = `v6 serves everybody; ${'x'.repeat(300)}`;
+    status.instances[0].error = `/${'path/'.repeat(80)}`;
+    status.pipeline.error = 'y'.repeat(500);
+    const page = await enter('/', { viewport: kPhone, reducedMotion: 'reduce', hasTouch: true });
+    await isNoWiderThanItsWindow(page);
+    for (const path of kPages) {
+      await page.goto(`${fake.url}/apps/shop${path}`);
+      await page.getByRole('heading', { name: 'shop', level: 1 }).waitFor();
+      await page.getByText('live', { exact: true }).waitFor();
+      await isNoWiderThanItsWindow(page);
+      await nothingIsUnnamed(page);
+    }
+    await leave(page);
+  });
+
+  test('says so when there is no such application, or none at all', async () => {
+    const page = await enter();
+    await page.goto(`${fake.url}/apps/nothing`);
+    await page.getByText('There is no application nothing').waitFor();
+    fake.world.apps = [];
+    fake.world.statuses = {};
+    await page.goto(fake.url);
+    await page.getByText('naru app create shop').waitFor();
+    await leave(page);
+  });
+});
