@@ -24,6 +24,20 @@ for (const [size, viewport] of [['desktop', { width: 1360, height: 900 }], ['pho
       await page.waitForTimeout(2500); // the streams of points need a moment to fill
       await page.screenshot({ path: join(folder, `${name}-${size}-${colorScheme}.png`), fullPage: true });
     }
+    if (!only || only.includes('back')) {
+      const page = await context.newPage();
+      const { rollout } = fake.world.statuses['shop/production'];
+      const kept = structuredClone(rollout), share = fake.world.canaryFailureShare;
+      const why = "the canary is worse: 21 of 88 canary users and 3 of 1,702 stable users met errors (M 5.1e+04 reached 3e+03); look at the canary's logs";
+      fake.world.canaryFailureShare = 0.22;
+      Object.assign(rollout, { phase: 'rolling-back', weight: 0, reason: why, verdict: { ...rollout.verdict, kind: 'roll-back', metric: 'errors', reason: why } });
+      Object.assign(rollout.verdict.evidence[0], { m: 51_000, bad_canary: 21 });
+      await page.goto(`${fake.url}/apps/shop`);
+      await page.waitForTimeout(2500);
+      await page.screenshot({ path: join(folder, `back-${size}-${colorScheme}.png`), fullPage: true });
+      fake.world.statuses['shop/production'].rollout = kept;
+      fake.world.canaryFailureShare = share;
+    }
     await context.close();
   }
 await close();
