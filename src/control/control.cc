@@ -59,6 +59,8 @@ class Process {
   void catch_up(const std::stop_token& stop);
   void compare_refs(const std::stop_token& stop);
   void begin_down(bool all);
+  void start_what_down_stopped();
+  std::filesystem::path stopped_by_down() const { return data_.control() / "stopped-by-down.json"; }
   void go_down(const std::stop_token& stop, bool all);
   io::Task<void> wait_for(io::Stream stream);
   void end();
@@ -166,9 +168,10 @@ void Process::list_containers(const std::stop_token& stop) {
       if (!connected_changed_.wait(lock, stop, [this] { return connected_; })) return;
       connected_ = false;
     }
+    const WallTime asked = clock_.wall();
     auto listed = launcher_->list();
     if (listed) {
-      core_->post(command::ContainersListed{std::move(*listed)});
+      core_->post(command::ContainersListed{std::move(*listed), asked});
       continue;
     }
     log_event(Level::warn, "control.list_containers", {{"error", listed.error().message()}});
@@ -193,18 +196,32 @@ void Process::compare_refs(const std::stop_token& stop) {
     for (const auto& [ref, commit] : *refs) {
       if (ref != "refs/heads/" + app.branch) continue;
       const auto info = commit_info(data_, name, commit);
-      if (info) core_->post(command::Push{name, ref, info->commit, info->subject, info->author});
+      if (info) core_->post(command::Push{name, ref, info->commit, info->subject, info->author, true});
     }
   }
 }
 
+// `naru down --all` stopped them for as long as Naru is down, unlike `naru app stop`.
+void Process::start_what_down_stopped() {
+  const auto noted = os::read_file(stopped_by_down(), 1 << 20);
+  if (!noted) return;
+  const auto keys = parse_json(*noted, "stopped-by-down.json");
+  if (keys && keys->is_array())
+    for (const Json& key : *keys)
+      if (key.is_string())
+        if (auto started = core_->submit(command::StopEnvironment{key.get<std::string>(), false}); !started)
+          log_event(Level::warn, "control.start_environment", {{"error", started.error().message()}});
+  std::error_code ignored;
+  std::filesystem::remove(stopped_by_down(), ignored);
+}
+
 void Process::catch_up(const std::stop_token& stop) {
+  start_what_down_stopped();
   compare_refs(stop);
+  // A gateway that is new (or that we are new to) may know an older table: it gets the current one.
   while (!stop.stop_requested()) {
-    if (auto published = executor_->publish_routes(); published) {
-      core_->post(command::RoutesAcked{0, *published});
-      return;
-    }
+    if (!gateway_.listen())
+      if (auto published = executor_->publish_routes(); published) core_->post(command::RoutesAcked{0, *published});
     pause(stop, kRetry);
   }
 }
@@ -219,9 +236,12 @@ void Process::go_down(const std::stop_token& stop, bool all) {
   if (all) {
     const auto keys = core_->read([](const State& state) {
       std::vector<EnvKey> out;
-      for (const auto& [key, environment] : state.environments) out.push_back(key);
+      for (const auto& [key, environment] : state.environments)
+        if (!environment.stopped) out.push_back(key);
       return out;
     });
+    if (auto noted = os::write_file_atomically(stopped_by_down(), Json(keys).dump()); !noted)
+      log_event(Level::warn, "control.down_note", {{"error", noted.error().message()}});
     for (const EnvKey& key : keys)
       if (auto stopped = core_->submit(command::StopEnvironment{key, true}); !stopped)
         log_event(Level::warn, "control.stop_environment", {{"environment", key}, {"error", stopped.error().message()}});

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "control/checkout.h"
+#include "control/git_check.h"
 #include "control/launcher_bench.h"
 #include "image/pull.h"
 #include "route/table.h"
@@ -118,6 +119,9 @@ std::optional<Command> Executor::plan(const Action& action) {
     return read_compose(checkout, pipeline->app, variables);
   };
   if (auto compose = read()) {
+    // Checked at the push already; variables or another push may have changed what it asks for since.
+    if (auto ports = parts_.core.read([&](const State& state) { return check_host_ports(state, pipeline->app, compose->spec); }); !ports)
+      result.error = ports.error().message();
     result.spec = std::move(compose->spec);
     for (const auto& warning : compose->warnings) result.warnings.push_back(warning.text());
   } else {
@@ -209,7 +213,8 @@ std::optional<Command> Executor::start(const Action& action) {
   auto spec = container_spec(wanted->instance, wanted->release);
   auto started = spec ? parts_.launcher.start(*spec) : Result<ContainerStatus>(std::unexpected(spec.error()));
   if (!started) {
-    if (is_transient(started.error())) return std::nullopt;
+    // timeout: it may run by now; the start is idempotent, so the next one tells.
+    if (is_transient(started.error()) || started.error().code == Code::timeout) return std::nullopt;
     return command::InstanceStartFailed{action.id, action.subject, attempt, started.error().message()};
   }
   if (started->state == ContainerState::running)
@@ -271,8 +276,12 @@ std::optional<Command> Executor::stop(const Action& action) {
 
 std::optional<Command> Executor::remove(const Action& action) {
   keep_log(action.subject);
-  // conflict: it runs again or still; a stop is under way.
   auto removed = parts_.launcher.remove(action.subject);
+  if (!removed && removed.error().code == Code::conflict) {
+    // Nobody wants it and it runs: an answer to its start or stop was lost.
+    log_event(Level::warn, "control.remove_running", {{"container", action.subject}});
+    if (auto stopped = parts_.launcher.stop(action.subject); stopped) removed = parts_.launcher.remove(action.subject);
+  }
   if (!removed && removed.error().code != Code::not_found) return std::nullopt;
   return command::ContainerRemoved{action.id};
 }

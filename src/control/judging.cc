@@ -74,7 +74,7 @@ void Judging::look() {
     std::vector<View> found;
     for (const auto& [key, environment] : state.environments) {
       const Rollout* rollout = state.active_rollout(environment);
-      if (rollout == nullptr) continue;
+      if (rollout == nullptr || environment.stopped) continue;
       View view{*rollout, {}, {}};
       count_crashes(state, *rollout, now, view.crashes);
       if (const Release* stable = state.release(rollout->from))
@@ -107,6 +107,29 @@ void Judging::baseline(const View& view) {
   if (threshold && *threshold > 0) core_.post(command::LatencyBaseline{view.rollout.id, *threshold});
 }
 
+// The judge refuses counters that fall; here they may: the shared memory is new after a reboot, an instance's row is new
+// after a stop and start. What was read so far is then kept as an offset.
+void Judging::keep_rising(Session& session, judge::Observation& observation) {
+  const auto rise = [](auto& now, auto& raw, auto& before, auto member) {
+    if (now.*member < raw.*member) before.*member += raw.*member;
+    raw.*member = now.*member;
+    now.*member += before.*member;
+  };
+  const auto side = [&](auto which) {
+    for (const auto member : {&judge::SideCounts::users_seen, &judge::SideCounts::users_bad, &judge::SideCounts::users_slow,
+                              &judge::SideCounts::requests, &judge::SideCounts::failed})
+      rise(observation.*which, session.raw.*which, session.before.*which, member);
+  };
+  side(&judge::Observation::canary);
+  side(&judge::Observation::stable);
+  for (const auto which : {&judge::Observation::canary_crashes, &judge::Observation::stable_crashes}) {
+    rise(observation.*which, session.raw.*which, session.before.*which, &judge::CrashCounts::crashes);
+    rise(observation.*which, session.raw.*which, session.before.*which, &judge::CrashCounts::instance_seconds);
+  }
+  for (const auto which : {&judge::Observation::in_step, &judge::Observation::since_canary})
+    observation.*which = session.raw.*which = std::max(observation.*which, session.raw.*which);
+}
+
 judge::Observation Judging::observation_of(const View& view, Session& session) const {
   const ipc::EvidenceCounters counters = telemetry_.evidence_of(view.rollout.evidence_slot);
   judge::Observation observation = view.crashes;
@@ -115,6 +138,7 @@ judge::Observation Judging::observation_of(const View& view, Session& session) c
   observation.since_canary = std::max(clock_.wall() - view.rollout.first_user, milliseconds(0));
   observation.canary = counts_of(counters.canary);
   observation.stable = counts_of(counters.stable);
+  keep_rising(session, observation);
   // A cold instance is slow: who was slow while it warmed up is no evidence. Errors always are.
   if (!session.warm) {
     session.slow_ignored_canary = observation.canary.users_slow;
@@ -126,17 +150,36 @@ judge::Observation Judging::observation_of(const View& view, Session& session) c
   return observation;
 }
 
+// After a restart of control: on from what was stored, whatever the counters say now.
+void Judging::resume(const View& view, Session& session) const {
+  session.state = view.rollout.judge.get<judge::State>();
+  session.step = view.rollout.step;
+  session.warm = clock_.wall() - view.rollout.first_user >= view.rollout.policy.warm_up;
+  if (!session.state.started || session.state.step != view.rollout.step) return;
+  const judge::Observation& last = session.state.last;
+  const ipc::EvidenceCounters counters = telemetry_.evidence_of(view.rollout.evidence_slot);
+  session.raw = last;
+  session.before.in_step = session.before.since_canary = milliseconds(0);
+  // Users slow that the judge was not shown are those of the warm-up.
+  const auto ignored = [](std::uint64_t counted, std::uint64_t shown) { return counted - std::min(counted, shown); };
+  session.slow_ignored_canary = ignored(counters.canary.users_slow, last.canary.users_slow);
+  session.slow_ignored_stable = ignored(counters.stable.users_slow, last.stable.users_slow);
+  session.raw.canary.users_slow += session.slow_ignored_canary;
+  session.raw.stable.users_slow += session.slow_ignored_stable;
+}
+
 void Judging::observe(const View& view) {
   const Rollout& rollout = view.rollout;
   const auto [at, is_new] = sessions_.try_emplace(rollout.id);
   Session& session = at->second;
-  if (is_new && !rollout.judge.is_null()) {
-    session.state = rollout.judge.get<judge::State>();
-    session.warm = clock_.wall() - rollout.first_user >= rollout.policy.warm_up;
-  }
-  if (session.step != rollout.step) {  // fresh counters
+  if (is_new && !rollout.judge.is_null()) resume(view, session);
+  if (session.step != rollout.step) {  // fresh counters; crashes and time are of the whole rollout
     session.step = rollout.step;
     session.slow_ignored_canary = session.slow_ignored_stable = 0;
+    for (judge::Observation* kept : {&session.raw, &session.before}) {
+      kept->canary = kept->stable = {};
+      kept->in_step = milliseconds(0);
+    }
   }
   auto verdict = judge::step(rollout.policy, session.state, observation_of(view, session), rollout.app);
   if (!verdict) {

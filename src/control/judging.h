@@ -25,13 +25,16 @@ class Judging {
     MonoTime stored{};
     std::uint64_t slow_ignored_canary = 0, slow_ignored_stable = 0;  // users slow while the canary warmed up
     bool warm = false;
-    std::string reason;
+    judge::Observation before;  // added to what is read: counters that began anew (a reboot) go on from where they were
+    judge::Observation raw;     // as read last
   };
   struct View;  // what one look needs of the state
   void run(const std::stop_token& stop);
   void look();
   void baseline(const View& view);
   void observe(const View& view);
+  static void keep_rising(Session& session, judge::Observation& observation);
+  void resume(const View& view, Session& session) const;
   judge::Observation observation_of(const View& view, Session& session) const;
 
   Core& core_;

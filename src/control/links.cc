@@ -23,15 +23,29 @@ Result<void> GatewayLink::exchange(const RouteTable& table) {
     if (left <= 0ms) return fail(Code::timeout, "the gateway has not acknowledged routes {}", table.revision);
     const ipc::Message message = TRY(channel_.receive(left));
     const Json& body = message.body;
-    if (body.contains("stats")) {
-      const std::lock_guard stats_lock(stats_mutex_);
-      stats_ = body["stats"].get<ipc::GatewayStats>();
-    }
+    take_stats(body);
     // A gateway that was ahead of us (its disk, our older database) answers with its own revision.
     if (body.contains("acked") && body["acked"].get<std::uint64_t>() >= table.revision) return {};
     if (body.contains("refused") && body["refused"].get<std::uint64_t>() == table.revision)
       return fail(Code::conflict, "the gateway refused routes {}: {}", table.revision, body.value("error", ""));
   }
+}
+
+bool GatewayLink::listen() {
+  const std::lock_guard lock(mutex_);
+  while (channel_.valid()) {
+    auto message = channel_.receive(1ms);
+    if (message) take_stats(message->body);
+    else if (message.error().code == Code::timeout) return true;
+    else channel_.close();
+  }
+  return false;
+}
+
+void GatewayLink::take_stats(const Json& body) {
+  if (!body.contains("stats")) return;
+  const std::lock_guard lock(stats_mutex_);
+  stats_ = body["stats"].get<ipc::GatewayStats>();
 }
 
 ipc::GatewayStats GatewayLink::stats() const {

@@ -16,10 +16,13 @@ class GatewayLink {
   explicit GatewayLink(std::string socket_path) : path_(std::move(socket_path)) {}
   // Returns when every thread of the gateway routes by it. unavailable, timeout: send it again; conflict: refused.
   Result<void> publish(const RouteTable& table);
+  // Reads what the gateway says on its own. False: it is not (or no more) connected, its successor may have an older table.
+  bool listen();
   ipc::GatewayStats stats() const;
 
  private:
   Result<void> exchange(const RouteTable& table);
+  void take_stats(const Json& body);
   std::string path_;
   mutable std::mutex mutex_;
   ipc::Channel channel_;

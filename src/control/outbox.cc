@@ -55,7 +55,18 @@ void Outbox::sync(const State& state) {
   }
 }
 
-io::WorkerPool& Outbox::pool_of(ActionKind kind) { return kind == ActionKind::build_service ? builds_ : others_; }
+io::WorkerPool& Outbox::pool_of(ActionKind kind) {
+  switch (kind) {
+    case ActionKind::build_service: return builds_;
+    case ActionKind::stop_instance:
+    case ActionKind::remove_container: return stops_;
+    case ActionKind::publish_routes: return routes_;
+    case ActionKind::plan_pipeline:
+    case ActionKind::ensure_network:
+    case ActionKind::start_instance: break;
+  }
+  return others_;
+}
 
 // mutex_ is held.
 void Outbox::dispatch(const Action& action) {

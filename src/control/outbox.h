@@ -42,7 +42,8 @@ class Outbox {
   std::map<std::string, std::deque<Action>> waiting_;
   bool stopping_ = false;
   std::condition_variable_any retry_;
-  io::WorkerPool builds_{2}, others_{8};
+  // What waits (a grace, a launcher that is away) has threads of its own: it must not keep routes or starts waiting.
+  io::WorkerPool builds_{2}, stops_{16}, routes_{1}, others_{8};
 };
 
 }  // namespace naru::control

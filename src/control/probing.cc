@@ -7,6 +7,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "control/executor.h"
 
 namespace naru::control {
 
@@ -104,8 +105,9 @@ void Probing::look() {
 }
 
 void Probing::probe(const Target& target) {
-  const Outcome outcome = check(target);
-  settle(target, outcome);
+  const auto checked = check(target);
+  const Outcome outcome = checked.value_or(Outcome{target.ready, {}});
+  if (checked) settle(target, outcome);
   const std::lock_guard lock(mutex_);
   Progress& progress = progress_[target.container];
   progress.running = false;
@@ -115,21 +117,22 @@ void Probing::probe(const Target& target) {
   progress.next = clock_.mono() + std::max(interval, milliseconds(50));
 }
 
-Probing::Outcome Probing::check(const Target& target) {
+std::optional<Probing::Outcome> Probing::check(const Target& target) {
   if (target.has_health) {
     auto result = launcher_.probe(target.container, target.health.test, target.health.timeout);
-    if (!result) return {false, result.error().message()};
-    if (result->timed_out) return {false, fmt::format("its health check took longer than {}", humanize(target.health.timeout))};
-    if (result->exit_code == 0) return {true, {}};
+    if (!result && (is_transient(result.error()) || result.error().code == Code::timeout)) return std::nullopt;
+    if (!result) return Outcome{false, result.error().message()};
+    if (result->timed_out) return Outcome{false, fmt::format("its health check took longer than {}", humanize(target.health.timeout))};
+    if (result->exit_code == 0) return Outcome{true, {}};
     const std::string said = first_line(result->output);
-    return {false, fmt::format("its health check exits with {}{}{}", result->exit_code, said.empty() ? "" : ": ", said)};
+    return Outcome{false, fmt::format("its health check exits with {}{}{}", result->exit_code, said.empty() ? "" : ": ", said)};
   }
   if (target.port != 0 && !target.address.empty()) {
     auto connected = connect_to(target.address, target.port, kConnectTimeout);
     return connected ? Outcome{true, {}} : Outcome{false, connected.error().message()};
   }
   const bool lived = clock_.wall() - target.started >= 1s;
-  return {lived || target.ready, lived ? "" : "it has just started"};
+  return Outcome{lived || target.ready, lived ? "" : "it has just started"};
 }
 
 void Probing::settle(const Target& target, const Outcome& outcome) {

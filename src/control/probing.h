@@ -43,7 +43,7 @@ class Probing {
   void run(const std::stop_token& stop);
   void look();
   void probe(const Target& target);
-  Outcome check(const Target& target);
+  std::optional<Outcome> check(const Target& target);  // none: the launcher could not be asked
   void settle(const Target& target, const Outcome& outcome);
 
   Core& core_;

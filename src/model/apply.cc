@@ -134,6 +134,7 @@ class Applier {
   void operator()(const event::RolloutPhaseChanged& e) {
     Rollout& row = rollout(e.rollout);
     row.phase = e.phase;
+    row.phase_since = at_;
     row.reason = e.reason;
     row.step_live = false;
     Environment& env = environment(env_key(row.app, row.environment));

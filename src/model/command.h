@@ -11,7 +11,8 @@ namespace naru::command {
 struct CreateApp { std::string app; };
 struct RemoveApp { std::string app; };
 struct SetVariables { EnvKey environment; std::map<std::string, std::string> set; std::vector<std::string> unset; std::string by; };
-struct Push { std::string app, ref, commit, subject, author; };
+// `recovered`: found in the repository at start, not pushed now; nothing when the commit was integrated before.
+struct Push { std::string app, ref, commit, subject, author; bool recovered = false; };
 struct Promote { EnvKey environment; std::string by; };
 struct Abort { EnvKey environment; std::string by; };
 struct Rollback { EnvKey environment; std::optional<std::uint64_t> version; std::string by; };  // none: the release before

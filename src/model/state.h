@@ -163,12 +163,12 @@ struct Rollout {
   Json verdict;                // the latest, with its evidence, for people
   std::string reason;          // what it waits for, or why it ended
   bool is_rollback = false;    // asked by `naru rollback`: one-shots do not rerun, goes to everybody at once
-  WallTime created{}, first_user{}, completed{}, ended{};
+  WallTime created{}, phase_since{}, first_user{}, completed{}, ended{};
 
   bool active() const { return phase != RolloutPhase::done && phase != RolloutPhase::rolled_back; }
 };
 NARU_JSON(Rollout, id, app, environment, from, to, policy, phase, step, step_live, step_started, salt, evidence_slot, slow_us,
-          steps, swapped, oneshots_done, resume, judge, verdict, reason, is_rollback, created, first_user, completed, ended)
+          steps, swapped, oneshots_done, resume, judge, verdict, reason, is_rollback, created, phase_since, first_user, completed, ended)
 
 enum class InstancePhase {
   starting,   // the launcher was asked

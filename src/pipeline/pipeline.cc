@@ -95,14 +95,26 @@ Result<void> decide(Changes& changes, const command::Push& push) {
   if (push.ref != "refs/heads/" + app->second.branch) return {};
   const Pipeline* last = newest(changes.state(), push.app);
   if (last != nullptr && last->commit == push.commit) return {};
+  const bool known = std::ranges::any_of(changes.state().pipelines, [&](const auto& row) {
+    return row.second.app == push.app && row.second.commit == push.commit;
+  });
+  if (push.recovered && known) return {};
   start(changes, push);
   return {};
 }
 
 void rerun(Changes& changes, const std::string& app, const std::string& subject) {
-  const Pipeline* last = newest(changes.state(), app);
-  if (last == nullptr) return;
-  start(changes, {app, last->ref, last->commit, subject, last->author});
+  const Pipeline* again = newest(changes.state(), app);
+  if (again == nullptr) return;
+  // What runs or is about to, not what failed or was taken back since.
+  const auto environment = changes.state().environments.find(env_key(app, "production"));
+  if (!unfinished(*again) && environment != changes.state().environments.end()) {
+    const Environment& production = environment->second;
+    if (const Release* release = changes.state().release(production.pending ? production.pending : production.stable))
+      if (const auto made = changes.state().pipelines.find(release->pipeline); made != changes.state().pipelines.end())
+        again = &made->second;
+  }
+  start(changes, {app, again->ref, again->commit, subject, again->author});
 }
 
 void decide(Changes& changes, const command::PlanFinished& result) {

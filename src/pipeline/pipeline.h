@@ -10,7 +10,7 @@ namespace naru::pipeline {
 Result<void> decide(Changes& changes, const command::Push& push);
 void decide(Changes& changes, const command::PlanFinished& result);
 void decide(Changes& changes, const command::BuildFinished& result);
-// The current release again, with other variables.
+// What runs (or is being integrated) again, with other variables.
 void rerun(Changes& changes, const std::string& app, const std::string& subject);
 
 // Equal revisions are the same thing: neither rebuilt nor redeployed. What only says how an image is made is left out.

@@ -339,6 +339,26 @@ TEST(Platform, AOneShotThatEndsWhileItsEnvironmentStopsIsNotRunAgain) {
   EXPECT_EQ(std::ranges::count(world.started, "migrate"), 0);
 }
 
+TEST(Platform, AReleaseThatDoesNotRunIsNotGivenToEverybody) {
+  World world;
+  world.push("c1", two_services());
+  world.settle();
+  world.images["api"] = "second";
+  world.push("c2", two_services());
+  world.settle();
+  ASSERT_EQ(world.current().phase, RolloutPhase::stepping);
+  const Instance canary = std::ranges::max_element(world.state.instances, {}, [](const auto& row) { return row.second.created; })->second;
+  world.broken = {"api"};
+  world.must(command::ContainerExited{canary.container(), 1, false});
+  world.must(command::Promote{"shop/production", "ada"});
+  world.settle(20);
+  EXPECT_EQ(world.current().phase, RolloutPhase::stepping);
+  EXPECT_NE(world.current().reason.find("api is not ready: exited with 1"), std::string::npos) << world.current().reason;
+  world.broken.clear();
+  world.settle();
+  EXPECT_EQ(world.current().phase, RolloutPhase::done);
+}
+
 TEST(Platform, NamesAndStatesThatDoNotFitAreRefused) {
   World world;
   for (const char* name : {"", "Shop", "-x", "a_b", "x-", "abcdefghijklmnopqrstuvwxyz", "../etc"})

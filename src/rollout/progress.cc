@@ -120,20 +120,38 @@ class Progress {
     for (const ReleaseService& service : to_.services)
       if (is_oneshot(to_, service.spec.name) && !rollout_.is_rollback && !rollout_.oneshots_done.contains(service.spec.name))
         waiting = fmt::format("waiting for the one-shot service {} to end", service.spec.name);
-    for (const ReleaseService* service : changed)
-      if (!all_ready(state(), environment_, *service)) waiting = why_not_ready(*service);
+    if (std::string why = not_ready(changed); !why.empty()) waiting = std::move(why);
     // What only recreates a stateful service has no two sides to compare: everybody meets it already.
     const bool two_sides = std::ranges::any_of(changed, [&](const ReleaseService* service) { return !is_swap(*service); });
     if (waiting.empty()) return two_sides && has_stable_users() ? begin_step(0) : go_on_to_everybody();
-    if (changes_.now() - rollout_.created > rollout_.policy.ready_deadline)
+    if (changes_.now() - waiting_since() > rollout_.policy.ready_deadline)
       return change_phase(changes_, rollout_.id, Phase::rolling_back,
                           fmt::format("{}, for {}", waiting, humanize(rollout_.policy.ready_deadline)));
     say(waiting);
   }
 
+  // The deadline is for an instance that runs and does not become ready; a one-shot may take its time (`naru abort` ends it).
+  WallTime waiting_since() const {
+    WallTime since = rollout_.created;
+    each_instance([&](const Instance& instance) {
+      if (!is_new(instance)) return;
+      const bool works = instance.oneshot && (instance.phase == InstancePhase::starting || instance.phase == InstancePhase::running);
+      since = works ? changes_.now() : std::max({since, instance.created, instance.started});
+    });
+    return since;
+  }
+
   bool has_stable_users() const {
     return from_ != nullptr && !rollout_.is_rollback && rollout_.policy.strategy == StrategyKind::canary &&
            !rollout_.policy.steps.empty();
+  }
+
+  // The last of them that is not, and why; empty when all are ready.
+  std::string not_ready(const std::vector<const ReleaseService*>& services) const {
+    std::string why;
+    for (const ReleaseService* service : services)
+      if (!all_ready(state(), environment_, *service)) why = why_not_ready(*service);
+    return why;
   }
 
   std::string why_not_ready(const ReleaseService& service) const {
@@ -193,8 +211,10 @@ class Progress {
       if (routes_settled(state())) changes_.emit(event::StepLive{rollout_.id});
       return;
     }
+    if (!rollout_.resume && rollout_.steps.back().passed == WallTime{}) return;  // the judge decides
+    // More users only for what runs: it may have crashed since, and who says go on does not say fall down.
+    if (std::string waiting = not_ready(changed_services(from_, to_)); !waiting.empty()) return say(waiting);
     if (rollout_.resume) return go_on_to_everybody();
-    if (rollout_.steps.back().passed == WallTime{}) return;  // the judge decides
     if (rollout_.step + 1 < rollout_.policy.steps.size()) return begin_step(rollout_.step + 1);
     const auto baked = changes_.now() - rollout_.first_user;
     if (baked >= rollout_.policy.bake) return go_on_to_everybody();
@@ -214,8 +234,14 @@ class Progress {
     }
     bool left = false;
     each_instance([&](const Instance& instance) { left = left || is_new(instance); });
-    if (left || !routes_settled(state()) || !old_ready()) return;
-    change_phase(changes_, rollout_.id, Phase::rolled_back, rollout_.reason);
+    if (left || !routes_settled(state())) return;
+    if (old_ready()) return change_phase(changes_, rollout_.id, Phase::rolled_back, rollout_.reason);
+    // What was recreated does not come back (its new revision may have changed the data): that must not keep the next
+    // release, perhaps the remedy, waiting for ever.
+    const bool next = environment_.pending && environment_.approved;
+    const bool late = changes_.now() - rollout_.phase_since > rollout_.policy.ready_deadline;
+    if (next || late)
+      change_phase(changes_, rollout_.id, Phase::rolled_back, rollout_.reason + "; a stateful service of the old release is not ready again");
   }
   bool old_ones_left(const Release* gone, const Release& kept) const {
     bool left = false;
@@ -319,7 +345,7 @@ Result<void> decide(Changes& changes, const command::Rollback& command) {
   } else {  // what this environment served before
     for (const auto& [id, rollout] : changes.state().rollouts)
       if (rollout.app == environment->app && rollout.environment == environment->name && rollout.to == stable->id &&
-          rollout.phase == Phase::done && rollout.from)
+          rollout.phase == Phase::done && rollout.from && !rollout.is_rollback)
         target = changes.state().release(rollout.from);
     if (target == nullptr) return fail(Code::conflict, "{}: there is no release before v{}", command.environment, stable->version);
   }

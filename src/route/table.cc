@@ -148,12 +148,17 @@ class TableBuilder {
     for (const ReleaseService& service : release.services)
       for (const PortSpec& port : service.spec.ports)
         if (port.host && port.transport == Transport::tcp)
-          table_.host_ports.push_back(
-              {fmt::format("host:{}", *port.host), environment.app, environment.name, service.spec.name, port.container});
+          add_host_port({fmt::format("host:{}", *port.host), environment.app, environment.name, service.spec.name, port.container});
+  }
+
+  // The first keeps it: one port wanted twice (a race of two pushes, say) must not spoil the table for everybody.
+  void add_host_port(HostPortRoute route) {
+    if (listeners_.insert(route.listener).second) table_.host_ports.push_back(std::move(route));
   }
 
   const State& state_;
   RouteTable table_;
+  std::set<std::string> listeners_;
   std::set<std::string> slot_keys_;
 };
 

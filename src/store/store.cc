@@ -113,6 +113,7 @@ struct Store::Impl {
   Database db;
   Cipher cipher;
   std::uint64_t last_sequence = 0;
+  std::map<RolloutId, std::int64_t> evidence;  // sequence of the last EvidenceStored that this process wrote
 
   std::string encode(bool secret, const Json& json) const {
     std::string text = json.dump();
@@ -144,7 +145,20 @@ struct Store::Impl {
       insert.bind_blob(3, encode(is_secret_event(event_name(event)), to_json_event(event)));
       TRY(insert.step());
       insert.reset();
+      if (const auto* evidence = std::get_if<event::EvidenceStored>(&event)) TRY(replace_evidence(evidence->rollout));
     }
+    return {};
+  }
+
+  // Once a second while a rollout runs: each replaces the one before, or a long hold would crowd out the history.
+  Result<void> replace_evidence(RolloutId rollout) {
+    const auto [at, is_new] = evidence.try_emplace(rollout, 0);
+    if (!is_new) {
+      auto drop = TRY(Statement::prepare(db.handle, "DELETE FROM events WHERE sequence = ?"));
+      drop.bind(1, at->second);
+      TRY(drop.step());
+    }
+    at->second = sqlite3_last_insert_rowid(db.handle);
     return {};
   }
 
