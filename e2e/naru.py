@@ -23,6 +23,7 @@ TRAFFIC = os.environ.get("NARU_TRAFFIC", str(Path(NARU).parent / "bench/naru-tra
 BASE_TAR = Path(os.environ.get("NARU_BASE_TAR", ROOT / "build/base.tar"))
 BASE_IMAGE = "docker.io/library/debian:bookworm-slim"
 LONG = os.environ.get("NARU_LONG") == "1"
+MAX_PUSH = 256 << 20  # of one pack (src/control/git_repository.h)
 PROCESSES = ("launcher", "gateway", "control")
 
 

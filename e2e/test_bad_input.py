@@ -1,0 +1,349 @@
+"""Bad input, a test each: the answer says what, where and what to do, and what was running runs on."""
+import os
+import shutil
+import signal
+import socket
+import time
+import unittest
+from pathlib import Path
+
+import naru
+import small
+
+
+def ask_raw(port, data, timeout=10, half_close=False):
+    """What the other side says to these bytes until it closes; "" when it only closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout) as sock:
+        try:
+            sock.sendall(data)
+            if half_close:
+                sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # refused early: the answer may still be read
+        answer = b""
+        try:
+            while chunk := sock.recv(65536):
+                answer += chunk
+                if b"\r\n\r\n" in answer and b"connection: close" not in answer.lower():
+                    break
+        except TimeoutError:
+            raise naru.Failed(f"no answer within {timeout} s to {data[:80]!r}") from None
+        except OSError:
+            pass
+        return answer.decode(errors="replace")
+
+
+class OneApp(naru.Case):
+    """`shop` runs at v1; after each test it still answers, from the same process."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.port = naru.free_port()
+        try:
+            cls.app = naru.App(cls.platform, "shop", small.web_only(cls.port))
+            cls.app.push()
+            cls.app.wait_live(1)
+            cls.good = cls.app.head()
+            cls.pid = cls.app.instances("web")[0]["pid"]
+        except BaseException:
+            cls.platform.destroy(check=False)
+            raise
+
+    def tearDown(self):
+        self.app.git("checkout", "-q", "-f", "main")
+        self.app.git("reset", "-q", "--hard", self.good)
+        self.app.git("clean", "-qfd")
+        self.assertEqual(naru.fetch(f"http://127.0.0.1:{self.port}/")[2], b"first\n")
+        stable = [i["pid"] for i in self.app.instances("web") if i["side"] in ("stable", "both")]
+        self.assertEqual(stable, [self.pid], "what was running runs on")
+
+    def refused(self, subject, *parts):
+        """The work tree is committed and pushed; the push is refused and says `parts`."""
+        self.app.commit(subject)
+        done = self.app.push("-f", "main", check=False)
+        self.assertNotEqual(done.returncode, 0, done.stdout)
+        self.assert_says(done.stdout, "the push is refused", *parts)
+        self.assertNotIn(self.app.head(), self.app.git("ls-remote", "naru").stdout)
+        return done.stdout
+
+    def fails_to_build(self, subject, *parts):
+        """The push is taken, but no release is made; git's client is told why."""
+        self.app.commit(subject)
+        said = self.app.push("-f", "main").stdout
+        self.assert_says(said, "no release was made", "what runs goes on as before", *parts)
+        pipeline = self.app.pipelines()[0]
+        self.assertEqual((pipeline["state"], pipeline["release_version"]), ("failed", None))
+        self.assert_says(self.platform.naru("status", "shop").stdout, "failed")
+        return said
+
+    def comes_back(self, subject, *parts):
+        """A release is made, but never meets a user; the reason says `parts`."""
+        self.app.commit(subject)
+        before = {r["id"] for r in self.app.rollouts()}
+        self.app.push("-f", "main")
+        def ended():
+            newest = self.app.rollouts()[0]
+            return newest if newest["id"] not in before and newest["phase"] == "rolled-back" else None
+        rollout = naru.wait_until(ended, f"the rollout ends: {subject}", 60, 0.2)
+        self.assert_says(rollout["reason"], *parts)
+        self.assertEqual(self.app.status()["stable"]["version"], 1)
+        self.assertEqual(rollout["steps"], [])
+        naru.wait_until(lambda: len(self.app.instances("web")) == 1, "the failed instance is gone", 30)
+
+
+class Compose(OneApp):
+    def test_a_syntax_error_is_refused_with_file_and_line(self):
+        for text, where in (("services:\n  web:\n\tbuild: web\n", "compose.yaml:3"), ("services:\n  web:\n    build: [web\n", "compose.yaml:"),
+                            ("services:\n  web:\n    build: web\n   ports: x\n", "compose.yaml:4")):
+            with self.subTest(text=text):
+                (self.app.folder / "compose.yaml").write_text(text)
+                self.refused("Syntax", where + r"[0-9:]*", "hint:")
+
+    def test_an_unknown_service_in_depends_on_is_refused_by_name_and_line(self):
+        self.app.edit("compose.yaml", "    build: web\n", "    build: web\n    depends_on: [databse]\n")
+        self.refused("Depends on nobody", r"compose\.yaml:4.*databse")
+
+    def test_a_cycle_is_refused_and_shown(self):
+        self.app.edit("compose.yaml", "    build: web\n", "    build: web\n    depends_on: [b]\n  b:\n    image: debian:bookworm-slim\n    command: sleep 1\n    depends_on: [web]\n")
+        text = (self.app.folder / "compose.yaml").read_text().replace(f'    ports: ["{self.port}:8080"]\n', "")
+        (self.app.folder / "compose.yaml").write_text(text)
+        self.refused("A cycle", r"compose\.yaml:\d+", "web", "cycle|circle|waits for itself")
+
+    def test_a_missing_dockerfile_is_refused_with_its_path(self):
+        (self.app.folder / "web/Dockerfile").unlink()
+        self.refused("No Dockerfile", "web/Dockerfile", r"build\.dockerfile|build\.context")
+
+    def test_a_missing_variable_names_the_command_that_sets_it(self):
+        self.app.edit("compose.yaml", "    build: web\n", '    build: web\n    environment: { KEY: "${API_KEY:?is needed}" }\n')
+        self.refused("A variable", r"compose\.yaml:4", "API_KEY", "naru env set")
+
+    def test_a_port_that_another_program_has_is_refused_by_number(self):
+        with socket.socket() as taken:
+            taken.bind(("", naru.free_port()))
+            taken.listen()
+            port = taken.getsockname()[1]
+            self.app.edit("compose.yaml", f'"{self.port}:8080"', f'"{self.port}:8080", "{port}:8081"')
+            self.refused("A taken port", rf"services\.web\.ports.*{port}", "another host port")
+
+
+class Build(OneApp):
+    def test_a_run_that_fails_ends_the_build_with_its_output_and_line(self):
+        self.app.edit("web/Dockerfile", "ARG TEXT", "RUN echo the disk of the builder sings; exit 42\nARG TEXT")
+        self.fails_to_build("RUN fails", "the disk of the builder sings", r"Dockerfile:3", "42")
+
+    def test_a_base_image_that_does_not_exist_is_named(self):
+        self.app.edit("web/Dockerfile", "FROM debian:bookworm-slim", "FROM 127.0.0.1:1/nobody/nothing:9")
+        self.fails_to_build("No base", "127.0.0.1:1/nobody/nothing:9", "naru image")
+
+    def test_copying_what_does_not_exist_names_it(self):
+        self.app.edit("web/Dockerfile", "COPY server.pl", "COPY sever.pl")
+        self.fails_to_build("COPY", "sever.pl", r"Dockerfile:2", r"\.dockerignore")
+
+
+class Start(OneApp):
+    def test_a_service_that_never_becomes_healthy_comes_back(self):
+        self.mode("never")
+        self.app.edit("compose.yaml", "ready_deadline: 20s", "ready_deadline: 4s")
+        self.comes_back("Never healthy", "web", "ready|healthy")
+
+    def test_a_service_that_crashes_at_once_comes_back_with_its_status(self):
+        self.mode("crash")
+        self.app.edit("compose.yaml", "ready_deadline: 20s", "ready_deadline: 6s")
+        self.comes_back("Crashes", "web", r"\b3\b")
+
+    def test_a_service_that_eats_its_memory_limit_comes_back_and_says_so(self):
+        self.mode("eat")
+        self.app.edit("compose.yaml", "    build: web\n", "    build: web\n    deploy: { resources: { limits: { memory: 48M } } }\n")
+        self.app.edit("compose.yaml", "ready_deadline: 20s", "ready_deadline: 8s")
+        self.comes_back("Eats memory", "web", "memory")
+
+    def test_a_program_that_does_not_exist_is_named(self):
+        self.app.edit("web/Dockerfile", 'CMD ["perl"', 'CMD ["perll"')
+        self.app.edit("compose.yaml", "ready_deadline: 20s", "ready_deadline: 6s")
+        self.comes_back("No program", "perll")
+
+    def mode(self, word):
+        self.app.edit("web/Dockerfile", '"web", "8080"]', f'"{word}", "8080"]')
+
+
+class Git(OneApp):
+    def test_a_push_beyond_the_bound_is_refused_and_leaves_nothing(self):
+        size = naru.MAX_PUSH + (8 << 20)
+        with open(self.app.folder / "huge.bin", "wb") as file, open("/dev/urandom", "rb") as noise:
+            for _ in range(size >> 20):
+                file.write(noise.read(1 << 20))
+        self.app.git("config", "core.bigFileThreshold", "1m")
+        self.app.git("config", "core.compression", "0")
+        self.app.commit("Huge")
+        before = self.repository_bytes()
+        done = self.app.push("-f", "main", check=False, timeout=300)
+        self.assertNotEqual(done.returncode, 0)
+        self.assert_says(done.stdout, "larger|exceeds|maximum|too large")
+        self.assertLess(self.repository_bytes() - before, 1 << 20, "the refused pack is thrown away")
+
+    def test_strange_names_of_branches_are_refused_or_kept_but_never_run(self):
+        for name in ("a;touch${IFS}owned", "$(touch owned)".replace(" ", "${IFS}"), "`id`", "한글", "a'b", 'a"b', "x" * 120):
+            with self.subTest(name=name):
+                done = self.app.push(f"HEAD:refs/heads/{name}", check=False)
+                self.assertNotEqual(done.returncode, 0)
+                self.assert_says(done.stdout, "cannot be kept here", "letters, digits")
+        kept = self.app.push("HEAD:refs/heads/feature/x-1.2_3")
+        self.assert_says(kept.stdout, "is kept; what is delivered is main")
+        self.assertEqual(list(self.platform.data.rglob("owned")), [])
+
+    def test_two_pushes_at_once_end_with_what_the_branch_says(self):
+        commits = []
+        for number in (1, 2):
+            self.app.git("checkout", "-q", "-B", f"side{number}", self.good)
+            self.app.edit("web/Dockerfile", "ARG TEXT=first", f"ARG TEXT=first\nLABEL side={number}")
+            commits.append(self.app.commit(f"Side {number}"))
+        pushes = [self.app.start_push("-f", f"side{number}:main") for number in (1, 2)]
+        said = [push.communicate(timeout=120)[0] for push in pushes]
+        self.assertTrue(any(push.returncode == 0 for push in pushes), said)
+        branch = self.app.git("ls-remote", "naru", "refs/heads/main").stdout.partition("\t")[0]
+        self.assertIn(branch, commits)
+        for push, commit, text in zip(pushes, commits, said):
+            if push.returncode != 0:
+                self.assertNotEqual(branch, commit, text)
+        newest = naru.wait_until(lambda: (p := self.app.pipelines()[0])["state"] == "succeeded" and p, "the newest pipeline ends", 60)
+        self.assertEqual(newest["commit"], branch)
+        naru.wait_until(lambda: self.app.status()["rollout"]["commit"] == branch, "the newest push is on its way", 60)
+        self.platform.naru("abort", "shop")
+        self.app.wait_rollout("rolled-back")
+
+    def test_a_client_that_goes_away_changes_nothing(self):
+        for delay in (0.02, 0.1, 0.4):
+            self.app.git("checkout", "-q", "-f", "main")
+            self.app.git("reset", "-q", "--hard", self.good)
+            self.app.edit("web/Dockerfile", "ARG TEXT=first", f"ARG TEXT=first\nRUN sleep 0.3; echo {delay}")
+            commit = self.app.commit(f"Gone after {delay}")
+            push = self.app.start_push("-f", "main")
+            time.sleep(delay)  # the moment at which the client is killed
+            os.killpg(push.pid, signal.SIGKILL)
+            push.communicate()
+            branch = self.app.git("ls-remote", "naru", "refs/heads/main").stdout.partition("\t")[0]
+            if branch == commit:
+                naru.wait_until(lambda: self.app.pipelines()[0]["commit"] == commit and self.app.pipelines()[0]["state"] == "succeeded", "its pipeline ends", 60)
+            else:
+                self.app.push("-f", "main")
+            naru.wait_until(lambda: (r := self.app.status()["rollout"])["commit"] == commit and r["phase"] == "stepping", "it is delivered", 60)
+            self.platform.naru("abort", "shop")
+            self.app.wait_rollout("rolled-back")
+
+    def repository_bytes(self):
+        return sum(p.stat().st_size for p in (self.platform.data / "control").rglob("*") if p.is_file())
+
+
+class Http(OneApp):
+    MALFORMED = (b"GET\r\n\r\n", b"GET / HTTP/9.9\r\nHost: a\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+                 b"GET / HTTP/1.1\r\nHost: a\r\nBad Field: x\r\n\r\n", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+                 b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n",
+                 b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+
+    def test_a_malformed_head_is_answered_with_400_and_what_is_wrong(self):
+        for port in (self.port, self.platform.gateway_port, self.platform.port):
+            for head in self.MALFORMED[1 if port == self.port else 0:]:  # on a service's own port what is no HTTP at all is the service's
+                with self.subTest(port=port, head=head):
+                    answer = ask_raw(port, head)
+                    self.assertRegex(answer.partition("\r\n")[0], r"^HTTP/1\.1 (4\d\d|505)")
+                    self.assertGreater(len(answer.partition("\r\n\r\n")[2].strip()), 10, "it says what is wrong")
+
+    def test_a_header_of_one_megabyte_is_answered_with_431(self):
+        for port in (self.port, self.platform.gateway_port, self.platform.port):
+            with self.subTest(port=port):
+                answer = ask_raw(port, b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * (1 << 20) + b"\r\n\r\n")
+                self.assertRegex(answer.partition("\r\n")[0], r"^HTTP/1\.1 431")
+
+    def test_a_body_cut_short_harms_nobody(self):
+        for port in (self.port, self.platform.gateway_port, self.platform.port):
+            ask_raw(port, b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nten bytes.", half_close=True)
+            ask_raw(port, b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nten", half_close=True)
+        self.assertEqual(naru.fetch(self.platform.url("/v1/version"))[0], 200)
+
+    def test_without_the_right_token_nothing_is_answered(self):
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic bmFydTp3cm9uZw=="}, {"Cookie": "naru_session=wrong"}):
+            for path in ("/v1/apps", "/v1/apps/shop/status", "/v1/events", "/git/shop.git/info/refs?service=git-upload-pack", "/v1/doctor"):
+                with self.subTest(headers=headers, path=path):
+                    status, _, body = naru.fetch(self.platform.url(path), headers=headers)
+                    self.assertEqual(status, 401)
+                    error = naru.json.loads(body)["error"]
+                    self.assertEqual(error["code"], "unauthorized")
+                    self.assertIn("naru token create", error["hint"])
+                    self.assertNotIn(b"first", body)
+        wrong = self.app.remote.replace(self.app.token, "naru_" + "0" * 60)
+        done = self.app.git("push", wrong, "main", check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assert_says(done.stdout, "(?i)authentication failed|401|could not read")
+
+    def test_a_token_of_one_application_opens_no_other(self):
+        self.assertEqual(naru.fetch(self.platform.url("/v1/apps/shop/status"), headers=self.bearer())[0], 200)
+        self.platform.naru("app", "create", "secret")
+        status, _, body = naru.fetch(self.platform.url("/v1/apps/secret/status"), headers=self.bearer())
+        self.assertIn(status, (403, 404), body)
+        self.platform.naru("app", "rm", "secret", "--yes")
+
+    def test_a_cross_site_request_with_the_sessions_cookie_is_refused(self):
+        link = self.platform.api("POST", "/v1/login-link", {})["url"]
+        status, headers, _ = naru.fetch(link)
+        cookie = headers["Set-Cookie"].partition(";")[0]
+        own = f"http://localhost:{self.platform.port}"
+        def post(extra):
+            return naru.fetch(own + "/v1/apps/shop/rollback", "POST", {"Cookie": cookie, "Content-Type": "application/json", **extra}, b"{}")
+        for extra in ({"Origin": "http://evil.example"}, {}, {"Origin": "null"}, {"Origin": own, "Sec-Fetch-Site": "cross-site"}):
+            with self.subTest(extra=extra):
+                status, _, body = post(extra)
+                self.assertEqual(status, 403, body)
+                self.assertIn("hint", naru.json.loads(body)["error"])
+        self.assertNotEqual(post({"Origin": own})[0], 403, "the console itself may")
+        self.assertEqual(naru.fetch(link)[0] in (200, 302, 303), False, "a link works once")
+
+    def test_a_foreign_host_name_is_refused(self):
+        status, _, body = naru.fetch(self.platform.url("/v1/apps"), headers={**self.bearer(), "Host": "rebound.example"})
+        self.assertIn(status, (400, 403, 421), body)
+
+    def bearer(self):
+        return {"Authorization": f"Bearer {self.app.token}"}
+
+
+class FullDisk(unittest.TestCase):
+    def test_a_full_disk_refuses_the_push_and_what_runs_goes_on(self):
+        folder = Path(naru.tempfile.mkdtemp(prefix="naru-e2e-small-"))
+        naru.run(["mount", "-t", "tmpfs", "-o", "size=420m,mode=755", "naru-e2e", folder])
+        platform = None
+        try:
+            data = folder / "data"
+            data.mkdir()
+            platform = naru.Platform(data).start()
+            port = naru.free_port()
+            app = naru.App(platform, "shop", small.web_only(port))
+            app.push()
+            app.wait_live(1)
+            self.fill(folder)
+            (app.folder / "web/noise").write_bytes(os.urandom(6 << 20))
+            app.edit("web/Dockerfile", "COPY server.pl", "COPY noise /noise\nCOPY server.pl")
+            app.commit("Needs space")
+            done = app.push("main", check=False, timeout=120)
+            self.assertRegex(done.stdout, "(?i)disk is full|no space left|full")
+            self.assertEqual(naru.fetch(f"http://127.0.0.1:{port}/")[2], b"first\n")
+            self.assertEqual(app.status()["stable"]["version"], 1)
+            (folder / "filler").unlink()
+            app.commit("Again")
+            self.assertIn("is made", app.push("main").stdout)
+            app.wait_rollout("stepping")
+        finally:
+            try:
+                if platform is not None:
+                    platform.destroy()
+            finally:
+                naru.run(["umount", "-l", folder])
+                folder.rmdir()
+
+    def fill(self, folder):
+        free = shutil.disk_usage(folder).free
+        with open(folder / "filler", "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, free - (2 << 20))
+
+
+if __name__ == "__main__":
+    unittest.main()
