@@ -136,10 +136,14 @@ def tcp_lines(port, *questions, host="127.0.0.1", timeout=10):
 class Platform:
     """`naru up` as a child, on a data folder of its own."""
 
-    def __init__(self, folder=None):
+    def __init__(self, folder=None, in_memory=True):
         self.own_folder = folder is None
         self.data = Path(folder or tempfile.mkdtemp(prefix="naru-e2e-")).resolve()
         self.data.chmod(0o755)
+        # Thousands of small files: a disk takes longer to remove them than the tests to run.
+        self.own_mount = self.own_folder and in_memory
+        if self.own_mount:
+            run(["mount", "-t", "tmpfs", "-o", "size=4g,mode=755", "naru-e2e", self.data])
         self.work = Path(tempfile.mkdtemp(prefix="naru-e2e-work-")).resolve()
         self.port, self.gateway_port = free_port(), free_port()
         self.up = None
@@ -246,6 +250,8 @@ class Platform:
         if self.up is not None:
             self.up.wait(30)
         self.forget_kernel_state()
+        if self.own_mount:
+            run(["umount", "-l", self.data], check=False)
         if self.own_folder:
             shutil.rmtree(self.data, ignore_errors=True)
 
@@ -502,11 +508,12 @@ class Case(unittest.TestCase):
     """One platform for all tests of a class."""
     maxDiff = None
     platform = None
+    in_memory = True
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.platform = Platform().start()
+        cls.platform = Platform(in_memory=cls.in_memory).start()
 
     @classmethod
     def tearDownClass(cls):
