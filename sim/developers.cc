@@ -18,7 +18,7 @@ RolloutPolicy policy(Rng& rng) {
   const std::uint64_t steps = 1 + rng.below(3);
   for (std::uint64_t i = 0; i < steps; ++i)
     policy.steps.push_back({BasisPoints{static_cast<std::uint32_t>(500 + 2'250 * i + rng.below(500))},
-                            between(rng, 1'000, 8'000), static_cast<std::uint32_t>(5 + rng.below(10))});
+                            between(rng, 1'000, 8'000), static_cast<std::uint32_t>(15 + rng.below(10))});
   policy.bake = between(rng, 0, 20'000);
   policy.warm_up = 1s;
   policy.ready_deadline = between(rng, 60'000, 90'000);

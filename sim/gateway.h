@@ -14,7 +14,7 @@ namespace naru::sim {
 class Gateway {
  public:
   static constexpr std::uint32_t kSlots = 16;
-  static constexpr std::uint32_t kUsers = 400;
+  static constexpr std::uint32_t kUsers = 800;
 
   struct Evidence {
     judge::SideCounts stable, canary;

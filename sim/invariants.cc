@@ -85,10 +85,11 @@ void Invariants::step_live(const State& before, const event::StepLive& e) const 
     violated("a step is live when the gateway has it", "rollout {} step {}", rollout.id, rollout.step);
 }
 
-void Invariants::step_passed(const State& before, const event::StepPassed& e) const {
+void Invariants::step_passed(const State& before, const event::StepPassed& e) {
   const Rollout& rollout = before.rollouts.at(e.rollout);
-  const std::uint64_t seen =
-      out_.gateway.evidence.at(rollout.evidence_slot % Gateway::kSlots).canary.users_seen;
+  const Gateway::Evidence& evidence = out_.gateway.evidence.at(rollout.evidence_slot % Gateway::kSlots);
+  const std::uint64_t seen = evidence.canary.users_seen;
+  if (evidence.stable.users_bad * 10 > evidence.stable.users_seen) outages_.insert(rollout.id);
   const std::uint64_t least = std::max<std::uint64_t>(1, rollout.policy.steps.at(e.step).min_users);
   if (seen < least)
     violated("no step passes without traffic", "rollout {} step {}: {} of {} users", rollout.id, e.step, seen,
@@ -119,7 +120,7 @@ void Invariants::completing(const State& before, const Rollout& rollout) const {
   if (out_.timeline.now() - rollout.first_user < rollout.policy.bake)
     violated("the bake time is kept", "rollout {} goes on after {}", rollout.id,
              humanize(out_.timeline.now() - rollout.first_user));
-  if (out_.developers.at(rollout.app).answers_errors(*to))
+  if (!outages_.contains(rollout.id) && out_.developers.at(rollout.app).answers_errors(*to))
     violated("a bad release ends rolled back", "rollout {} brings {} to everybody", rollout.id, to->commit);
 }
 
@@ -221,6 +222,14 @@ bool Invariants::serves(const RouteSide& side) const {
     const auto known = by_address_.find(endpoint.address);
     const Container* container = known == by_address_.end() ? nullptr : out_.launcher.find(known->second.id);
     return container != nullptr && container->healthy(out_.timeline.now());
+  });
+}
+
+bool Invariants::answers(const EnvironmentRoute& route, bool canary) const {
+  return std::ranges::all_of(route.services, [&](const ServiceRoute& service) {
+    const bool only_canary = service.stable.endpoints.empty() && service.stable.release == 0;
+    if (service.hold || (only_canary && !canary) || service.name == "migrate") return true;
+    return serves(canary && service.canary ? *service.canary : service.stable);
   });
 }
 
@@ -356,7 +365,10 @@ std::string Invariants::unrest() const {
     if (!rollout->step_live || rollout->reason.empty())
       return fmt::format("{}: rollout {} does not say what it waits for", key, rollout->id);
     const Gateway::Evidence& evidence = out_.gateway.evidence.at(rollout->evidence_slot % Gateway::kSlots);
-    if (evidence.canary.users_bad >= 10)
+    // After an outage of both the judge leaves it to a person, and says so.
+    const bool outage = evidence.stable.users_bad * 10 > evidence.stable.users_seen;
+    if (!outage && evidence.canary.users_bad >= 10 &&
+        out_.developers.at(rollout->app).answers_errors(*state.release(rollout->to)))
       return fmt::format("{}: rollout {} goes on with {} bad users", key, rollout->id,
                          evidence.canary.users_bad);
   }

@@ -23,6 +23,8 @@ class Invariants {
   void trouble(const EnvKey& environment);  // stopped, rebooted: its services may be away
   void upset(const Container& container);
   void users_served();
+  // Does every service that users meet on that side have an instance that answers?
+  bool answers(const EnvironmentRoute& route, bool canary) const;
   void rollback_asked(bool now) { rollback_asked_ = now; }  // a person asks while this is set
 
   // What keeps the platform from rest; empty when it has come to rest.
@@ -32,7 +34,7 @@ class Invariants {
  private:
   void step_started(const State& before, const event::StepStarted& e) const;
   void step_live(const State& before, const event::StepLive& e) const;
-  void step_passed(const State& before, const event::StepPassed& e) const;
+  void step_passed(const State& before, const event::StepPassed& e);
   void phase_changed(const State& before, const event::RolloutPhaseChanged& e);
   void completing(const State& before, const Rollout& rollout) const;
   void ended(const State& before, const Rollout& rollout, RolloutPhase phase,
@@ -52,6 +54,8 @@ class Invariants {
   std::set<std::string> served_;                 // environment/service
   std::set<std::string> oneshots_succeeded_;     // environment/release/service
   std::map<RolloutId, std::set<std::uint64_t>> canary_users_;
+  std::set<RolloutId>
+      outages_;  // in a step of theirs most stable users met errors too: no evidence against the canary
   bool rollback_asked_ = false;
   std::set<RolloutId> rolled_back_to_;
 };

@@ -9,7 +9,7 @@ namespace {
 
 constexpr milliseconds kLongestUnrest{40 * 60'000};
 constexpr milliseconds kTraffic{500};
-constexpr int kRequests = 30;  // in that time
+constexpr int kRequests = 60;  // in that time
 
 // Calm worlds, in which only releases differ; lossy ones; ones that break; and all of it.
 enum class Climate { calm, lossy, breaking, wild };
@@ -158,14 +158,19 @@ class World {
       const bool bad = release != control_.state().releases.end() &&
                        developers_.at(route.app).answers_errors(release->second);
       const route::CohortHash hash(route.split->salt);
-      for (int i = 0; i < kRequests; ++i) request(*route.split, hash, rng_.below(Gateway::kUsers), bad);
+      // A side without an instance that answers fails everybody on it.
+      const double stable = invariants_.answers(route, false) ? 0 : 1;
+      const double canary = !invariants_.answers(route, true) ? 1 : bad ? 0.9 : 0;
+      for (int i = 0; i < kRequests; ++i)
+        request(*route.split, hash, rng_.below(Gateway::kUsers), stable, canary);
     }
   }
 
-  void request(const Split& split, const route::CohortHash& hash, std::uint64_t user, bool bad_canary) {
+  void request(const Split& split, const route::CohortHash& hash, std::uint64_t user, double stable_failure,
+               double canary_failure) {
     const bool canary =
         route::CohortHash::side(hash(fmt::format("user-{}", user)), split.weight) == route::Side::canary;
-    const bool bad = canary && bad_canary && rng_.chance(0.6);
+    const bool bad = rng_.chance(canary ? canary_failure : stable_failure);
     Gateway::Evidence& evidence = gateway_.evidence.at(split.evidence_slot % Gateway::kSlots);
     judge::SideCounts& side = canary ? evidence.canary : evidence.stable;
     unsigned char& marks = evidence.marks[user];
