@@ -23,8 +23,12 @@ constexpr std::size_t kMaxProcText = 1 << 20;
 
 Result<void> make_folders(const Paths& paths) {
   if (!paths.data.is_absolute()) return fail(Code::invalid_argument, "the data folder '{}' is not absolute", paths.data.native());
-  for (const auto& path : {paths.data, paths.layers, paths.volumes, paths.checkouts, paths.logs}) TRY(os::make_dirs(path));
-  TRY(os::make_dirs(paths.containers, 0700));
+  for (const auto& path : {paths.data, paths.checkouts, paths.logs}) TRY(os::make_dirs(path));
+  // Root file systems hold set-uid files of root: nobody else may reach them from outside.
+  for (const auto& path : {paths.containers, paths.layers, paths.volumes}) {
+    TRY(os::make_dirs(path, 0700));
+    if (::chmod(path.c_str(), 0700) != 0) return fail_errno(Code::system, "chmod {}", path.native());
+  }
   return {};
 }
 

@@ -30,7 +30,7 @@ constexpr std::uint64_t kDefaultTmpfs = 64ULL << 20, kMaxTmpfs = 16ULL << 30;
 constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 constexpr std::uint64_t kOpenFiles = 65536;
 
-constexpr int kDefaultCapabilities[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FSETID,  CAP_FOWNER,           CAP_MKNOD,      CAP_NET_RAW, CAP_SETGID,
+constexpr int kDefaultCapabilities[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FSETID,  CAP_FOWNER,           CAP_NET_RAW, CAP_SETGID,
                                         CAP_SETUID, CAP_SETFCAP,      CAP_SETPCAP, CAP_NET_BIND_SERVICE, CAP_SYS_CHROOT, CAP_KILL,    CAP_AUDIT_WRITE};
 // Beyond these, a capability reaches the host or other containers: the root user here is the host's.
 constexpr int kGrantable[] = {CAP_IPC_LOCK, CAP_IPC_OWNER, CAP_SYS_NICE, CAP_NET_BROADCAST, CAP_LEASE};

@@ -75,6 +75,7 @@ bool drain(Pipe& out, Pipe& err, std::string& output, std::string& errors, std::
       std::string& into = i == 0 ? output : errors;
       const std::size_t room = (i == 0 ? max_output + 1 : std::size_t{16384}) - std::min(into.size(), i == 0 ? max_output + 1 : std::size_t{16384});
       into.append(buffer.data(), std::min(room, static_cast<std::size_t>(got)));
+      if (output.size() > max_output) return true;  // too much: nobody reads on
     }
   }
   return true;
@@ -133,7 +134,7 @@ Result<std::string> run_program(const std::vector<std::string>& argv, const std:
   err.write.reset();
   std::string output, errors;
   const bool ended = drain(out, err, output, errors, max_output, SystemClock().mono() + timeout);
-  if (!ended) ::kill(pid, SIGKILL);
+  if (!ended || output.size() > max_output) ::kill(pid, SIGKILL);
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }

@@ -35,7 +35,9 @@ int try_to_listen(int family, const std::string& ip, std::uint16_t port) {
   return 0;
 }
 
+// A port that anybody has on any address is taken: [::1]:7433 beside control on 127.0.0.1:7433 would pass for it.
 bool taken_on_host(const PortSpec& port) {
+  if (try_to_listen(AF_INET, "", *port.host) == EADDRINUSE || try_to_listen(AF_INET6, "", *port.host) == EADDRINUSE) return true;
   const bool v6 = port.host_ip.find(':') != std::string::npos;
   if (!v6 && try_to_listen(AF_INET, port.host_ip, *port.host) == EADDRINUSE) return true;
   return (v6 || port.host_ip.empty()) && try_to_listen(AF_INET6, port.host_ip, *port.host) == EADDRINUSE;

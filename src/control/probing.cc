@@ -43,7 +43,7 @@ std::string first_line(const std::string& text) {
 }  // namespace
 
 Probing::Probing(Core& core, ipc::LauncherClient& launcher, const Clock& clock)
-    : core_(core), launcher_(launcher), clock_(clock), pool_(std::make_unique<io::WorkerPool>(4)) {}
+    : core_(core), launcher_(launcher), clock_(clock), pool_(std::make_unique<io::WorkerPool>(16)) {}
 
 Probing::~Probing() {
   thread_.request_stop();

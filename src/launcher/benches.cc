@@ -28,7 +28,6 @@ std::vector<container::HostMount> apt_mounts() {
   add("/etc/apt/sources.list", "/etc/apt/sources.list");
   add("/etc/apt/sources.list.d", "/etc/apt/sources.list.d");
   add("/etc/apt/trusted.gpg.d", "/etc/apt/trusted.gpg.d");
-  add("/etc/apt/auth.conf.d", "/etc/apt/auth.conf.d");
   add("/etc/apt/apt.conf", "/etc/apt/apt.conf");
   add("/usr/share/keyrings", "/usr/share/keyrings");
   for (const auto& entry : fs::directory_iterator("/etc/apt/apt.conf.d", error)) {

@@ -12,6 +12,8 @@
 
 namespace naru {
 using Json = nlohmann::json;
+// Copying and destroying recurse: deeper documents would take the stack.
+inline constexpr int kMaxJsonDepth = 64;
 // Parses bytes from elsewhere; malformed instead of an exception. `what` names the source in the error.
 Result<Json> parse_json(std::string_view bytes, std::string_view what);
 }  // namespace naru

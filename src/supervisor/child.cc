@@ -26,6 +26,8 @@ constexpr off_t kMaxLog = 10 << 20;
     if (::setgroups(1, &group) != 0 || ::setresgid(group, group, group) != 0 ||
         ::setresuid(spec.user->uid, spec.user->uid, spec.user->uid) != 0)
       ::_exit(125);
+    // No set-uid file gives the user `naru` more than it has.
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) ::_exit(125);
   }
   // After setuid, which clears it. The supervisor may be gone already.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
