@@ -44,7 +44,7 @@ def wait_until(probe, what, seconds=30.0, pause=0.05):
         except (AssertionError, OSError, http.client.HTTPException, KeyError) as error:
             last = error
         if time.monotonic() > deadline:
-            raise Failed(f"not within {seconds:g} s: {what}; last: {last!r}"[:4000])
+            raise Failed(f"not within {seconds:g} s; last: {last!r}; waited until: {what}"[:6000])
         time.sleep(pause)
 
 
