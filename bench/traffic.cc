@@ -1,9 +1,11 @@
-// naru-traffic: bounded, loopback-only traffic of many users with cookie jars, for the demo and the end-to-end tests.
+// naru-traffic: bounded, loopback-only traffic of many users with cookie jars, for the demo and the
+// end-to-end tests.
 //
 //   naru-traffic --url=http://127.0.0.1:8000/ --users=5000 --rate=200 --seconds=60 [--threads=8] [--seed=1]
 //
-// Prints one JSON object a line, each second and at the end: requests, failed (no answer, cut short, or 5xx), users, latency
-// of that second, and `releases`: how often each release answered (header X-Release). SIGTERM ends it early.
+// Prints one JSON object a line, each second and at the end: requests, failed (no answer, cut short, or 5xx),
+// users, latency of that second, and `releases`: how often each release answered (header X-Release). SIGTERM
+// ends it early.
 #include <csignal>
 
 #include <atomic>
@@ -26,11 +28,13 @@ struct Options {
 
 class Traffic {
  public:
-  explicit Traffic(Options options) : options_(std::move(options)), cookies_(options_.users), begin_(SystemClock().mono()) {}
+  explicit Traffic(Options options)
+      : options_(std::move(options)), cookies_(options_.users), begin_(SystemClock().mono()) {}
 
   int run() {
     std::vector<std::jthread> threads;
-    for (std::uint64_t i = 0; i < options_.threads; ++i) threads.emplace_back([this, i] { send_requests(i); });
+    for (std::uint64_t i = 0; i < options_.threads; ++i)
+      threads.emplace_back([this, i] { send_requests(i); });
     const MonoTime end = begin_ + seconds(options_.seconds);
     for (int second = 1; !stopped && SystemClock().mono() < end; ++second) {
       const MonoTime next = begin_ + seconds(second);
@@ -50,7 +54,8 @@ class Traffic {
     Rng rng(options_.seed * 1000 + thread);
     while (!stopped) {
       const MonoTime due = begin_ + microseconds(next_.fetch_add(1) * 1'000'000 / options_.rate);
-      while (!stopped && SystemClock().mono() < due) std::this_thread::sleep_for(std::min<nanoseconds>(due - SystemClock().mono(), 20ms));
+      while (!stopped && SystemClock().mono() < due)
+        std::this_thread::sleep_for(std::min<nanoseconds>(due - SystemClock().mono(), 20ms));
       if (!stopped) one(**client, rng.below(options_.users));
     }
   }
@@ -85,9 +90,14 @@ class Traffic {
   void report(bool last) {
     const std::lock_guard lock(mutex_);
     std::ranges::sort(latencies_);
-    const auto at = [&](double q) { return latencies_.empty() ? 0 : latencies_[static_cast<std::size_t>(q * static_cast<double>(latencies_.size() - 1))]; };
-    const nlohmann::json line{{"requests", requests_}, {"failed", failed_}, {"users", known_}, {"p50_us", at(0.5)},
-                              {"p99_us", at(0.99)}, {"releases", releases_}, {"last", last}};
+    const auto at = [&](double q) {
+      return latencies_.empty()
+                 ? 0
+                 : latencies_[static_cast<std::size_t>(q * static_cast<double>(latencies_.size() - 1))];
+    };
+    const nlohmann::json line{{"requests", requests_}, {"failed", failed_},  {"users", known_},
+                              {"p50_us", at(0.5)},     {"p99_us", at(0.99)}, {"releases", releases_},
+                              {"last", last}};
     std::puts(line.dump().c_str());
     std::fflush(stdout);
     latencies_.clear();
@@ -106,19 +116,26 @@ class Traffic {
 Result<Options> parse(int argc, char** argv) {
   Options options;
   const std::map<std::string_view, std::pair<std::uint64_t*, std::uint64_t>> numbers{
-      {"users", {&options.users, 1'000'000}}, {"rate", {&options.rate, 20'000}}, {"seconds", {&options.seconds, 3'600}},
-      {"threads", {&options.threads, 64}},    {"seed", {&options.seed, 1U << 30}}};
+      {"users", {&options.users, 1'000'000}},
+      {"rate", {&options.rate, 20'000}},
+      {"seconds", {&options.seconds, 3'600}},
+      {"threads", {&options.threads, 64}},
+      {"seed", {&options.seed, 1U << 30}}};
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     const auto equals = argument.find('=');
     const std::string_view name = argument.starts_with("--") ? argument.substr(2, equals - 2) : "";
     const std::string value(equals == std::string_view::npos ? "" : argument.substr(equals + 1));
-    if (name == "url") options.url = value;
-    else if (const auto found = numbers.find(name); found != numbers.end()) *found->second.first = std::strtoull(value.c_str(), nullptr, 10);
-    else return fail(Code::invalid_argument, "unknown argument '{}'", argument);
+    if (name == "url")
+      options.url = value;
+    else if (const auto found = numbers.find(name); found != numbers.end())
+      *found->second.first = std::strtoull(value.c_str(), nullptr, 10);
+    else
+      return fail(Code::invalid_argument, "unknown argument '{}'", argument);
   }
   for (const auto& [name, bound] : numbers)
-    if (*bound.first < 1 || *bound.first > bound.second) return fail(Code::invalid_argument, "--{} takes 1 to {}", name, bound.second);
+    if (*bound.first < 1 || *bound.first > bound.second)
+      return fail(Code::invalid_argument, "--{} takes 1 to {}", name, bound.second);
   const auto url = io::Url::parse(options.url);
   if (!url) return std::unexpected(url.error());
   if (url->host != "127.0.0.1" && url->host != "::1" && !url->host.ends_with("localhost"))

@@ -86,7 +86,8 @@ Result<void> up(const cli::UpRequest& request, std::function<void()> on_started)
 
 int main(int argc, char** argv) {
   const std::string_view process = argc > 1 ? argv[1] : "";
-  // The supervisor's processes have inherited descriptors; a person who types their names gets the command line's help.
+  // The supervisor's processes have inherited descriptors; a person who types their names gets the command
+  // line's help.
   if (argc > 2 && std::string_view(argv[2]).starts_with("--data=")) {
     const naru::Inherited given(argc, argv);
     if (process == "launcher") return naru::run_launcher(given);

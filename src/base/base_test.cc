@@ -12,7 +12,9 @@ Result<int> half(int n) {
   if (n % 2 != 0) return fail(Code::invalid_argument, "{} is odd", n);
   return n / 2;
 }
-Result<int> quarter(int n) { return TRY(half(TRY(half(n)))); }
+Result<int> quarter(int n) {
+  return TRY(half(TRY(half(n))));
+}
 
 TEST(Result, TryReturnsTheErrorUpward) {
   EXPECT_EQ(quarter(8).value(), 2);

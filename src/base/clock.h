@@ -34,8 +34,12 @@ class SystemClock final : public Clock {
 
 // "2026-01-31T12:34:56.789Z" (RFC 3339, UTC).
 std::string to_rfc3339(WallTime time);
-inline std::int64_t to_epoch_ms(WallTime time) { return time.time_since_epoch().count(); }
-inline WallTime from_epoch_ms(std::int64_t ms) { return WallTime(milliseconds(ms)); }
+inline std::int64_t to_epoch_ms(WallTime time) {
+  return time.time_since_epoch().count();
+}
+inline WallTime from_epoch_ms(std::int64_t ms) {
+  return WallTime(milliseconds(ms));
+}
 
 // "350ms", "12.3s", "4m05s", "2h03m": for people.
 std::string humanize(milliseconds duration);

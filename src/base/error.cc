@@ -7,13 +7,16 @@ namespace naru {
 
 namespace {
 constexpr std::array kCatalogue{
-#define NARU_ERROR(name, http_status, meaning, remedy) CodeInfo{Code::name, #name, http_status, meaning, remedy},
+#define NARU_ERROR(name, http_status, meaning, remedy) \
+  CodeInfo{Code::name, #name, http_status, meaning, remedy},
 #include "base/error_catalogue.def"
 #undef NARU_ERROR
 };
 }  // namespace
 
-const CodeInfo& code_info(Code code) { return kCatalogue.at(static_cast<std::size_t>(code)); }
+const CodeInfo& code_info(Code code) {
+  return kCatalogue.at(static_cast<std::size_t>(code));
+}
 
 std::optional<Code> code_from_name(std::string_view name) {
   for (const CodeInfo& info : kCatalogue)
@@ -30,6 +33,8 @@ std::string Error::message() const {
   return text;
 }
 
-std::string_view Error::hint() const { return remedy.empty() ? code_info(code).remedy : std::string_view(remedy); }
+std::string_view Error::hint() const {
+  return remedy.empty() ? code_info(code).remedy : std::string_view(remedy);
+}
 
 }  // namespace naru

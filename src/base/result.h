@@ -60,21 +60,21 @@ inline void take(Result<void>&) {}
 #define NARU_CAT_(a, b) a##b
 #define NARU_CAT(a, b) NARU_CAT_(a, b)
 
-#define TRY(expr)                                                                \
-  __extension__({                                                                \
-    auto try_result_ = (expr);                                                   \
-    if (!try_result_) return std::unexpected(std::move(try_result_).error());    \
-    ::naru::detail::take(try_result_);                                           \
+#define TRY(expr)                                                             \
+  __extension__({                                                             \
+    auto try_result_ = (expr);                                                \
+    if (!try_result_) return std::unexpected(std::move(try_result_).error()); \
+    ::naru::detail::take(try_result_);                                        \
   })
 
 // CO_TRY(auto x, co_await f()); declares x, or co_returns the error.
-#define CO_TRY_IMPL_(declaration, expr, name)                          \
-  auto name = (expr);                                                  \
-  if (!name) co_return std::unexpected(std::move(name).error());       \
+#define CO_TRY_IMPL_(declaration, expr, name)                    \
+  auto name = (expr);                                            \
+  if (!name) co_return std::unexpected(std::move(name).error()); \
   declaration = std::move(*name)
 #define CO_TRY(declaration, ...) CO_TRY_IMPL_(declaration, (__VA_ARGS__), NARU_CAT(co_try_, __LINE__))
-#define CO_TRY_VOID(...)                                                                            \
-  do {                                                                                              \
-    auto co_try_void_ = (__VA_ARGS__);                                                              \
-    if (!co_try_void_) co_return std::unexpected(std::move(co_try_void_).error());                  \
+#define CO_TRY_VOID(...)                                                           \
+  do {                                                                             \
+    auto co_try_void_ = (__VA_ARGS__);                                             \
+    if (!co_try_void_) co_return std::unexpected(std::move(co_try_void_).error()); \
   } while (false)

@@ -11,8 +11,12 @@ namespace {
 // An image's own time would make every build another image.
 constexpr std::string_view kCreated = "1970-01-01T00:00:00Z";
 
-image::Layer to_layer(const LayerRef& ref) { return {ref.blob, ref.diff_id, ref.media_type, ref.size}; }
-LayerRef to_ref(const image::Layer& layer) { return {layer.blob, layer.diff_id, layer.media_type, layer.size}; }
+image::Layer to_layer(const LayerRef& ref) {
+  return {ref.blob, ref.diff_id, ref.media_type, ref.size};
+}
+LayerRef to_ref(const image::Layer& layer) {
+  return {layer.blob, layer.diff_id, layer.media_type, layer.size};
+}
 
 std::vector<Digest> diff_ids(const std::vector<image::Layer>& layers) {
   std::vector<Digest> ids;
@@ -20,7 +24,9 @@ std::vector<Digest> diff_ids(const std::vector<image::Layer>& layers) {
   return ids;
 }
 
-std::unexpected<Error> cancelled() { return fail(Code::build_cancelled, "the build was cancelled"); }
+std::unexpected<Error> cancelled() {
+  return fail(Code::build_cancelled, "the build was cancelled");
+}
 
 // Ends a bench that no commit ended.
 class BenchGuard {
@@ -62,7 +68,8 @@ Result<bool> BuildRun::prepare(std::stop_token stop) {
   for (const std::string& reference : TRY(images_needed(file, options))) {
     if (stop.stop_requested()) return cancelled();
     const auto parsed = TRY(format::ImageReference::parse(reference));
-    auto image = images_.resolve(parsed, [this](std::string_view line) { say(fmt::format("[{}] {}", request_.name, line)); }, stop);
+    auto image = images_.resolve(
+        parsed, [this](std::string_view line) { say(fmt::format("[{}] {}", request_.name, line)); }, stop);
     if (!image) {
       Error error = std::move(image).error();
       error.context = fmt::format("{}: FROM {}: {}", path, parsed.familiar(), error.context);
@@ -72,7 +79,8 @@ Result<bool> BuildRun::prepare(std::stop_token stop) {
   }
   const ContextListing listing = TRY(scan_context(request_.checkout, context, path));
   plan_ = TRY(make_plan(file, options, listing, bases_));
-  for (const std::string& warning : plan_.warnings) say(fmt::format("[{}] warning: {}", request_.name, warning));
+  for (const std::string& warning : plan_.warnings)
+    say(fmt::format("[{}] warning: {}", request_.name, warning));
   return true;
 }
 
@@ -105,7 +113,8 @@ bool BuildRun::ready(std::size_t stage) const {
   const PlanStage& planned = plan_.stages[stage];
   if (planned.parent && !done(*planned.parent)) return false;
   for (std::size_t i = 0; i < planned.steps.size(); ++i)
-    if (planned.steps[i].copy_from && !stages_[stage].records[i] && !done(*planned.steps[i].copy_from)) return false;
+    if (planned.steps[i].copy_from && !stages_[stage].records[i] && !done(*planned.steps[i].copy_from))
+      return false;
   return true;
 }
 
@@ -118,7 +127,8 @@ std::optional<std::size_t> BuildRun::next_ready() {
 Result<void> BuildRun::run_stages(std::stop_token stop) {
   std::stop_source stopping;
   const std::stop_callback link(stop, [&] { stopping.request_stop(); });
-  const auto needed = static_cast<std::size_t>(std::ranges::count(stages_, Phase::waiting, &StageState::phase));
+  const auto needed =
+      static_cast<std::size_t>(std::ranges::count(stages_, Phase::waiting, &StageState::phase));
   const std::size_t threads = std::clamp<std::size_t>(options_.parallel_stages, 1, needed);
   {
     std::vector<std::jthread> others;
@@ -135,7 +145,8 @@ void BuildRun::work(std::stop_source& stopping) {
     if (error_) return;
     const auto stage = next_ready();
     if (!stage) {
-      const bool left = std::ranges::any_of(stages_, [](const StageState& s) { return s.phase == Phase::waiting; });
+      const bool left =
+          std::ranges::any_of(stages_, [](const StageState& s) { return s.phase == Phase::waiting; });
       if (!left) return;
       changed_.wait(lock);  // whoever runs what it waits for will notify
       continue;
@@ -191,7 +202,8 @@ Result<void> BuildRun::settle_step(std::size_t stage, std::size_t index, std::st
     }
   }
   if (report.cached) say(fmt::format("{} {}: cached", prefix, step.text));
-  if (auto kept = cache_.remember_parts(slot(stage, index), step.parts); !kept) say("warning: " + kept.error().message());
+  if (auto kept = cache_.remember_parts(slot(stage, index), step.parts); !kept)
+    say("warning: " + kept.error().message());
   if (!state.records[index]->empty) state.layers.push_back(to_layer(state.records[index]->layer));
   state.reports.push_back(std::move(report));
   return {};
@@ -203,8 +215,10 @@ Result<StepCache::Record> BuildRun::run_step(std::size_t stage, std::size_t inde
   TRY(unpack(stages_[stage].layers));
   TRY(bench_.begin({bench, diff_ids(stages_[stage].layers), request_.latest_mtime.count()}));
   BenchGuard guard(bench_, bench);
-  if (step.kind == StepKind::run) TRY(run_command(step, bench, label(stage, index), stop));
-  else TRY(run_copy(step, bench, stop));
+  if (step.kind == StepKind::run)
+    TRY(run_command(step, bench, label(stage, index), stop));
+  else
+    TRY(run_copy(step, bench, stop));
   if (stop.stop_requested()) return cancelled();
   auto committed = bench_.commit(bench);
   if (!committed) return at(step, std::move(committed).error());
@@ -219,7 +233,8 @@ Result<StepCache::Record> BuildRun::run_step(std::size_t stage, std::size_t inde
   return record;
 }
 
-Result<void> BuildRun::run_command(const PlanStep& step, const std::string& bench, const std::string& prefix, std::stop_token stop) {
+Result<void> BuildRun::run_command(const PlanStep& step, const std::string& bench, const std::string& prefix,
+                                   std::stop_token stop) {
   RunRequest request = step.run;
   request.build = bench;
   request.timeout = request_.step_timeout;
@@ -229,13 +244,15 @@ Result<void> BuildRun::run_command(const PlanStep& step, const std::string& benc
   if (!result) return at(step, std::move(result).error());
   if (stop.stop_requested()) return cancelled();
   if (result->exit_code == 0 && !result->timed_out) return {};
-  std::string outcome = result->timed_out       ? fmt::format("took longer than {}", humanize(request.timeout))
-                        : result->out_of_memory ? fmt::format("ran out of memory (exit code {})", result->exit_code)
-                                                : fmt::format("exit code {}", result->exit_code);
+  std::string outcome = result->timed_out ? fmt::format("took longer than {}", humanize(request.timeout))
+                        : result->out_of_memory
+                            ? fmt::format("ran out of memory (exit code {})", result->exit_code)
+                            : fmt::format("exit code {}", result->exit_code);
   std::string tail;
   for (const std::string& line : lines.tail()) tail += "\n  | " + line;
   std::string remedy;
-  if (result->exit_code == 127) remedy = "a command was not found: install its package in an earlier RUN, or check its name";
+  if (result->exit_code == 127)
+    remedy = "a command was not found: install its package in an earlier RUN, or check its name";
   if (result->out_of_memory) remedy = "build with fewer jobs side by side, or give builds more memory";
   return at(step, Error{result->timed_out ? Code::timeout : Code::build_step_failed,
                         fmt::format("{}: {}{}", step.text, outcome, tail), 0, std::move(remedy)});
@@ -272,13 +289,15 @@ Result<void> BuildRun::unpack(const std::vector<image::Layer>& layers) {
 
 std::string BuildRun::why(std::size_t stage, std::size_t index) const {
   const auto before = cache_.last_parts(slot(stage, index));
-  return before ? why_missed(*before, StepCache::stored_form(plan_.stages[stage].steps[index].parts)) : "not built before";
+  return before ? why_missed(*before, StepCache::stored_form(plan_.stages[stage].steps[index].parts))
+                : "not built before";
 }
 
 std::string BuildRun::slot(std::size_t stage, std::size_t step) const {
   // Checkouts of one application lie in one folder.
   const std::string application = std::filesystem::path(request_.checkout_path).parent_path().string();
-  return fmt::format("{} {} {} {} {}", application, request_.name, plan_.dockerfile, plan_.stages[stage].name, step);
+  return fmt::format("{} {} {} {} {}", application, request_.name, plan_.dockerfile, plan_.stages[stage].name,
+                     step);
 }
 
 // The launcher takes [a-z0-9][a-z0-9.-]{0,62}; a service's name may hold more.
@@ -286,14 +305,16 @@ std::string BuildRun::bench_id(std::size_t stage, std::size_t step) const {
   std::string id = request_.id.substr(0, 36);
   for (char& c : id)
     if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-')) c = '-';
-  if (id != request_.id || id.empty() || id.front() == '-') id = "b" + id + "-" + Digest::of_sha256(request_.id).short_hex().substr(0, 8);
+  if (id != request_.id || id.empty() || id.front() == '-')
+    id = "b" + id + "-" + Digest::of_sha256(request_.id).short_hex().substr(0, 8);
   return fmt::format("{}.{}.{}", id, stage, step);
 }
 
 std::string BuildRun::label(std::size_t stage, std::size_t step) const {
   const PlanStage& planned = plan_.stages[stage];
   const bool named = std::ranges::any_of(planned.name, [](char c) { return c < '0' || c > '9'; });
-  return fmt::format("[{}{}{} {}/{}]", request_.name, named ? " " : "", named ? planned.name : "", step + 1, planned.steps.size());
+  return fmt::format("[{}{}{} {}/{}]", request_.name, named ? " " : "", named ? planned.name : "", step + 1,
+                     planned.steps.size());
 }
 
 std::unexpected<Error> BuildRun::at(const PlanStep& step, Error error) const {
@@ -320,7 +341,8 @@ void BuildRun::keep_stages() {
     config.history = stages_[s].history;
     const auto image = images_.put(config, stages_[s].layers);
     if (!image) continue;  // it costs a rebuild some day
-    if (auto kept = cache_.keep_stage(planned.key, image->manifest); !kept) say("warning: " + kept.error().message());
+    if (auto kept = cache_.keep_stage(planned.key, image->manifest); !kept)
+      say("warning: " + kept.error().message());
   }
 }
 

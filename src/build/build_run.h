@@ -11,9 +11,15 @@ namespace naru::build {
 
 class BuildRun {
  public:
-  BuildRun(Workbench& bench, Images& images, const StepCache& cache, const Clock& clock, const BuilderOptions& options,
-           const BuildRequest& request, const Builder::Progress& progress)
-      : bench_(bench), images_(images), cache_(cache), clock_(clock), options_(options), request_(request), progress_(progress) {}
+  BuildRun(Workbench& bench, Images& images, const StepCache& cache, const Clock& clock,
+           const BuilderOptions& options, const BuildRequest& request, const Builder::Progress& progress)
+      : bench_(bench),
+        images_(images),
+        cache_(cache),
+        clock_(clock),
+        options_(options),
+        request_(request),
+        progress_(progress) {}
 
   Result<BuildResult> build(std::stop_token stop);
 
@@ -41,7 +47,8 @@ class BuildRun {
   std::optional<StepCache::Record> recorded(const PlanStep& step) const;
   std::string bench_id(std::size_t stage, std::size_t step) const;
   Result<StepCache::Record> run_step(std::size_t stage, std::size_t step, std::stop_token stop);
-  Result<void> run_command(const PlanStep& step, const std::string& bench, const std::string& label, std::stop_token stop);
+  Result<void> run_command(const PlanStep& step, const std::string& bench, const std::string& label,
+                           std::stop_token stop);
   Result<void> run_copy(const PlanStep& step, const std::string& bench, std::stop_token stop);
   Result<void> unpack(const std::vector<image::Layer>& layers);
   std::string why(std::size_t stage, std::size_t step) const;

@@ -5,7 +5,8 @@
 
 namespace naru::build {
 
-Result<BuildResult> Builder::build(const BuildRequest& request, const Progress& progress, std::stop_token stop) const {
+Result<BuildResult> Builder::build(const BuildRequest& request, const Progress& progress,
+                                   std::stop_token stop) const {
   return BuildRun(bench_, images_, cache_, clock_, options_, request, progress).build(stop);
 }
 

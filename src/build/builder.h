@@ -1,12 +1,12 @@
-// Builds an image from a checkout: plans, takes from the cache what is there, lets the Workbench do the rest, and writes
-// configuration and manifest into the store. Stages that do not need each other run side by side.
+// Builds an image from a checkout: plans, takes from the cache what is there, lets the Workbench do the rest,
+// and writes configuration and manifest into the store. Stages that do not need each other run side by side.
 //
-// Deterministic: same Dockerfile, arguments, context and base images give the same manifest digest, whatever commit they
-// come from (the configuration's time is fixed), as long as the steps' records are in the cache or the steps themselves
-// are reproducible.
+// Deterministic: same Dockerfile, arguments, context and base images give the same manifest digest, whatever
+// commit they come from (the configuration's time is fixed), as long as the steps' records are in the cache
+// or the steps themselves are reproducible.
 //
-// build() may be called on several threads at once; it blocks until the end. Nothing is left behind on any error:
-// benches are discarded, a later build goes on from the steps that were done.
+// build() may be called on several threads at once; it blocks until the end. Nothing is left behind on any
+// error: benches are discarded, a later build goes on from the steps that were done.
 #pragma once
 
 #include <functional>
@@ -21,17 +21,17 @@
 namespace naru::build {
 
 struct BuildRequest {
-  std::string id;                 // unique among running builds; the benches' ids are made from it
-  std::string name;               // the service, in progress lines: "catalog"
-  std::filesystem::path checkout; // absolute; checkouts/<...>
-  std::string checkout_path;      // the same relative to checkouts/, as the launcher wants it: "<app>/<commit>"
-  std::string context = ".";      // relative to the checkout
+  std::string id;                  // unique among running builds; the benches' ids are made from it
+  std::string name;                // the service, in progress lines: "catalog"
+  std::filesystem::path checkout;  // absolute; checkouts/<...>
+  std::string checkout_path;  // the same relative to checkouts/, as the launcher wants it: "<app>/<commit>"
+  std::string context = ".";  // relative to the checkout
   std::string dockerfile = "Dockerfile";  // relative to the context
   std::string target;
   std::map<std::string, std::string> args;
   std::map<std::string, std::string> proxy;  // the host's proxy variables, see host_proxy_variables()
   bool missing_target_is_fine = false;  // a `test` stage that is not there: BuildResult without a manifest
-  seconds latest_mtime{0};        // files that steps make get at most this time (the commit's); 0 = their own
+  seconds latest_mtime{0};  // files that steps make get at most this time (the commit's); 0 = their own
   milliseconds step_timeout = kDefaultStepTimeout;
 };
 
@@ -45,7 +45,7 @@ struct StepReport {
 };
 
 struct BuildResult {
-  Digest manifest;  // empty: the target is not in the Dockerfile
+  Digest manifest;     // empty: the target is not in the Dockerfile
   bool cached = true;  // no step had to run
   image::Image image;
   std::vector<StepReport> steps;
@@ -63,12 +63,15 @@ class Builder {
   using Progress = std::function<void(std::string_view line)>;
 
   // All are borrowed and outlive the builder.
-  Builder(Workbench& bench, Images& images, const StepCache& cache, const Clock& clock, BuilderOptions options = {})
+  Builder(Workbench& bench, Images& images, const StepCache& cache, const Clock& clock,
+          BuilderOptions options = {})
       : bench_(bench), images_(images), cache_(cache), clock_(clock), options_(options) {}
 
-  // Errors: those of parse_dockerfile, scan_context, make_plan; base_image_missing; build_step_failed (file:line, the
-  // instruction, exit code, last 20 lines of output); build_cancelled; timeout; those of the ports.
-  Result<BuildResult> build(const BuildRequest& request, const Progress& progress, std::stop_token stop = {}) const;
+  // Errors: those of parse_dockerfile, scan_context, make_plan; base_image_missing; build_step_failed
+  // (file:line, the instruction, exit code, last 20 lines of output); build_cancelled; timeout; those of the
+  // ports.
+  Result<BuildResult> build(const BuildRequest& request, const Progress& progress,
+                            std::stop_token stop = {}) const;
 
  private:
   Workbench& bench_;

@@ -55,7 +55,8 @@ class BuilderTest : public ::testing::Test {
   Result<BuildResult> build(const BuildRequest& r, std::stop_token stop = {}) {
     bench.log.clear();
     lines.clear();
-    auto result = Builder(bench, images, *cache, clock).build(r, [this](std::string_view line) { lines.emplace_back(line); }, stop);
+    auto result = Builder(bench, images, *cache, clock)
+                      .build(r, [this](std::string_view line) { lines.emplace_back(line); }, stop);
     EXPECT_THAT(bench.open, IsEmpty());  // nothing is left open, whatever happened
     return result;
   }
@@ -66,7 +67,8 @@ class BuilderTest : public ::testing::Test {
     return "no such step";
   }
   bool said(std::string_view what) {
-    return std::ranges::any_of(lines, [&](const std::string& line) { return line.find(what) != std::string::npos; });
+    return std::ranges::any_of(lines,
+                               [&](const std::string& line) { return line.find(what) != std::string::npos; });
   }
 
   TempFolder checkout, cache_folder;
@@ -80,7 +82,8 @@ class BuilderTest : public ::testing::Test {
 TEST_F(BuilderTest, RunsOnlyTheStagesThatTheTargetNeeds) {
   const auto result = build();
   ASSERT_TRUE(result) << result.error().context;
-  EXPECT_THAT(bench.log, ElementsAre("run apt-get install g++", "copy  /src/", "copy  /src/", "run make", "copy src/catalog /usr/bin/catalog from layers"));
+  EXPECT_THAT(bench.log, ElementsAre("run apt-get install g++", "copy  /src/", "copy  /src/", "run make",
+                                     "copy src/catalog /usr/bin/catalog from layers"));
   EXPECT_FALSE(result->cached);
   EXPECT_EQ(result->image.layers.size(), 2U);
   EXPECT_EQ(result->image.config.cmd, std::vector<std::string>{"/usr/bin/catalog"});
@@ -105,14 +108,16 @@ TEST_F(BuilderTest, SaysWhichFileMadeAStepMiss) {
   checkout.write("catalog/main.cc", "int main() { return 1; }");
   const auto result = build();
   ASSERT_TRUE(result);
-  EXPECT_THAT(bench.log, ElementsAre("copy  /src/", "run make", "copy src/catalog /usr/bin/catalog from layers"));
+  EXPECT_THAT(bench.log,
+              ElementsAre("copy  /src/", "run make", "copy src/catalog /usr/bin/catalog from layers"));
   EXPECT_EQ(why(*result, 4), "main.cc changed");
   EXPECT_EQ(why(*result, 6), "the step before changed");
 }
 
 TEST_F(BuilderTest, TakesNoNoticeOfTimes) {
   ASSERT_TRUE(build());
-  std::filesystem::last_write_time(checkout.path() / "catalog/main.cc", std::filesystem::file_time_type::clock::now() + std::chrono::hours(5));
+  std::filesystem::last_write_time(checkout.path() / "catalog/main.cc",
+                                   std::filesystem::file_time_type::clock::now() + std::chrono::hours(5));
   ASSERT_TRUE(build());
   EXPECT_THAT(bench.log, IsEmpty());
 }
@@ -129,7 +134,8 @@ TEST_F(BuilderTest, SharesTheCacheBetweenTheTestStageAndTheImage) {
   auto r = request();
   r.target = "test";
   ASSERT_TRUE(build(r));
-  EXPECT_THAT(bench.log, ElementsAre("run apt-get install g++", "copy  /src/", "copy  /src/", "run make", "run make test"));
+  EXPECT_THAT(bench.log, ElementsAre("run apt-get install g++", "copy  /src/", "copy  /src/", "run make",
+                                     "run make test"));
   ASSERT_TRUE(build());
   EXPECT_THAT(bench.log, ElementsAre("copy src/catalog /usr/bin/catalog from layers"));
 }
@@ -176,7 +182,8 @@ TEST_F(BuilderTest, GivesProxiesToCommandsButNotToKeys) {
 }
 
 TEST_F(BuilderTest, TellsAFailedCommandWithItsPlaceAndLastLines) {
-  bench.on_run = [](const RunRequest& run, const OutputCallback& output, std::stop_token) -> Result<RunResult> {
+  bench.on_run = [](const RunRequest& run, const OutputCallback& output,
+                    std::stop_token) -> Result<RunResult> {
     if (run.argv.back() != "make") return RunResult{};
     for (int i = 0; i < 30; ++i) output(fmt::format("line {}\n", i));
     output("main.cc:1: err\x1b[31mor\x1b[0m \xff");
@@ -185,7 +192,9 @@ TEST_F(BuilderTest, TellsAFailedCommandWithItsPlaceAndLastLines) {
   const auto result = build();
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, Code::build_step_failed);
-  EXPECT_TRUE(result.error().context.starts_with("catalog/Dockerfile:6: RUN make: exit code 2\n  | line 11\n")) << result.error().context;
+  EXPECT_TRUE(
+      result.error().context.starts_with("catalog/Dockerfile:6: RUN make: exit code 2\n  | line 11\n"))
+      << result.error().context;
   EXPECT_THAT(result.error().context, HasSubstr("\n  | main.cc:1: error \xEF\xBF\xBD"));
   EXPECT_NO_THROW((void)Json(result.error().context).dump());
   EXPECT_TRUE(said("[catalog build 4/4]   line 29"));
@@ -197,11 +206,17 @@ TEST_F(BuilderTest, TellsAFailedCommandWithItsPlaceAndLastLines) {
 }
 
 TEST_F(BuilderTest, NamesTimeoutsAndMemory) {
-  bench.on_run = [](const RunRequest&, const OutputCallback&, std::stop_token) -> Result<RunResult> { return RunResult{137, true, false}; };
+  bench.on_run = [](const RunRequest&, const OutputCallback&, std::stop_token) -> Result<RunResult> {
+    return RunResult{137, true, false};
+  };
   EXPECT_EQ(build().error().code, Code::timeout);
-  bench.on_run = [](const RunRequest&, const OutputCallback&, std::stop_token) -> Result<RunResult> { return RunResult{137, false, true}; };
+  bench.on_run = [](const RunRequest&, const OutputCallback&, std::stop_token) -> Result<RunResult> {
+    return RunResult{137, false, true};
+  };
   EXPECT_THAT(build().error().context, HasSubstr("ran out of memory"));
-  bench.on_run = [](const RunRequest&, const OutputCallback&, std::stop_token) -> Result<RunResult> { return RunResult{127, false, false}; };
+  bench.on_run = [](const RunRequest&, const OutputCallback&, std::stop_token) -> Result<RunResult> {
+    return RunResult{127, false, false};
+  };
   EXPECT_THAT(std::string(build().error().hint()), HasSubstr("not found"));
 }
 
@@ -280,7 +295,8 @@ TEST_F(BuilderTest, StopsTheOtherStagesWhenOneFails) {
                  "FROM scratch\nCOPY --from=a /a /\nCOPY --from=b /b /\n");
   std::mutex mutex;
   std::condition_variable_any stopped;
-  bench.on_run = [&](const RunRequest& run, const OutputCallback&, std::stop_token stop) -> Result<RunResult> {
+  bench.on_run = [&](const RunRequest& run, const OutputCallback&,
+                     std::stop_token stop) -> Result<RunResult> {
     if (run.argv.back() == "a") return RunResult{3, false, false};
     std::unique_lock lock(mutex);
     stopped.wait_for(lock, stop, 20s, [] { return false; });

@@ -24,10 +24,12 @@ fs::path record_path(const fs::path& folder, std::string_view kind, std::string_
 }
 
 // The modification time of a record is the time of its last use.
-void touch(const fs::path& path) { ::utimensat(AT_FDCWD, path.c_str(), nullptr, 0); }
+void touch(const fs::path& path) {
+  ::utimensat(AT_FDCWD, path.c_str(), nullptr, 0);
+}
 
 WallTime last_use(const fs::path& path) {
-  struct stat info {};
+  struct stat info{};
   if (::stat(path.c_str(), &info) != 0) return {};
   return WallTime(milliseconds(info.st_mtim.tv_sec * 1000LL + info.st_mtim.tv_nsec / 1'000'000));
 }
@@ -46,7 +48,8 @@ Result<StepCache> StepCache::open(fs::path folder) {
   for (const char* kind : {"steps", "slots", "stages"}) {
     std::error_code error;
     fs::create_directories(folder / kind, error);
-    if (error) return fail(Code::system, "making the build cache {}: {}", (folder / kind).string(), error.message());
+    if (error)
+      return fail(Code::system, "making the build cache {}: {}", (folder / kind).string(), error.message());
   }
   return StepCache(std::move(folder));
 }
@@ -96,7 +99,9 @@ std::optional<StepCache::Record> StepCache::find(const Digest& key) const {
   }
 }
 
-Result<void> StepCache::put(const Digest& key, const Record& record) const { return write(record_path(folder_, "steps", key.hex()), Json(record)); }
+Result<void> StepCache::put(const Digest& key, const Record& record) const {
+  return write(record_path(folder_, "steps", key.hex()), Json(record));
+}
 
 Result<StepCache::Claim> StepCache::claim(const Digest& key, std::stop_token stop) const {
   std::unique_lock lock(running_->mutex);
@@ -113,7 +118,9 @@ StepCache::Claim::~Claim() {
   cache_->running_->changed.notify_all();
 }
 
-void StepCache::forget(const Digest& key) const { ::unlink(record_path(folder_, "steps", key.hex()).c_str()); }
+void StepCache::forget(const Digest& key) const {
+  ::unlink(record_path(folder_, "steps", key.hex()).c_str());
+}
 
 std::optional<std::vector<KeyPart>> StepCache::last_parts(std::string_view slot) const {
   const auto json = read(record_path(folder_, "slots", Digest::of_sha256(slot).hex()));
@@ -149,14 +156,18 @@ std::vector<Digest> StepCache::kept_manifests(WallTime now, milliseconds age) co
   for (const fs::path& path : records(folder_ / "stages")) {
     if (now - last_use(path) > age) continue;
     const auto json = read(path);
-    if (!json || !json->is_object() || !json->contains("manifest") || !(*json)["manifest"].is_string()) continue;
-    if (auto digest = Digest::parse((*json)["manifest"].get<std::string>())) manifests.push_back(std::move(*digest));
+    if (!json || !json->is_object() || !json->contains("manifest") || !(*json)["manifest"].is_string())
+      continue;
+    if (auto digest = Digest::parse((*json)["manifest"].get<std::string>()))
+      manifests.push_back(std::move(*digest));
   }
   std::ranges::sort(manifests);
   return manifests;
 }
 
-void StepCache::touch_stage(const Digest& key) const { touch(record_path(folder_, "stages", key.hex())); }
+void StepCache::touch_stage(const Digest& key) const {
+  touch(record_path(folder_, "stages", key.hex()));
+}
 
 void StepCache::trim(std::size_t max_records) const {
   for (const char* kind : {"steps", "slots", "stages"}) {

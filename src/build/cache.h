@@ -1,9 +1,11 @@
-// The results of steps on disk, as a folder of small JSON files, each replaced atomically: killed at any instant, it
-// holds whole records only. Losing it costs time, nothing else. Any number of builds may use one folder at once.
+// The results of steps on disk, as a folder of small JSON files, each replaced atomically: killed at any
+// instant, it holds whole records only. Losing it costs time, nothing else. Any number of builds may use one
+// folder at once.
 //
 //   steps/<hex of key>.json   the layer that the step made, or that it made none
 //   slots/<hex>.json          the parts that a step of a service had last: what `why` compares with
-//   stages/<hex of key>.json  the manifest of a stage that no tag names, so that garbage collection keeps its layers
+//   stages/<hex of key>.json  the manifest of a stage that no tag names, so that garbage collection keeps its
+//   layers
 #pragma once
 
 #include <condition_variable>
@@ -20,8 +22,8 @@ namespace naru::build {
 
 class StepCache {
  public:
-  static constexpr std::size_t kMaxRecords = 20'000;    // per folder; trim removes the oldest beyond
-  static constexpr std::size_t kMaxPartsKept = 5'000;   // a step of more files keeps only their number
+  static constexpr std::size_t kMaxRecords = 20'000;   // per folder; trim removes the oldest beyond
+  static constexpr std::size_t kMaxPartsKept = 5'000;  // a step of more files keeps only their number
 
   static Result<StepCache> open(std::filesystem::path folder);
 
@@ -33,11 +35,12 @@ class StepCache {
   Result<void> put(const Digest& key, const Record& record) const;
   void forget(const Digest& key) const;
 
-  // The right to run a step: builds in this process that come to the same step at once (the same toolchain under five
-  // services) wait for the one that has it, and find its record then. Given back when it goes.
+  // The right to run a step: builds in this process that come to the same step at once (the same toolchain
+  // under five services) wait for the one that has it, and find its record then. Given back when it goes.
   class Claim {
    public:
-    Claim(Claim&& other) noexcept : cache_(std::exchange(other.cache_, nullptr)), key_(std::move(other.key_)) {}
+    Claim(Claim&& other) noexcept
+        : cache_(std::exchange(other.cache_, nullptr)), key_(std::move(other.key_)) {}
     Claim& operator=(Claim&&) = delete;
     ~Claim();
 
@@ -69,7 +72,8 @@ class StepCache {
     std::condition_variable_any changed;
     std::set<Digest> keys;
   };
-  explicit StepCache(std::filesystem::path folder) : folder_(std::move(folder)), running_(std::make_shared<Running>()) {}
+  explicit StepCache(std::filesystem::path folder)
+      : folder_(std::move(folder)), running_(std::make_shared<Running>()) {}
   Result<void> write(const std::filesystem::path& path, const Json& json) const;
   std::optional<Json> read(const std::filesystem::path& path) const;
   std::filesystem::path folder_;

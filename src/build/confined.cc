@@ -22,12 +22,13 @@ Result<std::string> read_small(const ConfinedRoot& root, std::string_view path) 
   const Fd file = root.open(TRY(root.resolve(path)), O_RDONLY | O_NONBLOCK);
   std::string bytes;
   if (!file) return bytes;  // an image without accounts
-  struct stat info {};
+  struct stat info{};
   if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) return bytes;
   std::array<char, 16384> buffer{};
   for (ssize_t n = 0; (n = ::read(file.get(), buffer.data(), buffer.size())) > 0;) {
     bytes.append(buffer.data(), static_cast<std::size_t>(n));
-    if (bytes.size() > kMaxAccountBytes) return fail(Code::too_large, "{}: more than {} bytes", path, kMaxAccountBytes);
+    if (bytes.size() > kMaxAccountBytes)
+      return fail(Code::too_large, "{}: more than {} bytes", path, kMaxAccountBytes);
   }
   return bytes;
 }
@@ -36,7 +37,8 @@ std::optional<std::uint32_t> number(std::string_view text) {
   std::uint32_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   // The largest is (uid_t)-1, which means "leave it" to chown(2).
-  if (text.empty() || error != std::errc() || end != text.data() + text.size() || value == UINT32_MAX) return std::nullopt;
+  if (text.empty() || error != std::errc() || end != text.data() + text.size() || value == UINT32_MAX)
+    return std::nullopt;
   return value;
 }
 
@@ -80,8 +82,10 @@ Result<std::string> ConfinedRoot::resolve(std::string_view path) const {
 Result<ConfinedRoot::Found> ConfinedRoot::look(const std::string& resolved) const {
   Found found{open(resolved, O_PATH | O_NOFOLLOW), {}};
   if (!found.fd && (errno == ENOENT || errno == ENOTDIR)) return found;
-  if (!found.fd) return fail_errno(errno == ELOOP ? Code::build_context_invalid : Code::system, "opening '/{}'", resolved);
-  if (::fstatat(found.fd.get(), "", &found.info, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0) return fail_errno(Code::system, "stat of '/{}'", resolved);
+  if (!found.fd)
+    return fail_errno(errno == ELOOP ? Code::build_context_invalid : Code::system, "opening '/{}'", resolved);
+  if (::fstatat(found.fd.get(), "", &found.info, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0)
+    return fail_errno(Code::system, "stat of '/{}'", resolved);
   return found;
 }
 
@@ -106,18 +110,23 @@ Result<std::vector<std::string>> names_of(int directory, std::string_view path, 
 
 Result<Owner> find_owner(const ConfinedRoot& root, std::string_view chown) {
   const auto colon = chown.find(':');
-  const std::string_view user = chown.substr(0, colon), group = colon == chown.npos ? user : chown.substr(colon + 1);
+  const std::string_view user = chown.substr(0, colon),
+                         group = colon == chown.npos ? user : chown.substr(colon + 1);
   const auto look = [&](std::string_view name, std::string_view file) -> Result<std::uint32_t> {
     if (auto id = number(name)) return *id;
     if (auto id = id_of(TRY(read_small(root, file)), name)) return *id;
-    return std::unexpected<Error>(Error{Code::invalid_argument, fmt::format("--chown={}: {} has no '{}'", chown.substr(0, 80), file, name.substr(0, 40)), 0,
-                                        "create the account in a RUN step before, or give a number"});
+    return std::unexpected<Error>(
+        Error{Code::invalid_argument,
+              fmt::format("--chown={}: {} has no '{}'", chown.substr(0, 80), file, name.substr(0, 40)), 0,
+              "create the account in a RUN step before, or give a number"});
   };
   Owner owner;
   if (!user.empty()) owner.uid = TRY(look(user, "/etc/passwd"));
   // A user without a group: the same number (Dockerfile reference, COPY --chown).
-  if (colon == chown.npos) owner.gid = owner.uid;
-  else if (!group.empty()) owner.gid = TRY(look(group, "/etc/group"));
+  if (colon == chown.npos)
+    owner.gid = owner.uid;
+  else if (!group.empty())
+    owner.gid = TRY(look(group, "/etc/group"));
   return owner;
 }
 

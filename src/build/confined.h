@@ -1,5 +1,5 @@
-// Paths inside one root folder that may be hostile: every open is openat2(2) beneath the root and through no symlink;
-// symlinks are followed only by resolving them here first, as chroot(2) would.
+// Paths inside one root folder that may be hostile: every open is openat2(2) beneath the root and through no
+// symlink; symlinks are followed only by resolving them here first, as chroot(2) would.
 #pragma once
 
 #include <sys/stat.h>
@@ -24,7 +24,7 @@ class ConfinedRoot {
   // O_PATH, never following; with its stat. An invalid Fd: it is not there (any other trouble is an error).
   struct Found {
     Fd fd;
-    struct stat info {};
+    struct stat info{};
   };
   Result<Found> look(const std::string& resolved) const;
 

@@ -29,7 +29,8 @@ Fd open_beneath(int root, const std::string& path, int flags) {
 
 Result<Fd> open_checkout(const std::filesystem::path& checkout) {
   Fd root(::open(checkout.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!root) return fail_errno(Code::build_context_invalid, "the checkout '{}'", checkout.filename().string());
+  if (!root)
+    return fail_errno(Code::build_context_invalid, "the checkout '{}'", checkout.filename().string());
   return root;
 }
 
@@ -76,8 +77,9 @@ class Scanner {
  private:
   Result<void> visit(int directory, const std::string& name, const std::string& prefix, std::size_t depth) {
     const std::string path = prefix.empty() ? name : prefix + "/" + name;
-    struct stat info {};
-    if (::fstatat(directory, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) return fail_errno(Code::system, "stat of '{}'", path);
+    struct stat info{};
+    if (::fstatat(directory, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0)
+      return fail_errno(Code::system, "stat of '{}'", path);
     const bool ignored = ignore_.ignores(path);
     if (ignored && listing_.left_out.size() < kMaxLeftOut) listing_.left_out.push_back(path);
     if (ignored && !(S_ISDIR(info.st_mode) && ignore_.has_exceptions())) return {};
@@ -118,7 +120,9 @@ class Scanner {
       entry.size += static_cast<std::uint64_t>(n);
       bytes_ += static_cast<std::uint64_t>(n);
       if (bytes_ > limits_.max_bytes)
-        return fail(Code::too_large, "the build context has more than {} bytes; leave files out in .dockerignore", limits_.max_bytes);
+        return fail(Code::too_large,
+                    "the build context has more than {} bytes; leave files out in .dockerignore",
+                    limits_.max_bytes);
     }
     entry.digest = hash.finish();
     return {};
@@ -135,24 +139,27 @@ Result<std::optional<std::string>> read_optional(int root, const std::string& pa
   const Fd file = open_beneath(root, path, O_RDONLY | O_NONBLOCK);
   if (!file && (errno == ENOENT || errno == ENOTDIR)) return std::optional<std::string>();
   if (!file) return fail_errno(Code::build_context_invalid, "opening {}", path);
-  struct stat info {};
-  if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) return fail(Code::build_context_invalid, "{} is not a file", path);
+  struct stat info{};
+  if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode))
+    return fail(Code::build_context_invalid, "{} is not a file", path);
   return std::optional(TRY(read_all(file.get(), format::Dockerignore::kMaxBytes, path)));
 }
 
 }  // namespace
 
 const ContextEntry* ContextListing::find(std::string_view path) const {
-  const auto at = std::ranges::lower_bound(entries, path, {}, [](const ContextEntry& e) -> std::string_view { return e.path; });
+  const auto at = std::ranges::lower_bound(entries, path, {},
+                                           [](const ContextEntry& e) -> std::string_view { return e.path; });
   return at != entries.end() && at->path == path ? &*at : nullptr;
 }
 
-Result<ContextListing> scan_context(const std::filesystem::path& checkout, std::string_view context, std::string_view dockerfile,
-                                    const ContextLimits& limits) {
+Result<ContextListing> scan_context(const std::filesystem::path& checkout, std::string_view context,
+                                    std::string_view dockerfile, const ContextLimits& limits) {
   const Fd root = TRY(open_checkout(checkout));
   const std::string folder = clean_relative(context);
   Fd directory = open_beneath(root.get(), folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY);
-  if (!directory) return fail_errno(Code::build_context_invalid, "the build context '{}'", folder.empty() ? "." : folder);
+  if (!directory)
+    return fail_errno(Code::build_context_invalid, "the build context '{}'", folder.empty() ? "." : folder);
   ContextListing listing;
   std::string file = clean_relative(dockerfile) + ".dockerignore";
   std::optional<std::string> text = TRY(read_optional(root.get(), file));
@@ -171,10 +178,12 @@ Result<std::string> read_dockerfile(const std::filesystem::path& checkout, std::
   const Fd root = TRY(open_checkout(checkout));
   const std::string clean = clean_relative(path);
   const Fd file = open_beneath(root.get(), clean.empty() ? "." : clean, O_RDONLY | O_NONBLOCK);
-  if (!file && errno == ELOOP) return fail(Code::build_context_invalid, "{}: a symbolic link, which is not followed", clean);
+  if (!file && errno == ELOOP)
+    return fail(Code::build_context_invalid, "{}: a symbolic link, which is not followed", clean);
   if (!file) return fail_errno(Code::dockerfile_missing, "{}", clean);
-  struct stat info {};
-  if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) return fail(Code::dockerfile_missing, "{}: not a file", clean);
+  struct stat info{};
+  if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode))
+    return fail(Code::dockerfile_missing, "{}: not a file", clean);
   return read_all(file.get(), format::kMaxDockerfileBytes, clean);
 }
 
@@ -215,7 +224,8 @@ Result<std::string> resolve_in_root(std::string_view path, const ReadLink& read_
     done.push_back(part);
     const auto target = read_link(fmt::format("{}", fmt::join(done, "/")));
     if (!target) continue;
-    if (++links > kMaxLinks) return fail(Code::build_context_invalid, "'{}': more than {} symbolic links", path, kMaxLinks);
+    if (++links > kMaxLinks)
+      return fail(Code::build_context_invalid, "'{}': more than {} symbolic links", path, kMaxLinks);
     done.pop_back();
     if (target->starts_with('/')) done.clear();
     split(*target, todo);

@@ -1,5 +1,5 @@
-// A build context: what COPY and ADD can see of a checkout. The checkout is hostile: nothing is opened through a
-// symbolic link, and nothing but files, directories and links may be in it.
+// A build context: what COPY and ADD can see of a checkout. The checkout is hostile: nothing is opened
+// through a symbolic link, and nothing but files, directories and links may be in it.
 #pragma once
 
 #include <filesystem>
@@ -22,8 +22,8 @@ struct ContextEntry {
   EntryKind kind = EntryKind::file;
   std::uint32_t mode = 0;  // permission bits
   std::uint64_t size = 0;
-  Digest digest;           // of a file's bytes
-  std::string target;      // of a symlink
+  Digest digest;       // of a file's bytes
+  std::string target;  // of a symlink
 };
 
 struct ContextListing {
@@ -41,11 +41,11 @@ struct ContextLimits {
 };
 
 // Walks the folder `context` of a checkout and digests every file that is not ignored. The ignore file is
-// "<dockerfile>.dockerignore" beside the Dockerfile if that exists (BuildKit's rule), else ".dockerignore" in the context.
-// `context` and `dockerfile` are relative to the checkout and leave it through nothing. Errors: build_context_invalid
-// (not there, a device or socket), malformed (.dockerignore), too_large, system.
-Result<ContextListing> scan_context(const std::filesystem::path& checkout, std::string_view context, std::string_view dockerfile,
-                                    const ContextLimits& limits = {});
+// "<dockerfile>.dockerignore" beside the Dockerfile if that exists (BuildKit's rule), else ".dockerignore" in
+// the context. `context` and `dockerfile` are relative to the checkout and leave it through nothing. Errors:
+// build_context_invalid (not there, a device or socket), malformed (.dockerignore), too_large, system.
+Result<ContextListing> scan_context(const std::filesystem::path& checkout, std::string_view context,
+                                    std::string_view dockerfile, const ContextLimits& limits = {});
 
 // Follows no links. dockerfile_missing; build_context_invalid; too_large.
 Result<std::string> read_dockerfile(const std::filesystem::path& checkout, std::string_view path);

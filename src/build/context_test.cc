@@ -28,7 +28,8 @@ TEST(Context, ListsWhatIsNotIgnoredWithDigests) {
   fs::create_symlink("/etc/passwd", checkout.path() / "web/link");
   const auto listing = scan_context(checkout.path(), "./web/", "web/Dockerfile");
   ASSERT_TRUE(listing) << listing.error().context;
-  EXPECT_EQ(paths(*listing), (Paths{".dockerignore", "a", "link", "node_modules/keep", "node_modules/keep/z"}));
+  EXPECT_EQ(paths(*listing),
+            (Paths{".dockerignore", "a", "link", "node_modules/keep", "node_modules/keep/z"}));
   EXPECT_EQ(listing->find("a")->digest, Digest::of_sha256("hello"));
   EXPECT_EQ(listing->find("a")->mode, 0755U);
   EXPECT_EQ(listing->find("link")->target, "/etc/passwd");
@@ -47,7 +48,8 @@ TEST(Context, PrefersTheIgnoreFileOfTheDockerfile) {
   EXPECT_EQ(paths(*listing), Paths{"a"});
 }
 
-// A pushed repository may hold links to anywhere: neither the context, nor the Dockerfile, nor the ignore file follows one.
+// A pushed repository may hold links to anywhere: neither the context, nor the Dockerfile, nor the ignore
+// file follows one.
 TEST(Context, LeavesTheCheckoutThroughNoLink) {
   TempFolder outside, checkout;
   outside.write("web/Dockerfile", "FROM secret");
@@ -62,7 +64,8 @@ TEST(Context, LeavesTheCheckoutThroughNoLink) {
   EXPECT_EQ(scan_context(checkout.path(), "app", "app/Dockerfile").error().code, Code::build_context_invalid);
   EXPECT_EQ(read_dockerfile(checkout.path(), "app/Dockerfile").error().code, Code::build_context_invalid);
   EXPECT_EQ(read_dockerfile(checkout.path(), "out/web/Dockerfile").error().code, Code::build_context_invalid);
-  EXPECT_FALSE(read_dockerfile(checkout.path(), "../" + outside.path().filename().string() + "/web/Dockerfile"));
+  EXPECT_FALSE(
+      read_dockerfile(checkout.path(), "../" + outside.path().filename().string() + "/web/Dockerfile"));
   EXPECT_EQ(read_dockerfile(checkout.path(), "app").error().code, Code::dockerfile_missing);
 }
 
@@ -80,7 +83,9 @@ TEST(Context, RefusesPipesAndIsBounded) {
 }
 
 TEST(ResolveInRoot, StaysInsideWhateverTheLinksSay) {
-  const std::map<std::string, std::string> links{{"up", "../../../etc"}, {"abs", "/a/b"}, {"a/rel", "../c"}, {"loop", "loop2"}, {"loop2", "loop"}, {"chain", "abs/../x"}};
+  const std::map<std::string, std::string> links{{"up", "../../../etc"}, {"abs", "/a/b"},
+                                                 {"a/rel", "../c"},      {"loop", "loop2"},
+                                                 {"loop2", "loop"},      {"chain", "abs/../x"}};
   const auto read = [&](const std::string& path) -> std::optional<std::string> {
     const auto at = links.find(path);
     return at == links.end() ? std::nullopt : std::optional(at->second);

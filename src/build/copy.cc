@@ -20,10 +20,14 @@ namespace naru::build {
 
 namespace {
 
-Code write_code() { return errno == ENOSPC || errno == EDQUOT ? Code::disk_full : Code::system; }
+Code write_code() {
+  return errno == ENOSPC || errno == EDQUOT ? Code::disk_full : Code::system;
+}
 
 // The part of a path behind its last slash.
-std::string base_name(std::string_view path) { return std::string(path.substr(path.rfind('/') + 1)); }
+std::string base_name(std::string_view path) {
+  return std::string(path.substr(path.rfind('/') + 1));
+}
 std::string parent_of(const std::string& path) {
   const auto slash = path.rfind('/');
   return slash == path.npos ? std::string() : path.substr(0, slash);
@@ -32,11 +36,15 @@ std::string parent_of(const std::string& path) {
 class Copier {
  public:
   Copier(int source, int destination, const CopyRequest& request, const CopyLimits& limits)
-      : source_(source), destination_(destination), request_(request), limits_(limits),
+      : source_(source),
+        destination_(destination),
+        request_(request),
+        limits_(limits),
         from_checkout_(!request.from.checkout.empty()) {}
 
   Result<CopyReport> copy() {
-    if (!request_.dest.starts_with('/')) return fail(Code::invalid_argument, "the destination '{}' is not absolute", request_.dest);
+    if (!request_.dest.starts_with('/'))
+      return fail(Code::invalid_argument, "the destination '{}' is not absolute", request_.dest);
     if (!request_.chown.empty()) owner_ = TRY(find_owner(destination_, request_.chown));
     if (!request_.chmod.empty()) mode_ = TRY(parse_mode());
     if (from_checkout_) ignore_ = TRY(format::Dockerignore::parse(request_.ignore));
@@ -59,7 +67,8 @@ class Copier {
     unsigned mode = 0;
     const char* last = request_.chmod.data() + request_.chmod.size();
     const auto [end, error] = std::from_chars(request_.chmod.data(), last, mode, 8);
-    if (error != std::errc() || end != last || mode > 07777) return fail(Code::invalid_argument, "--chmod={}: not an octal mode", request_.chmod);
+    if (error != std::errc() || end != last || mode > 07777)
+      return fail(Code::invalid_argument, "--chmod={}: not an octal mode", request_.chmod);
     return static_cast<mode_t>(mode);
   }
 
@@ -84,7 +93,9 @@ class Copier {
 
   // One more component of a pattern.
   Result<void> descend(const std::string& part, std::vector<std::string>& paths) {
-    const auto join = [](const std::string& path, const std::string& name) { return path.empty() ? name : path + "/" + name; };
+    const auto join = [](const std::string& path, const std::string& name) {
+      return path.empty() ? name : path + "/" + name;
+    };
     if (!format::PathGlob::has_wildcard(part)) {
       for (std::string& path : paths) path = join(path, part);
       return {};
@@ -96,7 +107,8 @@ class Copier {
       if (!folder) continue;
       for (const std::string& name : TRY(names_of(folder.get(), path, limits_.max_entries)))
         if (glob.matches(name)) next.push_back(join(path, name));
-      if (next.size() > limits_.max_entries) return fail(Code::too_large, "'{}' matches more than {} paths", part, limits_.max_entries);
+      if (next.size() > limits_.max_entries)
+        return fail(Code::too_large, "'{}' matches more than {} paths", part, limits_.max_entries);
     }
     paths = std::move(next);
     return {};
@@ -111,7 +123,9 @@ class Copier {
     return holds_exception(folder.get(), path, 0);
   }
 
-  bool left_out(const std::string& path) const { return from_checkout_ && !path.empty() && ignore_.ignores(path); }
+  bool left_out(const std::string& path) const {
+    return from_checkout_ && !path.empty() && ignore_.ignores(path);
+  }
 
   Result<void> copy_source(const std::string& written, bool into) {
     const std::string path = TRY(source_.resolve(written));
@@ -158,7 +172,8 @@ class Copier {
       at = std::min(resolved.find('/', at + 1), resolved.size());
       const std::string so_far = resolved.substr(0, at);
       const auto there = TRY(destination_.look(so_far));
-      if (there.fd && !S_ISDIR(there.info.st_mode)) return fail(Code::invalid_argument, "'/{}' is not a directory in the image", so_far);
+      if (there.fd && !S_ISDIR(there.info.st_mode))
+        return fail(Code::invalid_argument, "'/{}' is not a directory in the image", so_far);
       if (there.fd) continue;
       const Fd parent = destination_.open(parent_of(so_far), O_RDONLY | O_DIRECTORY);
       if (!parent) return fail_errno(Code::system, "opening '/{}' of the image", parent_of(so_far));
@@ -166,29 +181,37 @@ class Copier {
       if (created != nullptr) *created = at == resolved.size();
     }
     Fd made = destination_.open(resolved, O_RDONLY | O_DIRECTORY);
-    if (!made) return fail_errno(errno == ENOTDIR ? Code::invalid_argument : Code::system, "opening '/{}' of the image", resolved);
+    if (!made)
+      return fail_errno(errno == ENOTDIR ? Code::invalid_argument : Code::system,
+                        "opening '/{}' of the image", resolved);
     return made;
   }
 
   Result<Fd> make_directory(int parent, const std::string& name, const std::string& path) {
-    if (::mkdirat(parent, name.c_str(), 0755) != 0) return fail_errno(write_code(), "making the directory '/{}'", path);
+    if (::mkdirat(parent, name.c_str(), 0755) != 0)
+      return fail_errno(write_code(), "making the directory '/{}'", path);
     Fd made(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!made) return fail_errno(Code::system, "opening '/{}' of the image", path);
-    if (::fchmod(made.get(), 0755) != 0) return fail_errno(Code::system, "chmod of '/{}'", path);  // whatever the umask
-    if (owner_ && ::fchown(made.get(), owner_->uid, owner_->gid) != 0) return fail_errno(Code::system, "chown of '/{}'", path);
+    if (::fchmod(made.get(), 0755) != 0)
+      return fail_errno(Code::system, "chmod of '/{}'", path);  // whatever the umask
+    if (owner_ && ::fchown(made.get(), owner_->uid, owner_->gid) != 0)
+      return fail_errno(Code::system, "chown of '/{}'", path);
     ++report_.directories;
     return made;
   }
 
   Result<void> copy_tree(int from, int to, const std::string& path, std::size_t depth) {
-    if (depth > limits_.max_depth) return fail(Code::too_large, "'{}': more than {} directories deep", path, limits_.max_depth);
+    if (depth > limits_.max_depth)
+      return fail(Code::too_large, "'{}': more than {} directories deep", path, limits_.max_depth);
     for (const std::string& name : TRY(names_of(from, path, limits_.max_entries))) {
       const std::string inner = path.empty() ? name : path + "/" + name;
-      struct stat info {};
-      if (::fstatat(from, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) return fail_errno(Code::system, "stat of '{}'", inner);
+      struct stat info{};
+      if (::fstatat(from, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0)
+        return fail_errno(Code::system, "stat of '{}'", inner);
       const bool ignored = left_out(inner);
       if (ignored && !(S_ISDIR(info.st_mode) && ignore_.has_exceptions())) continue;
-      if (++entries_ > limits_.max_entries) return fail(Code::too_large, "more than {} files to copy", limits_.max_entries);
+      if (++entries_ > limits_.max_entries)
+        return fail(Code::too_large, "more than {} files to copy", limits_.max_entries);
       if (!S_ISDIR(info.st_mode)) {
         TRY(copy_file(inner, info, to, name, inner));
         continue;
@@ -201,12 +224,15 @@ class Copier {
     return {};
   }
 
-  Result<void> copy_directory(int folder, const struct stat& info, int to, const std::string& name, const std::string& path, std::size_t depth) {
-    struct stat there {};
+  Result<void> copy_directory(int folder, const struct stat& info, int to, const std::string& name,
+                              const std::string& path, std::size_t depth) {
+    struct stat there{};
     const bool exists = ::fstatat(to, name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0;
     if (exists && !S_ISDIR(there.st_mode))
-      return fail(Code::invalid_argument, "'{}' is a directory, but not in the image: it cannot be copied over it", path);
-    Fd target = exists ? Fd(::openat(to, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) : TRY(make_directory(to, name, path));
+      return fail(Code::invalid_argument,
+                  "'{}' is a directory, but not in the image: it cannot be copied over it", path);
+    Fd target = exists ? Fd(::openat(to, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC))
+                       : TRY(make_directory(to, name, path));
     if (!target) return fail_errno(Code::system, "opening '{}' of the image", path);
     TRY(copy_tree(folder, target.get(), path, depth + 1));
     if (!exists) TRY(dress(target.get(), info, path));
@@ -215,7 +241,8 @@ class Copier {
 
   // Whether a `!` pattern brings back anything below an ignored directory.
   Result<bool> holds_exception(int folder, const std::string& path, std::size_t depth) {
-    if (depth > limits_.max_depth) return fail(Code::too_large, "'{}': more than {} directories deep", path, limits_.max_depth);
+    if (depth > limits_.max_depth)
+      return fail(Code::too_large, "'{}': more than {} directories deep", path, limits_.max_depth);
     for (const std::string& name : TRY(names_of(folder, path, limits_.max_entries))) {
       const std::string inner = path + "/" + name;
       if (!left_out(inner)) return true;
@@ -228,17 +255,21 @@ class Copier {
   // Removes what stands where a file or link goes; a directory stays, and is an error.
   Result<void> make_room(int folder, const std::string& name, const std::string& path) {
     if (::unlinkat(folder, name.c_str(), 0) == 0 || errno == ENOENT) return {};
-    if (errno == EISDIR) return fail(Code::invalid_argument, "'{}' is a directory in the image: a file cannot replace it", path);
+    if (errno == EISDIR)
+      return fail(Code::invalid_argument, "'{}' is a directory in the image: a file cannot replace it", path);
     return fail_errno(Code::system, "replacing '{}'", path);
   }
 
-  Result<void> copy_file(const std::string& from, const struct stat& info, int folder, const std::string& name, const std::string& path) {
+  Result<void> copy_file(const std::string& from, const struct stat& info, int folder,
+                         const std::string& name, const std::string& path) {
     if (S_ISLNK(info.st_mode)) return copy_link(from, info, folder, name, path);
-    if (!S_ISREG(info.st_mode)) return fail(Code::build_context_invalid, "'{}' is neither file, directory nor symbolic link", from);
+    if (!S_ISREG(info.st_mode))
+      return fail(Code::build_context_invalid, "'{}' is neither file, directory nor symbolic link", from);
     const Fd source = source_.open(from, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     if (!source) return fail_errno(Code::system, "opening '{}'", from);
     TRY(make_room(folder, name, path));
-    const Fd target(::openat(folder, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    const Fd target(
+        ::openat(folder, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!target) return fail_errno(write_code(), "making '{}'", path);
     TRY(copy_bytes(source.get(), target.get(), path));
     ++report_.files;
@@ -254,19 +285,23 @@ class Copier {
       if (n < 0) return fail_errno(write_code(), "copying '{}'", path);
       if (n == 0) return {};
       report_.bytes += static_cast<std::uint64_t>(n);
-      if (report_.bytes > limits_.max_bytes) return fail(Code::too_large, "more than {} bytes to copy", limits_.max_bytes);
+      if (report_.bytes > limits_.max_bytes)
+        return fail(Code::too_large, "more than {} bytes to copy", limits_.max_bytes);
     }
   }
 
-  Result<void> copy_link(const std::string& from, const struct stat& info, int folder, const std::string& name, const std::string& path) {
+  Result<void> copy_link(const std::string& from, const struct stat& info, int folder,
+                         const std::string& name, const std::string& path) {
     const Fd link = source_.open(from, O_PATH | O_NOFOLLOW);
     std::array<char, PATH_MAX + 1> target{};
     const ssize_t n = link ? ::readlinkat(link.get(), "", target.data(), PATH_MAX) : -1;
     if (n < 0) return fail_errno(Code::system, "readlink of '{}'", from);
     TRY(make_room(folder, name, path));
-    if (::symlinkat(target.data(), folder, name.c_str()) != 0) return fail_errno(write_code(), "linking '{}'", path);
+    if (::symlinkat(target.data(), folder, name.c_str()) != 0)
+      return fail_errno(write_code(), "linking '{}'", path);
     const Owner owner = owner_of(info);
-    if (::fchownat(folder, name.c_str(), owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) != 0) return fail_errno(Code::system, "chown of '{}'", path);
+    if (::fchownat(folder, name.c_str(), owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) != 0)
+      return fail_errno(Code::system, "chown of '{}'", path);
     const std::array<timespec, 2> times{info.st_mtim, info.st_mtim};
     ::utimensat(folder, name.c_str(), times.data(), AT_SYMLINK_NOFOLLOW);
     ++report_.symlinks;
@@ -282,7 +317,8 @@ class Copier {
   Result<void> dress(int fd, const struct stat& info, const std::string& path) {
     const Owner owner = owner_of(info);
     if (::fchown(fd, owner.uid, owner.gid) != 0) return fail_errno(Code::system, "chown of '{}'", path);
-    if (::fchmod(fd, mode_.value_or(info.st_mode & 07777)) != 0) return fail_errno(Code::system, "chmod of '{}'", path);
+    if (::fchmod(fd, mode_.value_or(info.st_mode & 07777)) != 0)
+      return fail_errno(Code::system, "chmod of '{}'", path);
     const std::array<timespec, 2> times{info.st_mtim, info.st_mtim};
     if (::futimens(fd, times.data()) != 0) return fail_errno(Code::system, "setting the time of '{}'", path);
     return {};
@@ -308,7 +344,8 @@ class Copier {
 
 }  // namespace
 
-Result<CopyReport> copy_into(int source_root, int destination_root, const CopyRequest& request, const CopyLimits& limits) {
+Result<CopyReport> copy_into(int source_root, int destination_root, const CopyRequest& request,
+                             const CopyLimits& limits) {
   return Copier(source_root, destination_root, request, limits).copy();
 }
 

@@ -15,7 +15,8 @@ namespace fs = std::filesystem;
 
 class CopyTest : public ::testing::Test {
  protected:
-  Result<CopyReport> copy(std::vector<std::string> sources, const std::string& dest, CopyRequest request = {}, const CopyLimits& limits = {}) {
+  Result<CopyReport> copy(std::vector<std::string> sources, const std::string& dest, CopyRequest request = {},
+                          const CopyLimits& limits = {}) {
     const Fd source(::open(from.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     const Fd target(::open(to.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     request.sources = std::move(sources);
@@ -24,7 +25,7 @@ class CopyTest : public ::testing::Test {
     return copy_into(source.get(), target.get(), request, limits);
   }
   struct ::stat info(const std::string& path) const {
-    struct stat result {};
+    struct stat result{};
     EXPECT_EQ(::lstat((to.path() / path).c_str(), &result), 0) << path;
     return result;
   }
@@ -143,7 +144,8 @@ TEST_F(CopyTest, MakesADirectoryForWorkdir) {
 
 TEST_F(CopyTest, ExtractsALocalArchiveForAdd) {
   from.write("tree/inner", "I");
-  const std::string make = "tar -C " + from.path().string() + " -czf " + (from.path() / "t.tar.gz").string() + " tree";
+  const std::string make =
+      "tar -C " + from.path().string() + " -czf " + (from.path() / "t.tar.gz").string() + " tree";
   ASSERT_EQ(std::system(make.c_str()), 0);
   CopyRequest request;
   request.add = true;
@@ -154,7 +156,9 @@ TEST_F(CopyTest, ExtractsALocalArchiveForAdd) {
   EXPECT_EQ(to.read("plain"), "I");
   ASSERT_TRUE(copy({"t.tar.gz"}, "/y/"));  // COPY does not
   EXPECT_TRUE(there("y/t.tar.gz"));
-  from.write("t.xz", std::string("\xFD" "7zXZ\0abc", 9));
+  from.write("t.xz", std::string("\xFD"
+                                 "7zXZ\0abc",
+                                 9));
   EXPECT_EQ(copy({"t.xz"}, "/z/", request).error().code, Code::unsupported);
 }
 
@@ -165,7 +169,8 @@ TEST_F(CopyTest, ReadsNothingOutsideOfTheSource) {
   fs::create_symlink("../" + outside.path().filename().string() + "/secret", from.path() / "relative");
   fs::create_directory_symlink(outside.path(), from.path() / "folder");
   fs::create_symlink("/proc/self/root/etc/passwd", from.path() / "magic");
-  for (const char* source : {"absolute", "relative", "folder/secret", "folder", "magic", "fold*/secret", "../../../../etc/passwd"})
+  for (const char* source :
+       {"absolute", "relative", "folder/secret", "folder", "magic", "fold*/secret", "../../../../etc/passwd"})
     EXPECT_EQ(copy({source}, "/x").error().code, Code::build_source_missing) << source;
   EXPECT_FALSE(there("x"));
   // Inside a copied directory a link stays a link.

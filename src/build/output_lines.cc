@@ -35,7 +35,8 @@ void OutputLines::emit() {
     }
   }
   // The JSON writer's replacement of what is not UTF-8, without its quotes and escapes.
-  const Json valid = Json::parse(Json(plain).dump(-1, ' ', false, Json::error_handler_t::replace), nullptr, false);
+  const Json valid =
+      Json::parse(Json(plain).dump(-1, ' ', false, Json::error_handler_t::replace), nullptr, false);
   if (valid.is_string()) plain = valid.get<std::string>();
   each_(plain);
   tail_.push_back(std::move(plain));

@@ -1,4 +1,5 @@
-// Output of a step, cut into lines fit for messages: UTF-8, no control characters, bounded; and the last of them kept.
+// Output of a step, cut into lines fit for messages: UTF-8, no control characters, bounded; and the last of
+// them kept.
 #pragma once
 
 #include <deque>

@@ -25,13 +25,16 @@ class Outline {
 
   Result<void> draw() {
     TRY(read_global_args());
-    const auto target = options_.target.empty() ? std::optional(file_.stages.size() - 1) : file_.find_stage(options_.target);
+    const auto target =
+        options_.target.empty() ? std::optional(file_.stages.size() - 1) : file_.find_stage(options_.target);
     if (!target) {
       std::vector<std::string> names;
       for (const format::Stage& stage : file_.stages)
         if (!stage.name.empty()) names.push_back(stage.name);
-      return std::unexpected<Error>(Error{Code::dockerfile_invalid, fmt::format("{}: there is no stage '{}'", file_.path, options_.target), 0,
-                                          names.empty() ? "name one with FROM ... AS name" : fmt::format("there are: {}", fmt::join(names, ", "))});
+      return std::unexpected<Error>(Error{
+          Code::dockerfile_invalid, fmt::format("{}: there is no stage '{}'", file_.path, options_.target), 0,
+          names.empty() ? "name one with FROM ... AS name"
+                        : fmt::format("there are: {}", fmt::join(names, ", "))});
     }
     target_ = *target;
     bases_.resize(file_.stages.size());
@@ -46,7 +49,8 @@ class Outline {
   // Of a --from: an earlier stage, or a canonical reference.
   Result<Base> origin(std::size_t current, const std::string& from) const {
     if (const auto stage = file_.find_stage(from)) {
-      if (*stage >= current) return fail(Code::dockerfile_invalid, "--from={} names a stage that comes later", from);
+      if (*stage >= current)
+        return fail(Code::dockerfile_invalid, "--from={} names a stage that comes later", from);
       return Base{*stage, {}};
     }
     return Base{std::nullopt, TRY(reference(from))};
@@ -71,10 +75,13 @@ class Outline {
   }
 
   Result<std::string> expand(std::string_view word) const {
-    auto value = format::expand_word(word, [this](std::string_view name) -> std::optional<std::string> {
-      const auto found = global_args_.find(std::string(name));
-      return found == global_args_.end() ? std::nullopt : std::optional(found->second);
-    }, file_.escape);
+    auto value = format::expand_word(
+        word,
+        [this](std::string_view name) -> std::optional<std::string> {
+          const auto found = global_args_.find(std::string(name));
+          return found == global_args_.end() ? std::nullopt : std::optional(found->second);
+        },
+        file_.escape);
     if (!value) return fail(value.error().code, "{}: {}", file_.path, value.error().context);
     return value;
   }
@@ -90,11 +97,14 @@ class Outline {
     const format::Platform host = format::host_platform();
     const std::string platform = TRY(expand(stage.platform));
     if (!platform.empty() && platform != host.os + "/" + host.architecture)
-      return fail(Code::unsupported, "the platform {} is not supported, only {}/{}", platform, host.os, host.architecture);
+      return fail(Code::unsupported, "the platform {} is not supported, only {}/{}", platform, host.os,
+                  host.architecture);
     const std::string name = TRY(expand(stage.base));
     if (name.empty())
-      return std::unexpected<Error>(Error{Code::dockerfile_invalid, fmt::format("FROM {} names no image: the argument has no value", stage.base), 0,
-                                          "give the ARG before FROM a default"});
+      return std::unexpected<Error>(
+          Error{Code::dockerfile_invalid,
+                fmt::format("FROM {} names no image: the argument has no value", stage.base), 0,
+                "give the ARG before FROM a default"});
     if (name == "scratch") return Base{};
     for (std::size_t i = 0; i < index; ++i)
       if (!file_.stages[i].name.empty() && file_.stages[i].name == name) return Base{i, {}};
@@ -134,7 +144,8 @@ class Outline {
   std::size_t target_ = 0;
 };
 
-PlanStage on_image(std::string name, const std::string& reference, const std::map<std::string, image::Image>& images) {
+PlanStage on_image(std::string name, const std::string& reference,
+                   const std::map<std::string, image::Image>& images) {
   PlanStage stage;
   stage.name = std::move(name);
   std::vector<KeyPart> parts{{"the base image", "scratch"}};
@@ -156,7 +167,10 @@ class Planner {
  public:
   Planner(const format::Dockerfile& file, const PlanOptions& options, const ContextListing& context,
           const std::map<std::string, image::Image>& images, const Outline& outline)
-      : file_(file), images_(images), outline_(outline), scope_{file, options, context, outline.global_args(), {}} {}
+      : file_(file),
+        images_(images),
+        outline_(outline),
+        scope_{file, options, context, outline.global_args(), {}} {}
 
   Result<Plan> plan() {
     plan_.dockerfile = file_.path;
@@ -217,7 +231,8 @@ class Planner {
           for (const auto& declaration : arg->declarations) declared.insert(declaration.name);
     for (const auto& [name, value] : scope_.options.args)
       if (!declared.contains(name) && !is_proxy_variable(name))
-        plan_.warnings.push_back(fmt::format("{}: the build argument {} is given but no ARG declares it", file_.path, name));
+        plan_.warnings.push_back(
+            fmt::format("{}: the build argument {} is given but no ARG declares it", file_.path, name));
   }
 
   const format::Dockerfile& file_;
@@ -237,8 +252,8 @@ Result<std::vector<std::string>> images_needed(const format::Dockerfile& file, c
   return std::vector<std::string>(outline.images().begin(), outline.images().end());
 }
 
-Result<Plan> make_plan(const format::Dockerfile& file, const PlanOptions& options, const ContextListing& context,
-                       const std::map<std::string, image::Image>& images) {
+Result<Plan> make_plan(const format::Dockerfile& file, const PlanOptions& options,
+                       const ContextListing& context, const std::map<std::string, image::Image>& images) {
   Outline outline(file, options);
   TRY(outline.draw());
   return Planner(file, options, context, images, outline).plan();

@@ -1,10 +1,11 @@
-// The plan of a build: a Dockerfile with its arguments, base images and context becomes the steps of the stages that the
-// target needs, each with its cache key. Pure: same input, same plan.
+// The plan of a build: a Dockerfile with its arguments, base images and context becomes the steps of the
+// stages that the target needs, each with its cache key. Pure: same input, same plan.
 //
-// A step changes the file system (RUN, COPY, ADD, WORKDIR); all other instructions only shape the configuration. Its key
-// is the digest of its parts: the key that it stands on, its instruction after substitution, and what it sees: for RUN the
-// environment, arguments, directory and user; for COPY the paths, modes and bytes of the files, never their times. Parts
-// have names, so that a miss can say which one differs.
+// A step changes the file system (RUN, COPY, ADD, WORKDIR); all other instructions only shape the
+// configuration. Its key is the digest of its parts: the key that it stands on, its instruction after
+// substitution, and what it sees: for RUN the environment, arguments, directory and user; for COPY the paths,
+// modes and bytes of the files, never their times. Parts have names, so that a miss can say which one
+// differs.
 #pragma once
 
 #include <map>
@@ -41,19 +42,21 @@ struct PlanStep {
 };
 
 struct PlanStage {
-  std::string name;               // "build", or its number; of an image that COPY --from names: its reference
+  std::string name;  // "build", or its number; of an image that COPY --from names: its reference
   std::size_t line = 0;
   std::optional<std::size_t> parent;  // index into Plan::stages
-  std::string image;              // canonical reference; "" on a parent or scratch
+  std::string image;                  // canonical reference; "" on a parent or scratch
   std::vector<PlanStep> steps;
-  std::vector<std::pair<std::string, std::optional<std::size_t>>> history;  // instruction, and the step that it is
-  format::ImageConfig config;     // the result's, without diff ids and history
-  Digest key;                     // of the last step, or of what the stage stands on
+  std::vector<std::pair<std::string, std::optional<std::size_t>>>
+      history;                 // instruction, and the step that it is
+  format::ImageConfig config;  // the result's, without diff ids and history
+  Digest key;                  // of the last step, or of what the stage stands on
 };
 
 struct Plan {
-  std::string dockerfile;         // its path, for messages
-  std::vector<PlanStage> stages;  // only the needed ones; parents and origins stand before those that need them
+  std::string dockerfile;  // its path, for messages
+  std::vector<PlanStage>
+      stages;  // only the needed ones; parents and origins stand before those that need them
   std::size_t target = 0;
   std::vector<std::string> warnings;
 };
@@ -61,19 +64,21 @@ struct Plan {
 struct PlanOptions {
   std::string target;                       // a stage's name or number; "" = the last
   std::map<std::string, std::string> args;  // --build-arg
-  std::map<std::string, std::string> proxy; // HTTP_PROXY and the like: predefined arguments that no key holds
+  std::map<std::string, std::string>
+      proxy;  // HTTP_PROXY and the like: predefined arguments that no key holds
 };
 
-// The images that the target needs (canonical references), from global arguments alone: resolve them, then plan.
-// Errors: dockerfile_invalid (no such target, a bad reference), unsupported (another platform).
+// The images that the target needs (canonical references), from global arguments alone: resolve them, then
+// plan. Errors: dockerfile_invalid (no such target, a bad reference), unsupported (another platform).
 Result<std::vector<std::string>> images_needed(const format::Dockerfile& file, const PlanOptions& options);
 
 // `images`: by canonical reference, all of images_needed().
 // Errors, each with file:line: dockerfile_invalid, unsupported, build_source_missing, too_large.
-Result<Plan> make_plan(const format::Dockerfile& file, const PlanOptions& options, const ContextListing& context,
-                       const std::map<std::string, image::Image>& images);
+Result<Plan> make_plan(const format::Dockerfile& file, const PlanOptions& options,
+                       const ContextListing& context, const std::map<std::string, image::Image>& images);
 
-// Which part of `now` differs from what the same step had before: "src/main.cc changed", "the step before changed".
+// Which part of `now` differs from what the same step had before: "src/main.cc changed", "the step before
+// changed".
 std::string why_missed(const std::vector<KeyPart>& before, const std::vector<KeyPart>& now);
 
 // The plan as text, for golden tests and `--dry-run`.

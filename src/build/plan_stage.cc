@@ -16,12 +16,16 @@ void insert_sorted(std::vector<std::string>& set, std::string value) {
 }
 
 bool is_octal_mode(std::string_view text) {
-  return !text.empty() && text.size() <= 4 && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '7'; });
+  return !text.empty() && text.size() <= 4 &&
+         std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '7'; });
 }
 
 // "8080", "53/udp", "8000-8010/tcp" as "8080/tcp", ...
 Result<std::vector<std::string>> ports_of(std::string_view text) {
-  const auto bad = [&] { return fail(Code::dockerfile_invalid, "'{}' is not a port: write 8080, 53/udp or 8000-8010", text.substr(0, 60)); };
+  const auto bad = [&] {
+    return fail(Code::dockerfile_invalid, "'{}' is not a port: write 8080, 53/udp or 8000-8010",
+                text.substr(0, 60));
+  };
   const auto slash = text.find('/');
   const std::string_view protocol = slash == text.npos ? "tcp" : text.substr(slash + 1);
   if (protocol != "tcp" && protocol != "udp") return bad();
@@ -47,15 +51,18 @@ bool is_proxy_variable(std::string_view name) {
   std::string lower(name);
   for (char& c : lower)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return lower == "http_proxy" || lower == "https_proxy" || lower == "ftp_proxy" || lower == "no_proxy" || lower == "all_proxy";
+  return lower == "http_proxy" || lower == "https_proxy" || lower == "ftp_proxy" || lower == "no_proxy" ||
+         lower == "all_proxy";
 }
 
 std::string one_line(std::string_view text) {
   std::string line;
   for (const char c : text) {
     const bool space = static_cast<unsigned char>(c) <= 0x20;
-    if (!space) line += c;
-    else if (!line.empty() && line.back() != ' ') line += ' ';
+    if (!space)
+      line += c;
+    else if (!line.empty() && line.back() != ' ')
+      line += ' ';
   }
   return line;
 }
@@ -66,7 +73,8 @@ Result<void> StagePlanner::apply(const format::Instruction& instruction) {
   auto done = std::visit(*this, instruction.body);
   if (!done) {
     Error error = std::move(done).error();
-    error.context = format::at_line(scope_.file.path, instruction.line, fmt::format("{}: {}", instruction.keyword, error.context));
+    error.context = format::at_line(scope_.file.path, instruction.line,
+                                    fmt::format("{}: {}", instruction.keyword, error.context));
     return std::unexpected(std::move(error));
   }
   const bool stepped = stage_.steps.size() != steps;
@@ -82,7 +90,8 @@ std::optional<std::string> StagePlanner::variable(std::string_view name) const {
 }
 
 Result<std::string> StagePlanner::expand(std::string_view word) const {
-  return format::expand_word(word, [this](std::string_view name) { return variable(name); }, scope_.file.escape);
+  return format::expand_word(
+      word, [this](std::string_view name) { return variable(name); }, scope_.file.escape);
 }
 
 std::vector<std::string> StagePlanner::argv(const format::DockerCommand& command) const {
@@ -94,8 +103,10 @@ std::vector<std::string> StagePlanner::argv(const format::DockerCommand& command
 }
 
 std::string StagePlanner::absolute(std::string_view path) const {
-  const bool directory = path.ends_with('/') || path == "." || path.ends_with("/.") || path == ".." || path.ends_with("/..");
-  const std::string joined = path.starts_with('/') ? std::string(path) : stage_.config.working_dir + "/" + std::string(path);
+  const bool directory =
+      path.ends_with('/') || path == "." || path.ends_with("/.") || path == ".." || path.ends_with("/..");
+  const std::string joined =
+      path.starts_with('/') ? std::string(path) : stage_.config.working_dir + "/" + std::string(path);
   std::string clean = "/" + clean_relative(joined);
   if (directory && clean != "/") clean += '/';
   return clean;
@@ -152,9 +163,11 @@ Result<void> StagePlanner::operator()(const format::CopyInstruction& i) {
   copy.chown = TRY(expand(i.chown));
   copy.chmod = TRY(expand(i.chmod));
   if (!copy.chmod.empty() && !is_octal_mode(copy.chmod))
-    return fail(Code::dockerfile_invalid, "--chmod={}: write an octal mode such as 0755", copy.chmod.substr(0, 40));
+    return fail(Code::dockerfile_invalid, "--chmod={}: write an octal mode such as 0755",
+                copy.chmod.substr(0, 40));
   if (copy.sources.size() > 1 && !copy.dest.ends_with('/'))
-    return fail(Code::dockerfile_invalid, "with several sources the destination must be a directory and end with '/'");
+    return fail(Code::dockerfile_invalid,
+                "with several sources the destination must be a directory and end with '/'");
   step.parts = {{i.add ? "ADD's sources" : "the sources", Json(copy.sources).dump()},
                 {"the destination", copy.dest},
                 {"the owner", copy.chown},
@@ -196,7 +209,8 @@ Result<std::vector<const ContextEntry*>> StagePlanner::match(const std::string& 
   return found;
 }
 
-Result<void> StagePlanner::add_context_files(const std::vector<std::string>& sources, std::vector<KeyPart>& parts) const {
+Result<void> StagePlanner::add_context_files(const std::vector<std::string>& sources,
+                                             std::vector<KeyPart>& parts) const {
   const auto describe = [](const ContextEntry& entry) {
     if (entry.kind == EntryKind::symlink) return "link " + entry.target;
     if (entry.kind == EntryKind::directory) return fmt::format("directory {:04o}", entry.mode);
@@ -205,7 +219,8 @@ Result<void> StagePlanner::add_context_files(const std::vector<std::string>& sou
   std::map<std::string, std::string> files;
   const auto add_below = [&](const std::string& prefix) {
     auto at = std::ranges::lower_bound(scope_.context.entries, prefix, {}, &ContextEntry::path);
-    for (; at != scope_.context.entries.end() && at->path.starts_with(prefix); ++at) files[at->path] = describe(*at);
+    for (; at != scope_.context.entries.end() && at->path.starts_with(prefix); ++at)
+      files[at->path] = describe(*at);
   };
   for (const std::string& source : sources) {
     if (source.empty()) {
@@ -215,10 +230,13 @@ Result<void> StagePlanner::add_context_files(const std::vector<std::string>& sou
     const auto found = TRY(match(source));
     if (found.empty()) {
       const auto& out = scope_.context.left_out;
-      const bool ignored = std::ranges::any_of(out, [&](const std::string& path) { return source == path || source.starts_with(path + "/"); });
-      return std::unexpected<Error>(Error{Code::build_source_missing,
-                                          fmt::format("'{}' {}", source, ignored ? "is left out by .dockerignore" : "is not in the build context"), 0,
-                                          ignored ? "take it out of .dockerignore" : ""});
+      const bool ignored = std::ranges::any_of(
+          out, [&](const std::string& path) { return source == path || source.starts_with(path + "/"); });
+      return std::unexpected<Error>(
+          Error{Code::build_source_missing,
+                fmt::format("'{}' {}", source,
+                            ignored ? "is left out by .dockerignore" : "is not in the build context"),
+                0, ignored ? "take it out of .dockerignore" : ""});
     }
     for (const ContextEntry* entry : found) {
       files[entry->path] = describe(*entry);
@@ -232,7 +250,8 @@ Result<void> StagePlanner::add_context_files(const std::vector<std::string>& sou
 Result<void> StagePlanner::operator()(const format::EnvInstruction& i) {
   // All of one instruction's values see the environment from before it.
   std::vector<std::pair<std::string, std::string>> values;
-  for (const format::Assignment& a : i.assignments) values.emplace_back(TRY(expand(a.name)), TRY(expand(a.value)));
+  for (const format::Assignment& a : i.assignments)
+    values.emplace_back(TRY(expand(a.name)), TRY(expand(a.value)));
   for (const auto& [name, value] : values) {
     if (name.empty()) return fail(Code::dockerfile_invalid, "a variable without a name");
     stage_.config.set_env(name, value);
@@ -244,8 +263,11 @@ Result<void> StagePlanner::operator()(const format::ArgInstruction& i) {
   for (const auto& declaration : i.declarations) {
     std::optional<std::string> value;
     if (declaration.value) value = TRY(expand(*declaration.value));
-    if (const auto global = scope_.global_args.find(declaration.name); global != scope_.global_args.end() && !value) value = global->second;
-    if (const auto given = scope_.options.args.find(declaration.name); given != scope_.options.args.end()) value = given->second;
+    if (const auto global = scope_.global_args.find(declaration.name);
+        global != scope_.global_args.end() && !value)
+      value = global->second;
+    if (const auto given = scope_.options.args.find(declaration.name); given != scope_.options.args.end())
+      value = given->second;
     if (!value && is_proxy_variable(declaration.name)) continue;  // stays the predefined one
     args_[declaration.name] = std::move(value);
   }
@@ -269,7 +291,8 @@ Result<void> StagePlanner::operator()(const format::WorkdirInstruction& i) {
 
 Result<void> StagePlanner::operator()(const format::UserInstruction& i) {
   stage_.config.user = TRY(expand(i.user));
-  if (stage_.config.user.empty()) return fail(Code::dockerfile_invalid, "the user is empty after substitution");
+  if (stage_.config.user.empty())
+    return fail(Code::dockerfile_invalid, "the user is empty after substitution");
   return {};
 }
 
@@ -280,7 +303,8 @@ Result<void> StagePlanner::operator()(const format::ExposeInstruction& i) {
     for (std::size_t at = 0; at < value.size();) {
       const auto end = std::min(value.find(' ', at), value.size());
       if (end > at)
-        for (std::string& port : TRY(ports_of(std::string_view(value).substr(at, end - at)))) insert_sorted(stage_.config.exposed_ports, std::move(port));
+        for (std::string& port : TRY(ports_of(std::string_view(value).substr(at, end - at))))
+          insert_sorted(stage_.config.exposed_ports, std::move(port));
       at = end + 1;
     }
   }
@@ -340,10 +364,15 @@ Result<void> StagePlanner::operator()(const format::ShellInstruction& i) {
 
 Result<void> StagePlanner::operator()(const format::StopsignalInstruction& i) {
   std::string signal = TRY(expand(i.signal));
-  const bool number = !signal.empty() && signal.size() < 3 && std::ranges::all_of(signal, [](char c) { return c >= '0' && c <= '9'; });
-  const bool name = signal.size() > 3 && signal.size() < 16 && signal.starts_with("SIG") &&
-                    std::ranges::all_of(signal, [](char c) { return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '+' || c == '-'; });
-  if (!number && !name) return fail(Code::dockerfile_invalid, "'{}' is not a signal: write SIGTERM or 15", signal.substr(0, 40));
+  const bool number = !signal.empty() && signal.size() < 3 &&
+                      std::ranges::all_of(signal, [](char c) { return c >= '0' && c <= '9'; });
+  const bool name =
+      signal.size() > 3 && signal.size() < 16 && signal.starts_with("SIG") &&
+      std::ranges::all_of(
+          signal,
+          [](char c) { return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '+' || c == '-'; });
+  if (!number && !name)
+    return fail(Code::dockerfile_invalid, "'{}' is not a signal: write SIGTERM or 15", signal.substr(0, 40));
   stage_.config.stop_signal = std::move(signal);
   return {};
 }

@@ -19,8 +19,10 @@ struct StageScope {
 
 class StagePlanner {
  public:
-  // `stage` has name, parent, image, config and key of what it stands on; `args`: inherited from a parent stage.
-  StagePlanner(const StageScope& scope, PlanStage& stage, ArgValues& args) : scope_(scope), stage_(stage), args_(args) {}
+  // `stage` has name, parent, image, config and key of what it stands on; `args`: inherited from a parent
+  // stage.
+  StagePlanner(const StageScope& scope, PlanStage& stage, ArgValues& args)
+      : scope_(scope), stage_(stage), args_(args) {}
 
   Result<void> apply(const format::Instruction& instruction);
 

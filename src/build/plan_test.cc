@@ -72,28 +72,36 @@ ENTRYPOINT exec web
             "      the sources = [\"lib\"]\n"
             "      the destination = /src/lib/\n"
             "      lib = directory 0755\n"
-            "      lib/x.h = file 0644 " + x + "\n"
-            "  7 run: RUN make $MODE\n"
-            "      the command = [\"/bin/sh\",\"-c\",\"make $MODE\"]\n"
-            "      the variable PATH = =/bin\n"
-            "      the variable LANG = =C\n"
-            "      the variable OUT = =/out\n"
-            "      the argument MODE = =fast\n"
-            "      the working directory = /src\n"
-            "  config env [PATH=/bin, LANG=C, OUT=/out] entrypoint [] cmd [bash] workdir '/src' user '' ports []\n"
-            "stage docker.io/library/alpine:latest on docker.io/library/alpine:latest\n"
-            "  config env [PATH=/bin, LANG=C] entrypoint [] cmd [bash] workdir '' user '' ports []\n"
-            "target stage 2 on scratch\n"
-            "  11 copy: COPY --from=build --chown=1000 /src/${OUT}x /bin/\n"
-            "      the sources = [\"src/x\"]\n"
-            "      the destination = /bin/\n"
-            "      the owner = 1000\n"
-            "      what --from=build holds = " + build.key.text() + "\n"
-            "  12 copy: COPY --from=alpine /etc/x /etc/x\n"
-            "      the sources = [\"etc/x\"]\n"
-            "      the destination = /etc/x\n"
-            "      what --from=alpine holds = " + made->stages[1].key.text() + "\n"
-            "  config env [] entrypoint [/bin/sh, -c, exec web] cmd [] workdir '' user '1000' ports [53/udp, 80/tcp, 8000/tcp, 8001/tcp]\n");
+            "      lib/x.h = file 0644 " +
+                x +
+                "\n"
+                "  7 run: RUN make $MODE\n"
+                "      the command = [\"/bin/sh\",\"-c\",\"make $MODE\"]\n"
+                "      the variable PATH = =/bin\n"
+                "      the variable LANG = =C\n"
+                "      the variable OUT = =/out\n"
+                "      the argument MODE = =fast\n"
+                "      the working directory = /src\n"
+                "  config env [PATH=/bin, LANG=C, OUT=/out] entrypoint [] cmd [bash] workdir '/src' user '' "
+                "ports []\n"
+                "stage docker.io/library/alpine:latest on docker.io/library/alpine:latest\n"
+                "  config env [PATH=/bin, LANG=C] entrypoint [] cmd [bash] workdir '' user '' ports []\n"
+                "target stage 2 on scratch\n"
+                "  11 copy: COPY --from=build --chown=1000 /src/${OUT}x /bin/\n"
+                "      the sources = [\"src/x\"]\n"
+                "      the destination = /bin/\n"
+                "      the owner = 1000\n"
+                "      what --from=build holds = " +
+                build.key.text() +
+                "\n"
+                "  12 copy: COPY --from=alpine /etc/x /etc/x\n"
+                "      the sources = [\"etc/x\"]\n"
+                "      the destination = /etc/x\n"
+                "      what --from=alpine holds = " +
+                made->stages[1].key.text() +
+                "\n"
+                "  config env [] entrypoint [/bin/sh, -c, exec web] cmd [] workdir '' user '1000' ports "
+                "[53/udp, 80/tcp, 8000/tcp, 8001/tcp]\n");
 }
 
 TEST(Plan, KeepsKeysOfWhatSeesNoDifference) {
@@ -107,7 +115,9 @@ TEST(Plan, KeepsKeysOfWhatSeesNoDifference) {
 }
 
 TEST(Plan, PassesConfigurationOnAndResetsAForeignCmd) {
-  const auto made = plan("FROM debian AS a\nENV A=1 B=$A\nENV B=${B:-none}$A\nSHELL [\"/bin/bash\", \"-c\"]\nENTRYPOINT [\"x\"]\nFROM a\nARG A=9\nRUN $A\nCMD y $A\nHEALTHCHECK --retries=2 CMD z\n");
+  const auto made = plan(
+      "FROM debian AS a\nENV A=1 B=$A\nENV B=${B:-none}$A\nSHELL [\"/bin/bash\", \"-c\"]\nENTRYPOINT "
+      "[\"x\"]\nFROM a\nARG A=9\nRUN $A\nCMD y $A\nHEALTHCHECK --retries=2 CMD z\n");
   ASSERT_TRUE(made) << made.error().context;
   const auto& config = made->stages.back().config;
   EXPECT_EQ(config.env_value("B"), "none1");
@@ -122,11 +132,16 @@ TEST(Plan, PassesConfigurationOnAndResetsAForeignCmd) {
 
 TEST(Plan, TakesArgumentsFromTheBuildTheStageAndTheTop) {
   const PlanOptions options{"", {{"GIVEN", "g"}, {"UNKNOWN", "u"}}, {}};
-  const auto made = plan("ARG TOP=t\nARG GIVEN=no\nFROM debian\nARG TOP\nARG GIVEN=alsono\nARG OWN=o$TOP\nARG NOTHING\nARG TARGETARCH\nRUN x\n", options);
+  const auto made = plan(
+      "ARG TOP=t\nARG GIVEN=no\nFROM debian\nARG TOP\nARG GIVEN=alsono\nARG OWN=o$TOP\nARG NOTHING\nARG "
+      "TARGETARCH\nRUN x\n",
+      options);
   ASSERT_TRUE(made) << made.error().context;
   const auto& env = made->stages[0].steps[0].run.env;
-  for (const char* want : {"TOP=t", "GIVEN=g", "OWN=ot", "TARGETARCH=amd64"}) EXPECT_EQ(std::ranges::count(env, want), 1) << want;
-  EXPECT_TRUE(std::ranges::none_of(env, [](const std::string& v) { return v.starts_with("NOTHING") || v.starts_with("UNKNOWN"); }));
+  for (const char* want : {"TOP=t", "GIVEN=g", "OWN=ot", "TARGETARCH=amd64"})
+    EXPECT_EQ(std::ranges::count(env, want), 1) << want;
+  EXPECT_TRUE(std::ranges::none_of(
+      env, [](const std::string& v) { return v.starts_with("NOTHING") || v.starts_with("UNKNOWN"); }));
   ASSERT_EQ(made->warnings.size(), 1U);
   EXPECT_NE(made->warnings[0].find("UNKNOWN"), std::string::npos);
 }
@@ -151,8 +166,10 @@ TEST(Plan, FollowsLinksInTheContextAndMatchesPatterns) {
 
 TEST(Plan, NamesTheLineOfWhatIsWrong) {
   const std::vector<std::tuple<std::string, Code, std::string>> cases{
-      {"FROM debian\nRUN a\nCOPY nothing /\n", Code::build_source_missing, "web/Dockerfile:3: COPY: 'nothing' is not in the build context"},
-      {"FROM debian\nCOPY secret /\n", Code::build_source_missing, "web/Dockerfile:2: COPY: 'secret' is left out by .dockerignore"},
+      {"FROM debian\nRUN a\nCOPY nothing /\n", Code::build_source_missing,
+       "web/Dockerfile:3: COPY: 'nothing' is not in the build context"},
+      {"FROM debian\nCOPY secret /\n", Code::build_source_missing,
+       "web/Dockerfile:2: COPY: 'secret' is left out by .dockerignore"},
       {"FROM debian\nCOPY *.zip /\n", Code::build_source_missing, "web/Dockerfile:2:"},
       {"FROM debian\nCOPY loop /\n", Code::build_context_invalid, "symbolic links"},
       {"FROM debian\nCOPY a.txt lib /x\n", Code::dockerfile_invalid, "end with '/'"},
@@ -164,8 +181,10 @@ TEST(Plan, NamesTheLineOfWhatIsWrong) {
       {"FROM debian\nENV A=\"${A:?set it}\"\n", Code::dockerfile_invalid, "A: set it"},
       {"FROM $BASE\n", Code::dockerfile_invalid, "web/Dockerfile:1: FROM $BASE names no image"},
       {"FROM a//b\n", Code::dockerfile_invalid, "web/Dockerfile:1:"},
-      {"FROM --platform=linux/arm64 debian\n", Code::unsupported, "web/Dockerfile:1: the platform linux/arm64"},
-      {"FROM debian AS a\nCOPY --from=b /x /y\nFROM debian AS b\nFROM a\n", Code::dockerfile_invalid, "web/Dockerfile:2: --from=b names a stage that comes later"},
+      {"FROM --platform=linux/arm64 debian\n", Code::unsupported,
+       "web/Dockerfile:1: the platform linux/arm64"},
+      {"FROM debian AS a\nCOPY --from=b /x /y\nFROM debian AS b\nFROM a\n", Code::dockerfile_invalid,
+       "web/Dockerfile:2: --from=b names a stage that comes later"},
   };
   for (const auto& [text, code, what] : cases) {
     const auto made = plan(text);
@@ -192,7 +211,8 @@ TEST(KeyOf, TellsPartsApart) {
 TEST(WhyMissed, NamesAFewDifferences) {
   EXPECT_EQ(why_missed({{"a", "1"}, {"b", "1"}}, {{"a", "1"}, {"b", "2"}}), "b changed");
   EXPECT_EQ(why_missed({{"a", "1"}}, {{"b", "1"}}), "b is new, a is gone");
-  EXPECT_EQ(why_missed({}, {{"a", "1"}, {"b", "2"}, {"c", "3"}, {"d", "4"}}), "a is new, b is new, c is new, and 1 more");
+  EXPECT_EQ(why_missed({}, {{"a", "1"}, {"b", "2"}, {"c", "3"}, {"d", "4"}}),
+            "a is new, b is new, c is new, and 1 more");
 }
 
 }  // namespace

@@ -14,9 +14,11 @@ class Images {
   using Progress = std::function<void(std::string_view line)>;
   virtual ~Images() = default;
   // From the local store, else pulled. base_image_missing when it is nowhere.
-  virtual Result<image::Image> resolve(const format::ImageReference& reference, const Progress& progress, std::stop_token stop) = 0;
+  virtual Result<image::Image> resolve(const format::ImageReference& reference, const Progress& progress,
+                                       std::stop_token stop) = 0;
   virtual bool has_blob(const Digest& blob) = 0;
-  virtual Result<image::Image> put(const format::ImageConfig& config, const std::vector<image::Layer>& layers) = 0;
+  virtual Result<image::Image> put(const format::ImageConfig& config,
+                                   const std::vector<image::Layer>& layers) = 0;
 };
 
 }  // namespace naru::build

@@ -1,4 +1,5 @@
-// The builder over a real image store, real overlays and the real copy, commit and unpack functions: all but the container.
+// The builder over a real image store, real overlays and the real copy, commit and unpack functions: all but
+// the container.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
@@ -21,7 +22,8 @@ namespace fs = std::filesystem;
 // What the launcher does, in one process and without confinement.
 class OverlayBench final : public Workbench {
  public:
-  OverlayBench(const fs::path& folder, const image::Store& store, const fs::path& checkouts) : folder_(folder), store_(store), checkouts_(checkouts) {
+  OverlayBench(const fs::path& folder, const image::Store& store, const fs::path& checkouts)
+      : folder_(folder), store_(store), checkouts_(checkouts) {
     fs::create_directories(folder_ / "layers/none");
   }
   ~OverlayBench() override {
@@ -29,16 +31,21 @@ class OverlayBench final : public Workbench {
   }
   Result<void> unpack(const LayerRef& layer) override {
     const Fd blob = TRY(store_.open_blob(layer.blob));
-    TRY(image::unpack_layer(blob.get(), layer.media_type, layer.diff_id, folder_ / "layers" / std::string(layer.diff_id.hex())));
+    TRY(image::unpack_layer(blob.get(), layer.media_type, layer.diff_id,
+                            folder_ / "layers" / std::string(layer.diff_id.hex())));
     return {};
   }
   Result<void> begin(const BeginRequest& request) override {
     for (const char* part : {"upper", "work", "root"}) fs::create_directories(folder_ / request.build / part);
     return mount(request.build, request.layers);
   }
-  Result<RunResult> run(const RunRequest&, const OutputCallback&, std::stop_token) override { return fail(Code::unsupported, "no containers here"); }
+  Result<RunResult> run(const RunRequest&, const OutputCallback&, std::stop_token) override {
+    return fail(Code::unsupported, "no containers here");
+  }
   Result<void> copy(const CopyRequest& request, std::stop_token) override {
-    const fs::path from = request.from.layers.empty() ? checkouts_ / request.from.checkout : folder_ / "layers" / std::string(request.from.layers.back().hex());
+    const fs::path from = request.from.layers.empty()
+                              ? checkouts_ / request.from.checkout
+                              : folder_ / "layers" / std::string(request.from.layers.back().hex());
     const Fd source(::open(from.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     const Fd root(::open((folder_ / request.build / "root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     TRY(copy_into(source.get(), root.get(), request));
@@ -62,13 +69,16 @@ class OverlayBench final : public Workbench {
     }
     if (lower.empty()) lower.push_back((folder_ / "layers/none").string());
     const fs::path bench = folder_ / build;
-    const std::string options = fmt::format("lowerdir={},upperdir={},workdir={}", fmt::join(lower, ":"), (bench / "upper").string(), (bench / "work").string());
-    if (::mount("overlay", (bench / "root").c_str(), "overlay", 0, options.c_str()) != 0) return fail_errno(Code::system, "mount {}", options);
+    const std::string options = fmt::format("lowerdir={},upperdir={},workdir={}", fmt::join(lower, ":"),
+                                            (bench / "upper").string(), (bench / "work").string());
+    if (::mount("overlay", (bench / "root").c_str(), "overlay", 0, options.c_str()) != 0)
+      return fail_errno(Code::system, "mount {}", options);
     mounts_.insert(bench / "root");
     return {};
   }
   void unmount(const std::string& build) {
-    if (mounts_.erase(folder_ / build / "root") != 0) ::umount2((folder_ / build / "root").c_str(), MNT_DETACH);
+    if (mounts_.erase(folder_ / build / "root") != 0)
+      ::umount2((folder_ / build / "root").c_str(), MNT_DETACH);
   }
   fs::path folder_;
   image::Store store_;
@@ -78,9 +88,10 @@ class OverlayBench final : public Workbench {
 
 TEST(RealBuild, MakesAnImageThatTheStoreAndOthersRead) {
   TempFolder data, checkouts;
-  checkouts.write("shop/c1/web/Dockerfile",
-                  "FROM scratch AS files\nWORKDIR /srv\nCOPY --chmod=0640 page.html static/ ./\nFROM scratch\n"
-                  "COPY --from=files --chown=7:8 /srv/page.html /www/index.html\nENV PORT=80\nCMD [\"/serve\"]\n");
+  checkouts.write(
+      "shop/c1/web/Dockerfile",
+      "FROM scratch AS files\nWORKDIR /srv\nCOPY --chmod=0640 page.html static/ ./\nFROM scratch\n"
+      "COPY --from=files --chown=7:8 /srv/page.html /www/index.html\nENV PORT=80\nCMD [\"/serve\"]\n");
   checkouts.write("shop/c1/web/page.html", "hello");
   checkouts.write("shop/c1/web/static/a.css", "x");
   const auto store = image::Store::open(data.path() / "images");
@@ -113,15 +124,17 @@ TEST(RealBuild, MakesAnImageThatTheStoreAndOthersRead) {
   const fs::path root = data.path() / "unpacked";
   const Fd blob = *store->open_blob(image->layers[0].blob);
   ASSERT_TRUE(image::unpack_layer(blob.get(), image->layers[0].media_type, image->layers[0].diff_id, root));
-  struct stat info {};
+  struct stat info{};
   ASSERT_EQ(::stat((root / "www/index.html").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 07777, 0640U);
   EXPECT_EQ(info.st_uid, 7U);
   EXPECT_EQ(info.st_gid, 8U);
 
   // Garbage collection with what the cache keeps leaves the inner stage's layers alone.
-  ASSERT_TRUE(store->collect_garbage({.grace = 0ms, .keep = cache->kept_manifests(clock.wall(), 1h), .now = clock.wall() + 1h}));
-  checkouts.write("shop/c1/web/Dockerfile", "FROM scratch AS files\nWORKDIR /srv\nCOPY --chmod=0640 page.html static/ ./\n");
+  ASSERT_TRUE(store->collect_garbage(
+      {.grace = 0ms, .keep = cache->kept_manifests(clock.wall(), 1h), .now = clock.wall() + 1h}));
+  checkouts.write("shop/c1/web/Dockerfile",
+                  "FROM scratch AS files\nWORKDIR /srv\nCOPY --chmod=0640 page.html static/ ./\n");
   const auto inner = builder.build(request, {});
   ASSERT_TRUE(inner);
   EXPECT_TRUE(inner->cached);
@@ -140,9 +153,11 @@ TEST(RealBuild, NamesABaseImageThatIsNotInTheStore) {
   request.checkout_path = "shop/c1";
   StoreImages local(*store, {});
   EXPECT_EQ(Builder(bench, local, *cache, clock).build(request, {}).error().code, Code::base_image_missing);
-  StoreImages pulling(*store, [](const format::ImageReference&, const Images::Progress&, std::stop_token) -> Result<image::Image> {
-    return fail(Code::timeout, "registry.example does not answer");
-  });
+  StoreImages pulling(
+      *store,
+      [](const format::ImageReference&, const Images::Progress&, std::stop_token) -> Result<image::Image> {
+        return fail(Code::timeout, "registry.example does not answer");
+      });
   const auto result = Builder(bench, pulling, *cache, clock).build(request, {});
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, Code::base_image_missing);

@@ -2,7 +2,8 @@
 
 namespace naru::build {
 
-Result<image::Image> StoreImages::resolve(const format::ImageReference& reference, const Progress& progress, std::stop_token stop) {
+Result<image::Image> StoreImages::resolve(const format::ImageReference& reference, const Progress& progress,
+                                          std::stop_token stop) {
   auto local = store_.resolve(reference);
   if (local) return local;
   if (local.error().code != Code::image_unknown) return local;
@@ -10,7 +11,8 @@ Result<image::Image> StoreImages::resolve(const format::ImageReference& referenc
   progress(fmt::format("pulling {}", reference.familiar()));
   auto pulled = pull_(reference, progress, stop);
   if (pulled || pulled.error().code == Code::build_cancelled) return pulled;
-  return fail(Code::base_image_missing, "the image {} is not here, and could not be pulled: {}", reference.familiar(), pulled.error().message());
+  return fail(Code::base_image_missing, "the image {} is not here, and could not be pulled: {}",
+              reference.familiar(), pulled.error().message());
 }
 
 }  // namespace naru::build

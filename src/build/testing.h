@@ -60,19 +60,22 @@ class MemoryBench final : public Workbench {
   Result<void> begin(const BeginRequest& request) override {
     const std::lock_guard lock(mutex_);
     for (const Digest& layer : request.layers)
-      if (!unpacked.contains(layer)) return fail(Code::internal, "the layer {} is not unpacked", layer.text());
+      if (!unpacked.contains(layer))
+        return fail(Code::internal, "the layer {} is not unpacked", layer.text());
     if (!open.insert(request.build).second) return fail(Code::conflict, "{} is open", request.build);
     what_[request.build] = fmt::format("on {}", request.layers.size());
     for (const Digest& layer : request.layers) what_[request.build] += layer.text();
     return {};
   }
-  Result<RunResult> run(const RunRequest& request, const OutputCallback& output, std::stop_token stop) override {
+  Result<RunResult> run(const RunRequest& request, const OutputCallback& output,
+                        std::stop_token stop) override {
     note(request.build, fmt::format("run {}", request.argv.back()));
     if (on_run) return on_run(request, output, stop);
     return RunResult{};
   }
   Result<void> copy(const CopyRequest& request, std::stop_token) override {
-    note(request.build, fmt::format("copy {} {}{}", fmt::join(request.sources, " "), request.dest, request.from.layers.empty() ? "" : " from layers"));
+    note(request.build, fmt::format("copy {} {}{}", fmt::join(request.sources, " "), request.dest,
+                                    request.from.layers.empty() ? "" : " from layers"));
     if (on_copy) return on_copy(request);
     return {};
   }
@@ -111,20 +114,24 @@ class MemoryImages final : public Images {
   void add(const std::string& reference, std::vector<std::string> env = {"PATH=/usr/bin:/bin"}) {
     image::Image image;
     const Digest diff = Digest::of_sha256(reference);
-    image.layers = {{Digest::of_sha256("blob" + diff.text()), diff, std::string(format::kOciLayerGzip), 1000}};
+    image.layers = {
+        {Digest::of_sha256("blob" + diff.text()), diff, std::string(format::kOciLayerGzip), 1000}};
     image.config.env = std::move(env);
     image.config.cmd = {"bash"};
     image.config.diff_ids = {diff};
     bench_.blobs.insert(image.layers[0].blob);
     images[format::ImageReference::parse(reference)->text()] = image;
   }
-  Result<image::Image> resolve(const format::ImageReference& reference, const Progress&, std::stop_token) override {
+  Result<image::Image> resolve(const format::ImageReference& reference, const Progress&,
+                               std::stop_token) override {
     const auto at = images.find(reference.text());
-    if (at == images.end()) return fail(Code::base_image_missing, "the image {} is not here", reference.familiar());
+    if (at == images.end())
+      return fail(Code::base_image_missing, "the image {} is not here", reference.familiar());
     return at->second;
   }
   bool has_blob(const Digest& blob) override { return bench_.blobs.contains(blob); }
-  Result<image::Image> put(const format::ImageConfig& config, const std::vector<image::Layer>& layers) override {
+  Result<image::Image> put(const format::ImageConfig& config,
+                           const std::vector<image::Layer>& layers) override {
     image::Image image{{}, {}, config, layers};
     image.config.diff_ids.clear();
     for (const image::Layer& layer : layers) image.config.diff_ids.push_back(layer.diff_id);

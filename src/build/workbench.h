@@ -1,7 +1,8 @@
 // The port to the privileged side of a build: a bench is a writable overlay on unpacked layers, on which one
-// step works, and whose upper directory then becomes a layer. The launcher implements it (ops `layer.unpack` and
-// `build.*` of ipc/launcher_protocol.h; the structs here are those ops' arguments and results, as JSON); tests have a
-// twin in memory. One bench is used by one thread at a time; different benches may be used side by side.
+// step works, and whose upper directory then becomes a layer. The launcher implements it (ops `layer.unpack`
+// and `build.*` of ipc/launcher_protocol.h; the structs here are those ops' arguments and results, as JSON);
+// tests have a twin in memory. One bench is used by one thread at a time; different benches may be used side
+// by side.
 #pragma once
 
 #include <functional>
@@ -16,7 +17,8 @@ namespace naru::build {
 
 inline constexpr milliseconds kDefaultStepTimeout = std::chrono::minutes(60);
 
-// A layer blob of the image store. op layer.unpack {blob, diff_id, media_type}: idempotent, under layers/<hex of diff id>.
+// A layer blob of the image store. op layer.unpack {blob, diff_id, media_type}: idempotent, under layers/<hex
+// of diff id>.
 struct LayerRef {
   Digest blob, diff_id;
   std::string media_type;
@@ -29,13 +31,15 @@ NARU_JSON(LayerRef, blob, diff_id, media_type, size)
 struct BeginRequest {
   std::string build;  // the bench's id: [a-z0-9][a-z0-9.-]{0,62}
   std::vector<Digest> layers;
-  std::int64_t latest_mtime = 0;  // seconds since the epoch: commit gives younger files this time; 0 = as they are
+  std::int64_t latest_mtime =
+      0;  // seconds since the epoch: commit gives younger files this time; 0 = as they are
 };
 NARU_JSON(BeginRequest, build, layers, latest_mtime)
 
-// op build.run: a confined container on the bench, in the "builds" group. With `host_mounts` the launcher mounts the
-// host's apt sources, CA bundle and resolver read-only over the bench for the time of the command; what it had to
-// create as mount points for that is not in the layer. The host's proxy variables are in `env` already.
+// op build.run: a confined container on the bench, in the "builds" group. With `host_mounts` the launcher
+// mounts the host's apt sources, CA bundle and resolver read-only over the bench for the time of the command;
+// what it had to create as mount points for that is not in the layer. The host's proxy variables are in `env`
+// already.
 struct RunRequest {
   std::string build;
   std::vector<std::string> argv;
@@ -57,8 +61,10 @@ NARU_JSON(RunResult, exit_code, timed_out, out_of_memory)
 
 // Where COPY and ADD read from: exactly one of the two is set.
 struct CopyOrigin {
-  std::string checkout;        // the build context, relative to checkouts/ ("shop/4f2a.../catalog"); no "..", no symlinks
-  std::vector<Digest> layers;  // or the root of a stage or image: diff ids, lowest first, mounted read-only together
+  std::string
+      checkout;  // the build context, relative to checkouts/ ("shop/4f2a.../catalog"); no "..", no symlinks
+  std::vector<Digest>
+      layers;  // or the root of a stage or image: diff ids, lowest first, mounted read-only together
 };
 NARU_JSON(CopyOrigin, checkout, layers)
 
@@ -69,15 +75,16 @@ struct CopyRequest {
   CopyOrigin from;
   std::vector<std::string> sources;  // relative to the origin; * ? [] match as in Dockerfiles
   std::string dest;                  // absolute; a trailing slash says: a directory
-  std::string chown;                 // "", "user", "user:group", names or numbers; names from the bench's /etc
-  std::string chmod;                 // "" or octal
-  std::string ignore;                // text of the .dockerignore, applied to a checkout; "" = nothing is ignored
-  bool add = false;                  // ADD: a local tar archive is extracted into dest
+  std::string chown;   // "", "user", "user:group", names or numbers; names from the bench's /etc
+  std::string chmod;   // "" or octal
+  std::string ignore;  // text of the .dockerignore, applied to a checkout; "" = nothing is ignored
+  bool add = false;    // ADD: a local tar archive is extracted into dest
 };
 NARU_JSON(CopyRequest, build, from, sources, dest, chown, chmod, ignore, add)
 
-// op build.commit: the upper directory as a layer blob in the image store. The launcher also keeps it unpacked under
-// layers/, so that the next step can stand on it at once. `empty`: the step changed nothing; there is no blob then.
+// op build.commit: the upper directory as a layer blob in the image store. The launcher also keeps it
+// unpacked under layers/, so that the next step can stand on it at once. `empty`: the step changed nothing;
+// there is no blob then.
 struct CommitResult {
   LayerRef layer;
   bool empty = false;
@@ -93,12 +100,14 @@ class Workbench {
   virtual Result<void> unpack(const LayerRef& layer) = 0;  // idempotent
   virtual Result<void> begin(const BeginRequest& request) = 0;
   // Blocks until the command ended; a stop request kills it and gives build_cancelled.
-  virtual Result<RunResult> run(const RunRequest& request, const OutputCallback& output, std::stop_token stop) = 0;
+  virtual Result<RunResult> run(const RunRequest& request, const OutputCallback& output,
+                                std::stop_token stop) = 0;
   // build_source_missing: a source that is not there.
   virtual Result<void> copy(const CopyRequest& request, std::stop_token stop) = 0;
   // Ends the bench.
   virtual Result<CommitResult> commit(const std::string& build) = 0;
-  // Ends the bench without a layer; idempotent, never fails loudly: what is left is cleaned at the launcher's start.
+  // Ends the bench without a layer; idempotent, never fails loudly: what is left is cleaned at the launcher's
+  // start.
   virtual void discard(const std::string& build) noexcept = 0;
 };
 

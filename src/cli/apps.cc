@@ -9,8 +9,8 @@ namespace naru::cli {
 
 namespace {
 
-// "http://localhost:7433/git/shop.git" -> "http://naru:<token>@127.0.0.1:7433/git/shop.git". A number instead of the name:
-// git would try ::1 first, where nobody listens.
+// "http://localhost:7433/git/shop.git" -> "http://naru:<token>@127.0.0.1:7433/git/shop.git". A number instead
+// of the name: git would try ::1 first, where nobody listens.
 std::string remote_url(std::string url, const std::string& token) {
   const auto scheme = url.find("://");
   if (scheme == std::string::npos) return url;
@@ -19,7 +19,9 @@ std::string remote_url(std::string url, const std::string& token) {
   return fmt::format("{}://naru:{}@{}", url.substr(0, scheme), token, rest);
 }
 
-bool is_loopback(const std::string& url) { return url.find("@127.0.0.1") != std::string::npos || url.find("@localhost") != std::string::npos; }
+bool is_loopback(const std::string& url) {
+  return url.find("@127.0.0.1") != std::string::npos || url.find("@localhost") != std::string::npos;
+}
 
 struct GitRemote {
   bool added = false, updated = false;
@@ -38,7 +40,8 @@ GitRemote add_remote(const std::string& url) {
     remote.notice = "git could not write the remote `naru` into this repository";
     return remote;
   }
-  // A proxy that the environment names for everything must not get the token: empty means none for this remote.
+  // A proxy that the environment names for everything must not get the token: empty means none for this
+  // remote.
   if (is_loopback(url)) (void)run_program({"git", "config", "remote.naru.proxy", ""});
   (exists ? remote.updated : remote.added) = true;
   return remote;
@@ -68,12 +71,15 @@ Tone tone_of_health(const std::string& health) {
 
 std::string rollout_cell(const Json& rollout) {
   if (!rollout.is_object()) return "";
-  return fmt::format("v{} {} {}", number(rollout, "to"), text(rollout, "phase"), percent(number(rollout, "weight")));
+  return fmt::format("v{} {} {}", number(rollout, "to"), text(rollout, "phase"),
+                     percent(number(rollout, "weight")));
 }
 
 Done after_command(const Session& session, const Json& status) {
-  if (session.json) session.document(status);
-  else session.print("{}: {}\n", text(status, "app"), text(status, "message"));
+  if (session.json)
+    session.document(status);
+  else
+    session.print("{}: {}\n", text(status, "app"), text(status, "message"));
   return 0;
 }
 
@@ -94,7 +100,8 @@ Done app_create(const Session& session, const AppOptions& options) {
   if (!remote.notice.empty()) session.notice(remote.notice);
   if (remote.added || remote.updated) {
     const std::string branch = current_branch();
-    session.print("The git remote `naru` is {} in this repository. Next:\n\n  git push naru {}\n", remote.added ? "added" : "updated", branch == "main" ? branch : branch + ":main");
+    session.print("The git remote `naru` is {} in this repository. Next:\n\n  git push naru {}\n",
+                  remote.added ? "added" : "updated", branch == "main" ? branch : branch + ":main");
   } else {
     session.print("Next, in its repository:\n\n  git remote add naru {}\n  git push naru main\n", url);
   }
@@ -114,33 +121,50 @@ Done app_list(const Session& session) {
       const Json& addresses = list(environment, "addresses");
       const std::string health = text(environment, "health");
       table.row({text(app, "name"), text(environment, "name"), session.paint(tone_of_health(health), health),
-                 stable.is_object() ? fmt::format("v{} {}", number(stable, "version"), text(stable, "commit").substr(0, 7)) : "-",
+                 stable.is_object()
+                     ? fmt::format("v{} {}", number(stable, "version"), text(stable, "commit").substr(0, 7))
+                     : "-",
                  rollout_cell(member(environment, "rollout")),
-                 addresses.empty() || !addresses.front().is_string() ? "" : clean(addresses.front().get<std::string>())});
+                 addresses.empty() || !addresses.front().is_string()
+                     ? ""
+                     : clean(addresses.front().get<std::string>())});
     }
-  if (table.empty()) session.say("There is no application yet. Make one in your repository: naru app create shop\n");
-  else session.say(table.text(session.terminal.style));
+  if (table.empty())
+    session.say("There is no application yet. Make one in your repository: naru app create shop\n");
+  else
+    session.say(table.text(session.terminal.style));
   return 0;
 }
 
 Done app_remove(const Session& session, const AppOptions& options) {
   const Target target = TRY(parse_app(options.app));
-  if (!options.yes && session.terminal.interactive && !confirmed(session, fmt::format("This stops {} and removes its releases, variables and repository (volumes stay). Go on?", target.app)))
+  if (!options.yes && session.terminal.interactive &&
+      !confirmed(
+          session,
+          fmt::format(
+              "This stops {} and removes its releases, variables and repository (volumes stay). Go on?",
+              target.app)))
     return fail(Code::cancelled, "nothing was removed");
   const Json answer = TRY(session.control().remove("/v1/apps/" + path_part(target.app)));
-  if (session.json) session.document(answer);
-  else session.print("{} is removed. Its volumes are kept; see `naru volume ls`.\n", target.app);
+  if (session.json)
+    session.document(answer);
+  else
+    session.print("{} is removed. Its volumes are kept; see `naru volume ls`.\n", target.app);
   return 0;
 }
 
 Done app_stop(const Session& session, const AppOptions& options) {
   const Target target = TRY(parse_app(options.app));
-  return after_command(session, TRY(session.control().post(fmt::format("/v1/apps/{}/stop", path_part(target.app)), {{"env", target.env}})));
+  return after_command(session,
+                       TRY(session.control().post(fmt::format("/v1/apps/{}/stop", path_part(target.app)),
+                                                  {{"env", target.env}})));
 }
 
 Done app_start(const Session& session, const AppOptions& options) {
   const Target target = TRY(parse_app(options.app));
-  return after_command(session, TRY(session.control().post(fmt::format("/v1/apps/{}/start", path_part(target.app)), {{"env", target.env}})));
+  return after_command(session,
+                       TRY(session.control().post(fmt::format("/v1/apps/{}/start", path_part(target.app)),
+                                                  {{"env", target.env}})));
 }
 
 }  // namespace naru::cli

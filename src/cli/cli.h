@@ -1,4 +1,5 @@
-// The command line: every verb is a few requests to control's API (docs/api.md), over its Unix socket or HTTP.
+// The command line: every verb is a few requests to control's API (docs/api.md), over its Unix socket or
+// HTTP.
 #pragma once
 
 #include <functional>

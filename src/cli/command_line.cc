@@ -5,10 +5,12 @@
 
 namespace naru::cli {
 
-int run_words(const std::vector<std::string>& words, const Processes& processes, Terminal& terminal, const GetVariable& variable, const Clock& clock) {
+int run_words(const std::vector<std::string>& words, const Processes& processes, Terminal& terminal,
+              const GetVariable& variable, const Clock& clock) {
   Grammar grammar;
   if (!words.empty() && words.front() == "__complete") {
-    complete(grammar.root(), {words.begin() + 1, words.end()}, {terminal, processes, variable, clock, {}, false});
+    complete(grammar.root(), {words.begin() + 1, words.end()},
+             {terminal, processes, variable, clock, {}, false});
     return 0;
   }
   const auto parsed = grammar.parse(words);
@@ -21,7 +23,8 @@ int run_words(const std::vector<std::string>& words, const Processes& processes,
   if (done) return *done;
   const Error& error = done.error();
   terminal.err(fmt::format("{} {}\n", terminal.style.paint(Tone::bad, "error:"), error.message()));
-  if (!error.hint().empty()) terminal.err(fmt::format("{} {}\n", terminal.style.paint(Tone::accent, "hint:"), error.hint()));
+  if (!error.hint().empty())
+    terminal.err(fmt::format("{} {}\n", terminal.style.paint(Tone::accent, "hint:"), error.hint()));
   return 1;
 }
 

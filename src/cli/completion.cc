@@ -1,4 +1,5 @@
-// `naru completion`, and what the shells ask while a person types: `naru __complete WORDS...`, the last one unfinished.
+// `naru completion`, and what the shells ask while a person types: `naru __complete WORDS...`, the last one
+// unfinished.
 #include "cli/completion.h"
 
 #include "cli/verbs.h"
@@ -36,14 +37,16 @@ void add_apps(const Session& session, std::vector<std::string>& names) {
   for (const Json& app : list(*answer, "apps")) {
     names.push_back(text(app, "name"));
     for (const Json& environment : list(app, "environments"))
-      if (text(environment, "name") != "production") names.push_back(text(app, "name") + "/" + text(environment, "name"));
+      if (text(environment, "name") != "production")
+        names.push_back(text(app, "name") + "/" + text(environment, "name"));
   }
 }
 
 void add_services(const Session& session, const std::string& app, std::vector<std::string>& names) {
   const auto answer = session.control().get(fmt::format("/v1/apps/{}/status", path_part(app)));
   if (!answer) return;
-  for (const Json& service : list(*answer, "services")) names.push_back(fmt::format("{}/{}", app, text(service, "name")));
+  for (const Json& service : list(*answer, "services"))
+    names.push_back(fmt::format("{}/{}", app, text(service, "name")));
 }
 
 }  // namespace
@@ -59,22 +62,28 @@ void complete(const CLI::App& root, const std::vector<std::string>& words, const
   std::size_t given = 0;  // positionals
   for (std::size_t i = 0; i + 1 < words.size(); ++i) {
     const auto next = at->get_subcommands([&](const CLI::App* sub) { return sub->get_name() == words[i]; });
-    if (!next.empty()) at = next.front();
-    else if (!words[i].starts_with('-')) ++given;
+    if (!next.empty())
+      at = next.front();
+    else if (!words[i].starts_with('-'))
+      ++given;
   }
   std::vector<std::string> names;
   if (prefix.starts_with('-')) {
     for (const CLI::Option* option : at->get_options())
       for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
   } else {
-    for (const CLI::App* sub : at->get_subcommands([](const CLI::App*) { return true; })) names.push_back(sub->get_name());
+    for (const CLI::App* sub : at->get_subcommands([](const CLI::App*) { return true; }))
+      names.push_back(sub->get_name());
   }
-  const auto positionals = at->get_options([](const CLI::Option* option) { return option->get_positional(); });
+  const auto positionals =
+      at->get_options([](const CLI::Option* option) { return option->get_positional(); });
   if (names.empty() && given < positionals.size()) {
     const std::string kind = positionals[given]->get_name(true, false);
     const auto slash = prefix.find('/');
     if (kind == "APP" && at->get_name() != "create") add_apps(session, names);
-    if (kind.find("SERVICE") != std::string::npos) slash == std::string::npos ? add_apps(session, names) : add_services(session, prefix.substr(0, slash), names);
+    if (kind.find("SERVICE") != std::string::npos)
+      slash == std::string::npos ? add_apps(session, names)
+                                 : add_services(session, prefix.substr(0, slash), names);
     if (kind == "SHELL") names = {"bash", "zsh", "fish"};
   }
   for (const std::string& name : names)

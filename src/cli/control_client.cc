@@ -32,18 +32,24 @@ Result<Json> parse(std::string_view body) {
   if (body.empty()) return Json::object();
   Json json = Json::parse(body, nullptr, false);
   if (json.is_discarded())
-    return std::unexpected(Error{Code::malformed, "the answer is not JSON; is this the address of Naru's control?", 0, "check NARU_URL"});
+    return std::unexpected(Error{Code::malformed,
+                                 "the answer is not JSON; is this the address of Naru's control?", 0,
+                                 "check NARU_URL"});
   return json;
 }
 
 }  // namespace
 
-std::string ControlPlace::socket() const { return ipc::DataFolder{data}.control_socket().string(); }
+std::string ControlPlace::socket() const {
+  return ipc::DataFolder{data}.control_socket().string();
+}
 
 std::string query_part(std::string_view key, std::string_view value) {
   return fmt::format("{}={}", key, format::http1::percent_encode(value));
 }
-std::string path_part(std::string_view name) { return format::http1::percent_encode(name); }
+std::string path_part(std::string_view name) {
+  return format::http1::percent_encode(name);
+}
 
 io::FetchRequest ControlClient::request(std::string_view method, std::string_view path) const {
   io::FetchRequest request;
@@ -63,26 +69,39 @@ io::FetchRequest ControlClient::request(std::string_view method, std::string_vie
 
 Error ControlClient::explain(const Error& error) const {
   if (error.code == Code::closed)
-    return {Code::unavailable, "control closed the connection before it had answered", 0, "it restarts by itself; try again, and see `naru doctor`"};
-  if (error.code == Code::timeout) return {Code::timeout, fmt::format("control has not answered in time: {}", error.context), 0, "see `naru doctor`"};
+    return {Code::unavailable, "control closed the connection before it had answered", 0,
+            "it restarts by itself; try again, and see `naru doctor`"};
+  if (error.code == Code::timeout)
+    return {Code::timeout, fmt::format("control has not answered in time: {}", error.context), 0,
+            "see `naru doctor`"};
   if (!place_.local()) {
-    if (error.code == Code::unreachable) return {Code::unavailable, fmt::format("Naru cannot be reached at {}: {}", place_.url, error.message()), 0, "check NARU_URL, and that it runs there"};
+    if (error.code == Code::unreachable)
+      return {Code::unavailable, fmt::format("Naru cannot be reached at {}: {}", place_.url, error.message()),
+              0, "check NARU_URL, and that it runs there"};
     return error;
   }
   if (error.code != Code::unreachable && error.code != Code::invalid_argument) return error;
   const int reason = connect_errno(place_.socket());
   if (reason == EACCES || reason == EPERM)
-    return {Code::forbidden, fmt::format("{} may not be opened by this user", place_.socket()), 0, "use sudo, or set NARU_URL and NARU_TOKEN (`sudo naru token create`)"};
-  if (reason == ENAMETOOLONG) return {Code::invalid_argument, fmt::format("the path of the data folder is too long for a socket: {}", place_.socket()), 0, "use a shorter --data"};
-  const std::string start = place_.data == ControlPlace{}.data ? "sudo naru up" : fmt::format("sudo naru up --data {}", place_.data);
-  return {Code::unavailable, fmt::format("Naru is not running on {}", place_.data), 0, fmt::format("start it with `{}`", start)};
+    return {Code::forbidden, fmt::format("{} may not be opened by this user", place_.socket()), 0,
+            "use sudo, or set NARU_URL and NARU_TOKEN (`sudo naru token create`)"};
+  if (reason == ENAMETOOLONG)
+    return {Code::invalid_argument,
+            fmt::format("the path of the data folder is too long for a socket: {}", place_.socket()), 0,
+            "use a shorter --data"};
+  const std::string start = place_.data == ControlPlace{}.data
+                                ? "sudo naru up"
+                                : fmt::format("sudo naru up --data {}", place_.data);
+  return {Code::unavailable, fmt::format("Naru is not running on {}", place_.data), 0,
+          fmt::format("start it with `{}`", start)};
 }
 
 Error ControlClient::refusal(int status, std::string_view body) {
   const Json json = Json::parse(body, nullptr, false);
   const auto error = json.is_object() ? json.find("error") : json.end();
   if (!json.is_object() || error == json.end() || !error->is_object())
-    return {Code::internal, fmt::format("control answered {} without saying why", status), 0, "see `naru doctor`"};
+    return {Code::internal, fmt::format("control answered {} without saying why", status), 0,
+            "see `naru doctor`"};
   const auto text = [&](const char* key) {
     const auto found = error->find(key);
     return found != error->end() && found->is_string() ? found->get<std::string>() : std::string();
@@ -103,7 +122,8 @@ Result<Json> ControlClient::ask(std::string_view method, std::string_view path, 
   return parse(answer->body);
 }
 
-Result<void> ControlClient::stream(std::string_view method, std::string_view path, const Json& body, OnBytes on_bytes) const {
+Result<void> ControlClient::stream(std::string_view method, std::string_view path, const Json& body,
+                                   OnBytes on_bytes) const {
   io::FetchRequest wanted = request(method, path);
   if (!body.is_null()) {
     wanted.headers.push_back({"Content-Type", "application/json"});
@@ -126,20 +146,23 @@ Result<void> ControlClient::stream(std::string_view method, std::string_view pat
   if (status >= 400) return std::unexpected(refusal(status, refused));
   if (answer) return {};
   if (status != 0 && answer.error().code == Code::closed)
-    return std::unexpected(Error{Code::closed, "control ended the stream", 0, "it may be restarting; run the command again"});
+    return std::unexpected(
+        Error{Code::closed, "control ended the stream", 0, "it may be restarting; run the command again"});
   return std::unexpected(status == 0 ? explain(answer.error()) : answer.error());
 }
 
 Result<void> ControlClient::events(std::string_view path, OnEvent on_event) const {
   EventStream parser([&](const StreamEvent& event) -> Result<void> {
     const Json data = Json::parse(event.data, nullptr, false);
-    if (data.is_discarded()) return fail(Code::malformed, "an event '{}' of the stream is not JSON", event.name.substr(0, 40));
+    if (data.is_discarded())
+      return fail(Code::malformed, "an event '{}' of the stream is not JSON", event.name.substr(0, 40));
     return on_event(event.name, data);
   });
   return stream("GET", path, nullptr, [&](std::string_view bytes) { return parser.feed(bytes); });
 }
 
-Result<Json> ControlClient::upload(std::string_view path, const std::filesystem::path& file, std::function<void(std::uint64_t, std::uint64_t)> progress) const {
+Result<Json> ControlClient::upload(std::string_view path, const std::filesystem::path& file,
+                                   std::function<void(std::uint64_t, std::uint64_t)> progress) const {
   const auto fd = std::make_shared<Fd>(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat about{};
   if (!*fd || ::fstat(fd->get(), &about) != 0) return fail_errno(Code::not_found, "{}: open", file.string());
@@ -149,7 +172,8 @@ Result<Json> ControlClient::upload(std::string_view path, const std::filesystem:
   wanted.headers.push_back({"Content-Type", "application/x-tar"});
   wanted.body_length = all;
   wanted.idle_timeout = std::chrono::minutes(15);  // unpacking happens after the last byte
-  wanted.body_source = [fd, all, sent = std::uint64_t{0}, progress = std::move(progress), name = file.string()](std::span<char> buffer) mutable -> Result<std::size_t> {
+  wanted.body_source = [fd, all, sent = std::uint64_t{0}, progress = std::move(progress),
+                        name = file.string()](std::span<char> buffer) mutable -> Result<std::size_t> {
     const ssize_t n = ::read(fd->get(), buffer.data(), buffer.size());
     if (n < 0) return fail_errno(Code::system, "{}: read", name);
     sent += static_cast<std::uint64_t>(n);

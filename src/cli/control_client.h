@@ -15,7 +15,7 @@ namespace naru::cli {
 // Where control is: its Unix socket in a data folder, or an address with a token.
 struct ControlPlace {
   std::string data = "/var/lib/naru";
-  std::string url;    // "" = over the socket
+  std::string url;  // "" = over the socket
   std::string token;
   bool local() const { return url.empty(); }
   std::string socket() const;
@@ -26,20 +26,24 @@ class ControlClient {
   explicit ControlClient(ControlPlace place) : place_(std::move(place)) {}
   const ControlPlace& place() const { return place_; }
 
-  // Errors: control's own, by their code and with its hint; unavailable ("Naru is not running on ..."); forbidden (the
-  // socket may not be opened); malformed (an answer that is no JSON).
+  // Errors: control's own, by their code and with its hint; unavailable ("Naru is not running on ...");
+  // forbidden (the socket may not be opened); malformed (an answer that is no JSON).
   Result<Json> get(std::string_view path) const { return ask("GET", path, nullptr); }
-  Result<Json> post(std::string_view path, const Json& body = Json::object()) const { return ask("POST", path, body); }
+  Result<Json> post(std::string_view path, const Json& body = Json::object()) const {
+    return ask("POST", path, body);
+  }
   Result<Json> remove(std::string_view path) const { return ask("DELETE", path, nullptr); }
 
   using OnBytes = std::function<Result<void>(std::string_view)>;
   // An answer without an end of its own: each piece as it comes. Ends well when control ends it.
-  Result<void> stream(std::string_view method, std::string_view path, const Json& body, OnBytes on_bytes) const;
+  Result<void> stream(std::string_view method, std::string_view path, const Json& body,
+                      OnBytes on_bytes) const;
   using OnEvent = std::function<Result<void>(const std::string& name, const Json& data)>;
   // Server-sent events whose data is JSON.
   Result<void> events(std::string_view path, OnEvent on_event) const;
   // Sends a file as the body. `sent` is told how many bytes have gone.
-  Result<Json> upload(std::string_view path, const std::filesystem::path& file, std::function<void(std::uint64_t sent, std::uint64_t all)> progress) const;
+  Result<Json> upload(std::string_view path, const std::filesystem::path& file,
+                      std::function<void(std::uint64_t sent, std::uint64_t all)> progress) const;
 
   io::FetchRequest request(std::string_view method, std::string_view path) const;
   // A failed connection in words that say what to do.

@@ -30,9 +30,15 @@ struct Checks {
 
 void check_supervisor(const ipc::DataFolder& folder, Checks& checks) {
   const Fd lock(::open(folder.lock().c_str(), O_RDONLY | O_CLOEXEC));
-  if (!lock) return checks.add("supervisor", false, fmt::format("nobody has run `naru up` on {}, or it may not be read", folder.root.string()), "start it with `sudo naru up`");
+  if (!lock)
+    return checks.add(
+        "supervisor", false,
+        fmt::format("nobody has run `naru up` on {}, or it may not be read", folder.root.string()),
+        "start it with `sudo naru up`");
   const bool held = ::flock(lock.get(), LOCK_SH | LOCK_NB) != 0;
-  checks.add("supervisor", held, held ? "`naru up` runs, though control does not answer" : "`naru up` does not run", "start it with `sudo naru up`");
+  checks.add("supervisor", held,
+             held ? "`naru up` runs, though control does not answer" : "`naru up` does not run",
+             "start it with `sudo naru up`");
 }
 
 std::string tail_of(const fs::path& path) {
@@ -56,19 +62,29 @@ void check_machine(const ipc::DataFolder& folder, Checks& checks) {
   ::uname(&kernel);
   const int major = std::atoi(kernel.release);
   checks.add("kernel", major >= 6, kernel.release, "Linux 6.1 or newer is needed");
-  checks.add("root", ::geteuid() == 0, ::geteuid() == 0 ? "this is root" : "this is not root, so not everything can be seen", "run it with sudo");
+  checks.add("root", ::geteuid() == 0,
+             ::geteuid() == 0 ? "this is root" : "this is not root, so not everything can be seen",
+             "run it with sudo");
   std::error_code error;
-  checks.add("cgroups", fs::exists("/sys/fs/cgroup/cgroup.controllers", error) || fs::exists("/sys/fs/cgroup/memory", error), "/sys/fs/cgroup", "mount cgroups: without them there are no limits");
+  checks.add(
+      "cgroups",
+      fs::exists("/sys/fs/cgroup/cgroup.controllers", error) || fs::exists("/sys/fs/cgroup/memory", error),
+      "/sys/fs/cgroup", "mount cgroups: without them there are no limits");
   for (const char* program : {"git", "nft", "tar"}) {
     const auto ran = run_program({program, "--version"});
-    checks.add(program, ran.has_value(), ran ? clean(ran->output.substr(0, ran->output.find('\n'))) : ran.error().message(), fmt::format("install the package that has {}", program));
+    checks.add(program, ran.has_value(),
+               ran ? clean(ran->output.substr(0, ran->output.find('\n'))) : ran.error().message(),
+               fmt::format("install the package that has {}", program));
   }
   fs::path existing = folder.root;
-  while (!existing.empty() && !fs::exists(existing, error) && existing != existing.root_path()) existing = existing.parent_path();
+  while (!existing.empty() && !fs::exists(existing, error) && existing != existing.root_path())
+    existing = existing.parent_path();
   struct statvfs disk{};
   if (::statvfs(existing.c_str(), &disk) != 0) return;
   const std::uint64_t free = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize;
-  checks.add("disk", free >= kLowDisk, fmt::format("{} free at {}", bytes_text(static_cast<double>(free)), existing.string()), "free some space");
+  checks.add("disk", free >= kLowDisk,
+             fmt::format("{} free at {}", bytes_text(static_cast<double>(free)), existing.string()),
+             "free some space");
 }
 
 Json look_alone(const ControlPlace& place, const Error& why) {
@@ -88,18 +104,24 @@ Done doctor(const Session& session) {
   const ControlPlace place = session.place();
   const auto asked = ControlClient(place).get("/v1/doctor");
   // A refusal (a wrong token) is an answer; silence is what a doctor is for.
-  if (!asked && asked.error().code != Code::unavailable && asked.error().code != Code::timeout && asked.error().code != Code::forbidden) return std::unexpected(asked.error());
+  if (!asked && asked.error().code != Code::unavailable && asked.error().code != Code::timeout &&
+      asked.error().code != Code::forbidden)
+    return std::unexpected(asked.error());
   const Json answer = asked ? *asked : look_alone(place, asked.error());
   bool well = true;
   Table table({"", "CHECK", "FINDING"});
   for (const Json& check : list(answer, "checks")) {
     const bool ok = flag(check, "ok");
     well = well && ok;
-    table.row({ok ? session.paint(Tone::good, "✓") : session.paint(Tone::bad, "✗"), text(check, "name"), fit(text(check, "detail"), std::max(60, session.terminal.columns - 24))});
-    if (!ok && !text(check, "remedy").empty()) table.row({"", "", session.paint(Tone::accent, "→ ") + text(check, "remedy")});
+    table.row({ok ? session.paint(Tone::good, "✓") : session.paint(Tone::bad, "✗"), text(check, "name"),
+               fit(text(check, "detail"), std::max(60, session.terminal.columns - 24))});
+    if (!ok && !text(check, "remedy").empty())
+      table.row({"", "", session.paint(Tone::accent, "→ ") + text(check, "remedy")});
   }
-  if (session.json) session.document(answer);
-  else session.say(table.text(session.terminal.style));
+  if (session.json)
+    session.document(answer);
+  else
+    session.say(table.text(session.terminal.style));
   return well ? 0 : 1;
 }
 

@@ -16,7 +16,8 @@ Result<void> EventStream::feed(std::string_view bytes) {
     after_return_ = false;
     const auto end = bytes.find_first_of("\r\n");
     line_ += bytes.substr(0, end);
-    if (line_.size() + event_.data.size() > kMaxBytes) return fail(Code::too_large, "an event of the stream is larger than {} bytes", kMaxBytes);
+    if (line_.size() + event_.data.size() > kMaxBytes)
+      return fail(Code::too_large, "an event of the stream is larger than {} bytes", kMaxBytes);
     if (end == std::string_view::npos) return {};
     after_return_ = bytes[end] == '\r';
     bytes.remove_prefix(end + 1);
@@ -50,7 +51,8 @@ Result<void> LineStream::feed(std::string_view bytes) {
   while (!bytes.empty()) {
     const auto end = bytes.find('\n');
     line_ += bytes.substr(0, end);
-    if (line_.size() > kMaxBytes) return fail(Code::too_large, "a line of the stream is larger than {} bytes", kMaxBytes);
+    if (line_.size() > kMaxBytes)
+      return fail(Code::too_large, "a line of the stream is larger than {} bytes", kMaxBytes);
     if (end == std::string_view::npos) return {};
     bytes.remove_prefix(end + 1);
     const std::string whole = std::exchange(line_, {});

@@ -72,7 +72,9 @@ class Bridge {
   io::Task<Result<int>> run() {
     co_await io::Both(receive(), send());
     if (failed_) co_return std::unexpected(*failed_);
-    if (!status_) co_return fail(Code::closed, "the connection to control ended before the program did; its exit status is not known");
+    if (!status_)
+      co_return fail(Code::closed,
+                     "the connection to control ended before the program did; its exit status is not known");
     co_return *status_;
   }
 
@@ -91,7 +93,9 @@ class Bridge {
   // False when it is over.
   bool take_frames() {
     while (pending.size() >= 5) {
-      const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(pending[i])); };
+      const auto byte = [&](std::size_t i) {
+        return static_cast<std::uint32_t>(static_cast<unsigned char>(pending[i]));
+      };
       const std::size_t length = byte(1) << 24 | byte(2) << 16 | byte(3) << 8 | byte(4);
       if (length > kMaxFrame) {
         failed_ = Error{Code::malformed, "control sent a frame that is too large", 0, {}};
@@ -131,7 +135,8 @@ class Bridge {
       const auto got = co_await resizes.read(std::span(reinterpret_cast<char*>(&info), sizeof info));
       if (!got || *got == 0) co_return;
       const winsize size = terminal_size();
-      const char bytes[] = {static_cast<char>(size.ws_row >> 8), static_cast<char>(size.ws_row & 0xff), static_cast<char>(size.ws_col >> 8), static_cast<char>(size.ws_col & 0xff)};
+      const char bytes[] = {static_cast<char>(size.ws_row >> 8), static_cast<char>(size.ws_row & 0xff),
+                            static_cast<char>(size.ws_col >> 8), static_cast<char>(size.ws_col & 0xff)};
       co_await frame(kResize, std::string_view(bytes, sizeof bytes));
     }
   }
@@ -158,7 +163,8 @@ class Bridge {
   std::optional<Error> failed_;
 };
 
-io::Task<Result<int>> converse(io::Reactor& reactor, const Session& session, const ControlClient& control, io::FetchRequest request, io::Stream input, io::Stream resizes) {
+io::Task<Result<int>> converse(io::Reactor& reactor, const Session& session, const ControlClient& control,
+                               io::FetchRequest request, io::Stream input, io::Stream resizes) {
   io::HttpClient client(reactor);
   auto opened = co_await client.open(std::move(request));
   if (!opened) co_return std::unexpected(control.explain(opened.error()));
@@ -186,7 +192,8 @@ Result<std::string> instance_of(const ControlClient& control, const Target& targ
   std::string best;
   int best_rank = -1;
   for (const Json& instance : list(answer, "instances")) {
-    const std::string phase = text(instance, "phase"), side = text(instance, "side"), service = text(instance, "service"), id = text(instance, "id");
+    const std::string phase = text(instance, "phase"), side = text(instance, "side"),
+                      service = text(instance, "service"), id = text(instance, "id");
     if (text(instance, "env") != target.env || (phase != "ready" && phase != "running")) continue;
     services.insert(service);
     if (!target.service.empty() && service != target.service && id != target.service) continue;
@@ -198,10 +205,15 @@ Result<std::string> instance_of(const ControlClient& control, const Target& targ
   }
   const std::string names = fmt::format("{}", fmt::join(services, ", "));
   if (target.service.empty() && services.size() > 1)
-    return std::unexpected(Error{Code::invalid_argument, fmt::format("{} has several services", target.text()), 0, fmt::format("name one, as {}/{}; there are: {}", target.app, *services.begin(), names)});
+    return std::unexpected(
+        Error{Code::invalid_argument, fmt::format("{} has several services", target.text()), 0,
+              fmt::format("name one, as {}/{}; there are: {}", target.app, *services.begin(), names)});
   if (best.empty())
-    return std::unexpected(Error{Code::not_found, fmt::format("nothing runs of {}{}{}", target.text(), target.service.empty() ? "" : "/", target.service), 0,
-                                 services.empty() ? "see `naru ps`" : fmt::format("these services run: {}", names)});
+    return std::unexpected(
+        Error{Code::not_found,
+              fmt::format("nothing runs of {}{}{}", target.text(), target.service.empty() ? "" : "/",
+                          target.service),
+              0, services.empty() ? "see `naru ps`" : fmt::format("these services run: {}", names)});
   return best;
 }
 
@@ -216,12 +228,15 @@ Done exec(const Session& session, const ExecOptions& options) {
   const bool tty = options.tty || by_itself, interactive = options.interactive || by_itself;
   const std::string instance = TRY(instance_of(control, target));
   const winsize size = terminal_size();
-  io::FetchRequest request = control.request("POST", fmt::format("/v1/instances/{}/exec", path_part(instance)));
+  io::FetchRequest request =
+      control.request("POST", fmt::format("/v1/instances/{}/exec", path_part(instance)));
   request.headers.push_back({"Connection", "Upgrade"});
   request.headers.push_back({"Upgrade", "naru-exec"});
   request.headers.push_back({"Content-Type", "application/json"});
-  request.body = Json{{"argv", options.argv}, {"env", options.env}, {"user", options.user}, {"cwd", options.cwd}, {"tty", tty}, {"rows", size.ws_row}, {"cols", size.ws_col}}
-                     .dump(-1, ' ', false, Json::error_handler_t::replace);
+  request.body =
+      Json{{"argv", options.argv}, {"env", options.env},  {"user", options.user}, {"cwd", options.cwd},
+           {"tty", tty},           {"rows", size.ws_row}, {"cols", size.ws_col}}
+          .dump(-1, ' ', false, Json::error_handler_t::replace);
   request.idle_timeout = kQuiet;
   const auto reactor = TRY(io::Reactor::create());
   std::optional<InputPump> pump;
@@ -230,7 +245,8 @@ Done exec(const Session& session, const ExecOptions& options) {
   if (tty) resizes = TRY(Resizes::watch(*reactor));
   std::optional<RawTerminal> raw;
   if (tty && interactive && ::isatty(STDIN_FILENO) == 1) raw.emplace();
-  return reactor->block_on(converse(*reactor, session, control, std::move(request), std::move(input), std::move(resizes)));
+  return reactor->block_on(
+      converse(*reactor, session, control, std::move(request), std::move(input), std::move(resizes)));
 }
 
 }  // namespace naru::cli

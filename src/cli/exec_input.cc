@@ -35,7 +35,9 @@ void pump(const Fd& socket, const Fd& stop, int from) {
 }  // namespace
 
 InputPump::InputPump(Fd socket, Fd stop_read, Fd stop_write, int from)
-    : stop_write_(std::move(stop_write)), thread_([socket = std::move(socket), stop = std::move(stop_read), from] { pump(socket, stop, from); }) {}
+    : stop_write_(std::move(stop_write)),
+      thread_([socket = std::move(socket), stop = std::move(stop_read), from] { pump(socket, stop, from); }) {
+}
 
 InputPump::~InputPump() {
   stop_write_.reset();  // wakes poll(2) with POLLHUP
@@ -44,7 +46,8 @@ InputPump::~InputPump() {
 
 Result<io::Stream> InputPump::start(io::Reactor& reactor, int fd, std::optional<InputPump>& out) {
   int ends[2], stop[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return fail_errno(Code::system, "socketpair");
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    return fail_errno(Code::system, "socketpair");
   Fd ours(ends[0]), theirs(ends[1]);
   if (::pipe2(stop, O_CLOEXEC) != 0) return fail_errno(Code::system, "pipe2");
   Fd stop_read(stop[0]), stop_write(stop[1]);

@@ -1,4 +1,5 @@
-// For tests: a control that answers what a test says, in a data folder of its own, and the command line run against it.
+// For tests: a control that answers what a test says, in a data folder of its own, and the command line run
+// against it.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -34,8 +35,9 @@ class FakeControl {
   // Answers by "METHOD /path?query"; anything else is 404.
   explicit FakeControl(std::map<std::string, Json> answers = {}) : answers_(std::move(answers)) {
     std::filesystem::create_directories(data() + "/run");
-    server_ = std::make_unique<io::testing::TestServer>([this](io::Request& request, io::ResponseWriter& response) { return handle(request, response); }, io::ServerOptions{},
-                                                        io::Address::of_unix(data() + "/run/control.sock").value());
+    server_ = std::make_unique<io::testing::TestServer>(
+        [this](io::Request& request, io::ResponseWriter& response) { return handle(request, response); },
+        io::ServerOptions{}, io::Address::of_unix(data() + "/run/control.sock").value());
   }
   // Takes a request over, before the answers are looked at.
   std::map<std::string, Handler> special;

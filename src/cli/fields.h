@@ -1,5 +1,5 @@
-// Reading answers of control: a member that is missing or of another kind is empty, so that a newer or older control
-// never makes the command line fail.
+// Reading answers of control: a member that is missing or of another kind is empty, so that a newer or older
+// control never makes the command line fail.
 #pragma once
 
 #include <cstdint>
@@ -18,11 +18,11 @@ std::int64_t number(const Json& object, const char* key);
 double real(const Json& object, const char* key);
 bool flag(const Json& object, const char* key);
 
-std::string percent(std::int64_t basis_points);            // "5%", "2.50%"
-std::string bytes_text(double bytes);                      // "1.2 GB"
+std::string percent(std::int64_t basis_points);               // "5%", "2.50%"
+std::string bytes_text(double bytes);                         // "1.2 GB"
 std::string ago(std::int64_t epoch_ms, std::int64_t now_ms);  // "4m05s ago", "-" for 0
-std::string duration_text(std::int64_t ms);                // "30s", "4m05s"
+std::string duration_text(std::int64_t ms);                   // "30s", "4m05s"
 std::string between(std::int64_t from_ms, std::int64_t to_ms);
-std::string clock_time(std::int64_t epoch_ms);             // "14:03:05" in local time
+std::string clock_time(std::int64_t epoch_ms);  // "14:03:05" in local time
 
 }  // namespace naru::cli

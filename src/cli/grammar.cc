@@ -11,8 +11,10 @@ std::size_t distance(const std::string& a, const std::string& b) {
   for (std::size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
   for (std::size_t i = 1; i <= a.size(); ++i)
     for (std::size_t j = 1; j <= b.size(); ++j) {
-      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+      d[i][j] =
+          std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
     }
   return d[a.size()][b.size()];
 }
@@ -36,16 +38,23 @@ class Help : public CLI::Formatter {
     std::string out = "Usage: " + path_of(app);
     if (!app->get_subcommands([](const CLI::App*) { return true; }).empty()) return out + " COMMAND ...\n";
     out += " [OPTIONS]";
-    for (const CLI::Option* option : app->get_options([](const CLI::Option* o) { return o->get_positional(); })) {
-      const std::string name = option->get_name(true, false) + (option->get_items_expected_max() > 1 ? "..." : "");
+    for (const CLI::Option* option :
+         app->get_options([](const CLI::Option* o) { return o->get_positional(); })) {
+      const std::string name =
+          option->get_name(true, false) + (option->get_items_expected_max() > 1 ? "..." : "");
       out += option->get_required() ? " " + name : " [" + name + "]";
     }
     return out + "\n";
   }
-  std::string make_footer(const CLI::App* app) const override { return app->get_footer().empty() ? "" : app->get_footer() + "\n"; }
+  std::string make_footer(const CLI::App* app) const override {
+    return app->get_footer().empty() ? "" : app->get_footer() + "\n";
+  }
   // The type of an option's value; a positional's name says it all.
   std::string make_option_opts(const CLI::Option* option) const override {
-    return option->get_positional() || option->get_type_name().empty() || option->get_items_expected_max() == 0 ? "" : " " + option->get_type_name();
+    return option->get_positional() || option->get_type_name().empty() ||
+                   option->get_items_expected_max() == 0
+               ? ""
+               : " " + option->get_type_name();
   }
 };
 
@@ -69,7 +78,9 @@ Grammar::Grammar() : root_("Naru carries a change from a push to its users, safe
   root_.formatter(std::make_shared<Help>());
   root_.set_help_flag("-h,--help", "Show this help");
   root_.require_subcommand(0, 1);
-  root_.footer("Every command explains itself: naru COMMAND --help\nWhere Naru is: --data DIR or NARU_DATA; elsewhere NARU_URL and NARU_TOKEN.");
+  root_.footer(
+      "Every command explains itself: naru COMMAND --help\nWhere Naru is: --data DIR or NARU_DATA; elsewhere "
+      "NARU_URL and NARU_TOKEN.");
   add_platform_verbs(*this);
   add_delivery_verbs(*this);
 }
@@ -83,10 +94,12 @@ CLI::App* Grammar::group(CLI::App* parent, const std::string& name, const std::s
   return group;
 }
 
-CLI::App* Grammar::verb(CLI::App* parent, const std::string& name, const std::string& description, const std::vector<std::string>& examples, Verb run) {
+CLI::App* Grammar::verb(CLI::App* parent, const std::string& name, const std::string& description,
+                        const std::vector<std::string>& examples, Verb run) {
   CLI::App* verb = parent->add_subcommand(name, description)->group("Commands");
   verb->add_flag("--json", json_, "Print JSON as the API gives it");
-  verb->add_option("--data", data_, "Data folder of the Naru that is meant (NARU_DATA; /var/lib/naru)")->type_name("DIR");
+  verb->add_option("--data", data_, "Data folder of the Naru that is meant (NARU_DATA; /var/lib/naru)")
+      ->type_name("DIR");
   std::string footer = "Examples:";
   for (const std::string& example : examples) footer += "\n  " + example;
   verb->footer(footer);
@@ -103,8 +116,11 @@ std::string Grammar::wrong_name(const std::vector<std::string>& words) const {
     const CLI::App* next = known.empty() ? nullptr : known.front();
     if (next == nullptr) {
       const std::string meant = nearest(word, names);
-      const std::string hint = meant.empty() ? fmt::format("see `{} --help`", path_of(at)) : fmt::format("did you mean `{} {}`?", path_of(at), meant);
-      return fmt::format("error: there is no command '{}'\nhint: {}\n", clean(path_of(at).substr(4).empty() ? word : path_of(at).substr(5) + " " + word), hint);
+      const std::string hint = meant.empty() ? fmt::format("see `{} --help`", path_of(at))
+                                             : fmt::format("did you mean `{} {}`?", path_of(at), meant);
+      return fmt::format("error: there is no command '{}'\nhint: {}\n",
+                         clean(path_of(at).substr(4).empty() ? word : path_of(at).substr(5) + " " + word),
+                         hint);
     }
     at = next;
   }

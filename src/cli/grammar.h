@@ -1,4 +1,5 @@
-// How the verbs are written: names, options, help and examples (CLI11). Parsing picks a function; nothing runs here.
+// How the verbs are written: names, options, help and examples (CLI11). Parsing picks a function; nothing
+// runs here.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -19,7 +20,7 @@ class Grammar {
   CLI::App& root() { return root_; }
 
   struct Parsed {
-    Verb verb;          // null when `text` is the whole answer (help, version, a usage error)
+    Verb verb;  // null when `text` is the whole answer (help, version, a usage error)
     std::string text;
     int status = 0;
     bool json = false;
@@ -30,7 +31,8 @@ class Grammar {
   // For what adds verbs.
   CLI::App* group(CLI::App* parent, const std::string& name, const std::string& description);
   // `examples`: lines "naru ps shop", each with an optional "  # why".
-  CLI::App* verb(CLI::App* parent, const std::string& name, const std::string& description, const std::vector<std::string>& examples, Verb run);
+  CLI::App* verb(CLI::App* parent, const std::string& name, const std::string& description,
+                 const std::vector<std::string>& examples, Verb run);
 
  private:
   std::string wrong_name(const std::vector<std::string>& words) const;

@@ -7,17 +7,26 @@ namespace {
 
 void add_up_and_down(Grammar& grammar) {
   const auto up_options = std::make_shared<UpOptions>();
-  CLI::App* verb = grammar.verb(&grammar.root(), "up", "Start Naru on this machine (as root)",
-                                {"sudo naru up              # in the foreground, until Ctrl-C", "sudo naru up --detach     # return when it is up",
-                                 "sudo naru up --data /srv/naru --gateway-port 80"},
-                                [up_options](const Session& session) { return up(session, *up_options); });
-  verb->add_option("--port", up_options->port, "Port of control, on 127.0.0.1 (7433)")->type_name("PORT")->check(CLI::Range(1, 65535).description(""));
-  verb->add_option("--gateway-port", up_options->gateway_port, "Port of the gateway, where users come in (8080)")->type_name("PORT")->check(CLI::Range(1, 65535).description(""));
-  verb->add_option("--listen", up_options->listen, "Address of the gateway (every address)")->type_name("ADDRESS")->check(CLI::Validator(CLI::ValidIPV4).description(""));
+  CLI::App* verb = grammar.verb(
+      &grammar.root(), "up", "Start Naru on this machine (as root)",
+      {"sudo naru up              # in the foreground, until Ctrl-C",
+       "sudo naru up --detach     # return when it is up", "sudo naru up --data /srv/naru --gateway-port 80"},
+      [up_options](const Session& session) { return up(session, *up_options); });
+  verb->add_option("--port", up_options->port, "Port of control, on 127.0.0.1 (7433)")
+      ->type_name("PORT")
+      ->check(CLI::Range(1, 65535).description(""));
+  verb->add_option("--gateway-port", up_options->gateway_port,
+                   "Port of the gateway, where users come in (8080)")
+      ->type_name("PORT")
+      ->check(CLI::Range(1, 65535).description(""));
+  verb->add_option("--listen", up_options->listen, "Address of the gateway (every address)")
+      ->type_name("ADDRESS")
+      ->check(CLI::Validator(CLI::ValidIPV4).description(""));
   verb->add_flag("-d,--detach", up_options->detach, "Go on in the background");
 
   const auto down_options = std::make_shared<DownOptions>();
-  verb = grammar.verb(&grammar.root(), "down", "Stop Naru; containers run on unless --all", {"sudo naru down", "sudo naru down --all     # the containers, too; volumes stay"},
+  verb = grammar.verb(&grammar.root(), "down", "Stop Naru; containers run on unless --all",
+                      {"sudo naru down", "sudo naru down --all     # the containers, too; volumes stay"},
                       [down_options](const Session& session) { return down(session, *down_options); });
   verb->add_flag("--all", down_options->all, "Stop every container, too");
 }
@@ -25,72 +34,109 @@ void add_up_and_down(Grammar& grammar) {
 void add_app(Grammar& grammar) {
   CLI::App* group = grammar.group(&grammar.root(), "app", "Applications: create, ls, rm, stop, start");
   using Run = Done (*)(const Session&, const AppOptions&);
-  const auto add = [&](const char* name, const char* description, const std::vector<std::string>& examples, Run run) {
+  const auto add = [&](const char* name, const char* description, const std::vector<std::string>& examples,
+                       Run run) {
     const auto options = std::make_shared<AppOptions>();
-    CLI::App* verb = grammar.verb(group, name, description, examples, [options, run](const Session& session) { return run(session, *options); });
+    CLI::App* verb = grammar.verb(group, name, description, examples,
+                                  [options, run](const Session& session) { return run(session, *options); });
     verb->add_option("APP", options->app, "The application, as shop or shop/staging")->required();
     return std::pair(verb, options);
   };
   add("create", "Make an application, and its git remote in this repository",
       {"cd shop && naru app create shop && git push naru main", "naru app create shop --json"}, app_create);
-  grammar.verb(group, "ls", "List applications with their environments", {"naru app ls", "naru app ls --json"}, [](const Session& session) { return app_list(session); });
-  const auto [remove, options] = add("rm", "Stop and remove an application; its volumes stay", {"naru app rm shop", "naru app rm shop --yes     # without asking"}, app_remove);
+  grammar.verb(group, "ls", "List applications with their environments",
+               {"naru app ls", "naru app ls --json"},
+               [](const Session& session) { return app_list(session); });
+  const auto [remove, options] =
+      add("rm", "Stop and remove an application; its volumes stay",
+          {"naru app rm shop", "naru app rm shop --yes     # without asking"}, app_remove);
   remove->add_flag("-y,--yes", options->yes, "Do not ask");
-  add("stop", "Stop an application's containers", {"naru app stop shop", "naru app stop shop/staging"}, app_stop);
-  add("start", "Start a stopped application", {"naru app start shop", "naru app start shop/staging"}, app_start);
+  add("stop", "Stop an application's containers", {"naru app stop shop", "naru app stop shop/staging"},
+      app_stop);
+  add("start", "Start a stopped application", {"naru app start shop", "naru app start shop/staging"},
+      app_start);
 }
 
 void add_looking(Grammar& grammar) {
   const auto status_options = std::make_shared<StatusOptions>();
-  CLI::App* verb = grammar.verb(&grammar.root(), "status", "Where an application stands",
-                                {"naru status              # all of them", "naru status shop", "naru status shop/staging --watch"},
-                                [status_options](const Session& session) { return status(session, *status_options); });
+  CLI::App* verb = grammar.verb(
+      &grammar.root(), "status", "Where an application stands",
+      {"naru status              # all of them", "naru status shop", "naru status shop/staging --watch"},
+      [status_options](const Session& session) { return status(session, *status_options); });
   verb->add_option("APP", status_options->app, "The application, as shop or shop/staging");
   verb->add_flag("-w,--watch", status_options->watch, "Go on showing it, live");
 
   const auto ps_options = std::make_shared<AppOptions>();
-  verb = grammar.verb(&grammar.root(), "ps", "What runs", {"naru ps", "naru ps shop", "naru ps shop/staging --json"}, [ps_options](const Session& session) { return ps(session, *ps_options); });
+  verb = grammar.verb(&grammar.root(), "ps", "What runs",
+                      {"naru ps", "naru ps shop", "naru ps shop/staging --json"},
+                      [ps_options](const Session& session) { return ps(session, *ps_options); });
   verb->add_option("APP", ps_options->app, "The application, as shop or shop/staging");
 
   const auto logs_options = std::make_shared<LogsOptions>();
-  verb = grammar.verb(&grammar.root(), "logs", "What containers print", {"naru logs shop", "naru logs -f shop/catalog", "naru logs -n 20 shop/staging/catalog"},
+  verb = grammar.verb(&grammar.root(), "logs", "What containers print",
+                      {"naru logs shop", "naru logs -f shop/catalog", "naru logs -n 20 shop/staging/catalog"},
                       [logs_options](const Session& session) { return logs(session, *logs_options); });
-  verb->add_option("APP[/SERVICE]", logs_options->target, "As shop, shop/catalog or shop/staging/catalog")->required();
+  verb->add_option("APP[/SERVICE]", logs_options->target, "As shop, shop/catalog or shop/staging/catalog")
+      ->required();
   verb->add_flag("-f,--follow", logs_options->follow, "Go on with what is printed from now");
-  verb->add_option("-n,--lines", logs_options->lines, "How many of the last lines (100)")->type_name("N")->check(CLI::Range(0, 100000).description(""));
+  verb->add_option("-n,--lines", logs_options->lines, "How many of the last lines (100)")
+      ->type_name("N")
+      ->check(CLI::Range(0, 100000).description(""));
 }
 
 void add_image(Grammar& grammar) {
-  CLI::App* group = grammar.group(&grammar.root(), "image", "Images: ls, pull, import, rm, history, bootstrap");
+  CLI::App* group =
+      grammar.group(&grammar.root(), "image", "Images: ls, pull, import, rm, history, bootstrap");
   using Run = Done (*)(const Session&, const ImageOptions&);
-  const auto add = [&](const char* name, const char* description, const std::vector<std::string>& examples, Run run) {
+  const auto add = [&](const char* name, const char* description, const std::vector<std::string>& examples,
+                       Run run) {
     const auto options = std::make_shared<ImageOptions>();
-    return std::pair(grammar.verb(group, name, description, examples, [options, run](const Session& session) { return run(session, *options); }), options);
+    return std::pair(grammar.verb(group, name, description, examples,
+                                  [options, run](const Session& session) { return run(session, *options); }),
+                     options);
   };
-  grammar.verb(group, "ls", "List images", {"naru image ls", "naru image ls --json"}, [](const Session& session) { return image_list(session); });
+  grammar.verb(group, "ls", "List images", {"naru image ls", "naru image ls --json"},
+               [](const Session& session) { return image_list(session); });
   {
-    const auto [verb, options] = add("pull", "Pull an image from a registry", {"naru image pull debian:bookworm-slim", "naru image pull 127.0.0.1:5000/redis:7"}, image_pull);
+    const auto [verb, options] =
+        add("pull", "Pull an image from a registry",
+            {"naru image pull debian:bookworm-slim", "naru image pull 127.0.0.1:5000/redis:7"}, image_pull);
     verb->add_option("REFERENCE", options->reference, "As debian:bookworm-slim")->required();
   }
   {
-    const auto [verb, options] = add("import", "Import an image archive (docker save, OCI layout) or a root filesystem as tar",
-                                     {"naru image import root.tar debian:bookworm-slim", "docker save shop/web | gzip > web.tgz && naru image import web.tgz shop/web:v1"}, image_import);
+    const auto [verb, options] =
+        add("import", "Import an image archive (docker save, OCI layout) or a root filesystem as tar",
+            {"naru image import root.tar debian:bookworm-slim",
+             "docker save shop/web | gzip > web.tgz && naru image import web.tgz shop/web:v1"},
+            image_import);
     verb->add_option("FILE", options->file, "The tar")->required();
-    verb->add_option("REFERENCE,--reference", options->reference, "The name it gets, as debian:bookworm-slim");
+    verb->add_option("REFERENCE,--reference", options->reference,
+                     "The name it gets, as debian:bookworm-slim");
   }
   {
-    const auto [verb, options] = add("rm", "Remove an image's name; its layers go when nothing uses them", {"naru image rm debian:bookworm-slim", "naru image rm shop/web:v1"}, image_remove);
+    const auto [verb, options] =
+        add("rm", "Remove an image's name; its layers go when nothing uses them",
+            {"naru image rm debian:bookworm-slim", "naru image rm shop/web:v1"}, image_remove);
     verb->add_option("REFERENCE", options->reference, "As `naru image ls` shows it")->required();
   }
   {
-    const auto [verb, options] = add("history", "Show how an image was made", {"naru image history debian:bookworm-slim", "naru image history shop/web:v1 --json"}, image_history);
+    const auto [verb, options] = add(
+        "history", "Show how an image was made",
+        {"naru image history debian:bookworm-slim", "naru image history shop/web:v1 --json"}, image_history);
     verb->add_option("REFERENCE", options->reference, "As `naru image ls` shows it")->required();
   }
-  const auto [verb, options] = add("bootstrap", "Make a Debian base image from this machine's apt sources (as root)",
-                                   {"sudo naru image bootstrap     # makes debian:bookworm-slim", "sudo naru image bootstrap --include curl --reference base:curl"}, image_bootstrap);
+  const auto [verb, options] =
+      add("bootstrap", "Make a Debian base image from this machine's apt sources (as root)",
+          {"sudo naru image bootstrap     # makes debian:bookworm-slim",
+           "sudo naru image bootstrap --include curl --reference base:curl"},
+          image_bootstrap);
   verb->add_option("--suite", options->suite, "The Debian release (bookworm)")->type_name("NAME");
-  verb->add_option("--include", options->include, "A package more; may be repeated")->type_name("PACKAGE")->allow_extra_args(false);
-  verb->add_option("--reference", options->reference, "The name it gets (docker.io/library/debian:bookworm-slim)")->type_name("NAME");
+  verb->add_option("--include", options->include, "A package more; may be repeated")
+      ->type_name("PACKAGE")
+      ->allow_extra_args(false);
+  verb->add_option("--reference", options->reference,
+                   "The name it gets (docker.io/library/debian:bookworm-slim)")
+      ->type_name("NAME");
 }
 
 }  // namespace

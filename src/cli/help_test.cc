@@ -7,7 +7,8 @@ namespace {
 
 using testing::run_line;
 
-void each_verb(const CLI::App& app, const std::vector<std::string>& path, const std::function<void(const std::vector<std::string>&, const CLI::App&)>& f) {
+void each_verb(const CLI::App& app, const std::vector<std::string>& path,
+               const std::function<void(const std::vector<std::string>&, const CLI::App&)>& f) {
   f(path, app);
   for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
     auto below = path;
@@ -42,13 +43,22 @@ TEST(Usage, AMistypedVerbIsAnsweredWithTheNearestOne) {
   const auto ran = run_line({"stauts", "shop"});
   EXPECT_EQ(ran.status, 2);
   EXPECT_EQ(ran.err, "error: there is no command 'stauts'\nhint: did you mean `naru status`?\n");
-  EXPECT_EQ(run_line({"app", "crate"}).err, "error: there is no command 'app crate'\nhint: did you mean `naru app create`?\n");
+  EXPECT_EQ(run_line({"app", "crate"}).err,
+            "error: there is no command 'app crate'\nhint: did you mean `naru app create`?\n");
   EXPECT_EQ(run_line({"zzzzzz"}).err, "error: there is no command 'zzzzzz'\nhint: see `naru --help`\n");
 }
 
 TEST(Usage, WhatIsMissingOrTooMuchIsNamedAndTheStatusIsTwo) {
-  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-           {"logs"}, {"ps", "--bogus"}, {"up", "--port", "70000"}, {"up", "--port", "x"}, {"up", "--listen", "somewhere"}, {"exec", "shop/web"}, {"completion", "tcsh"}, {"logs", "-n", "-1", "shop"}, {"pipeline", "shop", "seven"}}) {
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"logs"},
+                                             {"ps", "--bogus"},
+                                             {"up", "--port", "70000"},
+                                             {"up", "--port", "x"},
+                                             {"up", "--listen", "somewhere"},
+                                             {"exec", "shop/web"},
+                                             {"completion", "tcsh"},
+                                             {"logs", "-n", "-1", "shop"},
+                                             {"pipeline", "shop", "seven"}}) {
     const auto ran = run_line(words);
     EXPECT_EQ(ran.status, 2) << fmt::format("{}", fmt::join(words, " "));
     EXPECT_TRUE(ran.err.starts_with("error: ")) << ran.err;
@@ -60,14 +70,16 @@ TEST(Usage, GarbageOfAnyKindIsRefusedWithoutControlBytesInTheMessage) {
   Rng rng(7);
   for (int i = 0; i < 300; ++i) {
     std::vector<std::string> words;
-    const std::vector<std::string> known{"app", "status", "exec", "--", "--json", "-f", "logs", "env", "set", "", "-"};
+    const std::vector<std::string> known{"app",  "status", "exec", "--", "--json", "-f",
+                                         "logs", "env",    "set",  "",   "-"};
     for (std::uint64_t n = 1 + rng.below(4); n > 0; --n) {
       if (rng.chance(0.5)) {
         words.push_back(known[rng.below(known.size())]);
         continue;
       }
       std::string word;
-      for (std::uint64_t length = rng.below(12); length > 0; --length) word += static_cast<char>(1 + rng.below(255));
+      for (std::uint64_t length = rng.below(12); length > 0; --length)
+        word += static_cast<char>(1 + rng.below(255));
       words.push_back(word);
     }
     const auto ran = run_line(words, {.environment = {{"NARU_DATA", "/nonexistent/naru"}}});
@@ -87,8 +99,11 @@ TEST(Nearest, FindsTypingErrorsAndBeginningsButNoStrangers) {
 }
 
 TEST(Completion, OffersVerbsOptionsApplicationsAndServices) {
-  const testing::FakeControl control({{"GET /v1/apps", {{"apps", {{{"name", "shop"}, {"environments", {{{"name", "production"}}, {{"name", "staging"}}}}}}}}},
-                                      {"GET /v1/apps/shop/status", {{"services", {{{"name", "web"}}, {{"name", "catalog"}}}}}}});
+  const testing::FakeControl control(
+      {{"GET /v1/apps",
+        {{"apps",
+          {{{"name", "shop"}, {"environments", {{{"name", "production"}}, {{"name", "staging"}}}}}}}}},
+       {"GET /v1/apps/shop/status", {{"services", {{{"name", "web"}}, {{"name", "catalog"}}}}}}});
   const auto complete = [&](std::vector<std::string> words) {
     words.insert(words.begin(), "__complete");
     return testing::run_on(control, words).out;
@@ -100,7 +115,8 @@ TEST(Completion, OffersVerbsOptionsApplicationsAndServices) {
   EXPECT_EQ(complete({"exec", "shop/c"}), "shop/catalog\n");
   EXPECT_EQ(complete({"completion", ""}), "bash\nzsh\nfish\n");
   EXPECT_EQ(complete({}), run_line({"__complete", ""}).out);
-  for (const char* shell : {"bash", "zsh", "fish"}) EXPECT_NE(run_line({"completion", shell}).out.find("naru __complete"), std::string::npos);
+  for (const char* shell : {"bash", "zsh", "fish"})
+    EXPECT_NE(run_line({"completion", shell}).out.find("naru __complete"), std::string::npos);
 }
 
 }  // namespace

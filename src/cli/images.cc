@@ -18,7 +18,8 @@ class WorkFolder {
  public:
   static Result<WorkFolder> create() {
     const char* base = std::getenv("TMPDIR");
-    std::string path = fmt::format("{}/naru-bootstrap-XXXXXX", base != nullptr && *base != '\0' ? base : "/tmp");
+    std::string path =
+        fmt::format("{}/naru-bootstrap-XXXXXX", base != nullptr && *base != '\0' ? base : "/tmp");
     if (::mkdtemp(path.data()) == nullptr) return fail_errno(Code::system, "{}: mkdtemp", path);
     return WorkFolder(std::move(path));
   }
@@ -38,7 +39,8 @@ class WorkFolder {
 // Redrawn on a terminal; otherwise silent but for its end.
 class Progress {
  public:
-  Progress(const Session& session, std::string what) : session_(session), what_(std::move(what)), drawn_(session.terminal.interactive && !session.json) {}
+  Progress(const Session& session, std::string what)
+      : session_(session), what_(std::move(what)), drawn_(session.terminal.interactive && !session.json) {}
   ~Progress() {
     if (drawn_ && shown_) session_.say("\r\x1b[K");
   }
@@ -47,7 +49,8 @@ class Progress {
   void show(std::string_view text) {
     if (!drawn_) return;
     shown_ = true;
-    session_.print("\r\x1b[K{}", fit(fmt::format("{}: {}", what_, clean(text)), std::max(20, session_.terminal.columns - 1)));
+    session_.print("\r\x1b[K{}", fit(fmt::format("{}: {}", what_, clean(text)),
+                                     std::max(20, session_.terminal.columns - 1)));
   }
   void bytes(std::uint64_t sent, std::uint64_t all) {
     const auto percent = all == 0 ? 100 : sent * 100 / all;
@@ -64,12 +67,16 @@ class Progress {
 
 Result<Json> import_tar(const Session& session, const std::string& reference, const fs::path& tar) {
   Progress progress(session, "importing " + reference);
-  return session.control().upload("/v1/images/import?" + query_part("reference", reference), tar, [&](std::uint64_t sent, std::uint64_t all) { progress.bytes(sent, all); });
+  return session.control().upload("/v1/images/import?" + query_part("reference", reference), tar,
+                                  [&](std::uint64_t sent, std::uint64_t all) { progress.bytes(sent, all); });
 }
 
 void show_imported(const Session& session, const Json& imported) {
-  if (session.json) session.document(imported);
-  else session.print("{}  {}\n", text(imported, "reference"), session.paint(Tone::dim, text(imported, "manifest")));
+  if (session.json)
+    session.document(imported);
+  else
+    session.print("{}  {}\n", text(imported, "reference"),
+                  session.paint(Tone::dim, text(imported, "manifest")));
 }
 
 }  // namespace
@@ -84,22 +91,30 @@ Done image_list(const Session& session) {
   for (const Json& image : list(answer, "images")) {
     const std::string manifest = text(image, "manifest");
     const std::string name = text(image, "name"), created = text(image, "created");
-    table.row({name.empty() ? text(image, "reference") : name, session.paint(Tone::dim, manifest.substr(0, 19)), bytes_text(real(image, "size")), created.empty() ? "-" : created.substr(0, 10)});
+    table.row({name.empty() ? text(image, "reference") : name,
+               session.paint(Tone::dim, manifest.substr(0, 19)), bytes_text(real(image, "size")),
+               created.empty() ? "-" : created.substr(0, 10)});
   }
-  session.say(table.empty() ? "There is no image yet. Make a base image: sudo naru image bootstrap\n" : table.text(session.terminal.style));
+  session.say(table.empty() ? "There is no image yet. Make a base image: sudo naru image bootstrap\n"
+                            : table.text(session.terminal.style));
   return 0;
 }
 
 Done image_pull(const Session& session, const ImageOptions& options) {
   std::optional<Error> failed;
   LineStream lines([&](std::string_view line) -> Result<void> {
-    if (line.starts_with("error: ")) failed = Error{Code::registry_refused, clean(line.substr(7)), 0, {}};
-    else if (failed && line.starts_with("hint: ")) failed->remedy = clean(line.substr(6));
-    else if (session.json) session.json_line({{"progress", line}});
-    else session.print("{}\n", clean(line));
+    if (line.starts_with("error: "))
+      failed = Error{Code::registry_refused, clean(line.substr(7)), 0, {}};
+    else if (failed && line.starts_with("hint: "))
+      failed->remedy = clean(line.substr(6));
+    else if (session.json)
+      session.json_line({{"progress", line}});
+    else
+      session.print("{}\n", clean(line));
     return {};
   });
-  TRY(session.control().stream("POST", "/v1/images/pull", Json{{"reference", options.reference}}, [&](std::string_view bytes) { return lines.feed(bytes); }));
+  TRY(session.control().stream("POST", "/v1/images/pull", Json{{"reference", options.reference}},
+                               [&](std::string_view bytes) { return lines.feed(bytes); }));
   TRY(lines.finish());
   if (failed) return std::unexpected(*failed);
   return 0;
@@ -107,43 +122,53 @@ Done image_pull(const Session& session, const ImageOptions& options) {
 
 Done image_import(const Session& session, const ImageOptions& options) {
   if (options.reference.empty())
-    return std::unexpected(Error{Code::invalid_argument, "the image needs a name", 0, fmt::format("as: naru image import {} debian:bookworm-slim", options.file)});
+    return std::unexpected(Error{Code::invalid_argument, "the image needs a name", 0,
+                                 fmt::format("as: naru image import {} debian:bookworm-slim", options.file)});
   show_imported(session, TRY(import_tar(session, options.reference, options.file)));
   return 0;
 }
 
 Done image_remove(const Session& session, const ImageOptions& options) {
-  const Json answer = TRY(session.control().remove("/v1/images?" + query_part("reference", options.reference)));
-  if (session.json) session.document(answer);
-  else session.print("{} is removed\n", clean(options.reference));
+  const Json answer =
+      TRY(session.control().remove("/v1/images?" + query_part("reference", options.reference)));
+  if (session.json)
+    session.document(answer);
+  else
+    session.print("{} is removed\n", clean(options.reference));
   return 0;
 }
 
 Done image_history(const Session& session, const ImageOptions& options) {
-  const Json answer = TRY(session.control().get("/v1/images/history?" + query_part("reference", options.reference)));
+  const Json answer =
+      TRY(session.control().get("/v1/images/history?" + query_part("reference", options.reference)));
   if (session.json) {
     session.document(answer);
     return 0;
   }
   Table table({"SIZE", "CREATED BY"});
   for (const Json& step : list(answer, "history"))
-    table.row({flag(step, "empty") ? "-" : bytes_text(real(step, "size")), fit(text(step, "created_by"), std::max(40, session.terminal.columns - 12))});
+    table.row({flag(step, "empty") ? "-" : bytes_text(real(step, "size")),
+               fit(text(step, "created_by"), std::max(40, session.terminal.columns - 12))});
   session.say(table.text(session.terminal.style));
   return 0;
 }
 
 Done image_bootstrap(const Session& session, const ImageOptions& options) {
-  if (::geteuid() != 0) return std::unexpected(Error{Code::forbidden, "making a base image needs to be root", 0, "run it with sudo"});
+  if (::geteuid() != 0)
+    return std::unexpected(
+        Error{Code::forbidden, "making a base image needs to be root", 0, "run it with sudo"});
   // Asked before minutes of work: the tar can be imported only when control is there.
   TRY(session.control().get("/v1/version"));
-  const std::string reference = options.reference.empty() ? std::string(image::kBootstrapReference) : options.reference;
+  const std::string reference =
+      options.reference.empty() ? std::string(image::kBootstrapReference) : options.reference;
   const WorkFolder folder = TRY(WorkFolder::create());
   image::BootstrapOptions wanted;
   wanted.suite = options.suite;
   wanted.include.insert(wanted.include.end(), options.include.begin(), options.include.end());
   {
     Progress progress(session, "making " + reference);
-    if (!session.terminal.interactive && !session.json) session.print("making {} from this machine's apt sources; about a minute\n", reference);
+    if (!session.terminal.interactive && !session.json)
+      session.print("making {} from this machine's apt sources; about a minute\n", reference);
     wanted.progress = [&](std::string_view line) { progress.show(line); };
     TRY(image::bootstrap(wanted, folder.file("root.tar")));
   }

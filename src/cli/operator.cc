@@ -11,7 +11,9 @@ Done version(const Session& session) {
     return 0;
   }
   session.print("naru {}\n", kVersion);
-  if (answer) session.print("running: {} on {}\n", text(*answer, "version"), session.place().local() ? session.place().data : session.place().url);
+  if (answer)
+    session.print("running: {} on {}\n", text(*answer, "version"),
+                  session.place().local() ? session.place().data : session.place().url);
   return 0;
 }
 
@@ -26,7 +28,8 @@ Done volume_list(const Session& session) {
     std::vector<std::string> by;
     for (const Json& name : list(volume, "mounted_by"))
       if (name.is_string()) by.push_back(clean(name.get<std::string>()));
-    table.row({text(volume, "name"), bytes_text(real(volume, "bytes")), text(volume, "app"), by.empty() ? session.paint(Tone::dim, "nobody") : fmt::format("{}", fmt::join(by, ", "))});
+    table.row({text(volume, "name"), bytes_text(real(volume, "bytes")), text(volume, "app"),
+               by.empty() ? session.paint(Tone::dim, "nobody") : fmt::format("{}", fmt::join(by, ", "))});
   }
   session.say(table.empty() ? "There are no volumes.\n" : table.text(session.terminal.style));
   return 0;
@@ -34,8 +37,10 @@ Done volume_list(const Session& session) {
 
 Done volume_remove(const Session& session, const VolumeOptions& options) {
   const Json answer = TRY(session.control().remove("/v1/volumes?" + query_part("name", options.name)));
-  if (session.json) session.document(answer);
-  else session.print("The volume {} and what it held are removed\n", clean(options.name));
+  if (session.json)
+    session.document(answer);
+  else
+    session.print("The volume {} and what it held are removed\n", clean(options.name));
   return 0;
 }
 
@@ -60,15 +65,18 @@ Done token_list(const Session& session) {
   }
   Table table({"TOKEN", "FOR", "MADE"});
   for (const Json& token : list(answer, "tokens"))
-    table.row({text(token, "name"), text(token, "app").empty() ? "everything" : text(token, "app"), ago(number(token, "created"), session.now_ms())});
+    table.row({text(token, "name"), text(token, "app").empty() ? "everything" : text(token, "app"),
+               ago(number(token, "created"), session.now_ms())});
   session.say(table.empty() ? "There are no tokens.\n" : table.text(session.terminal.style));
   return 0;
 }
 
 Done token_remove(const Session& session, const TokenOptions& options) {
   const Json answer = TRY(session.control().remove("/v1/tokens/" + path_part(options.name)));
-  if (session.json) session.document(answer);
-  else session.print("The token {} is no longer valid\n", clean(options.name));
+  if (session.json)
+    session.document(answer);
+  else
+    session.print("The token {} is no longer valid\n", clean(options.name));
   return 0;
 }
 

@@ -26,8 +26,11 @@ TEST(Target, OfAServiceMayNameItsEnvironment) {
 }
 
 TEST(Target, RefusesGarbage) {
-  for (const std::string& text : {std::string(), std::string("/"), std::string("shop/"), std::string("/web"), std::string("a/b/c"), std::string("../etc"), std::string("shop?x=1"),
-                                  std::string("sh op"), std::string("shop\n"), std::string("-rf"), std::string(64, 'a'), std::string("shop\0x", 6), std::string("a//b"), std::string("가")}) {
+  for (const std::string& text :
+       {std::string(), std::string("/"), std::string("shop/"), std::string("/web"), std::string("a/b/c"),
+        std::string("../etc"), std::string("shop?x=1"), std::string("sh op"), std::string("shop\n"),
+        std::string("-rf"), std::string(64, 'a'), std::string("shop\0x", 6), std::string("a//b"),
+        std::string("가")}) {
     const auto parsed = parse_app(text);
     ASSERT_FALSE(parsed) << text;
     EXPECT_EQ(parsed.error().code, Code::invalid_argument);
@@ -38,7 +41,8 @@ TEST(Target, RefusesGarbage) {
 TEST(Version, IsANumberWithOrWithoutV) {
   EXPECT_EQ(*parse_version("v3"), 3U);
   EXPECT_EQ(*parse_version("12"), 12U);
-  for (const char* text : {"", "v", "v0", "-1", "3x", "v99999999999999999999999", "vv3"}) EXPECT_FALSE(parse_version(text)) << text;
+  for (const char* text : {"", "v", "v0", "-1", "3x", "v99999999999999999999999", "vv3"})
+    EXPECT_FALSE(parse_version(text)) << text;
 }
 
 std::vector<StreamEvent> parse_pieces(std::string_view text, std::size_t piece) {
@@ -52,7 +56,9 @@ std::vector<StreamEvent> parse_pieces(std::string_view text, std::size_t piece) 
 }
 
 TEST(EventStream, GivesTheSameEventsHoweverTheBytesArrive) {
-  const std::string text = ": hello\n\nevent: status\nid: 7\ndata: {\"a\":1}\n\nevent: x\r\ndata: one\r\ndata: two\r\n\r\nevent: none\n\ndata\n\n";
+  const std::string text =
+      ": hello\n\nevent: status\nid: 7\ndata: {\"a\":1}\n\nevent: x\r\ndata: one\r\ndata: two\r\n\r\nevent: "
+      "none\n\ndata\n\n";
   for (std::size_t piece = 1; piece < text.size(); ++piece) {
     const auto events = parse_pieces(text, piece);
     ASSERT_EQ(events.size(), 3U) << piece;
@@ -148,14 +154,23 @@ TEST(Fields, OfAnotherKindAreEmptyAndNeverFail) {
 
 // Every renderer, on JSON of random shape.
 Json random_json(Rng& rng, int depth) {
-  static const std::vector<std::string> kKeys{"app", "env", "services", "instances", "rollout", "steps", "planned", "verdict", "evidence", "weight", "phase", "started", "passed", "builds", "releases",
-                                              "event", "error", "failed_requests", "stable", "canary", "users", "name", "addresses", "version", "commit", "at", "warnings", "m", "threshold"};
+  static const std::vector<std::string> kKeys{
+      "app",     "env",     "services", "instances", "rollout",   "steps",
+      "planned", "verdict", "evidence", "weight",    "phase",     "started",
+      "passed",  "builds",  "releases", "event",     "error",     "failed_requests",
+      "stable",  "canary",  "users",    "name",      "addresses", "version",
+      "commit",  "at",      "warnings", "m",         "threshold"};
   switch (rng.below(depth > 0 ? 7 : 5)) {
-    case 0: return nullptr;
-    case 1: return static_cast<std::int64_t>(rng.next());
-    case 2: return rng.uniform() * 1e300;
-    case 3: return std::string("x\x1b[2J\xff");
-    case 4: return rng.chance(0.5);
+    case 0:
+      return nullptr;
+    case 1:
+      return static_cast<std::int64_t>(rng.next());
+    case 2:
+      return rng.uniform() * 1e300;
+    case 3:
+      return std::string("x\x1b[2J\xff");
+    case 4:
+      return rng.chance(0.5);
     case 5: {
       Json out = Json::array();
       for (std::uint64_t n = rng.below(4); n > 0; --n) out.push_back(random_json(rng, depth - 1));
@@ -163,7 +178,8 @@ Json random_json(Rng& rng, int depth) {
     }
     default: {
       Json out = Json::object();
-      for (std::uint64_t n = rng.below(12); n > 0; --n) out[kKeys[rng.below(kKeys.size())]] = random_json(rng, depth - 1);
+      for (std::uint64_t n = rng.below(12); n > 0; --n)
+        out[kKeys[rng.below(kKeys.size())]] = random_json(rng, depth - 1);
       return out;
     }
   }
@@ -174,8 +190,10 @@ TEST(Render, NeverFailsWhateverControlAnswers) {
   const View view{{}, 100, 1'735'700'000'000};
   for (int i = 0; i < 3000; ++i) {
     const Json json = random_json(rng, 4);
-    for (const std::string& out : {render_status(json, view), render_traffic(json, view), render_instances(json, view, true), render_rollout(json, view), render_pipeline(json, view),
-                                   render_releases(json, view), render_event(json, view)})
+    for (const std::string& out :
+         {render_status(json, view), render_traffic(json, view), render_instances(json, view, true),
+          render_rollout(json, view), render_pipeline(json, view), render_releases(json, view),
+          render_event(json, view)})
       EXPECT_EQ(out.find('\x1b'), std::string::npos);
   }
 }

@@ -68,7 +68,8 @@ Result<ProgramEnd> run_program(const std::vector<std::string>& argv) {
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   end.status = os::exit_code_of(status);
-  if (end.status == kNoProgram) return fail(Code::command_not_found, "the program '{}' cannot be run", argv.front());
+  if (end.status == kNoProgram)
+    return fail(Code::command_not_found, "the program '{}' cannot be run", argv.front());
   return end;
 }
 

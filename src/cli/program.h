@@ -12,8 +12,8 @@ struct ProgramEnd {
   int status = 0;      // 128 + signal when killed
   std::string output;  // its standard output, at most 64 KiB
 };
-// Searched in PATH. Under sudo it runs as the person who called sudo, so that files in the person's folders stay theirs.
-// command_not_found, system
+// Searched in PATH. Under sudo it runs as the person who called sudo, so that files in the person's folders
+// stay theirs. command_not_found, system
 Result<ProgramEnd> run_program(const std::vector<std::string>& argv);
 
 }  // namespace naru::cli

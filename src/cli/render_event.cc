@@ -39,11 +39,15 @@ std::string details(const Json& event) {
     if (!text(object, "commit").empty()) add("commit", text(object, "commit").substr(0, 7));
     add("", text(object, "subject"));
   }
-  if (const Json& environment = member(event, "environment"); environment.is_object()) add("", fmt::format("{}/{}", text(environment, "app"), text(environment, "name")));
-  for (const char* key : {"environment", "service", "instance", "phase", "state", "next", "verdict", "reason", "error"}) add("", value_text(member(event, key)));
+  if (const Json& environment = member(event, "environment"); environment.is_object())
+    add("", fmt::format("{}/{}", text(environment, "app"), text(environment, "name")));
+  for (const char* key :
+       {"environment", "service", "instance", "phase", "state", "next", "verdict", "reason", "error"})
+    add("", value_text(member(event, key)));
   add("exit", value_text(member(event, "exit_code")));
   add("by", value_text(member(event, "by")));
-  if (const Json& weight = member(event, "weight"); weight.is_number()) add("", percent(weight.get<std::int64_t>()) + " of the users");
+  if (const Json& weight = member(event, "weight"); weight.is_number())
+    add("", percent(weight.get<std::int64_t>()) + " of the users");
   return out;
 }
 
@@ -53,8 +57,10 @@ std::string render_event(const Json& event, const View& view) {
   const Json& what = member(event, "event");
   const std::string app = text(event, "app");
   const std::string line = fmt::format("{}: {}", words_of(text(what, "event")), details(what));
-  return fmt::format("{} {}{}\n", view.style.paint(Tone::dim, clock_time(number(event, "at"))), app.empty() ? "" : view.style.paint(Tone::bold, app) + " ",
-                     fit(line.ends_with(": ") ? line.substr(0, line.size() - 2) : line, std::max(60, view.columns - 20)));
+  return fmt::format(
+      "{} {}{}\n", view.style.paint(Tone::dim, clock_time(number(event, "at"))),
+      app.empty() ? "" : view.style.paint(Tone::bold, app) + " ",
+      fit(line.ends_with(": ") ? line.substr(0, line.size() - 2) : line, std::max(60, view.columns - 20)));
 }
 
 }  // namespace naru::cli

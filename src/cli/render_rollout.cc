@@ -10,18 +10,26 @@ namespace {
 constexpr std::size_t kMaxFailed = 8;
 
 std::string title(const Json& rollout, const View& view) {
-  const std::string from = member(rollout, "from_version").is_number() ? fmt::format("v{}", number(rollout, "from_version")) : "nothing";
-  return fmt::format("{}  {} → {}  {} {}\n", view.style.paint(Tone::bold, fmt::format("{}/{}", text(rollout, "app"), text(rollout, "env"))), from,
-                     view.style.paint(Tone::bold, fmt::format("v{}", number(rollout, "to_version"))), view.style.paint(Tone::dim, text(rollout, "commit").substr(0, 7)),
-                     fit(text(rollout, "subject"), std::max(20, view.columns - 45)));
+  const std::string from = member(rollout, "from_version").is_number()
+                               ? fmt::format("v{}", number(rollout, "from_version"))
+                               : "nothing";
+  return fmt::format(
+      "{}  {} → {}  {} {}\n",
+      view.style.paint(Tone::bold, fmt::format("{}/{}", text(rollout, "app"), text(rollout, "env"))), from,
+      view.style.paint(Tone::bold, fmt::format("v{}", number(rollout, "to_version"))),
+      view.style.paint(Tone::dim, text(rollout, "commit").substr(0, 7)),
+      fit(text(rollout, "subject"), std::max(20, view.columns - 45)));
 }
 
 std::string bar_line(const Json& rollout, const View& view) {
   const auto weight = number(rollout, "weight");
   const std::string phase = text(rollout, "phase");
-  const std::string from = member(rollout, "from_version").is_number() ? fmt::format("v{} ", number(rollout, "from_version")) : "";
-  return fmt::format("  {}{} {}  {}\n", view.style.paint(Tone::good, from), split_bar(weight, 50, view.style),
-                     view.style.paint(Tone::accent, fmt::format("v{} {}", number(rollout, "to_version"), percent(weight))), view.style.paint(tone_of_phase(phase), phase));
+  const std::string from =
+      member(rollout, "from_version").is_number() ? fmt::format("v{} ", number(rollout, "from_version")) : "";
+  return fmt::format(
+      "  {}{} {}  {}\n", view.style.paint(Tone::good, from), split_bar(weight, 50, view.style),
+      view.style.paint(Tone::accent, fmt::format("v{} {}", number(rollout, "to_version"), percent(weight))),
+      view.style.paint(tone_of_phase(phase), phase));
 }
 
 std::string requirement(const Json& planned) {
@@ -50,8 +58,11 @@ std::string steps_table(const Json& rollout, const View& view) {
     const bool current = i + 1 == steps.size() && passed == 0;
     std::string verdict = text(steps[i], "verdict");
     if (verdict.empty() && current) verdict = text(rollout, "reason");
-    const std::string mark = passed > 0 ? view.style.paint(Tone::good, "✓") : current && stepping ? view.style.paint(Tone::accent, "▶") : view.style.paint(Tone::bad, "✗");
-    table.row({mark, name, percent(weight), between(started, passed > 0 ? passed : until), fit(verdict, std::max(40, view.columns - 34))});
+    const std::string mark = passed > 0            ? view.style.paint(Tone::good, "✓")
+                             : current && stepping ? view.style.paint(Tone::accent, "▶")
+                                                   : view.style.paint(Tone::bad, "✗");
+    table.row({mark, name, percent(weight), between(started, passed > 0 ? passed : until),
+               fit(verdict, std::max(40, view.columns - 34))});
   }
   return table.empty() ? "" : table.text(view.style, "  ");
 }
@@ -68,11 +79,17 @@ std::string evidence_table(const Json& verdict, const View& view) {
     const bool crashes = metric == "crashes";
     const auto side = [&](const char* bad, const char* counts) {
       const auto count = number(evidence, bad);
-      return crashes ? fmt::format("{}", count) : fmt::format("{} of {} users", count, number(member(evidence, counts), "users_seen"));
+      return crashes ? fmt::format("{}", count)
+                     : fmt::format("{} of {} users", count, number(member(evidence, counts), "users_seen"));
     };
-    const double high = real(evidence, "odds_high"), m = real(evidence, "m"), threshold = real(evidence, "threshold");
-    const std::string odds = crashes ? "-" : fmt::format("{} ({} to {})", compact(real(evidence, "odds_ratio")), compact(real(evidence, "odds_low")), high > 0 ? compact(high) : "∞");
-    table.row({metric, side("bad_stable", "stable"), side("bad_canary", "canary"), odds, view.style.paint(threshold > 0 && m >= threshold ? Tone::bad : Tone::plain, compact(m)),
+    const double high = real(evidence, "odds_high"), m = real(evidence, "m"),
+                 threshold = real(evidence, "threshold");
+    const std::string odds =
+        crashes ? "-"
+                : fmt::format("{} ({} to {})", compact(real(evidence, "odds_ratio")),
+                              compact(real(evidence, "odds_low")), high > 0 ? compact(high) : "∞");
+    table.row({metric, side("bad_stable", "stable"), side("bad_canary", "canary"), odds,
+               view.style.paint(threshold > 0 && m >= threshold ? Tone::bad : Tone::plain, compact(m)),
                threshold > 0 ? compact(threshold) : "-"});
   }
   return table.empty() ? "" : table.text(view.style, "  ");
@@ -84,12 +101,17 @@ std::string failed_table(const Json& rollout, const View& view) {
   for (std::size_t i = 0; i < std::min(failed.size(), kMaxFailed); ++i) {
     const Json& request = failed[i];
     const auto status = number(request, "status");
-    table.row({fit(fmt::format("{} {}", text(request, "method"), text(request, "path")), 48), text(request, "side"), text(request, "service"),
-               status > 0 ? fmt::format("{}", status) : text(request, "outcome"), fmt::format("{:.1f} ms", static_cast<double>(number(request, "duration_us")) / 1000),
+    table.row({fit(fmt::format("{} {}", text(request, "method"), text(request, "path")), 48),
+               text(request, "side"), text(request, "service"),
+               status > 0 ? fmt::format("{}", status) : text(request, "outcome"),
+               fmt::format("{:.1f} ms", static_cast<double>(number(request, "duration_us")) / 1000),
                view.style.paint(Tone::dim, text(request, "trace_id"))});
   }
   if (table.empty()) return "";
-  return table.text(view.style, "  ") + (failed.size() > kMaxFailed ? fmt::format("  and {} more: --json shows them\n", failed.size() - kMaxFailed) : "");
+  return table.text(view.style, "  ") +
+         (failed.size() > kMaxFailed
+              ? fmt::format("  and {} more: --json shows them\n", failed.size() - kMaxFailed)
+              : "");
 }
 
 }  // namespace
@@ -97,14 +119,20 @@ std::string failed_table(const Json& rollout, const View& view) {
 std::string render_rollout(const Json& rollout, const View& view) {
   std::string out = title(rollout, view) + bar_line(rollout, view);
   const auto ended = number(rollout, "ended");
-  out += view.style.paint(Tone::dim, fmt::format("  began {}, {} {}\n", ago(number(rollout, "created"), view.now_ms), ended > 0 ? "took" : "has taken",
-                                                 between(number(rollout, "created"), ended > 0 ? ended : view.now_ms)));
+  out += view.style.paint(Tone::dim,
+                          fmt::format("  began {}, {} {}\n", ago(number(rollout, "created"), view.now_ms),
+                                      ended > 0 ? "took" : "has taken",
+                                      between(number(rollout, "created"), ended > 0 ? ended : view.now_ms)));
   if (const std::string steps = steps_table(rollout, view); !steps.empty()) out += "\n" + steps;
   const Json& verdict = member(rollout, "verdict");
-  const std::string reason = text(rollout, "reason").empty() ? text(verdict, "reason") : text(rollout, "reason");
+  const std::string reason =
+      text(rollout, "reason").empty() ? text(verdict, "reason") : text(rollout, "reason");
   const std::string phase = text(rollout, "phase");
   if (!reason.empty() && phase != "stepping") {  // else it stands at its step
-    out += fmt::format("\n  {}{}\n", phase == "rolled-back" || phase == "rolling-back" ? view.style.paint(Tone::bad, "rolled back: ") : "", reason);
+    out += fmt::format(
+        "\n  {}{}\n",
+        phase == "rolled-back" || phase == "rolling-back" ? view.style.paint(Tone::bad, "rolled back: ") : "",
+        reason);
   }
   if (const std::string evidence = evidence_table(verdict, view); !evidence.empty()) out += "\n" + evidence;
   if (const std::string failed = failed_table(rollout, view); !failed.empty()) out += "\n" + failed;
@@ -113,22 +141,33 @@ std::string render_rollout(const Json& rollout, const View& view) {
 
 std::string render_pipeline(const Json& pipeline, const View& view) {
   const std::string state = text(pipeline, "state");
-  std::string out = fmt::format("pipeline {} of {}  {} {}  {}\n", number(pipeline, "id"), view.style.paint(Tone::bold, text(pipeline, "app")), text(pipeline, "commit").substr(0, 7),
-                                fit(text(pipeline, "subject"), std::max(20, view.columns - 40)), view.style.paint(tone_of_phase(state), state));
+  std::string out =
+      fmt::format("pipeline {} of {}  {} {}  {}\n", number(pipeline, "id"),
+                  view.style.paint(Tone::bold, text(pipeline, "app")), text(pipeline, "commit").substr(0, 7),
+                  fit(text(pipeline, "subject"), std::max(20, view.columns - 40)),
+                  view.style.paint(tone_of_phase(state), state));
   const auto finished = number(pipeline, "finished");
-  out += view.style.paint(Tone::dim, fmt::format("  pushed {} by {}, {} {}\n", ago(number(pipeline, "pushed"), view.now_ms), text(pipeline, "author"), finished > 0 ? "took" : "has taken",
-                                                 between(number(pipeline, "pushed"), finished > 0 ? finished : view.now_ms)));
+  out += view.style.paint(
+      Tone::dim, fmt::format("  pushed {} by {}, {} {}\n", ago(number(pipeline, "pushed"), view.now_ms),
+                             text(pipeline, "author"), finished > 0 ? "took" : "has taken",
+                             between(number(pipeline, "pushed"), finished > 0 ? finished : view.now_ms)));
   Table table({"BUILD", "STATE", "TOOK", ""});
   for (const Json& build : list(pipeline, "builds")) {
     const std::string at = text(build, "state");
-    table.row({text(build, "service"), view.style.paint(tone_of_phase(at), at), between(number(build, "started"), number(build, "finished")),
-               text(build, "error").empty() ? (flag(build, "cached") ? "cached" : "") : fit(text(build, "error"), std::max(40, view.columns - 40))});
+    table.row({text(build, "service"), view.style.paint(tone_of_phase(at), at),
+               between(number(build, "started"), number(build, "finished")),
+               text(build, "error").empty() ? (flag(build, "cached") ? "cached" : "")
+                                            : fit(text(build, "error"), std::max(40, view.columns - 40))});
   }
   if (!table.empty()) out += "\n" + table.text(view.style, "  ");
   for (const Json& warning : list(pipeline, "warnings"))
-    if (warning.is_string()) out += fmt::format("  {} {}\n", view.style.paint(Tone::warn, "warning:"), clean(warning.get<std::string>()));
-  if (const std::string error = text(pipeline, "error"); !error.empty()) out += fmt::format("  {} {}\n", view.style.paint(Tone::bad, "error:"), error);
-  if (const auto version = number(pipeline, "release_version"); version > 0) out += fmt::format("  release: v{}\n", version);
+    if (warning.is_string())
+      out += fmt::format("  {} {}\n", view.style.paint(Tone::warn, "warning:"),
+                         clean(warning.get<std::string>()));
+  if (const std::string error = text(pipeline, "error"); !error.empty())
+    out += fmt::format("  {} {}\n", view.style.paint(Tone::bad, "error:"), error);
+  if (const auto version = number(pipeline, "release_version"); version > 0)
+    out += fmt::format("  release: v{}\n", version);
   return out;
 }
 
@@ -139,9 +178,13 @@ std::string render_releases(const Json& releases, const View& view) {
     for (const Json& service : list(release, "services"))
       if (!flag(service, "cached")) built.push_back(text(service, "name"));
     const auto all = list(release, "services").size();
-    table.row({flag(release, "current") ? view.style.paint(Tone::good, "●") : " ", fmt::format("v{}", number(release, "version")), text(release, "commit").substr(0, 7),
-               fit(text(release, "subject"), 50), fit(text(release, "author"), 24), ago(number(release, "created"), view.now_ms),
-               built.size() == all ? "all" : built.empty() ? "nothing" : fit(fmt::format("{}", fmt::join(built, ", ")), 40)});
+    table.row({flag(release, "current") ? view.style.paint(Tone::good, "●") : " ",
+               fmt::format("v{}", number(release, "version")), text(release, "commit").substr(0, 7),
+               fit(text(release, "subject"), 50), fit(text(release, "author"), 24),
+               ago(number(release, "created"), view.now_ms),
+               built.size() == all ? "all"
+               : built.empty()     ? "nothing"
+                                   : fit(fmt::format("{}", fmt::join(built, ", ")), 40)});
   }
   return table.empty() ? "There is no release yet; push a commit.\n" : table.text(view.style);
 }

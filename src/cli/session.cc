@@ -26,10 +26,16 @@ ControlPlace Session::place() const {
   return place;
 }
 
-void Session::notice(std::string_view text) const { terminal.err(fmt::format("note: {}\n", text)); }
+void Session::notice(std::string_view text) const {
+  terminal.err(fmt::format("note: {}\n", text));
+}
 
-void Session::document(const Json& json) const { terminal.out(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"); }
+void Session::document(const Json& json) const {
+  terminal.out(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
 
-void Session::json_line(const Json& json) const { terminal.out(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"); }
+void Session::json_line(const Json& json) const {
+  terminal.out(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+}
 
 }  // namespace naru::cli

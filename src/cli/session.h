@@ -22,7 +22,7 @@ struct Session {
   const Processes& processes;
   GetVariable variable;
   const Clock& clock;
-  std::string data;   // --data, "" when not given
+  std::string data;  // --data, "" when not given
   bool json = false;
 
   // NARU_URL and NARU_TOKEN, unless --data names a folder here; else NARU_DATA; else /var/lib/naru.
@@ -34,9 +34,9 @@ struct Session {
   void print(fmt::format_string<Args...> format, Args&&... args) const {
     terminal.out(fmt::format(format, std::forward<Args>(args)...));
   }
-  void notice(std::string_view text) const;          // on the error side: "note: ..."
-  void document(const Json& json) const;             // one JSON document
-  void json_line(const Json& json) const;            // one of a stream
+  void notice(std::string_view text) const;  // on the error side: "note: ..."
+  void document(const Json& json) const;     // one JSON document
+  void json_line(const Json& json) const;    // one of a stream
   std::string paint(Tone tone, std::string_view text) const { return terminal.style.paint(tone, text); }
   std::int64_t now_ms() const { return to_epoch_ms(clock.wall()); }
 };

@@ -12,7 +12,9 @@ namespace {
 
 constexpr std::string_view kHideCursor = "\x1b[?25l", kShowCursor = "\x1b[?25h";
 
-View view_of(const Session& session) { return {session.terminal.style, session.terminal.columns, session.now_ms()}; }
+View view_of(const Session& session) {
+  return {session.terminal.style, session.terminal.columns, session.now_ms()};
+}
 
 void leave_cleanly(int) {
   constexpr std::string_view kEnd = "\x1b[?25h\n";
@@ -63,7 +65,8 @@ std::string plain_line(const Json& status) {
 }
 
 Done watch(const Session& session, const Target& target) {
-  Json status = TRY(session.control().get(fmt::format("/v1/apps/{}/status?{}", path_part(target.app), query_part("env", target.env))));
+  Json status = TRY(session.control().get(
+      fmt::format("/v1/apps/{}/status?{}", path_part(target.app), query_part("env", target.env))));
   Json traffic;
   std::string last;
   std::optional<Screen> screen;
@@ -72,17 +75,19 @@ Done watch(const Session& session, const Target& target) {
     if (session.json) return session.json_line({{"event", name}, {"data", data}});
     if (screen) {
       const std::string table = render_traffic(traffic, view_of(session));
-      return screen->draw(render_status(status, view_of(session)) + (table.empty() ? "" : "\n" + table) + session.paint(Tone::dim, "\n  Ctrl-C leaves\n"));
+      return screen->draw(render_status(status, view_of(session)) + (table.empty() ? "" : "\n" + table) +
+                          session.paint(Tone::dim, "\n  Ctrl-C leaves\n"));
     }
     if (const std::string line = plain_line(status); line != last) session.say(last = line);
   };
   show("status", status);
-  TRY(session.control().events("/v1/live?" + query_part("app", target.app), [&](const std::string& name, const Json& data) -> Result<void> {
-    if (text(data, "env") != target.env) return {};
-    (name == "traffic" ? traffic : status) = data;
-    show(name, data);
-    return {};
-  }));
+  TRY(session.control().events("/v1/live?" + query_part("app", target.app),
+                               [&](const std::string& name, const Json& data) -> Result<void> {
+                                 if (text(data, "env") != target.env) return {};
+                                 (name == "traffic" ? traffic : status) = data;
+                                 show(name, data);
+                                 return {};
+                               }));
   screen.reset();
   session.terminal.err("note: control ended the stream; it may be restarting\n");
   return 1;
@@ -94,26 +99,35 @@ Done status_of_all(const Session& session) {
   Json all = Json::array();
   for (const Json& app : list(apps, "apps"))
     for (const Json& environment : list(app, "environments"))
-      all.push_back(TRY(control.get(fmt::format("/v1/apps/{}/status?{}", path_part(text(app, "name")), query_part("env", text(environment, "name"))))));
+      all.push_back(TRY(control.get(fmt::format("/v1/apps/{}/status?{}", path_part(text(app, "name")),
+                                                query_part("env", text(environment, "name"))))));
   if (session.json) {
     session.document({{"statuses", all}});
     return 0;
   }
-  if (all.empty()) session.say("Naru runs; there is no application yet. Make one in your repository: naru app create shop\n");
-  for (std::size_t i = 0; i < all.size(); ++i) session.say((i > 0 ? "\n" : "") + render_status(all[i], view_of(session)));
+  if (all.empty())
+    session.say(
+        "Naru runs; there is no application yet. Make one in your repository: naru app create shop\n");
+  for (std::size_t i = 0; i < all.size(); ++i)
+    session.say((i > 0 ? "\n" : "") + render_status(all[i], view_of(session)));
   return 0;
 }
 
 }  // namespace
 
 Done status(const Session& session, const StatusOptions& options) {
-  if (options.app.empty() && options.watch) return std::unexpected(Error{Code::invalid_argument, "--watch needs an application", 0, "name it: naru status shop --watch"});
+  if (options.app.empty() && options.watch)
+    return std::unexpected(Error{Code::invalid_argument, "--watch needs an application", 0,
+                                 "name it: naru status shop --watch"});
   if (options.app.empty()) return status_of_all(session);
   const Target target = TRY(parse_app(options.app));
   if (options.watch) return watch(session, target);
-  const Json answer = TRY(session.control().get(fmt::format("/v1/apps/{}/status?{}", path_part(target.app), query_part("env", target.env))));
-  if (session.json) session.document(answer);
-  else session.say(render_status(answer, view_of(session)));
+  const Json answer = TRY(session.control().get(
+      fmt::format("/v1/apps/{}/status?{}", path_part(target.app), query_part("env", target.env))));
+  if (session.json)
+    session.document(answer);
+  else
+    session.say(render_status(answer, view_of(session)));
   return 0;
 }
 
@@ -131,8 +145,10 @@ Done ps(const Session& session, const AppOptions& options) {
       if (text(instance, "env") == target->env) kept.push_back(instance);
     answer["instances"] = std::move(kept);
   }
-  if (session.json) session.document(answer);
-  else session.say(render_instances(answer, view_of(session), !target));
+  if (session.json)
+    session.document(answer);
+  else
+    session.say(render_instances(answer, view_of(session), !target));
   return 0;
 }
 

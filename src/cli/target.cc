@@ -27,7 +27,9 @@ Result<std::vector<std::string>> split(std::string_view text, std::size_t most, 
     const auto slash = rest.find('/');
     parts.emplace_back(rest.substr(0, slash));
     if (!is_name(parts.back()) || parts.size() > most)
-      return std::unexpected(Error{Code::invalid_argument, fmt::format("'{}' is not {}", clean(text.substr(0, 100)), shape), 0, "see `naru status` for what there is"});
+      return std::unexpected(Error{Code::invalid_argument,
+                                   fmt::format("'{}' is not {}", clean(text.substr(0, 100)), shape), 0,
+                                   "see `naru status` for what there is"});
     if (slash == std::string_view::npos) return parts;
     rest.remove_prefix(slash + 1);
   }
@@ -58,7 +60,9 @@ Result<std::uint64_t> parse_version(std::string_view text) {
   std::uint64_t version = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), version);
   if (error != std::errc() || end != digits.data() + digits.size() || version == 0)
-    return std::unexpected(Error{Code::invalid_argument, fmt::format("'{}' is not a release (as v3)", clean(text.substr(0, 40))), 0, "see `naru releases APP`"});
+    return std::unexpected(Error{Code::invalid_argument,
+                                 fmt::format("'{}' is not a release (as v3)", clean(text.substr(0, 40))), 0,
+                                 "see `naru releases APP`"});
   return version;
 }
 

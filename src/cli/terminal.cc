@@ -37,11 +37,14 @@ int character_width(char32_t c) {
   struct Range {
     char32_t first, last;
   };
-  static constexpr Range kZero[] = {{0x300, 0x36f}, {0x483, 0x489}, {0x591, 0x5bd}, {0x610, 0x61a}, {0x64b, 0x65f}, {0x200b, 0x200f}, {0x202a, 0x202e},
-                                    {0x2060, 0x2064}, {0x20d0, 0x20ff}, {0x1160, 0x11ff}, {0xfe00, 0xfe0f}, {0xfe20, 0xfe2f}, {0xfeff, 0xfeff}};
-  static constexpr Range kWide[] = {{0x1100, 0x115f}, {0x2e80, 0x303e}, {0x3041, 0xa4cf}, {0xa960, 0xa97f}, {0xac00, 0xd7a3}, {0xf900, 0xfaff},
-                                    {0xfe30, 0xfe6f}, {0xff00, 0xff60}, {0xffe0, 0xffe6}, {0x1f300, 0x1f64f}, {0x1f680, 0x1f6ff}, {0x1f900, 0x1f9ff},
-                                    {0x20000, 0x3fffd}};
+  static constexpr Range kZero[] = {{0x300, 0x36f},   {0x483, 0x489},   {0x591, 0x5bd},   {0x610, 0x61a},
+                                    {0x64b, 0x65f},   {0x200b, 0x200f}, {0x202a, 0x202e}, {0x2060, 0x2064},
+                                    {0x20d0, 0x20ff}, {0x1160, 0x11ff}, {0xfe00, 0xfe0f}, {0xfe20, 0xfe2f},
+                                    {0xfeff, 0xfeff}};
+  static constexpr Range kWide[] = {
+      {0x1100, 0x115f},   {0x2e80, 0x303e},   {0x3041, 0xa4cf},  {0xa960, 0xa97f}, {0xac00, 0xd7a3},
+      {0xf900, 0xfaff},   {0xfe30, 0xfe6f},   {0xff00, 0xff60},  {0xffe0, 0xffe6}, {0x1f300, 0x1f64f},
+      {0x1f680, 0x1f6ff}, {0x1f900, 0x1f9ff}, {0x20000, 0x3fffd}};
   const auto within = [c](const Range& range) { return c >= range.first && c <= range.last; };
   if (std::ranges::any_of(kZero, within)) return 0;
   return std::ranges::any_of(kWide, within) ? 2 : 1;
@@ -55,7 +58,9 @@ std::size_t escape_length(std::string_view text) {
   return text.size();
 }
 
-bool is_control(char32_t c) { return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069); }
+bool is_control(char32_t c) {
+  return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+}
 
 void write_all(int fd, std::string_view text) {
   while (!text.empty()) {
@@ -115,10 +120,14 @@ std::string clean(std::string_view text) {
   std::string out;
   while (!text.empty()) {
     const auto [c, length] = next_character(text);
-    if (c == kMalformed && length == 1) out += '?';
-    else if (c == '\n' || c == '\t') out += ' ';
-    else if (is_control(c)) out += '?';
-    else out += text.substr(0, length);
+    if (c == kMalformed && length == 1)
+      out += '?';
+    else if (c == '\n' || c == '\t')
+      out += ' ';
+    else if (is_control(c))
+      out += '?';
+    else
+      out += text.substr(0, length);
     text.remove_prefix(length);
   }
   return out;

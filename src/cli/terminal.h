@@ -1,5 +1,5 @@
-// Where the command line writes: two sinks, and what the one for output can show. Also text measured in columns, so that
-// tables stay aligned with Korean names in them.
+// Where the command line writes: two sinks, and what the one for output can show. Also text measured in
+// columns, so that tables stay aligned with Korean names in them.
 #pragma once
 
 #include <functional>
@@ -27,9 +27,11 @@ struct Terminal {
   static Terminal system();
 };
 
-// Columns that UTF-8 text takes: East Asian wide characters and emoji two, combining marks none, escape sequences none.
+// Columns that UTF-8 text takes: East Asian wide characters and emoji two, combining marks none, escape
+// sequences none.
 int display_width(std::string_view text);
-// One line without control characters, so that no commit message can steer the terminal; malformed UTF-8 becomes '?'.
+// One line without control characters, so that no commit message can steer the terminal; malformed UTF-8
+// becomes '?'.
 std::string clean(std::string_view text);
 // Cut to `columns` with an ellipsis.
 std::string fit(std::string_view text, int columns);

@@ -21,18 +21,27 @@ namespace {
 constexpr milliseconds kPatience{15'000};
 constexpr milliseconds kPause{50};
 
-std::string where(std::uint16_t port) { return fmt::format("http://localhost:{}", port); }
+std::string where(std::uint16_t port) {
+  return fmt::format("http://localhost:{}", port);
+}
 
 std::string banner(const Session& session, const ControlPlace& place, const Json& version) {
   const auto link = ControlClient(place).post("/v1/login-link");
-  const auto name = [&](std::string_view label) { return session.paint(Tone::dim, fmt::format("  {:<9}", label)); };
+  const auto name = [&](std::string_view label) {
+    return session.paint(Tone::dim, fmt::format("  {:<9}", label));
+  };
   std::string out = fmt::format("{} {}\n", session.paint(Tone::bold, "Naru is up"), text(version, "version"));
   out += fmt::format("{} {}\n", name("data"), place.data);
-  out += fmt::format("{} {}  (SERVICE.ENVIRONMENT.APP.localhost)\n", name("gateway"), where(static_cast<std::uint16_t>(number(version, "gateway_port"))));
-  if (link) out += fmt::format("{} {}  (works once; another with `naru open`)\n", name("console"), session.paint(Tone::accent, text(*link, "url")));
-  else out += fmt::format("{} {}\n", name("console"), link.error().message());
+  out += fmt::format("{} {}  (SERVICE.ENVIRONMENT.APP.localhost)\n", name("gateway"),
+                     where(static_cast<std::uint16_t>(number(version, "gateway_port"))));
+  if (link)
+    out += fmt::format("{} {}  (works once; another with `naru open`)\n", name("console"),
+                       session.paint(Tone::accent, text(*link, "url")));
+  else
+    out += fmt::format("{} {}\n", name("console"), link.error().message());
   const std::string option = place.data == ControlPlace{}.data ? "" : fmt::format(" --data {}", place.data);
-  out += fmt::format("{} in your repository: naru app create shop{} && git push naru main\n", name("next"), option);
+  out += fmt::format("{} in your repository: naru app create shop{} && git push naru main\n", name("next"),
+                     option);
   return out;
 }
 
@@ -46,8 +55,11 @@ Result<Json> wait_for_control(const ControlPlace& place, Stop stop) {
     if (version) return version;
     if (auto stopped = stop(); !stopped) return std::unexpected(stopped.error());
     if (std::chrono::steady_clock::now() > deadline)
-      return std::unexpected(Error{Code::timeout, fmt::format("control has not answered within {}: {}", humanize(kPatience), version.error().message()), 0,
-                                   fmt::format("see {}", ipc::DataFolder{place.data}.process_log("control").string())});
+      return std::unexpected(
+          Error{Code::timeout,
+                fmt::format("control has not answered within {}: {}", humanize(kPatience),
+                            version.error().message()),
+                0, fmt::format("see {}", ipc::DataFolder{place.data}.process_log("control").string())});
   }
 }
 
@@ -74,8 +86,11 @@ Done run_in_foreground(const Session& session, const ControlPlace& place, const 
         std::this_thread::sleep_for(kPause);
         return {};
       });
-      if (version) show_up(session, place, *version, false);
-      else if (!stop.stop_requested()) session.terminal.err(fmt::format("error: {}\nhint: {}\n", version.error().message(), version.error().hint()));
+      if (version)
+        show_up(session, place, *version, false);
+      else if (!stop.stop_requested())
+        session.terminal.err(
+            fmt::format("error: {}\nhint: {}\n", version.error().message(), version.error().hint()));
     });
   };
   TRY(session.processes.up(request, on_started));
@@ -84,17 +99,21 @@ Done run_in_foreground(const Session& session, const ControlPlace& place, const 
 
 // What the process that goes on by itself says when it could not.
 void tell_failure(int fd, const Error& error) {
-  const std::string said = Json{{"code", code_info(error.code).name}, {"message", error.message()}, {"hint", error.hint()}}.dump(-1, ' ', false, Json::error_handler_t::replace);
+  const std::string said =
+      Json{{"code", code_info(error.code).name}, {"message", error.message()}, {"hint", error.hint()}}.dump(
+          -1, ' ', false, Json::error_handler_t::replace);
   if (::write(fd, said.data(), said.size()) < 0) ::_exit(1);
 }
 
-[[noreturn]] void become_background(const Session& session, const UpRequest& request, int failure_fd, int log_fd) {
+[[noreturn]] void become_background(const Session& session, const UpRequest& request, int failure_fd,
+                                    int log_fd) {
   ::setsid();
   const int null = ::open("/dev/null", O_RDONLY);
   ::dup2(null, STDIN_FILENO);
   ::dup2(log_fd, STDOUT_FILENO);
   ::dup2(log_fd, STDERR_FILENO);
-  // The caller's other descriptors (a pipe that somebody reads until its end) must not live as long as the platform.
+  // The caller's other descriptors (a pipe that somebody reads until its end) must not live as long as the
+  // platform.
   const int pipe = failure_fd == 3 ? 3 : ::dup3(failure_fd, 3, O_CLOEXEC);
   ::close_range(4, ~0U, 0);
   ::umask(022);
@@ -108,7 +127,12 @@ Error failure_from(int fd, int status) {
   std::string said(64 << 10, '\0');
   const ssize_t n = ::read(fd, said.data(), said.size());
   said.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
-  if (said.empty()) return {Code::internal, fmt::format("the supervisor ended at once (status {})", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status)), 0, {}};
+  if (said.empty())
+    return {Code::internal,
+            fmt::format("the supervisor ended at once (status {})",
+                        WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status)),
+            0,
+            {}};
   return ControlClient::refusal(500, Json{{"error", Json::parse(said, nullptr, false)}}.dump());
 }
 
@@ -117,7 +141,10 @@ Result<Fd> open_log(const ipc::DataFolder& folder) {
   std::error_code error;
   std::filesystem::create_directories(path.parent_path(), error);
   Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640));
-  if (!fd && errno == EACCES) return std::unexpected(Error{Code::forbidden, fmt::format("{} may not be written by this user", folder.root.string()), 0, "run it with sudo, or by systemd"});
+  if (!fd && errno == EACCES)
+    return std::unexpected(Error{Code::forbidden,
+                                 fmt::format("{} may not be written by this user", folder.root.string()), 0,
+                                 "run it with sudo, or by systemd"});
   if (!fd) return fail_errno(Code::system, "{}: open", path.string());
   return fd;
 }
@@ -138,7 +165,8 @@ Done run_in_background(const Session& session, const ControlPlace& place, const 
     int status = 0;
     ::waitpid(child, &status, 0);
     Error error = failure_from(read_end.get(), status);
-    if (error.remedy.empty()) error.remedy = fmt::format("see {}", ipc::DataFolder{place.data}.process_log("supervisor").string());
+    if (error.remedy.empty())
+      error.remedy = fmt::format("see {}", ipc::DataFolder{place.data}.process_log("supervisor").string());
     return std::unexpected(std::move(error));
   });
   if (!version) return std::unexpected(version.error());
@@ -150,14 +178,21 @@ Done run_in_background(const Session& session, const ControlPlace& place, const 
 
 Done up(const Session& session, const UpOptions& options) {
   ControlPlace place = session.place();
-  if (!place.local()) return std::unexpected(Error{Code::invalid_argument, "`naru up` starts Naru on this machine, but NARU_URL names another", 0, "unset NARU_URL, or give --data"});
+  if (!place.local())
+    return std::unexpected(Error{Code::invalid_argument,
+                                 "`naru up` starts Naru on this machine, but NARU_URL names another", 0,
+                                 "unset NARU_URL, or give --data"});
   if (const auto running = ControlClient(place).get("/v1/version")) {
     show_up(session, place, *running, true);
     return 0;
   } else if (running.error().code == Code::forbidden) {
     return std::unexpected(running.error());
   }
-  UpRequest request{.data = place.data, .control_port = options.port, .gateway_address = options.listen, .gateway_port = options.gateway_port, .detach = options.detach};
+  UpRequest request{.data = place.data,
+                    .control_port = options.port,
+                    .gateway_address = options.listen,
+                    .gateway_port = options.gateway_port,
+                    .detach = options.detach};
   if (options.detach) return run_in_background(session, place, request);
   return run_in_foreground(session, place, request);
 }
@@ -174,17 +209,24 @@ Done down(const Session& session, const DownOptions& options) {
     free = ::flock(lock.get(), LOCK_EX | LOCK_NB) == 0;
     if (!free) std::this_thread::sleep_for(kPause);
   }
-  if (!free) return std::unexpected(Error{Code::timeout, "Naru has been told to stop but has not ended yet", 0, fmt::format("see {}", ipc::DataFolder{place.data}.process_log("supervisor").string())});
-  if (session.json) session.document(answer);
-  else session.say(options.all ? "Naru is down, and every container is stopped. Volumes are kept.\n"
-                               : "Naru is down. Containers run on; `naru up` finds them again.\n");
+  if (!free)
+    return std::unexpected(
+        Error{Code::timeout, "Naru has been told to stop but has not ended yet", 0,
+              fmt::format("see {}", ipc::DataFolder{place.data}.process_log("supervisor").string())});
+  if (session.json)
+    session.document(answer);
+  else
+    session.say(options.all ? "Naru is down, and every container is stopped. Volumes are kept.\n"
+                            : "Naru is down. Containers run on; `naru up` finds them again.\n");
   return 0;
 }
 
 Done open_console(const Session& session) {
   const Json link = TRY(session.control().post("/v1/login-link"));
-  if (session.json) session.document(link);
-  else session.print("{}\n", text(link, "url"));
+  if (session.json)
+    session.document(link);
+  else
+    session.print("{}\n", text(link, "url"));
   return 0;
 }
 

@@ -14,15 +14,18 @@ namespace naru::cli {
 namespace {
 
 Done change(const Session& session, const Target& target, const Json& set, const Json& unset) {
-  const Json answer = TRY(session.control().post(fmt::format("/v1/apps/{}/env", path_part(target.app)), {{"env", target.env}, {"set", set}, {"unset", unset}}));
+  const Json answer = TRY(session.control().post(fmt::format("/v1/apps/{}/env", path_part(target.app)),
+                                                 {{"env", target.env}, {"set", set}, {"unset", unset}}));
   if (session.json) {
     session.document(answer);
     return 0;
   }
   const auto count = set.size() + unset.size();
-  session.print("{}: {} variable{} {}\n", target.text(), count, count == 1 ? "" : "s", unset.empty() ? "set" : "removed");
+  session.print("{}: {} variable{} {}\n", target.text(), count, count == 1 ? "" : "s",
+                unset.empty() ? "set" : "removed");
   if (const auto pipeline = number(answer, "pipeline"); pipeline > 0)
-    session.print("The current commit is delivered again with them: naru pipeline {} {} --log\n", target.app, pipeline);
+    session.print("The current commit is delivered again with them: naru pipeline {} {} --log\n", target.app,
+                  pipeline);
   return 0;
 }
 
@@ -48,7 +51,9 @@ Done variables_set(const Session& session, const VariableOptions& options) {
   for (const std::string& word : options.words) {
     const auto equals = word.find('=');
     if (equals == 0 || equals == std::string::npos)
-      return std::unexpected(Error{Code::invalid_argument, fmt::format("'{}' is not NAME=VALUE", clean(word.substr(0, 80))), 0, "as: naru env set shop API_KEY=secret"});
+      return std::unexpected(Error{Code::invalid_argument,
+                                   fmt::format("'{}' is not NAME=VALUE", clean(word.substr(0, 80))), 0,
+                                   "as: naru env set shop API_KEY=secret"});
     set[word.substr(0, equals)] = word.substr(equals + 1);
   }
   return change(session, target, set, Json::array());
@@ -60,13 +65,17 @@ Done variables_unset(const Session& session, const VariableOptions& options) {
 
 Done variables_list(const Session& session, const VariableOptions& options) {
   const Target target = TRY(parse_app(options.app));
-  const Json answer = TRY(session.control().get(fmt::format("/v1/apps/{}/env?{}{}", path_part(target.app), query_part("env", target.env), options.reveal ? "&reveal=1" : "")));
+  const Json answer = TRY(
+      session.control().get(fmt::format("/v1/apps/{}/env?{}{}", path_part(target.app),
+                                        query_part("env", target.env), options.reveal ? "&reveal=1" : "")));
   if (session.json) {
     session.document(answer);
     return 0;
   }
-  for (const Json& variable : list(answer, "variables")) session.print("{}={}\n", text(variable, "name"), text(variable, "value"));
-  if (list(answer, "variables").empty()) session.print("{} has no variables; set one: naru env set {} NAME=VALUE\n", target.text(), target.text());
+  for (const Json& variable : list(answer, "variables"))
+    session.print("{}={}\n", text(variable, "name"), text(variable, "value"));
+  if (list(answer, "variables").empty())
+    session.print("{} has no variables; set one: naru env set {} NAME=VALUE\n", target.text(), target.text());
   return 0;
 }
 
@@ -77,10 +86,17 @@ Done variables_import(const Session& session, const VariableOptions& options) {
   Json set = Json::object();
   for (const format::DotenvEntry& entry : TRY(format::parse_dotenv(content, options.file, lookup))) {
     const auto value = entry.value ? entry.value : session.variable(entry.key.c_str());
-    if (!value) return std::unexpected(Error{Code::invalid_argument, fmt::format("{}:{}: {} has no value, and none in the environment of this command", options.file, entry.line, entry.key), 0, fmt::format("write {}=VALUE there", entry.key)});
+    if (!value)
+      return std::unexpected(
+          Error{Code::invalid_argument,
+                fmt::format("{}:{}: {} has no value, and none in the environment of this command",
+                            options.file, entry.line, entry.key),
+                0, fmt::format("write {}=VALUE there", entry.key)});
     set[entry.key] = *value;
   }
-  if (set.empty()) return std::unexpected(Error{Code::invalid_argument, fmt::format("{} sets no variables", options.file), 0, "write NAME=VALUE lines into it"});
+  if (set.empty())
+    return std::unexpected(Error{Code::invalid_argument, fmt::format("{} sets no variables", options.file), 0,
+                                 "write NAME=VALUE lines into it"});
   return change(session, target, set, Json::array());
 }
 

@@ -1,5 +1,5 @@
-// What each verb does, apart from how it is written on the command line (grammar.h). Each returns the exit status; an
-// error is printed by the caller.
+// What each verb does, apart from how it is written on the command line (grammar.h). Each returns the exit
+// status; an error is printed by the caller.
 #pragma once
 
 #include <cstdint>

@@ -11,7 +11,8 @@ constexpr std::size_t kMaxJson = 4 << 20;
 }
 
 Result<void> Bundle::write_json(std::string_view name, const Json& json) const {
-  return os::write_file_atomically(file(name), json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  return os::write_file_atomically(file(name),
+                                   json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 Result<Json> Bundle::read_json(std::string_view name) const {

@@ -24,9 +24,10 @@ struct BundleState {
   std::string address;
   std::vector<std::string> notices;
   std::vector<os::CgroupHierarchy> cgroup;
-  std::string overlay;                // StartOptions::overlay
-  std::vector<std::string> created;   // mount points that had to be made in the root; taken away from `overlay` at the end
-  bool logged = false;                // output goes to the FIFOs
+  std::string overlay;  // StartOptions::overlay
+  std::vector<std::string>
+      created;          // mount points that had to be made in the root; taken away from `overlay` at the end
+  bool logged = false;  // output goes to the FIFOs
 };
 NARU_JSON(BundleState, pid, start_time, boot_id, started, address, notices, cgroup, overlay, created, logged)
 
@@ -73,6 +74,7 @@ class Bundle {
   std::filesystem::path folder_;
 };
 
-inline constexpr std::string_view kSpecFile = "spec.json", kStateFile = "state.json", kWaitFile = "wait.json", kExitFile = "exit.json";
+inline constexpr std::string_view kSpecFile = "spec.json", kStateFile = "state.json", kWaitFile = "wait.json",
+                                  kExitFile = "exit.json";
 
 }  // namespace naru::container

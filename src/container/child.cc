@@ -19,8 +19,8 @@
 #include <cerrno>
 #include <cstring>
 
-// The wrappers of libc used below only enter the kernel. Those that do more in a process with threads (setuid and its
-// family signal every thread, sigaction and sigprocmask filter) are called raw.
+// The wrappers of libc used below only enter the kernel. Those that do more in a process with threads (setuid
+// and its family signal every thread, sigaction and sigprocmask filter) are called raw.
 namespace naru::container {
 
 namespace {
@@ -42,8 +42,11 @@ int resolve(int from, const char* path, std::uint64_t flags, std::uint64_t how_t
   return static_cast<int>(fd);
 }
 
-// After the pivot "/" is the container's, so links cannot lead out; magic links are refused since /proc is mounted.
-int open_inside(const char* path, std::uint64_t flags) { return resolve(AT_FDCWD, path, flags, RESOLVE_NO_MAGICLINKS); }
+// After the pivot "/" is the container's, so links cannot lead out; magic links are refused since /proc is
+// mounted.
+int open_inside(const char* path, std::uint64_t flags) {
+  return resolve(AT_FDCWD, path, flags, RESOLVE_NO_MAGICLINKS);
+}
 
 // Opens the last prefix, making what is missing. A missing last one becomes a file when not `directory`.
 int open_or_make(const char* const* prefixes, bool directory, int* created_from) {
@@ -54,8 +57,10 @@ int open_or_make(const char* const* prefixes, bool directory, int* created_from)
       const char* name = std::strrchr(prefixes[i], '/') + 1;
       const bool last = prefixes[i + 1] == nullptr;
       int made = 0;
-      if (directory || !last) made = ::mkdirat(parent, name, 0755);
-      else made = ::mknodat(parent, name, S_IFREG | 0644, 0);
+      if (directory || !last)
+        made = ::mkdirat(parent, name, 0755);
+      else
+        made = ::mknodat(parent, name, S_IFREG | 0644, 0);
       if (made == 0 && created_from != nullptr && *created_from < 0) *created_from = i;
       if (made == 0) next = open_inside(prefixes[i], O_PATH);
     }
@@ -76,19 +81,22 @@ const char* last_of(const char* const* prefixes) {
 bool attach(Failure& failure, Attachment& what) {
   const int target = open_or_make(what.prefixes, what.directory, &what.created_from);
   if (target < 0) return failed(failure, "open mount target", last_of(what.prefixes));
-  const int moved = ::move_mount(what.mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+  const int moved =
+      ::move_mount(what.mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
   if (moved != 0) failed(failure, "mount on", last_of(what.prefixes));
   ::close(target);
   ::close(what.mount);
   return moved == 0;
 }
 
-// The kernel's own file systems must lie at their real place: a link in the image could show a fake one (CVE-2019-19921).
+// The kernel's own file systems must lie at their real place: a link in the image could show a fake one
+// (CVE-2019-19921).
 bool attach_new(Failure& failure, Attachment& what, const char* type, std::uint64_t attributes) {
   const char* place = last_of(what.prefixes);
   const int context = ::fsopen(type, FSOPEN_CLOEXEC);
   if (context < 0) return failed(failure, "make file system for", place);
-  if (::fsconfig(context, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) return failed(failure, "create file system for", place);
+  if (::fsconfig(context, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0)
+    return failed(failure, "create file system for", place);
   what.mount = ::fsmount(context, FSMOUNT_CLOEXEC, static_cast<unsigned>(attributes));
   ::close(context);
   if (what.mount < 0) return failed(failure, "mount file system for", place);
@@ -123,7 +131,8 @@ bool join_network(StartPlan& plan) {
 }
 
 bool change_root(StartPlan& plan) {
-  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return failed(plan.failure, "make mounts private");
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+    return failed(plan.failure, "make mounts private");
   if (::move_mount(plan.root, "", AT_FDCWD, plan.root_place, MOVE_MOUNT_F_EMPTY_PATH) != 0)
     return failed(plan.failure, "attach the root file system");
   if (::fchdir(plan.root) != 0) return failed(plan.failure, "enter the root file system");
@@ -133,7 +142,8 @@ bool change_root(StartPlan& plan) {
   return ::chdir("/") == 0 || failed(plan.failure, "chdir to the new root");
 }
 
-// Each node becomes a mount of its own, then /dev gets `nodev`: the nodes work, and one made by mknod does not.
+// Each node becomes a mount of its own, then /dev gets `nodev`: the nodes work, and one made by mknod does
+// not.
 bool pin_devices(StartPlan& plan, int dev) {
   for (const char* const* node = plan.device_nodes; *node != nullptr; ++node) {
     const int copy = ::open_tree(dev, *node, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
@@ -144,7 +154,8 @@ bool pin_devices(StartPlan& plan, int dev) {
   }
   mount_attr nodev{};
   nodev.attr_set = MOUNT_ATTR_NODEV;
-  return ::mount_setattr(dev, "", AT_EMPTY_PATH, &nodev, sizeof nodev) == 0 || failed(plan.failure, "set nodev on", "/dev");
+  return ::mount_setattr(dev, "", AT_EMPTY_PATH, &nodev, sizeof nodev) == 0 ||
+         failed(plan.failure, "set nodev on", "/dev");
 }
 
 bool kernel_mounts(StartPlan& plan) {
@@ -152,7 +163,9 @@ bool kernel_mounts(StartPlan& plan) {
   Failure& failure = plan.failure;
   if (!attach_new(failure, plan.proc, "proc", kClosed)) return false;
   if (!attach_new(failure, plan.sys, "sysfs", kClosed | MOUNT_ATTR_RDONLY)) return false;
-  if (plan.cgroup.prefixes != nullptr && !attach_new(failure, plan.cgroup, "cgroup2", kClosed | MOUNT_ATTR_RDONLY)) return false;
+  if (plan.cgroup.prefixes != nullptr &&
+      !attach_new(failure, plan.cgroup, "cgroup2", kClosed | MOUNT_ATTR_RDONLY))
+    return false;
   const int dev = ::dup(plan.dev.mount);
   if (!attach(failure, plan.dev) || !attach(failure, plan.pts) || !attach(failure, plan.shm)) return false;
   if (!attach_new(failure, plan.mqueue, "mqueue", kClosed)) return false;
@@ -167,23 +180,28 @@ bool cover(Failure& failure, int target, const char* path) {
   int lid = -1;
   if (S_ISDIR(info.st_mode)) {
     const int context = ::fsopen("tmpfs", FSOPEN_CLOEXEC);
-    if (context < 0 || ::fsconfig(context, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) return failed(failure, "make the mask of", path);
-    lid = ::fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    if (context < 0 || ::fsconfig(context, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0)
+      return failed(failure, "make the mask of", path);
+    lid = ::fsmount(context, FSMOUNT_CLOEXEC,
+                    MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
     ::close(context);
   } else {
     lid = ::open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
   }
-  const bool covered = lid >= 0 && ::move_mount(lid, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0;
+  const bool covered =
+      lid >= 0 && ::move_mount(lid, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0;
   if (lid >= 0) ::close(lid);
   return covered || failed(failure, "mask", path);
 }
 
 bool freeze(Failure& failure, int target, const char* path) {
-  const int copy = ::open_tree(target, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
+  const int copy =
+      ::open_tree(target, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
   mount_attr change{};
   change.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-  const bool frozen = copy >= 0 && ::mount_setattr(copy, "", AT_EMPTY_PATH | AT_RECURSIVE, &change, sizeof change) == 0 &&
-                      ::move_mount(copy, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0;
+  const bool frozen =
+      copy >= 0 && ::mount_setattr(copy, "", AT_EMPTY_PATH | AT_RECURSIVE, &change, sizeof change) == 0 &&
+      ::move_mount(copy, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0;
   if (copy >= 0) ::close(copy);
   return frozen || failed(failure, "make read-only", path);
 }
@@ -205,7 +223,8 @@ bool file_systems(StartPlan& plan) {
   if (!kernel_mounts(plan)) return false;
   for (std::size_t i = 0; i < plan.mount_count; ++i)
     if (!attach(plan.failure, plan.mounts[i])) return false;
-  if (!each_path(plan.failure, plan.masked, cover) || !each_path(plan.failure, plan.read_only, freeze)) return false;
+  if (!each_path(plan.failure, plan.masked, cover) || !each_path(plan.failure, plan.read_only, freeze))
+    return false;
   if (plan.finish.cwd != nullptr) {
     const int cwd = open_or_make(plan.finish.cwd, true, nullptr);
     if (cwd < 0) return failed(plan.failure, "make the working directory", last_of(plan.finish.cwd));
@@ -214,7 +233,8 @@ bool file_systems(StartPlan& plan) {
   if (!plan.read_only_root) return true;
   mount_attr change{};
   change.attr_set = MOUNT_ATTR_RDONLY;
-  return ::mount_setattr(plan.root, "", AT_EMPTY_PATH, &change, sizeof change) == 0 || failed(plan.failure, "make read-only", "/");
+  return ::mount_setattr(plan.root, "", AT_EMPTY_PATH, &change, sizeof change) == 0 ||
+         failed(plan.failure, "make read-only", "/");
 }
 
 void default_signals() {
@@ -237,7 +257,8 @@ bool stdio(Failure& failure, const Finish& finish) {
   for (int i = 0; i < 3; ++i) {
     int source = finish.terminal >= 0 ? finish.terminal : finish.stdio[i];
     if (source < 0) source = null >= 0 ? null : (null = open_inside("/dev/null", O_RDWR));
-    // A source below 3 would be overwritten by an earlier dup2: the launcher keeps 0 to 2 open, so there is none.
+    // A source below 3 would be overwritten by an earlier dup2: the launcher keeps 0 to 2 open, so there is
+    // none.
     if (source < 3 || ::dup2(source, i) < 0) return failed(failure, "set up standard streams");
   }
   if (finish.terminal >= 0 && ::ioctl(0, TIOCSCTTY, 0) != 0) return failed(failure, "take the terminal");
@@ -245,26 +266,31 @@ bool stdio(Failure& failure, const Finish& finish) {
 }
 
 bool credentials(Failure& failure, const Finish& finish) {
-  // Shared memory with the launcher until exec: nobody in the container may look into this process (ptrace(2), dumpable).
+  // Shared memory with the launcher until exec: nobody in the container may look into this process
+  // (ptrace(2), dumpable).
   ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   for (int capability = 0; capability <= finish.last_capability; ++capability)
     if ((finish.capabilities >> capability & 1) == 0 && ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0)
       return failed(failure, "drop from the bounding set");
   ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
   if (::syscall(SYS_setgroups, finish.group_count, finish.groups) != 0) return failed(failure, "set groups");
-  if (::syscall(SYS_setresgid, finish.gid, finish.gid, finish.gid) != 0) return failed(failure, "set the group");
-  if (::syscall(SYS_setresuid, finish.uid, finish.uid, finish.uid) != 0) return failed(failure, "set the user");
+  if (::syscall(SYS_setresgid, finish.gid, finish.gid, finish.gid) != 0)
+    return failed(failure, "set the group");
+  if (::syscall(SYS_setresuid, finish.uid, finish.uid, finish.uid) != 0)
+    return failed(failure, "set the user");
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct sets[2]{};
   if (finish.uid == 0) {
-    for (int i = 0; i < 2; ++i) sets[i].permitted = sets[i].effective = static_cast<std::uint32_t>(finish.capabilities >> (32 * i));
+    for (int i = 0; i < 2; ++i)
+      sets[i].permitted = sets[i].effective = static_cast<std::uint32_t>(finish.capabilities >> (32 * i));
   }
   if (::syscall(SYS_capset, &header, sets) != 0) return failed(failure, "set capabilities");
   return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 || failed(failure, "set no_new_privs");
 }
 
-// A program or script interpreter named through /proc/self/exe would be the launcher's own file, then writable from the
-// inside (CVE-2019-5736): magic links are refused along the chain of "#!" lines, which the kernel follows five deep.
+// A program or script interpreter named through /proc/self/exe would be the launcher's own file, then
+// writable from the inside (CVE-2019-5736): magic links are refused along the chain of "#!" lines, which the
+// kernel follows five deep.
 bool free_of_magic_links(const char* program) {
   char line[256];
   char path[256];
@@ -325,7 +351,9 @@ void become_program(Failure& failure, const Finish& finish) {
   if (::syscall(SYS_close_range, 3U, ~0U, 0U) != 0 && !failed(failure, "close descriptors")) return;
   if (!credentials(failure, finish)) return;
   unblock_signals();
-  if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &finish.filter) != 0 && !failed(failure, "set the system call filter")) return;
+  if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &finish.filter) != 0 &&
+      !failed(failure, "set the system call filter"))
+    return;
   execute(failure, finish);
 }
 
@@ -333,7 +361,8 @@ void setup_and_run(StartPlan& plan) {
   if (!join_groups(plan.failure, plan.join, plan.join_count)) return;
   if (::unshare(CLONE_NEWCGROUP) != 0 && !failed(plan.failure, "make a cgroup namespace")) return;
   if (!join_network(plan) || !change_root(plan) || !file_systems(plan)) return;
-  if (::sethostname(plan.hostname, plan.hostname_length) != 0 && !failed(plan.failure, "set the hostname")) return;
+  if (::sethostname(plan.hostname, plan.hostname_length) != 0 && !failed(plan.failure, "set the hostname"))
+    return;
   become_program(plan.failure, plan.finish);
 }
 
@@ -346,12 +375,16 @@ int run_in_container(void* argument) {
 
 void enter_and_run(EnterPlan& plan) {
   if (!join_groups(plan.failure, plan.join, plan.join_count)) return;
-  constexpr int kAll = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+  constexpr int kAll =
+      CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
   if (::setns(plan.pidfd, kAll) != 0 && !failed(plan.failure, "join the container's namespaces")) return;
-  // Joining a pid namespace counts for children only, hence a second process; CLONE_PARENT makes it the launcher's.
+  // Joining a pid namespace counts for children only, hence a second process; CLONE_PARENT makes it the
+  // launcher's.
   const int pid = ::clone(run_in_container, plan.stack, CLONE_VM | CLONE_VFORK | CLONE_PARENT, &plan);
-  if (pid < 0) failed(plan.failure, "clone into the container");
-  else plan.pid = pid;
+  if (pid < 0)
+    failed(plan.failure, "clone into the container");
+  else
+    plan.pid = pid;
 }
 
 }  // namespace

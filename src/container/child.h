@@ -1,6 +1,7 @@
-// What runs between clone and exec. The child shares the launcher's memory (CLONE_VM | CLONE_VFORK: no page tables to
-// copy), so it allocates nothing, takes no lock, calls the kernel only, and reports a failure by writing into the plan.
-// Everything that could be prepared was prepared by the parent as descriptors; see plan.h.
+// What runs between clone and exec. The child shares the launcher's memory (CLONE_VM | CLONE_VFORK: no page
+// tables to copy), so it allocates nothing, takes no lock, calls the kernel only, and reports a failure by
+// writing into the plan. Everything that could be prepared was prepared by the parent as descriptors; see
+// plan.h.
 #pragma once
 
 #include <linux/filter.h>
@@ -17,7 +18,8 @@ struct Failure {
   int error = 0;
 };
 
-// A detached mount and where it goes. `prefixes` are the target's absolute prefixes, shortest first, null-terminated.
+// A detached mount and where it goes. `prefixes` are the target's absolute prefixes, shortest first,
+// null-terminated.
 struct Attachment {
   int mount = -1;
   const char* const* prefixes = nullptr;
@@ -27,8 +29,8 @@ struct Attachment {
 
 // From here to exec, shared by a container's first process and by exec.
 struct Finish {
-  int stdio[3] = {-1, -1, -1};   // -1: /dev/null of the container
-  int terminal = -1;             // >= 0: the slave of a pty, becomes stdio and controlling terminal
+  int stdio[3] = {-1, -1, -1};       // -1: /dev/null of the container
+  int terminal = -1;                 // >= 0: the slave of a pty, becomes stdio and controlling terminal
   const char* const* cwd = nullptr;  // prefixes, made when absent; null = "/"
   uid_t uid = 0;
   gid_t gid = 0;
@@ -46,12 +48,14 @@ struct Finish {
 struct StartPlan {
   const int* join = nullptr;  // cgroup files
   std::size_t join_count = 0;
-  int netns = -1;             // -1: a new namespace was cloned; loopback is set up
-  int root = -1;              // detached mount
-  const char* root_place = "";  // absolute path: a descriptor of it would belong to the launcher's mount namespace
+  int netns = -1;  // -1: a new namespace was cloned; loopback is set up
+  int root = -1;   // detached mount
+  const char* root_place =
+      "";  // absolute path: a descriptor of it would belong to the launcher's mount namespace
   const char* hostname = "";
   std::size_t hostname_length = 0;
-  // proc, mqueue, sys and cgroup are made by the child: they show its namespaces. cgroup (v2) may have no target.
+  // proc, mqueue, sys and cgroup are made by the child: they show its namespaces. cgroup (v2) may have no
+  // target.
   Attachment proc, dev, pts, shm, mqueue, sys, cgroup;
   Attachment* mounts = nullptr;
   std::size_t mount_count = 0;
@@ -66,10 +70,10 @@ struct StartPlan {
 struct EnterPlan {
   const int* join = nullptr;
   std::size_t join_count = 0;
-  int pidfd = -1;      // of the container's first process: its namespaces are joined
+  int pidfd = -1;         // of the container's first process: its namespaces are joined
   void* stack = nullptr;  // top of the second process's stack
   Finish finish;
-  pid_t pid = 0;       // of the process that runs in the container; a child of the launcher
+  pid_t pid = 0;  // of the process that runs in the container; a child of the launcher
   Failure failure;
 };
 

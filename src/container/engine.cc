@@ -22,7 +22,8 @@ constexpr std::uint32_t kDefaultPids = 4096;
 constexpr std::size_t kMaxProcText = 1 << 20;
 
 Result<void> make_folders(const Paths& paths) {
-  if (!paths.data.is_absolute()) return fail(Code::invalid_argument, "the data folder '{}' is not absolute", paths.data.native());
+  if (!paths.data.is_absolute())
+    return fail(Code::invalid_argument, "the data folder '{}' is not absolute", paths.data.native());
   for (const auto& path : {paths.data, paths.checkouts, paths.logs}) TRY(os::make_dirs(path));
   // Root file systems hold set-uid files of root: nobody else may reach them from outside.
   for (const auto& path : {paths.containers, paths.layers, paths.volumes}) {
@@ -36,7 +37,8 @@ Result<Fd> take_lock(const Paths& paths) {
   const auto path = paths.containers / ".lock";
   Fd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock) return fail_errno(Code::system, "open {}", path.native());
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) return fail(Code::conflict, "another engine works on {}", paths.data.native());
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
+    return fail(Code::conflict, "another engine works on {}", paths.data.native());
   return lock;
 }
 }  // namespace
@@ -57,15 +59,25 @@ Result<std::unique_ptr<Engine>> Engine::open(Paths paths, EngineOptions options)
   state->cgroups = TRY(os::Cgroups::open(layout, name));
   state->seccomp = TRY(os::compile_seccomp(default_seccomp_profile()));
   state->notices = state->cgroups.notices();
-  state->notices.push_back("containers run without a user namespace: root inside is the host's root, held by capabilities, seccomp and namespaces");
+  state->notices.push_back(
+      "containers run without a user namespace: root inside is the host's root, held by capabilities, "
+      "seccomp and namespaces");
   if (state->options.write_logs) state->logs = TRY(LogWriter::start());
   return std::unique_ptr<Engine>(new Engine(std::move(state)));
 }
 
-const Paths& Engine::paths() const { return state_->paths; }
-std::string_view Engine::cgroup_mode() const { return state_->cgroups.mode(); }
-const std::vector<std::string>& Engine::notices() const { return state_->notices; }
-std::filesystem::path Engine::upper_dir(const std::string& id) const { return state_->bundle(id).file("upper"); }
+const Paths& Engine::paths() const {
+  return state_->paths;
+}
+std::string_view Engine::cgroup_mode() const {
+  return state_->cgroups.mode();
+}
+const std::vector<std::string>& Engine::notices() const {
+  return state_->notices;
+}
+std::filesystem::path Engine::upper_dir(const std::string& id) const {
+  return state_->bundle(id).file("upper");
+}
 
 Result<std::shared_ptr<Container>> Engine::State::find(const std::string& id) const {
   const std::lock_guard guard(mutex);
@@ -101,13 +113,14 @@ Result<void> Engine::State::watch_logs(const Container& container) {
 
 namespace {
 
-// The container's ends are opened for both directions, so that a missing reader is not a broken pipe. They belong to
-// the container's user, since programs open /dev/stdout again.
+// The container's ends are opened for both directions, so that a missing reader is not a broken pipe. They
+// belong to the container's user, since programs open /dev/stdout again.
 Result<Fd> make_fifo(const std::filesystem::path& path, const Identity& identity) {
   if (::mkfifo(path.c_str(), 0600) != 0) return fail_errno(Code::system, "mkfifo {}", path.native());
   Fd fifo(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!fifo) return fail_errno(Code::system, "open {}", path.native());
-  if (::fchown(fifo.get(), identity.uid, identity.gid) != 0) return fail_errno(Code::system, "chown {}", path.native());
+  if (::fchown(fifo.get(), identity.uid, identity.gid) != 0)
+    return fail_errno(Code::system, "chown {}", path.native());
   return fifo;
 }
 
@@ -123,9 +136,12 @@ Result<RunningContainer> Engine::State::launch(Container& container, const Start
 
   const std::uint32_t pids = spec.resources.pids == 0 ? kDefaultPids : spec.resources.pids;
   BundleState& state = container.state;
-  const os::Cgroup group = TRY(cgroups.create(spec.parent_cgroup, spec.id, {spec.resources.memory_bytes, spec.resources.cpu_millis, pids}, state.notices));
+  const os::Cgroup group =
+      TRY(cgroups.create(spec.parent_cgroup, spec.id,
+                         {spec.resources.memory_bytes, spec.resources.cpu_millis, pids}, state.notices));
   state.cgroup = group.folders();
-  for (Fd& file : TRY(group.join_files())) prepared->join.push_back(prepared->held.emplace_back(std::move(file)).get());
+  for (Fd& file : TRY(group.join_files()))
+    prepared->join.push_back(prepared->held.emplace_back(std::move(file)).get());
   prepared->plan.join = prepared->join.data();
   prepared->plan.join_count = prepared->join.size();
 
@@ -133,7 +149,9 @@ Result<RunningContainer> Engine::State::launch(Container& container, const Start
   Finish& finish = prepared->plan.finish;
   finish.stdio[1] = finish.stdio[2] = start.output_fd;
   for (const auto& [index, name] : {std::pair{1, "stdout"}, {2, "stderr"}})
-    if (state.logged) finish.stdio[index] = prepared->held.emplace_back(TRY(make_fifo(folder.file(name), prepared->identity))).get();
+    if (state.logged)
+      finish.stdio[index] =
+          prepared->held.emplace_back(TRY(make_fifo(folder.file(name), prepared->identity))).get();
   TRY(watch_logs(container));
 
   Spawned spawned = TRY(spawn(prepared->plan, spec.id));
@@ -147,7 +165,9 @@ Result<RunningContainer> Engine::State::launch(Container& container, const Start
   for (const Attachment* fixed : {&prepared->plan.proc, &prepared->plan.sys, &prepared->plan.dev})
     if (fixed->created_from >= 0) state.created.emplace_back(fixed->prefixes[fixed->created_from]);
   for (const Attachment& mount : prepared->mounts)
-    for (int i = std::max(mount.created_from, 0); mount.created_from >= 0 && mount.prefixes[i] != nullptr; ++i) state.created.emplace_back(mount.prefixes[i]);
+    for (int i = std::max(mount.created_from, 0); mount.created_from >= 0 && mount.prefixes[i] != nullptr;
+         ++i)
+      state.created.emplace_back(mount.prefixes[i]);
   TRY(folder.write(kStateFile, state));
 
   ContainerStatus& status = container.status;
@@ -166,9 +186,14 @@ void Engine::State::discard(const Container& container) {
     [[maybe_unused]] const auto reaped = os::pidfd_reap(container.pidfd.get());
   }
   if (logs) logs->remove(container.id);
-  const os::Cgroup group = container.state.cgroup.empty() ? cgroups.at(container.spec.parent_cgroup, container.id) : os::Cgroup(container.state.cgroup);
-  for (const auto& result : {group.remove(), os::remove_tree(paths.containers / container.id), os::remove_tree(paths.logs / container.id)})
-    if (!result) log_event(Level::warn, "container.discard_failed", {{"container", container.id}, {"error", result.error().message()}});
+  const os::Cgroup group = container.state.cgroup.empty()
+                               ? cgroups.at(container.spec.parent_cgroup, container.id)
+                               : os::Cgroup(container.state.cgroup);
+  for (const auto& result : {group.remove(), os::remove_tree(paths.containers / container.id),
+                             os::remove_tree(paths.logs / container.id)})
+    if (!result)
+      log_event(Level::warn, "container.discard_failed",
+                {{"container", container.id}, {"error", result.error().message()}});
 }
 
 Result<RunningContainer> Engine::start(const ContainerSpec& spec, const StartOptions& options) {
@@ -190,7 +215,8 @@ Result<RunningContainer> Engine::start(const ContainerSpec& spec, const StartOpt
   }
   if (!fresh) {
     const std::lock_guard guard(container->mutex);
-    if (container->status.state == ContainerState::created) return fail(Code::conflict, "container {} failed to start just now", spec.id);
+    if (container->status.state == ContainerState::created)
+      return fail(Code::conflict, "container {} failed to start just now", spec.id);
     return running(*container);
   }
   const std::lock_guard guard(container->mutex, std::adopt_lock);
@@ -235,8 +261,10 @@ Result<std::unique_ptr<RunningContainer>> Engine::State::adopt_one(const std::st
     status.pid = container->state.pid;
     if (!container->pidfd) {
       TRY(settle(*container, true));
-    } else if (auto watched = watch_logs(*container); !watched) {  // running without a log is better than unknown
-      log_event(Level::error, "container.log_lost", {{"container", id}, {"error", watched.error().message()}});
+    } else if (auto watched = watch_logs(*container);
+               !watched) {  // running without a log is better than unknown
+      log_event(Level::error, "container.log_lost",
+                {{"container", id}, {"error", watched.error().message()}});
     }
   }
   const std::lock_guard map_guard(mutex);
@@ -255,15 +283,20 @@ Result<std::vector<RunningContainer>> Engine::adopt() {
   for (const std::string& id : std::set<std::string>(ids)) {
     if (state_->find(id)) continue;
     auto adopted = state_->adopt_one(id);
-    if (!adopted) log_event(Level::error, "container.adopt_failed", {{"container", id}, {"error", adopted.error().message()}});
-    else if (*adopted) found.push_back(std::move(**adopted));
-    else if (!state_->find(id)) ids.erase(id);  // half-made and cleaned away: its cgroup is a stray
+    if (!adopted)
+      log_event(Level::error, "container.adopt_failed",
+                {{"container", id}, {"error", adopted.error().message()}});
+    else if (*adopted)
+      found.push_back(std::move(**adopted));
+    else if (!state_->find(id))
+      ids.erase(id);  // half-made and cleaned away: its cgroup is a stray
   }
   for (const std::string_view parent : {"apps", "builds"})
     for (const std::string& id : state_->cgroups.ids(parent)) {
       if (ids.contains(id) || state_->find(id)) continue;
       if (auto removed = state_->cgroups.at(parent, id).remove(); !removed)
-        log_event(Level::warn, "container.stray_cgroup", {{"cgroup", id}, {"error", removed.error().message()}});
+        log_event(Level::warn, "container.stray_cgroup",
+                  {{"cgroup", id}, {"error", removed.error().message()}});
     }
   return found;
 }

@@ -1,13 +1,14 @@
-// The container engine: starts, stops, enters, finds again and cleans up containers on one data folder. No helper
-// process and no second exec: clone into fresh namespaces, set up, exec the image's program.
+// The container engine: starts, stops, enters, finds again and cleans up containers on one data folder. No
+// helper process and no second exec: clone into fresh namespaces, set up, exec the image's program.
 //
-// Threads: every member may be called from any thread; a call on one container waits only for calls on the same one.
-// start() and stop() block (a start: milliseconds; a stop: up to the grace), so a launcher calls them from a worker.
-// Children: the engine waits for its own children by pidfd. Nobody in the process may call wait(-1) or ignore SIGCHLD.
-// Nothing here decides restarts: policy belongs to control.
+// Threads: every member may be called from any thread; a call on one container waits only for calls on the
+// same one. start() and stop() block (a start: milliseconds; a stop: up to the grace), so a launcher calls
+// them from a worker. Children: the engine waits for its own children by pidfd. Nobody in the process may
+// call wait(-1) or ignore SIGCHLD. Nothing here decides restarts: policy belongs to control.
 //
-// Sources: OCI runtime specification 1.2 (config-linux.md: default devices, masked and read-only paths), moby's default
-// seccomp profile and capability set, clone(2), mount_setattr(2), openat2(2), cgroups(7), user_namespaces(7).
+// Sources: OCI runtime specification 1.2 (config-linux.md: default devices, masked and read-only paths),
+// moby's default seccomp profile and capability set, clone(2), mount_setattr(2), openat2(2), cgroups(7),
+// user_namespaces(7).
 #pragma once
 
 #include <sys/types.h>
@@ -46,13 +47,14 @@ struct EngineOptions {
 
 // The network that a container joins, made by the network module.
 struct NetworkJoin {
-  int netns_fd = -1;       // borrowed for the call; -1 = a new namespace with only loopback up
-  std::string address;     // IPv4 of the container, without prefix; "" with loopback only
-  std::string nameserver;  // for resolv.conf; "" = none
+  int netns_fd = -1;                     // borrowed for the call; -1 = a new namespace with only loopback up
+  std::string address;                   // IPv4 of the container, without prefix; "" with loopback only
+  std::string nameserver;                // for resolv.conf; "" = none
   std::vector<std::string> extra_hosts;  // lines for /etc/hosts: "10.1.2.3 name"
 };
 
-// A file or folder of the host that the launcher itself chose (never from a request): builds get CA bundle, apt sources.
+// A file or folder of the host that the launcher itself chose (never from a request): builds get CA bundle,
+// apt sources.
 struct HostMount {
   std::filesystem::path source;  // absolute; symbolic links are followed
   std::string target;            // absolute in the container
@@ -62,8 +64,9 @@ struct HostMount {
 struct StartOptions {
   NetworkJoin network;
   std::vector<HostMount> host_mounts;
-  // Non-empty: upper/ and work/ live in this folder (created if absent), survive remove(), and may be used by the next
-  // container; a build runs its steps so and then commits upper/. Never two running containers on one overlay.
+  // Non-empty: upper/ and work/ live in this folder (created if absent), survive remove(), and may be used by
+  // the next container; a build runs its steps so and then commits upper/. Never two running containers on
+  // one overlay.
   std::filesystem::path overlay;
   // Borrowed; >= 0: standard output and error go here instead of to the log.
   int output_fd = -1;
@@ -71,18 +74,18 @@ struct StartOptions {
 
 struct ExecSpec {
   std::vector<std::string> argv;
-  std::vector<std::string> env;   // on top of the container's
-  std::string user;               // "" = the container's
-  std::string cwd;                // "" = the container's
+  std::vector<std::string> env;  // on top of the container's
+  std::string user;              // "" = the container's
+  std::string cwd;               // "" = the container's
   bool tty = false;
   std::uint16_t rows = 24, cols = 80;
 };
 
 struct StartedExec {
   std::string id;
-  Fd pidfd;             // becomes readable at exit: then call finish_exec(id)
-  Fd pty;               // with tty: both directions
-  Fd in, out, err;      // without tty: our ends; blocking
+  Fd pidfd;         // becomes readable at exit: then call finish_exec(id)
+  Fd pty;           // with tty: both directions
+  Fd in, out, err;  // without tty: our ends; blocking
 };
 
 struct Stats {
@@ -100,29 +103,32 @@ struct RunningContainer {
 
 class Engine {
  public:
-  // Creates missing folders and the cgroup parents. Errors: system, invalid_argument, conflict (another Engine holds it).
+  // Creates missing folders and the cgroup parents. Errors: system, invalid_argument, conflict (another
+  // Engine holds it).
   static Result<std::unique_ptr<Engine>> open(Paths paths, EngineOptions options = {});
   ~Engine();  // running containers run on
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
   const Paths& paths() const;
-  std::string_view cgroup_mode() const;               // "v1", "hybrid", "v2" or "none"
-  const std::vector<std::string>& notices() const;    // isolation this machine cannot give, and why
+  std::string_view cgroup_mode() const;             // "v1", "hybrid", "v2" or "none"
+  const std::vector<std::string>& notices() const;  // isolation this machine cannot give, and why
 
-  // After open: finds what earlier engines left. Running ones are adopted (their logs are read again) and returned with
-  // their pidfds; ended ones get their recorded status, or `lost`; half-made ones are cleaned away.
+  // After open: finds what earlier engines left. Running ones are adopted (their logs are read again) and
+  // returned with their pidfds; ended ones get their recorded status, or `lost`; half-made ones are cleaned
+  // away.
   Result<std::vector<RunningContainer>> adopt();
 
   // Idempotent by spec.id: an id that exists returns its status untouched (and no pidfd when it ended).
   // Errors: invalid_argument and forbidden (the spec, said exactly), not_found (a layer, a user),
-  // command_not_found / command_not_executable (argv[0]; exit_code_for() gives 127 / 126), system (names the step).
-  // A failed start leaves nothing behind.
+  // command_not_found / command_not_executable (argv[0]; exit_code_for() gives 127 / 126), system (names the
+  // step). A failed start leaves nothing behind.
   Result<RunningContainer> start(const ContainerSpec& spec, const StartOptions& options = {});
 
-  // Call when the pidfd is readable. Collects the exit status, writes it to the bundle, removes the cgroups. Idempotent.
-  // Still `running`: the process is another's child (adopted) and its parent, the supervisor, has not reaped it yet: it
-  // will call record_exit; call again then, or after a while with give_up, which makes it `lost`.
+  // Call when the pidfd is readable. Collects the exit status, writes it to the bundle, removes the cgroups.
+  // Idempotent. Still `running`: the process is another's child (adopted) and its parent, the supervisor, has
+  // not reaped it yet: it will call record_exit; call again then, or after a while with give_up, which makes
+  // it `lost`.
   Result<ContainerStatus> settle(const std::string& id, bool give_up = false);
 
   // The stop signal, then SIGKILL after `grace` (none: the spec's). Blocks until it ended. Idempotent.
@@ -141,7 +147,8 @@ class Engine {
   std::vector<ContainerStatus> list() const;
   Result<Stats> stats(const std::string& id) const;
   Result<ContainerSpec> spec(const std::string& id) const;
-  std::filesystem::path upper_dir(const std::string& id) const;  // of a container without StartOptions::overlay
+  std::filesystem::path upper_dir(
+      const std::string& id) const;  // of a container without StartOptions::overlay
 
  private:
   struct State;
@@ -155,9 +162,10 @@ std::optional<int> exit_code_for(const Error& error);
 // What a request may ask for; start() calls it. invalid_argument or forbidden, with the field's name.
 Result<void> validate(const ContainerSpec& spec);
 
-// For the supervisor, the parent of orphaned containers: writes the exit of (pid, start_time) into its bundle. False: no
-// container has that process. `wait_status` as waitpid gives it. Read start_time (process_start_time, os/process.h)
-// while the process is a zombie still: waitid(.., WEXITED | WNOWAIT) first, record, then reap. Needs no Engine.
+// For the supervisor, the parent of orphaned containers: writes the exit of (pid, start_time) into its
+// bundle. False: no container has that process. `wait_status` as waitpid gives it. Read start_time
+// (process_start_time, os/process.h) while the process is a zombie still: waitid(.., WEXITED | WNOWAIT)
+// first, record, then reap. Needs no Engine.
 Result<bool> record_exit(const Paths& paths, pid_t pid, std::uint64_t start_time, int wait_status);
 
 }  // namespace naru::container

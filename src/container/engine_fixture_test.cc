@@ -32,14 +32,21 @@ chown 1000:1000 var/data; chmod 750 var/data
 )sh";
   std::filesystem::create_directories(base_layer);
   ::setenv("LAYER", base_layer.c_str(), 1);
-  ASSERT_EQ(std::system(("bash -c '" + [&] {
-              std::string quoted;
-              for (const char c : script) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-              return quoted;
-            }() + "'").c_str()), 0);
+  ASSERT_EQ(std::system(("bash -c '" +
+                         [&] {
+                           std::string quoted;
+                           for (const char c : script)
+                             quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+                           return quoted;
+                         }() +
+                         "'")
+                            .c_str()),
+            0);
 }
 
-void EngineTest::TearDownTestSuite() { std::filesystem::remove_all(base_layer); }
+void EngineTest::TearDownTestSuite() {
+  std::filesystem::remove_all(base_layer);
+}
 
 void EngineTest::SetUp() {
   data = std::filesystem::temp_directory_path() / ("naru-engine-" + secure_random_hex(6));
@@ -55,10 +62,12 @@ void EngineTest::TearDown() {
       EXPECT_TRUE(engine->stop(status.id, 0ms));
       EXPECT_TRUE(engine->remove(status.id));
     }
-    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(data / "containers"), {}), 1) << "a bundle was left behind";
+    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(data / "containers"), {}), 1)
+        << "a bundle was left behind";
   }
   engine.reset();
-  const auto layout = os::cgroup_layout(os::read_file("/proc/self/mountinfo", 1 << 20).value(), os::read_file("/proc/self/cgroup", 1 << 20).value());
+  const auto layout = os::cgroup_layout(os::read_file("/proc/self/mountinfo", 1 << 20).value(),
+                                        os::read_file("/proc/self/cgroup", 1 << 20).value());
   const auto groups = os::Cgroups::open(*layout, "naru-" + Digest::of_sha256(data.native()).short_hex());
   EXPECT_TRUE(groups->ids("apps").empty());
   EXPECT_TRUE(groups->ids("builds").empty());

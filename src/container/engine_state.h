@@ -53,7 +53,8 @@ struct Engine::State {
   Result<ContainerStatus> settle(Container& container, bool give_up);
   std::optional<int> wait_status(const Container& container) const;
   Result<void> finish(Container& container, std::optional<int> wait_status);
-  // Ended execs keep their container's first process from ending (pid_namespaces(7)): somebody must reap them.
+  // Ended execs keep their container's first process from ending (pid_namespaces(7)): somebody must reap
+  // them.
   void reap_execs(const std::string& container);
   Result<std::unique_ptr<RunningContainer>> adopt_one(const std::string& id);
 };

@@ -23,27 +23,36 @@ TEST_F(EngineTest, RunsAProgramAndKeepsItsOutput) {
 }
 
 TEST_F(EngineTest, IsolatesProcessesNamesAndMounts) {
-  const auto status = run(shell("echo pid $$; hostname; cat /etc/hostname; ls / | tr '\\n' ' '; echo; ls /proc | grep -c '^[0-9]';"
-                                "wc -l < /proc/self/mountinfo; ls /old /oldroot 2>/dev/null; cat /proc/self/cgroup | grep -c naru"));
+  const auto status = run(shell(
+      "echo pid $$; hostname; cat /etc/hostname; ls / | tr '\\n' ' '; echo; ls /proc | grep -c '^[0-9]';"
+      "wc -l < /proc/self/mountinfo; ls /old /oldroot 2>/dev/null; cat /proc/self/cgroup | grep -c naru"));
   const std::string text = log(status.id);
-  EXPECT_TRUE(text.starts_with("pid 1\ninside\ninside\nbin dev etc lib lib64 proc root sys tmp usr var ")) << text;
+  EXPECT_TRUE(text.starts_with("pid 1\ninside\ninside\nbin dev etc lib lib64 proc root sys tmp usr var "))
+      << text;
   EXPECT_EQ(text.find(data.native()), std::string::npos);
   EXPECT_TRUE(text.ends_with("\n0\n")) << "the cgroup namespace hides where the container stands: " << text;
 }
 
 TEST_F(EngineTest, HasTheUsualDevicesAndNoOthers) {
-  const auto status = run(shell("ls /dev | tr '\\n' ' '; echo; echo x > /dev/null && echo null; head -c 4 /dev/urandom | wc -c; readlink /dev/stdout;"
-                                "mknod /dev/disk b 8 0 && cat /dev/disk; mknod /dev/mem c 1 1 && head -c1 /dev/mem; mknod /tmp/zero c 1 5; head -c1 /tmp/zero"));
-  EXPECT_EQ(log(status.id), "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero \nnull\n4\n/proc/self/fd/1\n");
+  const auto status =
+      run(shell("ls /dev | tr '\\n' ' '; echo; echo x > /dev/null && echo null; head -c 4 /dev/urandom | wc "
+                "-c; readlink /dev/stdout;"
+                "mknod /dev/disk b 8 0 && cat /dev/disk; mknod /dev/mem c 1 1 && head -c1 /dev/mem; mknod "
+                "/tmp/zero c 1 5; head -c1 /tmp/zero"));
+  EXPECT_EQ(log(status.id),
+            "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero "
+            "\nnull\n4\n/proc/self/fd/1\n");
   const std::string errors = log(status.id, "stderr");
   EXPECT_NE(errors.find("/tmp/zero"), std::string::npos) << errors;
   EXPECT_NE(errors.find("Operation not permitted"), std::string::npos) << errors;  // no CAP_MKNOD
 }
 
 TEST_F(EngineTest, MasksWhatTheKernelShowsOfTheHost) {
-  const auto status = run(shell("for f in /proc/kcore /proc/keys /proc/timer_list /proc/interrupts; do test ! -e $f || test $(wc -c < $f) = 0 || echo leak $f; done;"
-                                "ls /sys/firmware | wc -l; echo 1 > /proc/sys/kernel/sysrq; echo b > /proc/sysrq-trigger;"
-                                "mkdir /sys/fs/cgroup/x; touch /sys/x; echo end"));
+  const auto status =
+      run(shell("for f in /proc/kcore /proc/keys /proc/timer_list /proc/interrupts; do test ! -e $f || test "
+                "$(wc -c < $f) = 0 || echo leak $f; done;"
+                "ls /sys/firmware | wc -l; echo 1 > /proc/sys/kernel/sysrq; echo b > /proc/sysrq-trigger;"
+                "mkdir /sys/fs/cgroup/x; touch /sys/x; echo end"));
   EXPECT_EQ(log(status.id), "0\nend\n");
   EXPECT_NE(log(status.id, "stderr").find("Read-only file system"), std::string::npos);
 }
@@ -52,14 +61,17 @@ TEST_F(EngineTest, DropsCapabilitiesAndRefusesDangerousCalls) {
   const auto status = run(shell(
       "grep -E 'Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs|Seccomp:' /proc/self/status | tr '\\t\\n' '  '; echo;"
       "unshare -U true; echo unshare $?; mount -t tmpfs none /tmp; echo mount $?;"
-      "perl -e '$!=0; syscall(250,0,0,0,0,0); print 0+$!, qq(\\n); $!=0; syscall(435,0,0); print 0+$!, qq(\\n); $!=0; syscall(500); print 0+$!, qq(\\n)'"));
+      "perl -e '$!=0; syscall(250,0,0,0,0,0); print 0+$!, qq(\\n); $!=0; syscall(435,0,0); print 0+$!, "
+      "qq(\\n); $!=0; syscall(500); print 0+$!, qq(\\n)'"));
   EXPECT_EQ(log(status.id),
-            "CapInh: 0000000000000000 CapPrm: 00000000a00425fb CapEff: 00000000a00425fb CapBnd: 00000000a00425fb CapAmb: 0000000000000000 "
+            "CapInh: 0000000000000000 CapPrm: 00000000a00425fb CapEff: 00000000a00425fb CapBnd: "
+            "00000000a00425fb CapAmb: 0000000000000000 "
             "NoNewPrivs: 1 Seccomp: 2 \nunshare 1\nmount 32\n1\n38\n38\n");
 }
 
 TEST_F(EngineTest, RunsAsAUserOfTheImage) {
-  auto spec = shell("id -u; id -g; id -G; echo $HOME; grep CapEff /proc/self/status; echo again > /dev/stdout");
+  auto spec =
+      shell("id -u; id -g; id -G; echo $HOME; grep CapEff /proc/self/status; echo again > /dev/stdout");
   spec.user = "app";
   const auto status = run(spec);
   EXPECT_EQ(log(status.id), "1000\n1000\n1000 2000\n/home/app\nCapEff:\t0000000000000000\nagain\n");
@@ -139,17 +151,21 @@ TEST_F(EngineTest, ExecutesInARunningContainer) {
   ASSERT_TRUE(engine->start(spec));
   int code = -1;
   ExecSpec command;
-  command.argv = {"sh", "-c", "echo $COLOUR $EXTRA $(hostname) $PPID; cd /proc && ls -d [0-9]* | wc -l; grep -E 'CapEff|Seccomp:' /proc/self/status; pwd; exit 3"};
+  command.argv = {"sh", "-c",
+                  "echo $COLOUR $EXTRA $(hostname) $PPID; cd /proc && ls -d [0-9]* | wc -l; grep -E "
+                  "'CapEff|Seccomp:' /proc/self/status; pwd; exit 3"};
   command.env = {"EXTRA=1"};
   command.cwd = "/tmp";
   const std::string text = exec(spec.id, command, &code);
   EXPECT_EQ(code, 3);
   EXPECT_TRUE(text.starts_with("red 1 inside 0\n")) << text;
   EXPECT_NE(text.find("CapEff:\t00000000a00425fb\nSeccomp:\t2\n/proc\n"), std::string::npos) << text;
-  EXPECT_EQ(exec(spec.id, {{"cat", "/proc/1/cgroup"}, {}, "", "", false}), exec(spec.id, {{"cat", "/proc/self/cgroup"}, {}, "", "", false}));
+  EXPECT_EQ(exec(spec.id, {{"cat", "/proc/1/cgroup"}, {}, "", "", false}),
+            exec(spec.id, {{"cat", "/proc/self/cgroup"}, {}, "", "", false}));
   EXPECT_EQ(exec(spec.id, {{"id", "-u"}, {}, "app", "", false}), "1000\n");
   const auto missing = engine->exec(spec.id, {{"nothing"}, {}, "", "", false});
   ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, Code::command_not_found);
   EXPECT_EQ(exit_code_for(missing.error()), 127);
 }
 
@@ -157,7 +173,8 @@ TEST_F(EngineTest, GivesAnExecATerminal) {
   const auto spec = shell("sleep 60");
   ASSERT_TRUE(engine->start(spec));
   ExecSpec command;
-  command.argv = {"sh", "-c", "tty; test -t 0 && test -t 1 && echo terminal $TERM; exec cat < /dev/tty | head -c0"};
+  command.argv = {"sh", "-c",
+                  "tty; test -t 0 && test -t 1 && echo terminal $TERM; exec cat < /dev/tty | head -c0"};
   command.argv[2] = "tty; test -t 0 && test -t 1 && echo terminal $TERM; : < /dev/tty && echo controlling";
   command.tty = true;
   EXPECT_EQ(exec(spec.id, command), "/dev/pts/0\r\nterminal xterm\r\ncontrolling\r\n");
@@ -204,7 +221,8 @@ TEST_F(EngineTest, LearnsTheExitOfAnOrphanFromItsParent) {
   // The test is the parent here, as the supervisor would be.
   siginfo_t info{};
   ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT), 0);
-  EXPECT_TRUE(record_exit(Paths::under(data), pid, os::process_start_time(pid).value(), info.si_status << 8).value());
+  EXPECT_TRUE(
+      record_exit(Paths::under(data), pid, os::process_start_time(pid).value(), info.si_status << 8).value());
   EXPECT_FALSE(record_exit(Paths::under(data), pid, 1, 0).value());
   ASSERT_EQ(::waitpid(pid, nullptr, 0), pid);
   reopen();
@@ -231,7 +249,10 @@ TEST_F(EngineTest, AdoptsTheChildOfAnotherProcess) {
   exec(spec.id, {{"touch", "/tmp/go"}, {}, "", "", false});
   ASSERT_TRUE(os::pidfd_wait(adopted->front().pidfd.get(), 10s).value());
   // Its parent now is the machine's init, which tells nobody; here the supervisor would call record_exit.
-  ASSERT_TRUE(record_exit(Paths::under(data), adopted->front().status.pid, Bundle(data / "containers" / spec.id).read<BundleState>(kStateFile)->start_time, 7 << 8).value());
+  ASSERT_TRUE(record_exit(Paths::under(data), adopted->front().status.pid,
+                          Bundle(data / "containers" / spec.id).read<BundleState>(kStateFile)->start_time,
+                          7 << 8)
+                  .value());
   const auto settled = engine->settle(spec.id);
   ASSERT_TRUE(settled);
   EXPECT_EQ(settled->exit_code, 7);
@@ -255,8 +276,10 @@ TEST_F(EngineTest, CallsAContainerLostWhenNobodyKnowsItsExit) {
 TEST_F(EngineTest, MountsVolumesCheckoutsAndMemory) {
   std::filesystem::create_directories(data / "checkouts/shop/config");
   std::ofstream(data / "checkouts/shop/config/app.conf") << "checked out\n";
-  auto spec = shell("cat /etc/app.conf; echo x > /etc/app.conf; echo kept > /var/data/file; stat -c '%u %a' /var/data; echo y > /run/scratch/y && cat /run/scratch/y;"
-                    "ls /deep/er");
+  auto spec = shell(
+      "cat /etc/app.conf; echo x > /etc/app.conf; echo kept > /var/data/file; stat -c '%u %a' /var/data; "
+      "echo y > /run/scratch/y && cat /run/scratch/y;"
+      "ls /deep/er");
   spec.mounts = {{MountKind::volume, "shop.production.data", "/var/data", false, 0},
                  {MountKind::bind, data / "checkouts/shop/config/app.conf", "/etc/app.conf", true, 0},
                  {MountKind::bind, data / "checkouts/shop/config", "/deep/er", true, 0},
@@ -270,7 +293,8 @@ TEST_F(EngineTest, MountsVolumesCheckoutsAndMemory) {
 TEST_F(EngineTest, RefusesBindsThatLeaveTheCheckouts) {
   std::filesystem::create_directories(data / "checkouts/shop");
   std::filesystem::create_directory_symlink("/etc", data / "checkouts/shop/link");
-  for (const std::string& source : {std::string("/etc"), (data / "checkouts/shop/link").native(), (data / "checkouts/shop/link/passwd").native(),
+  for (const std::string& source : {std::string("/etc"), (data / "checkouts/shop/link").native(),
+                                    (data / "checkouts/shop/link/passwd").native(),
                                     (data / "checkouts").native(), (data / "checkouts-other").native()}) {
     auto spec = shell("true");
     spec.mounts = {{MountKind::bind, source, "/mnt", true, 0}};
@@ -288,7 +312,8 @@ TEST_F(EngineTest, KeepsMountsInsideARootFullOfLinks) {
   std::filesystem::create_symlink("/tmp", layer / "absolute");
   auto spec = shell("grep -c -E ' /inside/v | /tmp/w ' /proc/self/mountinfo");
   spec.layers.push_back(trap);
-  spec.mounts = {{MountKind::volume, "a", "/out/v", false, 0}, {MountKind::volume, "b", "/absolute/w", false, 0}};
+  spec.mounts = {{MountKind::volume, "a", "/out/v", false, 0},
+                 {MountKind::volume, "b", "/absolute/w", false, 0}};
   const auto status = run(spec);
   EXPECT_EQ(log(status.id), "2\n");
   EXPECT_FALSE(std::filesystem::exists("/tmp/w"));
@@ -349,7 +374,8 @@ TEST_F(EngineTest, RefusesSpecsItDoesNotUnderstand) {
     EXPECT_FALSE(result);
     return result ? Code::internal : result.error().code;
   };
-  for (const char* id : {"", "../up", "A", "a/b", ".a", "a b"}) EXPECT_EQ(code([&](auto& s) { s.id = id; }), Code::invalid_argument) << id;
+  for (const char* id : {"", "../up", "A", "a/b", ".a", "a b"})
+    EXPECT_EQ(code([&](auto& s) { s.id = id; }), Code::invalid_argument) << id;
   EXPECT_EQ(code([](auto& s) { s.argv.clear(); }), Code::invalid_argument);
   EXPECT_EQ(code([](auto& s) { s.argv = {std::string("a\0b", 3)}; }), Code::invalid_argument);
   EXPECT_EQ(code([](auto& s) { s.env = {"NOEQUALS"}; }), Code::invalid_argument);
@@ -363,8 +389,10 @@ TEST_F(EngineTest, RefusesSpecsItDoesNotUnderstand) {
   EXPECT_EQ(code([](auto& s) { s.layers.assign(500, layer_digest()); }), Code::invalid_argument);
   EXPECT_EQ(code([](auto& s) { s.hostname = "a\nb"; }), Code::invalid_argument);
   for (const char* target : {"/", "/proc", "/proc/self", "/sys/fs/cgroup", "/dev", "/dev/null"})
-    EXPECT_EQ(code([&](auto& s) { s.mounts = {{MountKind::tmpfs, "", target, false, 0}}; }), Code::forbidden) << target;
-  EXPECT_EQ(code([](auto& s) { s.mounts = {{MountKind::volume, "../../etc", "/x", false, 0}}; }), Code::invalid_argument);
+    EXPECT_EQ(code([&](auto& s) { s.mounts = {{MountKind::tmpfs, "", target, false, 0}}; }), Code::forbidden)
+        << target;
+  EXPECT_EQ(code([](auto& s) { s.mounts = {{MountKind::volume, "../../etc", "/x", false, 0}}; }),
+            Code::invalid_argument);
 }
 
 TEST_F(EngineTest, NamesTheLayerThatIsMissing) {
@@ -390,7 +418,9 @@ TEST_F(EngineTest, StartsManyAtOnceFromManyThreads) {
   for (const ContainerSpec& spec : specs)
     threads.emplace_back([&, spec] {
       auto started = engine->start(spec);
-      if (started && os::pidfd_wait(started->pidfd.get(), 20s).value_or(false) && engine->settle(spec.id)->exit_code == std::stoi(spec.argv[2].substr(5))) ++good;
+      if (started && os::pidfd_wait(started->pidfd.get(), 20s).value_or(false) &&
+          engine->settle(spec.id)->exit_code == std::stoi(spec.argv[2].substr(5)))
+        ++good;
     });
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(good, 16);

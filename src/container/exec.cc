@@ -34,11 +34,14 @@ Result<Fd> open_pty(int root, const ExecSpec& spec) {
   Fd master = TRY(os::open_in_root(root, "/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK));
   struct statfs kind{};
   struct stat info{};
-  if (::fstatfs(master.get(), &kind) != 0 || ::fstat(master.get(), &info) != 0) return fail_errno(Code::system, "stat the container's ptmx");
-  if (kind.f_type != DEVPTS_SUPER_MAGIC || info.st_rdev != ::makedev(5, 2)) return fail(Code::forbidden, "the container's /dev/pts/ptmx is not a terminal multiplexer");
+  if (::fstatfs(master.get(), &kind) != 0 || ::fstat(master.get(), &info) != 0)
+    return fail_errno(Code::system, "stat the container's ptmx");
+  if (kind.f_type != DEVPTS_SUPER_MAGIC || info.st_rdev != ::makedev(5, 2))
+    return fail(Code::forbidden, "the container's /dev/pts/ptmx is not a terminal multiplexer");
   const int unlock = 0;
   const winsize size{spec.rows, spec.cols, 0, 0};
-  if (::ioctl(master.get(), TIOCSPTLCK, &unlock) != 0 || ::ioctl(master.get(), TIOCSWINSZ, &size) != 0) return fail_errno(Code::system, "set up the pty");
+  if (::ioctl(master.get(), TIOCSPTLCK, &unlock) != 0 || ::ioctl(master.get(), TIOCSWINSZ, &size) != 0)
+    return fail_errno(Code::system, "set up the pty");
   ::fcntl(master.get(), F_SETFL, ::fcntl(master.get(), F_GETFL) & ~O_NONBLOCK);
   return master;
 }
@@ -54,7 +57,8 @@ Result<Ends> make_pipe(bool they_read) {
   return they_read ? Ends{std::move(writer), std::move(reader)} : Ends{std::move(reader), std::move(writer)};
 }
 
-Result<void> connect(const ExecSpec& spec, int root, const Identity& identity, PreparedEnter& prepared, StartedExec& started) {
+Result<void> connect(const ExecSpec& spec, int root, const Identity& identity, PreparedEnter& prepared,
+                     StartedExec& started) {
   Finish& finish = prepared.plan.finish;
   if (spec.tty) {
     started.pty = TRY(open_pty(root, spec));
@@ -69,7 +73,8 @@ Result<void> connect(const ExecSpec& spec, int root, const Identity& identity, P
     Ends ends = TRY(make_pipe(i == 0));
     *ours[i] = std::move(ends.ours);
     // Programs that run as another user open /dev/stdout again.
-    if (::fchown(ends.theirs.get(), identity.uid, identity.gid) != 0) return fail_errno(Code::system, "chown a pipe");
+    if (::fchown(ends.theirs.get(), identity.uid, identity.gid) != 0)
+      return fail_errno(Code::system, "chown a pipe");
     finish.stdio[i] = prepared.held.emplace_back(std::move(ends.theirs)).get();
   }
   return {};
@@ -84,23 +89,29 @@ Result<StartedExec> Engine::exec(const std::string& id, const ExecSpec& spec) {
   if (!container->pidfd) return fail(Code::conflict, "container {} is not running", id);
   {
     const std::lock_guard map_guard(state_->mutex);
-    if (state_->execs.size() >= kMaxExecs) return fail(Code::too_large, "{} commands are being executed in containers already", kMaxExecs);
+    if (state_->execs.size() >= kMaxExecs)
+      return fail(Code::too_large, "{} commands are being executed in containers already", kMaxExecs);
   }
   const Fd root = TRY(os::open_folder(fmt::format("/proc/{}/root", container->state.pid)));
   // If it lives still, the number was its own when the folder was opened.
-  if (TRY(os::pidfd_wait(container->pidfd.get(), 0ms))) return fail(Code::conflict, "container {} has ended", id);
+  if (TRY(os::pidfd_wait(container->pidfd.get(), 0ms)))
+    return fail(Code::conflict, "container {} has ended", id);
 
   PreparedEnter prepared;
   StartedExec started;
   started.id = fmt::format("{}.{}", id, secure_random_hex(6));
   prepared.identity = TRY(resolve_user_in(spec.user.empty() ? container->spec.user : spec.user, root.get()));
   std::vector<std::string> env = environment_of(container->spec, prepared.identity, spec.env);
-  if (spec.tty && std::ranges::none_of(env, [](const std::string& entry) { return entry.starts_with("TERM="); })) env.emplace_back("TERM=xterm");
+  if (spec.tty &&
+      std::ranges::none_of(env, [](const std::string& entry) { return entry.starts_with("TERM="); }))
+    env.emplace_back("TERM=xterm");
   EnterPlan& plan = prepared.plan;
   fill_finish(plan.finish, prepared.arena,
-              {spec.argv, env, spec.cwd.empty() ? container->spec.cwd : spec.cwd, prepared.identity, TRY(capabilities_of(container->spec)), state_->seccomp});
+              {spec.argv, env, spec.cwd.empty() ? container->spec.cwd : spec.cwd, prepared.identity,
+               TRY(capabilities_of(container->spec)), state_->seccomp});
   TRY(connect(spec, root.get(), prepared.identity, prepared, started));
-  for (Fd& file : TRY(os::Cgroup(container->state.cgroup).join_files())) prepared.join.push_back(prepared.held.emplace_back(std::move(file)).get());
+  for (Fd& file : TRY(os::Cgroup(container->state.cgroup).join_files()))
+    prepared.join.push_back(prepared.held.emplace_back(std::move(file)).get());
   plan.join = prepared.join.data();
   plan.join_count = prepared.join.size();
   plan.pidfd = container->pidfd.get();
@@ -116,7 +127,9 @@ Result<StartedExec> Engine::exec(const std::string& id, const ExecSpec& spec) {
 }
 
 namespace {
-std::unexpected<Error> unknown_exec(const std::string& id) { return fail(Code::not_found, "there is no exec {}", id.substr(0, 100)); }
+std::unexpected<Error> unknown_exec(const std::string& id) {
+  return fail(Code::not_found, "there is no exec {}", id.substr(0, 100));
+}
 }  // namespace
 
 Result<std::optional<int>> Engine::finish_exec(const std::string& id) {

@@ -13,7 +13,7 @@
 namespace naru::container {
 
 namespace {
-constexpr milliseconds kDrain = 200ms;      // for the last lines of the log
+constexpr milliseconds kDrain = 200ms;       // for the last lines of the log
 constexpr milliseconds kKillPatience = 10s;  // for the kernel to end a killed container
 
 // Mount points that we had to make are not the build's. Only what is empty still and a plain name goes.
@@ -28,8 +28,10 @@ void take_away_mount_points(const BundleState& state) {
     if (!folder) continue;
     struct stat info{};
     if (::fstatat(folder->get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) continue;
-    if (S_ISDIR(info.st_mode)) ::unlinkat(folder->get(), name.c_str(), AT_REMOVEDIR);
-    else if (S_ISREG(info.st_mode) && info.st_size == 0) ::unlinkat(folder->get(), name.c_str(), 0);
+    if (S_ISDIR(info.st_mode))
+      ::unlinkat(folder->get(), name.c_str(), AT_REMOVEDIR);
+    else if (S_ISREG(info.st_mode) && info.st_size == 0)
+      ::unlinkat(folder->get(), name.c_str(), 0);
   }
 }
 }  // namespace
@@ -54,7 +56,8 @@ Result<void> Engine::State::finish(Container& container, std::optional<int> stat
   now.finished = recorded ? recorded->finished : clock.wall();
   now.pid = 0;
   container.pidfd.reset();
-  TRY(bundle(container.id).write(kExitFile, BundleExit{now.state, now.exit_code, now.out_of_memory, now.finished}));
+  TRY(bundle(container.id)
+          .write(kExitFile, BundleExit{now.state, now.exit_code, now.out_of_memory, now.finished}));
   if (logs) logs->drain(container.id, kDrain);
   take_away_mount_points(container.state);
   return group.remove();
@@ -66,11 +69,13 @@ Result<ContainerStatus> Engine::State::settle(Container& container, bool give_up
   const std::optional<int> status = wait_status(container);
   const auto start_time = os::process_start_time(container.state.pid);
   const bool exists = container.pidfd && start_time && *start_time == container.state.start_time;
-  if (!status && exists && (!give_up || !os::process_ended(container.state.pid, container.state.start_time))) return container.status;
+  if (!status && exists && (!give_up || !os::process_ended(container.state.pid, container.state.start_time)))
+    return container.status;
   // Reaped by another, and its word is not here yet: it comes soon or never.
   if (!status && !give_up) return container.status;
   if (auto finished = finish(container, status); !finished)
-    log_event(Level::warn, "container.cleanup_failed", {{"container", container.id}, {"error", finished.error().message()}});
+    log_event(Level::warn, "container.cleanup_failed",
+              {{"container", container.id}, {"error", finished.error().message()}});
   return container.status;
 }
 
@@ -135,7 +140,8 @@ Result<ContainerStatus> Engine::stop(const std::string& id, std::optional<millis
     [[maybe_unused]] const auto killed = os::pidfd_send_signal(pidfd.get(), SIGKILL);
     ended = TRY(ends_within(kKillPatience));
   }
-  if (!ended) return fail(Code::timeout, "container {} did not end within {} of SIGKILL", id, humanize(kKillPatience));
+  if (!ended)
+    return fail(Code::timeout, "container {} did not end within {} of SIGKILL", id, humanize(kKillPatience));
   // An adopted one is reaped by its parent, which then records its status: give it a moment.
   const auto deadline = std::chrono::steady_clock::now() + 1s;
   while (true) {
@@ -150,7 +156,8 @@ Result<void> Engine::remove(const std::string& id) {
   const auto container = state_->find(id);
   if (!container) return {};
   const std::lock_guard guard((*container)->mutex);
-  if ((*container)->status.state == ContainerState::running) return fail(Code::conflict, "container {} is running: stop it first", id);
+  if ((*container)->status.state == ContainerState::running)
+    return fail(Code::conflict, "container {} is running: stop it first", id);
   if (state_->logs) state_->logs->remove(id);
   TRY(os::Cgroup((*container)->state.cgroup).remove());
   TRY(os::remove_tree(state_->bundle(id).folder()));
@@ -188,7 +195,8 @@ Result<Stats> Engine::stats(const std::string& id) const {
   const std::lock_guard guard(container->mutex);
   if (!container->pidfd) return fail(Code::conflict, "container {} is not running", id);
   const os::CgroupUsage usage = os::Cgroup(container->state.cgroup).usage();
-  return Stats{usage.memory_bytes, usage.memory_limit, usage.cpu_usec, usage.pids, state_->logs ? state_->logs->dropped(id) : 0};
+  return Stats{usage.memory_bytes, usage.memory_limit, usage.cpu_usec, usage.pids,
+               state_->logs ? state_->logs->dropped(id) : 0};
 }
 
 }  // namespace naru::container

@@ -58,7 +58,8 @@ struct LogWriter::State {
   void write_loop();
   void read_some(const Source& source);
   void close_stream(Log& log, int stream);
-  void append(Log& log, std::string_view stream, std::string_view text, const std::string& now, std::string& into);
+  void append(Log& log, std::string_view stream, std::string_view text, const std::string& now,
+              std::string& into);
   void hand_over(Log& log, std::string lines, std::uint64_t count);
   void write_out(Log& log, std::string_view lines);
   bool open_file(Log& log);
@@ -69,8 +70,10 @@ namespace {
 bool rotate(const std::filesystem::path& folder, std::uint32_t files) {
   const auto name = [&](std::uint32_t i) { return folder / fmt::format("{}.log", i); };
   for (std::uint32_t i = files; i > 1; --i) {
-    if (i == files) ::unlink(name(i - 1).c_str());
-    else ::rename(name(i - 1).c_str(), name(i).c_str());
+    if (i == files)
+      ::unlink(name(i - 1).c_str());
+    else
+      ::rename(name(i - 1).c_str(), name(i).c_str());
   }
   const auto current = folder / "current.log";
   return files <= 1 ? ::unlink(current.c_str()) == 0 : ::rename(current.c_str(), name(1).c_str()) == 0;
@@ -96,7 +99,8 @@ void LogWriter::State::write_out(Log& log, std::string_view lines) {
   while (!lines.empty()) {
     std::size_t part = 0;
     const bool opened = open_file(log);
-    const std::uint64_t room = opened && log.size < log.limits.file_bytes ? log.limits.file_bytes - log.size : 1;
+    const std::uint64_t room =
+        opened && log.size < log.limits.file_bytes ? log.limits.file_bytes - log.size : 1;
     do part = std::min(lines.find('\n', part), lines.size() - 1) + 1;
     while (part < lines.size() && part < room && part < 65536);
     if (!opened || !os::write_all(log.file.get(), lines.substr(0, part), log.folder.native())) {
@@ -127,7 +131,8 @@ void LogWriter::State::write_loop() {
       std::string lines = std::exchange(log->backlog, {});
       if (log->unreported > 0) {
         const std::uint64_t count = std::exchange(log->unreported, 0);
-        lines += fmt::format("{} stderr naru: {} lines were dropped: the log's disk was slow or full\n", to_rfc3339(clock.wall()), count);
+        lines += fmt::format("{} stderr naru: {} lines were dropped: the log's disk was slow or full\n",
+                             to_rfc3339(clock.wall()), count);
       }
       log->writing = true;
       lock.unlock();
@@ -139,7 +144,8 @@ void LogWriter::State::write_loop() {
   }
 }
 
-void LogWriter::State::append(Log&, std::string_view stream, std::string_view text, const std::string& now, std::string& into) {
+void LogWriter::State::append(Log&, std::string_view stream, std::string_view text, const std::string& now,
+                              std::string& into) {
   into += now;
   into += ' ';
   into += stream;
@@ -173,7 +179,8 @@ void LogWriter::State::read_some(const Source& source) {
   std::string_view text(chunk, got > 0 ? static_cast<std::size_t>(got) : 0);
   while (!text.empty()) {
     const auto end = text.find('\n');
-    const std::size_t take = std::min({end == text.npos ? text.size() : end, kMaxLogLine - stream.partial.size()});
+    const std::size_t take =
+        std::min({end == text.npos ? text.size() : end, kMaxLogLine - stream.partial.size()});
     stream.partial += text.substr(0, take);
     const bool whole = take < text.size() && text[take] == '\n';
     text.remove_prefix(take + (whole ? 1 : 0));
@@ -225,7 +232,8 @@ Result<std::unique_ptr<LogWriter>> LogWriter::start() {
   state->wake.reset(::eventfd(0, EFD_CLOEXEC));
   if (!state->epoll || !state->wake) return fail_errno(Code::system, "epoll for logs");
   epoll_event event{EPOLLIN, {.fd = state->wake.get()}};
-  if (::epoll_ctl(state->epoll.get(), EPOLL_CTL_ADD, state->wake.get(), &event) != 0) return fail_errno(Code::system, "epoll_ctl");
+  if (::epoll_ctl(state->epoll.get(), EPOLL_CTL_ADD, state->wake.get(), &event) != 0)
+    return fail_errno(Code::system, "epoll_ctl");
   State* raw = state.get();
   state->reader = std::thread([raw] { raw->read_loop(); });
   state->writer = std::thread([raw] { raw->write_loop(); });
@@ -257,12 +265,14 @@ void LogWriter::State::forget(Log& log) {
     }
 }
 
-Result<void> LogWriter::add(const std::string& id, Fd out, Fd err, const std::filesystem::path& folder, LogLimits limits) {
+Result<void> LogWriter::add(const std::string& id, Fd out, Fd err, const std::filesystem::path& folder,
+                            LogLimits limits) {
   TRY(os::make_dirs(folder, 0755));
   auto log = std::make_shared<Log>();
   log->id = id;
   log->folder = folder;
-  log->limits = {std::max<std::uint64_t>(limits.file_bytes, 4096), std::clamp<std::uint32_t>(limits.files, 1, 100)};
+  log->limits = {std::max<std::uint64_t>(limits.file_bytes, 4096),
+                 std::clamp<std::uint32_t>(limits.files, 1, 100)};
   log->streams[0] = {std::move(out), "stdout", {}};
   log->streams[1] = {std::move(err), "stderr", {}};
   const std::lock_guard lock(state_->mutex);
@@ -272,7 +282,8 @@ Result<void> LogWriter::add(const std::string& id, Fd out, Fd err, const std::fi
     const int fd = log->streams[i].fd.get();
     state_->sources[fd] = {log, i};
     epoll_event event{EPOLLIN, {.fd = fd}};
-    if (::epoll_ctl(state_->epoll.get(), EPOLL_CTL_ADD, fd, &event) != 0) return fail_errno(Code::system, "epoll_ctl for the log of {}", id);
+    if (::epoll_ctl(state_->epoll.get(), EPOLL_CTL_ADD, fd, &event) != 0)
+      return fail_errno(Code::system, "epoll_ctl for the log of {}", id);
   }
   return {};
 }
@@ -282,7 +293,8 @@ bool LogWriter::drain(const std::string& id, milliseconds timeout) {
   const auto found = state_->logs.find(id);
   if (found == state_->logs.end()) return true;
   const std::shared_ptr<Log> log = found->second;
-  return state_->written.wait_for(lock, timeout, [&] { return log->open_streams == 0 && log->backlog.empty() && !log->writing; });
+  return state_->written.wait_for(
+      lock, timeout, [&] { return log->open_streams == 0 && log->backlog.empty() && !log->writing; });
 }
 
 void LogWriter::remove(const std::string& id) {

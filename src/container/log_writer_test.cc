@@ -25,19 +25,26 @@ class LogWriterTest : public testing::Test {
     writer.reset();
     std::filesystem::remove_all(folder);
   }
-  Fd reader(const char* name) const { return Fd(::open((folder / name).c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)); }
-  void add(LogLimits limits = {}) { ASSERT_TRUE(writer->add("a", reader("out"), reader("err"), folder / "logs", limits)); }
+  Fd reader(const char* name) const {
+    return Fd(::open((folder / name).c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  }
+  void add(LogLimits limits = {}) {
+    ASSERT_TRUE(writer->add("a", reader("out"), reader("err"), folder / "logs", limits));
+  }
   void print(const Fd& fd, std::string_view text) { ASSERT_TRUE(os::write_all(fd.get(), text, "fifo")); }
   void close_both() {
     out.reset();
     err.reset();
     ASSERT_TRUE(writer->drain("a", 10s));
   }
-  std::string file(const char* name = "current.log") const { return os::read_file(folder / "logs" / name, 64 << 20).value_or(""); }
+  std::string file(const char* name = "current.log") const {
+    return os::read_file(folder / "logs" / name, 64 << 20).value_or("");
+  }
   std::size_t lines_in_all() const {
     std::size_t lines = 0;
     for (const auto& entry : std::filesystem::directory_iterator(folder / "logs"))
-      lines += static_cast<std::size_t>(std::ranges::count(os::read_file(entry.path(), 64 << 20).value(), '\n'));
+      lines +=
+          static_cast<std::size_t>(std::ranges::count(os::read_file(entry.path(), 64 << 20).value(), '\n'));
     return lines;
   }
 
@@ -54,7 +61,8 @@ TEST_F(LogWriterTest, WritesTimeStreamAndText) {
   close_both();
   const std::string text = file();
   EXPECT_EQ(std::ranges::count(text, '\n'), 4);
-  for (const char* part : {"Z stdout one\n", "Z stdout two\n", "Z stdout unended\n", "Z stderr \n"}) EXPECT_NE(text.find(part), text.npos) << part;
+  for (const char* part : {"Z stdout one\n", "Z stdout two\n", "Z stdout unended\n", "Z stderr \n"})
+    EXPECT_NE(text.find(part), text.npos) << part;
 }
 
 TEST_F(LogWriterTest, SplitsLinesThatAreTooLong) {
@@ -72,7 +80,8 @@ TEST_F(LogWriterTest, RotatesBySizeAndKeepsAFewFiles) {
   EXPECT_FALSE(file("1.log").empty());
   EXPECT_FALSE(file("2.log").empty());
   EXPECT_FALSE(std::filesystem::exists(folder / "logs/3.log"));
-  for (const char* name : {"current.log", "1.log", "2.log"}) EXPECT_LE(file(name).size(), 4096u + 200) << name;
+  for (const char* name : {"current.log", "1.log", "2.log"})
+    EXPECT_LE(file(name).size(), 4096u + 200) << name;
 }
 
 TEST_F(LogWriterTest, GoesOnWhereAnotherWriterEnded) {

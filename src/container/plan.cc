@@ -14,24 +14,29 @@ namespace naru::container {
 namespace {
 
 // OCI runtime specification, config-linux.md, as container engines commonly set them.
-const std::vector<std::string> kMasked = {"/proc/acpi",         "/proc/asound",      "/proc/interrupts",  "/proc/kcore",
-                                          "/proc/keys",         "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
-                                          "/proc/timer_list",   "/proc/timer_stats", "/sys/firmware",     "/sys/devices/virtual/powercap"};
-const std::vector<std::string> kReadOnly = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
+const std::vector<std::string> kMasked = {
+    "/proc/acpi",       "/proc/asound",        "/proc/interrupts",  "/proc/kcore",
+    "/proc/keys",       "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
+    "/proc/timer_list", "/proc/timer_stats",   "/sys/firmware",     "/sys/devices/virtual/powercap"};
+const std::vector<std::string> kReadOnly = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+                                            "/proc/sysrq-trigger"};
 
 struct Device {
   const char* name;
   unsigned major, minor;
 };
-constexpr Device kDevices[] = {{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}};
+constexpr Device kDevices[] = {{"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
+                               {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}};
 
 constexpr std::uint64_t kClosed = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
 constexpr std::uint64_t kDefaultTmpfs = 64ULL << 20, kMaxTmpfs = 16ULL << 30;
 constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 constexpr std::uint64_t kOpenFiles = 65536;
 
-constexpr int kDefaultCapabilities[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FSETID,  CAP_FOWNER,           CAP_NET_RAW, CAP_SETGID,
-                                        CAP_SETUID, CAP_SETFCAP,      CAP_SETPCAP, CAP_NET_BIND_SERVICE, CAP_SYS_CHROOT, CAP_KILL,    CAP_AUDIT_WRITE};
+constexpr int kDefaultCapabilities[] = {CAP_CHOWN,      CAP_DAC_OVERRIDE,     CAP_FSETID,     CAP_FOWNER,
+                                        CAP_NET_RAW,    CAP_SETGID,           CAP_SETUID,     CAP_SETFCAP,
+                                        CAP_SETPCAP,    CAP_NET_BIND_SERVICE, CAP_SYS_CHROOT, CAP_KILL,
+                                        CAP_AUDIT_WRITE};
 // Beyond these, a capability reaches the host or other containers: the root user here is the host's.
 constexpr int kGrantable[] = {CAP_IPC_LOCK, CAP_IPC_OWNER, CAP_SYS_NICE, CAP_NET_BROADCAST, CAP_LEASE};
 
@@ -43,7 +48,9 @@ std::string normal(const std::string& path) {
 
 }  // namespace
 
-const char* Arena::text(std::string value) { return texts_.emplace_back(std::move(value)).c_str(); }
+const char* Arena::text(std::string value) {
+  return texts_.emplace_back(std::move(value)).c_str();
+}
 
 const char* const* Arena::list(const std::vector<std::string>& values) {
   std::vector<const char*> pointers;
@@ -72,15 +79,19 @@ Result<os::CapabilitySet> capabilities_of(const ContainerSpec& spec) {
     if (name != "ALL") set &= ~bit(TRY(os::capability_number(name)));
   for (const std::string& name : spec.cap_add) {
     const int number = TRY(os::capability_number(name));
-    const auto listed = [number](const auto& list) { return std::ranges::find(list, number) != std::end(list); };
+    const auto listed = [number](const auto& list) {
+      return std::ranges::find(list, number) != std::end(list);
+    };
     if (!listed(kDefaultCapabilities) && !listed(kGrantable))
-      return fail(Code::forbidden, "cap_add: {} reaches beyond the container and is not granted", name.substr(0, 40));
+      return fail(Code::forbidden, "cap_add: {} reaches beyond the container and is not granted",
+                  name.substr(0, 40));
     set |= bit(number);
   }
   return set;
 }
 
-std::vector<std::string> environment_of(const ContainerSpec& spec, const Identity& identity, const std::vector<std::string>& extra) {
+std::vector<std::string> environment_of(const ContainerSpec& spec, const Identity& identity,
+                                        const std::vector<std::string>& extra) {
   std::vector<std::string> env = spec.env;
   const auto name_of = [](std::string_view entry) { return entry.substr(0, entry.find('=')); };
   for (const std::string& entry : extra) {
@@ -88,7 +99,8 @@ std::vector<std::string> environment_of(const ContainerSpec& spec, const Identit
     env.push_back(entry);
   }
   const auto add_default = [&](std::string_view name, std::string_view value) {
-    if (std::ranges::none_of(env, [&](const std::string& entry) { return name_of(entry) == name; })) env.push_back(fmt::format("{}={}", name, value));
+    if (std::ranges::none_of(env, [&](const std::string& entry) { return name_of(entry) == name; }))
+      env.push_back(fmt::format("{}={}", name, value));
   };
   add_default("PATH", kDefaultPath);
   add_default("HOME", identity.home);
@@ -132,20 +144,26 @@ namespace {
 Result<Fd> make_dev() {
   Fd dev = TRY(os::tmpfs_mount(65536, "0755", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
   for (const Device& device : kDevices) {
-    if (::mknodat(dev.get(), device.name, S_IFCHR | 0666, ::makedev(device.major, device.minor)) != 0) return fail_errno(Code::system, "mknod /dev/{}", device.name);
-    if (::fchmodat(dev.get(), device.name, 0666, 0) != 0) return fail_errno(Code::system, "chmod /dev/{}", device.name);
+    if (::mknodat(dev.get(), device.name, S_IFCHR | 0666, ::makedev(device.major, device.minor)) != 0)
+      return fail_errno(Code::system, "mknod /dev/{}", device.name);
+    if (::fchmodat(dev.get(), device.name, 0666, 0) != 0)
+      return fail_errno(Code::system, "chmod /dev/{}", device.name);
   }
   for (const char* folder : {"pts", "shm", "mqueue"})
     if (::mkdirat(dev.get(), folder, 0755) != 0) return fail_errno(Code::system, "mkdir /dev/{}", folder);
-  for (const auto& [target, name] : {std::pair{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"},
-                                     {"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"}})
+  for (const auto& [target, name] : {std::pair{"/proc/self/fd", "fd"},
+                                     {"/proc/self/fd/0", "stdin"},
+                                     {"/proc/self/fd/1", "stdout"},
+                                     {"/proc/self/fd/2", "stderr"},
+                                     {"pts/ptmx", "ptmx"}})
     if (::symlinkat(target, dev.get(), name) != 0) return fail_errno(Code::system, "symlink /dev/{}", name);
   return dev;
 }
 
 class StartPreparation {
  public:
-  StartPreparation(const Paths& paths, std::filesystem::path folder, const ContainerSpec& spec, const StartOptions& options)
+  StartPreparation(const Paths& paths, std::filesystem::path folder, const ContainerSpec& spec,
+                   const StartOptions& options)
       : paths_(paths), folder_(std::move(folder)), spec_(spec), options_(options) {}
 
   Result<void> root();
@@ -173,10 +191,13 @@ class StartPreparation {
 Result<void> StartPreparation::root() {
   const std::filesystem::path overlay = options_.overlay.empty() ? folder_ : options_.overlay;
   os::OverlayLayers layers{{}, overlay / "upper", overlay / "work", options_.overlay.empty()};
-  for (const auto& dir : {std::filesystem::path(layers.upper), std::filesystem::path(layers.work), folder_ / "root"}) TRY(os::make_dirs(dir));
+  for (const auto& dir :
+       {std::filesystem::path(layers.upper), std::filesystem::path(layers.work), folder_ / "root"})
+    TRY(os::make_dirs(dir));
   for (const Digest& layer : spec_.layers) {
     const auto path = paths_.layers / layer.hex();
-    if (!std::filesystem::is_directory(path)) return fail(Code::not_found, "layer {} of container {} is not unpacked", layer.text(), spec_.id);
+    if (!std::filesystem::is_directory(path))
+      return fail(Code::not_found, "layer {} of container {} is not unpacked", layer.text(), spec_.id);
     layers.lower.insert(layers.lower.begin(), path);
   }
   if (layers.lower.empty()) {  // FROM scratch: an overlay wants one
@@ -202,8 +223,10 @@ Result<void> StartPreparation::kernel_mounts(bool cgroup2) {
   if (cgroup2) plan.cgroup = attachment(Fd(), "/sys/fs/cgroup");
   plan.mqueue = attachment(Fd(), "/dev/mqueue");
   plan.dev = attachment(TRY(make_dev()), "/dev");
-  plan.pts = attachment(TRY(os::filesystem_mount("devpts", {"newinstance", "ptmxmode=0666", "mode=0620", "gid=5"},
-                                                 MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)), "/dev/pts");
+  plan.pts =
+      attachment(TRY(os::filesystem_mount("devpts", {"newinstance", "ptmxmode=0666", "mode=0620", "gid=5"},
+                                          MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)),
+                 "/dev/pts");
   plan.shm = attachment(TRY(os::tmpfs_mount(kDefaultTmpfs, "1777", kClosed)), "/dev/shm");
   std::vector<std::string> nodes;
   for (const Device& device : kDevices) nodes.emplace_back(device.name);
@@ -221,16 +244,20 @@ void StartPreparation::add(Fd mount, const std::string& target, bool directory) 
 Result<void> StartPreparation::etc_files() {
   const std::string hostname = spec_.hostname.empty() ? spec_.id : spec_.hostname;
   std::string resolver, hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
-  if (!options_.network.nameserver.empty()) resolver = fmt::format("nameserver {}\noptions timeout:2 attempts:3\n", options_.network.nameserver);
+  if (!options_.network.nameserver.empty())
+    resolver = fmt::format("nameserver {}\noptions timeout:2 attempts:3\n", options_.network.nameserver);
   if (!spec_.dns_search.empty()) resolver += fmt::format("search {}\n", fmt::join(spec_.dns_search, " "));
   if (!options_.network.address.empty()) hosts += fmt::format("{}\t{}\n", options_.network.address, hostname);
   for (const std::string& line : options_.network.extra_hosts) hosts += line + "\n";
-  for (const auto& [name, text] : {std::pair{"resolv.conf", resolver}, {"hosts", hosts}, {"hostname", hostname + "\n"}}) {
+  for (const auto& [name, text] :
+       {std::pair{"resolv.conf", resolver}, {"hosts", hosts}, {"hostname", hostname + "\n"}}) {
     const std::string target = fmt::format("/etc/{}", name);
-    if (std::ranges::any_of(spec_.mounts, [&](const auto& m) { return normal(m.target) == target; })) continue;
+    if (std::ranges::any_of(spec_.mounts, [&](const auto& m) { return normal(m.target) == target; }))
+      continue;
     const auto path = folder_ / name;
     const Fd source(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
-    if (!source || ::fchmod(source.get(), 0644) != 0) return fail_errno(os::file_code(errno), "create {}", path.native());
+    if (!source || ::fchmod(source.get(), 0644) != 0)
+      return fail_errno(os::file_code(errno), "create {}", path.native());
     TRY(os::write_all(source.get(), text, path.native()));
     add(TRY(os::bind_mount(source.get(), kClosed)), target, false);
   }
@@ -241,14 +268,17 @@ Result<void> StartPreparation::host_mounts() {
   for (const HostMount& mount : options_.host_mounts) {
     const Fd source(::open(mount.source.c_str(), O_PATH | O_CLOEXEC));
     struct stat info{};
-    if (!source || ::fstat(source.get(), &info) != 0) return fail_errno(Code::not_found, "open {} for mounting on {}", mount.source.native(), mount.target);
-    const std::uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (mount.read_only ? MOUNT_ATTR_RDONLY : 0);
+    if (!source || ::fstat(source.get(), &info) != 0)
+      return fail_errno(Code::not_found, "open {} for mounting on {}", mount.source.native(), mount.target);
+    const std::uint64_t attributes =
+        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (mount.read_only ? MOUNT_ATTR_RDONLY : 0);
     add(TRY(os::bind_mount(source.get(), attributes)), mount.target, S_ISDIR(info.st_mode));
   }
   return {};
 }
 
-// A new volume takes owner and mode of what it covers: a program that runs as its own user expects to write there.
+// A new volume takes owner and mode of what it covers: a program that runs as its own user expects to write
+// there.
 Result<void> StartPreparation::own_new_volume(const Fd& volume, const std::string& target) {
   const Fd list(::openat(volume.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   const auto covered = os::open_in_root(prepared_->plan.root, target, O_PATH | O_DIRECTORY);
@@ -267,22 +297,27 @@ Result<void> StartPreparation::volume(const ContainerMount& mount) {
   const Fd folder(::open(path.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!folder) return fail_errno(Code::system, "open volume {}", mount.source);
   if (!mount.read_only) TRY(own_new_volume(folder, mount.target));
-  const std::uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (mount.read_only ? MOUNT_ATTR_RDONLY : 0);
+  const std::uint64_t attributes =
+      MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (mount.read_only ? MOUNT_ATTR_RDONLY : 0);
   add(TRY(os::bind_mount(folder.get(), attributes)), mount.target, true);
   return {};
 }
 
 Result<void> StartPreparation::bind(const ContainerMount& mount) {
   const std::string source = normal(mount.source), allowed = normal(paths_.checkouts);
-  if (!source.starts_with(allowed + "/")) return fail(Code::forbidden, "mounts.source: {} does not lie in {}", source, allowed);
+  if (!source.starts_with(allowed + "/"))
+    return fail(Code::forbidden, "mounts.source: {} does not lie in {}", source, allowed);
   const Fd top = TRY(os::open_folder(paths_.checkouts));
   auto opened = os::open_beneath(top.get(), source.substr(allowed.size() + 1), O_PATH);
-  if (!opened) return fail(opened.error().code == Code::not_found ? Code::not_found : Code::forbidden,
-                           "mounts.source: {} ({}); symbolic links are not followed", source, opened.error().message());
+  if (!opened)
+    return fail(opened.error().code == Code::not_found ? Code::not_found : Code::forbidden,
+                "mounts.source: {} ({}); symbolic links are not followed", source, opened.error().message());
   struct stat info{};
   ::fstat(opened->get(), &info);
-  if (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode)) return fail(Code::forbidden, "mounts.source: {} is neither a folder nor a file", source);
-  const std::uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (mount.read_only ? MOUNT_ATTR_RDONLY : 0);
+  if (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode))
+    return fail(Code::forbidden, "mounts.source: {} is neither a folder nor a file", source);
+  const std::uint64_t attributes =
+      MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (mount.read_only ? MOUNT_ATTR_RDONLY : 0);
   add(TRY(os::bind_mount(opened->get(), attributes)), mount.target, S_ISDIR(info.st_mode));
   return {};
 }
@@ -291,14 +326,18 @@ Result<void> StartPreparation::requested_mounts() {
   // Outer targets first, so that an inner one is not covered.
   std::vector<const ContainerMount*> ordered;
   for (const ContainerMount& mount : spec_.mounts) ordered.push_back(&mount);
-  const auto depth = [](const ContainerMount* mount) { return std::ranges::count(normal(mount->target), '/'); };
+  const auto depth = [](const ContainerMount* mount) {
+    return std::ranges::count(normal(mount->target), '/');
+  };
   std::ranges::stable_sort(ordered, {}, depth);
   for (const ContainerMount* mount : ordered) {
     if (mount->kind == MountKind::volume) TRY(volume(*mount));
     if (mount->kind == MountKind::bind) TRY(bind(*mount));
     if (mount->kind != MountKind::tmpfs) continue;
-    const std::uint64_t bytes = std::min(mount->tmpfs_bytes == 0 ? kDefaultTmpfs : mount->tmpfs_bytes, kMaxTmpfs);
-    add(TRY(os::tmpfs_mount(bytes, "1777", kClosed | (mount->read_only ? MOUNT_ATTR_RDONLY : 0))), mount->target, true);
+    const std::uint64_t bytes =
+        std::min(mount->tmpfs_bytes == 0 ? kDefaultTmpfs : mount->tmpfs_bytes, kMaxTmpfs);
+    add(TRY(os::tmpfs_mount(bytes, "1777", kClosed | (mount->read_only ? MOUNT_ATTR_RDONLY : 0))),
+        mount->target, true);
   }
   return {};
 }
@@ -312,7 +351,8 @@ Result<void> StartPreparation::finish(const os::SeccompProgram& seccomp) {
   plan.hostname_length = hostname.size();
   plan.netns = options_.network.netns_fd;
   fill_finish(plan.finish, prepared_->arena,
-              {spec_.argv, environment_of(spec_, prepared_->identity, {}), spec_.cwd, prepared_->identity, TRY(capabilities_of(spec_)), seccomp});
+              {spec_.argv, environment_of(spec_, prepared_->identity, {}), spec_.cwd, prepared_->identity,
+               TRY(capabilities_of(spec_)), seccomp});
   return {};
 }
 

@@ -1,4 +1,5 @@
-// From a spec to what the child needs: everything resolved, opened and laid out, so that the child allocates nothing.
+// From a spec to what the child needs: everything resolved, opened and laid out, so that the child allocates
+// nothing.
 #pragma once
 
 #include <deque>
@@ -58,7 +59,8 @@ void fill_finish(Finish& finish, Arena& arena, const FinishInput& input);
 // moby's default set plus cap_add less cap_drop ("ALL" works in cap_drop). invalid_argument, forbidden.
 Result<os::CapabilitySet> capabilities_of(const ContainerSpec& spec);
 // The spec's environment, with PATH, HOME and HOSTNAME where it has none.
-std::vector<std::string> environment_of(const ContainerSpec& spec, const Identity& identity, const std::vector<std::string>& extra);
+std::vector<std::string> environment_of(const ContainerSpec& spec, const Identity& identity,
+                                        const std::vector<std::string>& extra);
 
 // Mounts the root and prepares all other mounts. `folder` is the bundle, made already.
 Result<std::unique_ptr<PreparedStart>> prepare_start(const Paths& paths, const std::filesystem::path& folder,

@@ -58,10 +58,13 @@ constexpr std::uint64_t kNamespaceFlags =
 os::SeccompProfile default_seccomp_profile() {
   using Compare = os::SeccompRule::Compare;
   os::SeccompProfile profile{kAllowed, {}};
-  profile.rules.push_back({.call = "socket", .argument = 0, .compare = Compare::not_equal, .value = AF_VSOCK});
+  profile.rules.push_back(
+      {.call = "socket", .argument = 0, .compare = Compare::not_equal, .value = AF_VSOCK});
   for (const std::uint64_t persona : {0x0UL, 0x8UL, 0x20000UL, 0x20008UL, 0xffffffffUL})
-    profile.rules.push_back({.call = "personality", .argument = 0, .compare = Compare::equal, .value = persona});
-  profile.rules.push_back({.call = "clone", .argument = 0, .compare = Compare::masked_equal, .value = kNamespaceFlags});
+    profile.rules.push_back(
+        {.call = "personality", .argument = 0, .compare = Compare::equal, .value = persona});
+  profile.rules.push_back(
+      {.call = "clone", .argument = 0, .compare = Compare::masked_equal, .value = kNamespaceFlags});
   profile.rules.push_back({.call = "clone3", .error = ENOSYS});
   return profile;
 }

@@ -17,7 +17,10 @@ constexpr std::size_t kStackBytes = 128 << 10;
 class Stack {
  public:
   Stack() : bytes_(kStackBytes) {}
-  void* top() { return reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(bytes_.data() + bytes_.size()) & ~std::uintptr_t{63}); }
+  void* top() {
+    return reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(bytes_.data() + bytes_.size()) &
+                                   ~std::uintptr_t{63});
+  }
 
  private:
   std::vector<char> bytes_;
@@ -44,9 +47,15 @@ std::unexpected<Error> explain(const Failure& failure, const char* program, std:
   if (std::string_view(failure.step) == "execute") {
     code = failure.error == ENOENT ? Code::command_not_found : Code::command_not_executable;
     if (failure.error == ENOENT)
-      return std::unexpected(Error{code, fmt::format("container {}: '{}' does not exist in the image, or its interpreter does not", what, program), failure.error, {}});
+      return std::unexpected(
+          Error{code,
+                fmt::format("container {}: '{}' does not exist in the image, or its interpreter does not",
+                            what, program),
+                failure.error,
+                {}});
   }
-  return std::unexpected(Error{code, fmt::format("container {}: {} {}", what, failure.step, failure.object), failure.error, {}});
+  return std::unexpected(
+      Error{code, fmt::format("container {}: {} {}", what, failure.step, failure.object), failure.error, {}});
 }
 
 void reap(pid_t pid) {
@@ -62,7 +71,8 @@ Result<Spawned> spawn(StartPlan& plan, std::string_view what) {
   {
     const BlockedSignals blocked;
     const int network = plan.netns < 0 ? CLONE_NEWNET : 0;
-    constexpr int kFlags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | SIGCHLD;
+    constexpr int kFlags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC |
+                           CLONE_NEWUTS | SIGCHLD;
     pid = ::clone(start_child, stack.top(), kFlags | network, &plan, &pidfd);
     saved = errno;
   }

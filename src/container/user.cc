@@ -18,7 +18,8 @@ std::optional<std::uint32_t> number(std::string_view text) {
   std::uint32_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   // The highest is (uid_t)-1, which system calls read as "unchanged".
-  if (text.empty() || error != std::errc() || end != text.data() + text.size() || value == 0xffffffffU) return std::nullopt;
+  if (text.empty() || error != std::errc() || end != text.data() + text.size() || value == 0xffffffffU)
+    return std::nullopt;
   return value;
 }
 
@@ -85,10 +86,12 @@ void add_memberships(Identity& identity, std::string_view group, std::string_vie
 }  // namespace
 
 Result<Identity> resolve_user(std::string_view user, std::string_view passwd, std::string_view group) {
-  if (user.size() > 256 || user.find_first_of("\n\0"sv) != user.npos) return fail(Code::invalid_argument, "user: '{}' is not a user", user.substr(0, 60));
+  if (user.size() > 256 || user.find_first_of("\n\0"sv) != user.npos)
+    return fail(Code::invalid_argument, "user: '{}' is not a user", user.substr(0, 60));
   const auto colon = user.find(':');
   const std::string_view name = colon == user.npos && user.empty() ? "0" : user.substr(0, colon);
-  if (name.empty() || (colon != user.npos && colon + 1 == user.size())) return fail(Code::invalid_argument, "user: '{}' lacks a part", user);
+  if (name.empty() || (colon != user.npos && colon + 1 == user.size()))
+    return fail(Code::invalid_argument, "user: '{}' lacks a part", user);
   Identity identity;
   if (const auto account = find_account(passwd, name)) {
     identity.uid = account->uid;
@@ -103,7 +106,9 @@ Result<Identity> resolve_user(std::string_view user, std::string_view passwd, st
   }
   if (colon != user.npos) {
     const auto gid = find_group(group, user.substr(colon + 1));
-    if (!gid) return fail(Code::not_found, "user: group '{}' is not in the image's /etc/group", user.substr(colon + 1));
+    if (!gid)
+      return fail(Code::not_found, "user: group '{}' is not in the image's /etc/group",
+                  user.substr(colon + 1));
     identity.gid = *gid;
     identity.groups = {identity.gid};
   }

@@ -1,5 +1,5 @@
-// Who a container's program runs as: numbers from the request, names from the image's own /etc/passwd and /etc/group,
-// which are hostile input: bounded, and malformed lines are skipped.
+// Who a container's program runs as: numbers from the request, names from the image's own /etc/passwd and
+// /etc/group, which are hostile input: bounded, and malformed lines are skipped.
 #pragma once
 
 #include <sys/types.h>
@@ -23,8 +23,8 @@ struct Identity {
   bool operator==(const Identity&) const = default;
 };
 
-// `user`: "", "uid", "uid:gid", "name", "name:group" (OCI image configuration, User). A number need not be listed.
-// Errors: not_found (a name that is not listed), invalid_argument (garbage).
+// `user`: "", "uid", "uid:gid", "name", "name:group" (OCI image configuration, User). A number need not be
+// listed. Errors: not_found (a name that is not listed), invalid_argument (garbage).
 Result<Identity> resolve_user(std::string_view user, std::string_view passwd, std::string_view group);
 
 // The same with the files read inside a container's root (an O_PATH descriptor).

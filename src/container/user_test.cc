@@ -7,7 +7,9 @@
 namespace naru::container {
 namespace {
 
-constexpr std::string_view kPasswd = "root:x:0:0:root:/root:/bin/sh\nbroken\napp:x:1000:1001:App:/srv/app:/bin/sh\n1234:x:5:6::/five:/bin/sh\n";
+constexpr std::string_view kPasswd =
+    "root:x:0:0:root:/root:/bin/sh\nbroken\napp:x:1000:1001:App:/srv/app:/bin/sh\n1234:x:5:6::/five:/bin/"
+    "sh\n";
 constexpr std::string_view kGroup = "root:x:0:\nweb:x:33:app,other\nlogs:x:44:app\nbad:x:notanumber:app\n";
 
 Identity of(std::string_view user) {
@@ -30,7 +32,8 @@ TEST(User, ThatDoesNotExistIsRefusedByName) {
   EXPECT_EQ(resolve_user("ghost", kPasswd, kGroup).error().code, Code::not_found);
   EXPECT_EQ(resolve_user("app:ghosts", kPasswd, kGroup).error().code, Code::not_found);
   EXPECT_EQ(resolve_user("4294967295", kPasswd, kGroup).error().code, Code::not_found);
-  for (const char* bad : {":", ":web", "app:", "a\nb"}) EXPECT_EQ(resolve_user(bad, kPasswd, kGroup).error().code, Code::invalid_argument) << bad;
+  for (const char* bad : {":", ":web", "app:", "a\nb"})
+    EXPECT_EQ(resolve_user(bad, kPasswd, kGroup).error().code, Code::invalid_argument) << bad;
 }
 
 TEST(User, SurvivesGarbageInTheImagesFiles) {

@@ -9,7 +9,8 @@ namespace naru::container {
 
 namespace {
 
-constexpr std::size_t kMaxLayers = 128, kMaxArguments = 4096, kMaxText = 128 << 10, kMaxBytes = 1 << 20, kMaxMounts = 128;
+constexpr std::size_t kMaxLayers = 128, kMaxArguments = 4096, kMaxText = 128 << 10, kMaxBytes = 1 << 20,
+                      kMaxMounts = 128;
 
 bool plain_name(std::string_view name, std::size_t longest, std::string_view inner) {
   const auto alphanumeric = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
@@ -19,26 +20,34 @@ bool plain_name(std::string_view name, std::size_t longest, std::string_view inn
 
 Result<void> check_list(std::string_view field, const std::vector<std::string>& list) {
   std::size_t bytes = 0;
-  if (list.size() > kMaxArguments) return fail(Code::invalid_argument, "{}: more than {} entries", field, kMaxArguments);
+  if (list.size() > kMaxArguments)
+    return fail(Code::invalid_argument, "{}: more than {} entries", field, kMaxArguments);
   for (const std::string& text : list) {
-    if (text.find('\0') != text.npos) return fail(Code::invalid_argument, "{}: an entry contains a zero byte", field);
-    if (text.size() >= kMaxText) return fail(Code::invalid_argument, "{}: an entry is longer than {} bytes", field, kMaxText);
+    if (text.find('\0') != text.npos)
+      return fail(Code::invalid_argument, "{}: an entry contains a zero byte", field);
+    if (text.size() >= kMaxText)
+      return fail(Code::invalid_argument, "{}: an entry is longer than {} bytes", field, kMaxText);
     bytes += text.size() + 1;
   }
-  if (bytes > kMaxBytes) return fail(Code::invalid_argument, "{}: together longer than {} bytes", field, kMaxBytes);
+  if (bytes > kMaxBytes)
+    return fail(Code::invalid_argument, "{}: together longer than {} bytes", field, kMaxBytes);
   return {};
 }
 
 Result<void> check_path(std::string_view field, const std::string& path) {
   if (!path.starts_with('/') || path.size() >= 4096 || path.find('\0') != path.npos)
-    return fail(Code::invalid_argument, "{}: '{}' is not an absolute path below 4,096 bytes", field, path.substr(0, 200));
+    return fail(Code::invalid_argument, "{}: '{}' is not an absolute path below 4,096 bytes", field,
+                path.substr(0, 200));
   for (const auto& part : std::filesystem::path(path))
-    if (part == ".." || part.native().size() > 255) return fail(Code::invalid_argument, "{}: '{}' contains .. or a name above 255 bytes", field, path.substr(0, 200));
+    if (part == ".." || part.native().size() > 255)
+      return fail(Code::invalid_argument, "{}: '{}' contains .. or a name above 255 bytes", field,
+                  path.substr(0, 200));
   return {};
 }
 
 bool below(std::string_view path, std::string_view folder) {
-  return path == folder || (path.starts_with(folder) && path.size() > folder.size() && path[folder.size()] == '/');
+  return path == folder ||
+         (path.starts_with(folder) && path.size() > folder.size() && path[folder.size()] == '/');
 }
 
 Result<void> check_mount(const ContainerMount& mount) {
@@ -47,42 +56,56 @@ Result<void> check_mount(const ContainerMount& mount) {
   if (target == "/") return fail(Code::forbidden, "mounts.target: nothing can be mounted over /");
   const bool shm = below(target, "/dev/shm");
   for (const std::string_view kernel : {"/proc", "/sys", "/dev"})
-    if (below(target, kernel) && !shm) return fail(Code::forbidden, "mounts.target: {} lies in {}, which the kernel fills", target, kernel);
+    if (below(target, kernel) && !shm)
+      return fail(Code::forbidden, "mounts.target: {} lies in {}, which the kernel fills", target, kernel);
   if (mount.kind == MountKind::volume && !plain_name(mount.source, 192, "._-ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
-    return fail(Code::invalid_argument, "mounts.source: '{}' is not a volume's name", mount.source.substr(0, 80));
+    return fail(Code::invalid_argument, "mounts.source: '{}' is not a volume's name",
+                mount.source.substr(0, 80));
   if (mount.kind == MountKind::bind) TRY(check_path("mounts.source", mount.source));
   return {};
 }
 
 Result<void> check_texts(const ContainerSpec& spec) {
-  if (spec.argv.empty() || spec.argv[0].empty()) return fail(Code::invalid_argument, "argv: there is no program to run");
+  if (spec.argv.empty() || spec.argv[0].empty())
+    return fail(Code::invalid_argument, "argv: there is no program to run");
   TRY(check_list("argv", spec.argv));
   TRY(check_list("env", spec.env));
   for (const std::string& entry : spec.env)
-    if (entry.find('=') == entry.npos || entry[0] == '=') return fail(Code::invalid_argument, "env: '{}' is not NAME=value", entry.substr(0, 80));
-  if (spec.hostname.size() > 63 || (!spec.hostname.empty() && !plain_name(spec.hostname, 63, "-.ABCDEFGHIJKLMNOPQRSTUVWXYZ_")))
-    return fail(Code::invalid_argument, "hostname: '{}' is not a host name of at most 63 bytes", spec.hostname.substr(0, 80));
+    if (entry.find('=') == entry.npos || entry[0] == '=')
+      return fail(Code::invalid_argument, "env: '{}' is not NAME=value", entry.substr(0, 80));
+  if (spec.hostname.size() > 63 ||
+      (!spec.hostname.empty() && !plain_name(spec.hostname, 63, "-.ABCDEFGHIJKLMNOPQRSTUVWXYZ_")))
+    return fail(Code::invalid_argument, "hostname: '{}' is not a host name of at most 63 bytes",
+                spec.hostname.substr(0, 80));
   if (spec.dns_search.size() > 6) return fail(Code::invalid_argument, "dns_search: more than 6 domains");
   for (const std::string& domain : spec.dns_search)
-    if (!plain_name(domain, 253, "-._")) return fail(Code::invalid_argument, "dns_search: '{}' is not a domain", domain.substr(0, 80));
+    if (!plain_name(domain, 253, "-._"))
+      return fail(Code::invalid_argument, "dns_search: '{}' is not a domain", domain.substr(0, 80));
   return check_path("cwd", spec.cwd);
 }
 
 }  // namespace
 
 Result<void> validate(const ContainerSpec& spec) {
-  if (!plain_name(spec.id, 63, ".-")) return fail(Code::invalid_argument, "id: '{}' is not [a-z0-9][a-z0-9.-]{{0,62}}", spec.id.substr(0, 80));
+  if (!plain_name(spec.id, 63, ".-"))
+    return fail(Code::invalid_argument, "id: '{}' is not [a-z0-9][a-z0-9.-]{{0,62}}", spec.id.substr(0, 80));
   TRY(check_texts(spec));
-  if (spec.layers.size() > kMaxLayers) return fail(Code::invalid_argument, "layers: more than {}", kMaxLayers);
+  if (spec.layers.size() > kMaxLayers)
+    return fail(Code::invalid_argument, "layers: more than {}", kMaxLayers);
   for (const Digest& layer : spec.layers)
     if (layer.empty()) return fail(Code::invalid_argument, "layers: an entry is not a digest");
-  if (spec.mounts.size() > kMaxMounts) return fail(Code::invalid_argument, "mounts: more than {}", kMaxMounts);
+  if (spec.mounts.size() > kMaxMounts)
+    return fail(Code::invalid_argument, "mounts: more than {}", kMaxMounts);
   for (const ContainerMount& mount : spec.mounts) TRY(check_mount(mount));
   if (spec.parent_cgroup != "apps" && spec.parent_cgroup != "builds")
-    return fail(Code::invalid_argument, "parent_cgroup: '{}' is neither apps nor builds", spec.parent_cgroup.substr(0, 80));
-  if (spec.stop_grace < 0ms || spec.stop_grace > std::chrono::hours(1)) return fail(Code::invalid_argument, "stop_grace: not within 0 and one hour");
+    return fail(Code::invalid_argument, "parent_cgroup: '{}' is neither apps nor builds",
+                spec.parent_cgroup.substr(0, 80));
+  if (spec.stop_grace < 0ms || spec.stop_grace > std::chrono::hours(1))
+    return fail(Code::invalid_argument, "stop_grace: not within 0 and one hour");
   if (spec.resources.memory_bytes > 0 && spec.resources.memory_bytes < (1U << 20))
-    return fail(Code::invalid_argument, "resources.memory_bytes: {} is below 1 MiB, in which no program starts", spec.resources.memory_bytes);
+    return fail(Code::invalid_argument,
+                "resources.memory_bytes: {} is below 1 MiB, in which no program starts",
+                spec.resources.memory_bytes);
   TRY(os::parse_signal(spec.stop_signal));
   TRY(capabilities_of(spec));
   return {};

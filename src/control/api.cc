@@ -42,7 +42,9 @@ bool matches(std::string_view pattern, std::string_view path, std::vector<std::s
   return wanted.size() == given.size();
 }
 
-bool changes_state(std::string_view method) { return method != "GET" && method != "HEAD" && method != "OPTIONS"; }
+bool changes_state(std::string_view method) {
+  return method != "GET" && method != "HEAD" && method != "OPTIONS";
+}
 
 }  // namespace
 
@@ -84,8 +86,8 @@ Result<std::string> text_member(const Json& body, const char* name, const char* 
 }
 
 Api::Api(Context& context) : context_(context) {
-  for (const auto routes : {app_routes(), pipeline_routes(), log_routes(), exec_routes(), event_routes(), image_routes(),
-                            platform_routes(), git_routes(), console_routes()})
+  for (const auto routes : {app_routes(), pipeline_routes(), log_routes(), exec_routes(), event_routes(),
+                            image_routes(), platform_routes(), git_routes(), console_routes()})
     for (const Route& route : routes) routes_.push_back(&route);
 }
 
@@ -120,12 +122,15 @@ bool Api::is_our_host(std::string_view host) const {
 Result<void> Api::check_origin(const io::Request& request) const {
   if (request.over_unix()) return {};
   if (!is_our_host(request.host()))
-    return std::unexpected(Error{Code::forbidden, fmt::format("the Host '{}' is not a name of this Naru", request.host().substr(0, 100)), 0,
-                                 "ask for localhost or 127.0.0.1, or start with `naru up --host-name NAME`"});
+    return std::unexpected(
+        Error{Code::forbidden,
+              fmt::format("the Host '{}' is not a name of this Naru", request.host().substr(0, 100)), 0,
+              "ask for localhost or 127.0.0.1, or start with `naru up --host-name NAME`"});
   if (!changes_state(request.method())) return {};
   const auto origin = request.header("origin");
   const std::string ours = (request.is_tls() ? "https://" : "http://") + std::string(request.authority());
-  if (origin && !io::http1::iequals(*origin, ours)) return fail(Code::forbidden, "a request from {} may not change anything here", origin->substr(0, 200));
+  if (origin && !io::http1::iequals(*origin, ours))
+    return fail(Code::forbidden, "a request from {} may not change anything here", origin->substr(0, 200));
   if (const auto site = request.header("sec-fetch-site"); site && *site == "cross-site")
     return fail(Code::forbidden, "a request from another site may not change anything here");
   return {};
@@ -135,7 +140,8 @@ Result<Identity> Api::identify(const io::Request& request) const {
   if (request.over_unix()) {
     const auto peer = request.peer_credentials();
     if (peer && (peer->uid == 0 || peer->uid == ::geteuid())) return Identity{"local", "", false};
-    return fail(Code::forbidden, "user {} may not use this Naru's socket", peer ? static_cast<int>(peer->uid) : -1);
+    return fail(Code::forbidden, "user {} may not use this Naru's socket",
+                peer ? static_cast<int>(peer->uid) : -1);
   }
   const std::string address = request.peer().ip();
   if (const auto token = request.token()) return context_.tokens.check(*token, address);
@@ -149,21 +155,26 @@ Result<Identity> Api::identify(const io::Request& request) const {
 }
 
 Result<Identity> Api::admit(const Match& match, const io::Request& request) const {
-  if (match.route != nullptr && match.route->access == Access::anybody) return Identity{"anybody", "-", false};
+  if (match.route != nullptr && match.route->access == Access::anybody)
+    return Identity{"anybody", "-", false};
   Identity who = TRY(identify(request));
   if (match.route == nullptr) return who;
   switch (match.route->access) {
     case Access::local:
-      if (!request.over_unix()) return fail(Code::forbidden, "this may only be asked over the Unix socket, on the machine itself");
+      if (!request.over_unix())
+        return fail(Code::forbidden, "this may only be asked over the Unix socket, on the machine itself");
       break;
     case Access::admin:
-      if (!who.admin()) return fail(Code::forbidden, "the token '{}' is for the application {} only", who.name, who.app);
+      if (!who.admin())
+        return fail(Code::forbidden, "the token '{}' is for the application {} only", who.name, who.app);
       break;
     case Access::app:
-      if (!who.may(match.parameters.front())) return fail(Code::forbidden, "the token '{}' is for the application {} only", who.name, who.app);
+      if (!who.may(match.parameters.front()))
+        return fail(Code::forbidden, "the token '{}' is for the application {} only", who.name, who.app);
       break;
     case Access::anybody:
-    case Access::any_token: break;
+    case Access::any_token:
+      break;
   }
   return who;
 }
@@ -175,20 +186,27 @@ Answer Api::answer(io::Request& request, io::ResponseWriter& response) {
   auto who = admit(match, request);
   if (!who && who.error().code == Code::unauthorized) {
     // git asks for a password only when it is told to; a browser should not.
-    response.header("WWW-Authenticate", request.path().starts_with("/git/") ? "Basic realm=\"Naru\"" : "Bearer realm=\"Naru\"");
+    response.header("WWW-Authenticate",
+                    request.path().starts_with("/git/") ? "Basic realm=\"Naru\"" : "Bearer realm=\"Naru\"");
   }
   if (!who) co_return std::unexpected(who.error());
   if (match.route == nullptr && match.other_method)
-    co_return std::unexpected(Error{Code::invalid_argument, fmt::format("{} cannot be done with {}", request.method(), request.path().substr(0, 200)), 0, "see docs/api.md"});
+    co_return std::unexpected(
+        Error{Code::invalid_argument,
+              fmt::format("{} cannot be done with {}", request.method(), request.path().substr(0, 200)), 0,
+              "see docs/api.md"});
   if (match.route == nullptr)
-    co_return std::unexpected(Error{Code::not_found, fmt::format("there is no {}", request.path().substr(0, 200)), 0, "see docs/api.md"});
+    co_return std::unexpected(Error{
+        Code::not_found, fmt::format("there is no {}", request.path().substr(0, 200)), 0, "see docs/api.md"});
   Call call{context_, request, response, match.parameters, std::move(*who)};
   co_return co_await match.route->answer(call);
 }
 
 io::Task<void> Api::handle(io::Request& request, io::ResponseWriter& response) {
   auto answered = co_await answer(request, response);
-  if (!answered && !response.started() && answered.error().code == Code::unauthorized && wants_login_page(request)) answered = co_await send_login_page(response);
+  if (!answered && !response.started() && answered.error().code == Code::unauthorized &&
+      wants_login_page(request))
+    answered = co_await send_login_page(response);
   if (!answered && !response.started()) (void)co_await response.send_error(answered.error());
 }
 

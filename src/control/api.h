@@ -1,5 +1,5 @@
-// The API of control (docs/api.md): who may ask, and which function answers. Everything here runs on the reactor's thread;
-// what blocks goes to Context::pool.
+// The API of control (docs/api.md): who may ask, and which function answers. Everything here runs on the
+// reactor's thread; what blocks goes to Context::pool.
 #pragma once
 
 #include <atomic>
@@ -48,7 +48,9 @@ struct Context {
   std::uint64_t max_push_bytes = 0;
   int git_running = 0;
 
-  Surroundings around() const { return {gateway_port, executor.listener_errors(), sampler.usage(), &telemetry}; }
+  Surroundings around() const {
+    return {gateway_port, executor.listener_errors(), sampler.usage(), &telemetry};
+  }
 };
 
 // One request being answered.

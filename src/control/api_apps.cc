@@ -15,14 +15,17 @@ std::string environment_name(const Call& call) {
   return name.empty() ? "production" : name;
 }
 
-std::unexpected<Error> no_app(const std::string& app) { return fail(Code::not_found, "there is no application '{}'", app.substr(0, 64)); }
+std::unexpected<Error> no_app(const std::string& app) {
+  return fail(Code::not_found, "there is no application '{}'", app.substr(0, 64));
+}
 
 // f(state, environment) -> Json, or not_found.
 template <class F>
 Result<Json> with_environment(Core& core, const EnvKey& key, F f) {
   return core.read([&](const State& state) -> Result<Json> {
     const auto found = state.environments.find(key);
-    if (found == state.environments.end()) return fail(Code::not_found, "there is no application or environment '{}'", key.substr(0, 100));
+    if (found == state.environments.end())
+      return fail(Code::not_found, "there is no application or environment '{}'", key.substr(0, 100));
     return f(state, found->second);
   });
 }
@@ -48,7 +51,9 @@ Result<Json> make_app(Context& context, const std::string& app) {
   }
   context.tokens.remove_app(app);
   const std::string token = TRY(context.tokens.create(app, app));
-  return Json{{"app", app}, {"token", token}, {"git_url", fmt::format("http://localhost:{}/git/{}.git", context.tcp_port, app)}};
+  return Json{{"app", app},
+              {"token", token},
+              {"git_url", fmt::format("http://localhost:{}/git/{}.git", context.tcp_port, app)}};
 }
 
 Answer create_app(Call& call) {
@@ -59,7 +64,8 @@ Answer create_app(Call& call) {
   co_return co_await call.response.send_json(201, made);
 }
 
-// Stops every environment, waits until its containers are gone, then removes the application and its repository.
+// Stops every environment, waits until its containers are gone, then removes the application and its
+// repository.
 Result<Json> remove_app(Context& context, const std::string& app) {
   const auto environments = context.core.read([&](const State& state) {
     std::vector<EnvKey> keys;
@@ -77,7 +83,9 @@ Result<Json> remove_app(Context& context, const std::string& app) {
   };
   while (left() > 0) {
     if (context.stopping) return fail(Code::unavailable, "control is stopping");
-    if (context.clock.mono() > deadline) return fail(Code::timeout, "{}: {} containers have not stopped within {}", app, left(), humanize(kStopPatience));
+    if (context.clock.mono() > deadline)
+      return fail(Code::timeout, "{}: {} containers have not stopped within {}", app, left(),
+                  humanize(kStopPatience));
     std::this_thread::sleep_for(100ms);
   }
   TRY(context.core.submit(command::RemoveApp{app}));
@@ -94,9 +102,10 @@ Answer delete_app(Call& call) {
 
 Result<Json> status_json(Context& context, const EnvKey& key) {
   const auto around = context.around();
-  return with_environment(context.core, key, [&](const State& state, const Environment& environment) -> Result<Json> {
-    return status_view(state, environment, around);
-  });
+  return with_environment(context.core, key,
+                          [&](const State& state, const Environment& environment) -> Result<Json> {
+                            return status_view(state, environment, around);
+                          });
 }
 
 Answer status(Call& call) {
@@ -125,7 +134,8 @@ Answer rollouts(Call& call) {
     Json out = Json::array();
     Surroundings once = around;
     for (auto at = state.rollouts.rbegin(); at != state.rollouts.rend() && out.size() < limit; ++at) {
-      if (at->second.app != call.app() || (!environment.empty() && at->second.environment != environment)) continue;
+      if (at->second.app != call.app() || (!environment.empty() && at->second.environment != environment))
+        continue;
       out.push_back(rollout_view(state, at->second, once));
       once.telemetry = nullptr;  // the slots of older ones have been used again
     }
@@ -137,11 +147,14 @@ Answer rollouts(Call& call) {
 Answer rollout(Call& call) {
   const auto around = call.context.around();
   const EnvKey key = env_key(call.app(), environment_name(call));
-  CO_TRY(const Json view, with_environment(call.context.core, key, [&](const State& state, const Environment& environment) -> Result<Json> {
-    const Rollout* newest = newest_rollout(state, environment);
-    if (newest == nullptr) return fail(Code::not_found, "{} has had no rollout yet", key);
-    return rollout_view(state, *newest, around);
-  }));
+  CO_TRY(const Json view,
+         with_environment(call.context.core, key,
+                          [&](const State& state, const Environment& environment) -> Result<Json> {
+                            const Rollout* newest = newest_rollout(state, environment);
+                            if (newest == nullptr)
+                              return fail(Code::not_found, "{} has had no rollout yet", key);
+                            return rollout_view(state, *newest, around);
+                          }));
   co_return co_await call.response.send_json(200, view);
 }
 
@@ -160,34 +173,56 @@ Answer command_answer(Call& call, MakeCommand make) {
   co_return co_await call.response.send_json(200, view);
 }
 
-Result<Command> promote_command(const Json&, const EnvKey& key, const std::string& by) { return Command(command::Promote{key, by}); }
-Result<Command> abort_command(const Json&, const EnvKey& key, const std::string& by) { return Command(command::Abort{key, by}); }
+Result<Command> promote_command(const Json&, const EnvKey& key, const std::string& by) {
+  return Command(command::Promote{key, by});
+}
+Result<Command> abort_command(const Json&, const EnvKey& key, const std::string& by) {
+  return Command(command::Abort{key, by});
+}
 Result<Command> rollback_command(const Json& body, const EnvKey& key, const std::string& by) {
   command::Rollback rollback{key, {}, by};
   const auto version = body.find("version");
   if (version != body.end() && !version->is_null()) {
-    if (!version->is_number_unsigned()) return fail(Code::invalid_argument, "'version' must be a number, as 3 for v3");
+    if (!version->is_number_unsigned())
+      return fail(Code::invalid_argument, "'version' must be a number, as 3 for v3");
     rollback.version = version->get<std::uint64_t>();
   }
   return Command(std::move(rollback));
 }
-Result<Command> stop_command(const Json&, const EnvKey& key, const std::string&) { return Command(command::StopEnvironment{key, true}); }
-Result<Command> start_command(const Json&, const EnvKey& key, const std::string&) { return Command(command::StopEnvironment{key, false}); }
+Result<Command> stop_command(const Json&, const EnvKey& key, const std::string&) {
+  return Command(command::StopEnvironment{key, true});
+}
+Result<Command> start_command(const Json&, const EnvKey& key, const std::string&) {
+  return Command(command::StopEnvironment{key, false});
+}
 
-Answer promote(Call& call) { return command_answer(call, promote_command); }
-Answer abort_rollout(Call& call) { return command_answer(call, abort_command); }
-Answer rollback(Call& call) { return command_answer(call, rollback_command); }
-Answer stop(Call& call) { return command_answer(call, stop_command); }
-Answer start(Call& call) { return command_answer(call, start_command); }
+Answer promote(Call& call) {
+  return command_answer(call, promote_command);
+}
+Answer abort_rollout(Call& call) {
+  return command_answer(call, abort_command);
+}
+Answer rollback(Call& call) {
+  return command_answer(call, rollback_command);
+}
+Answer stop(Call& call) {
+  return command_answer(call, stop_command);
+}
+Answer start(Call& call) {
+  return command_answer(call, start_command);
+}
 
 Answer variables(Call& call) {
   const bool reveal = call.flag("reveal");
   const EnvKey key = env_key(call.app(), environment_name(call));
-  CO_TRY(const Json view, with_environment(call.context.core, key, [&](const State&, const Environment& environment) -> Result<Json> {
-    Json out = Json::array();
-    for (const auto& [name, value] : environment.variables) out.push_back({{"name", name}, {"value", reveal ? value : "***"}});
-    return Json{{"variables", std::move(out)}};
-  }));
+  CO_TRY(const Json view,
+         with_environment(call.context.core, key,
+                          [&](const State&, const Environment& environment) -> Result<Json> {
+                            Json out = Json::array();
+                            for (const auto& [name, value] : environment.variables)
+                              out.push_back({{"name", name}, {"value", reveal ? value : "***"}});
+                            return Json{{"variables", std::move(out)}};
+                          }));
   call.response.header("Cache-Control", "no-store");
   co_return co_await call.response.send_json(200, view);
 }
@@ -202,19 +237,24 @@ bool is_variable_name(std::string_view name) {
 Result<command::SetVariables> variables_command(const Json& body, const EnvKey& key, const std::string& by) {
   command::SetVariables wanted{key, {}, {}, by};
   const Json set = body.value("set", Json::object()), unset = body.value("unset", Json::array());
-  if (!set.is_object() || !unset.is_array()) return fail(Code::invalid_argument, "'set' must be an object and 'unset' a list of names");
+  if (!set.is_object() || !unset.is_array())
+    return fail(Code::invalid_argument, "'set' must be an object and 'unset' a list of names");
   for (const auto& [name, value] : set.items()) {
-    if (!is_variable_name(name)) return fail(Code::invalid_argument, "'{}' cannot be a variable's name", name.substr(0, 80));
+    if (!is_variable_name(name))
+      return fail(Code::invalid_argument, "'{}' cannot be a variable's name", name.substr(0, 80));
     if (!value.is_string()) return fail(Code::invalid_argument, "the value of {} must be a text", name);
-    if (value.get_ref<const std::string&>().size() > kMaxValue || value.get_ref<const std::string&>().find('\0') != std::string::npos)
-      return fail(Code::invalid_argument, "the value of {} is longer than {} bytes, or holds a NUL", name, kMaxValue);
+    if (value.get_ref<const std::string&>().size() > kMaxValue ||
+        value.get_ref<const std::string&>().find('\0') != std::string::npos)
+      return fail(Code::invalid_argument, "the value of {} is longer than {} bytes, or holds a NUL", name,
+                  kMaxValue);
     wanted.set[name] = value;
   }
   for (const Json& name : unset) {
     if (!name.is_string()) return fail(Code::invalid_argument, "'unset' must be a list of names");
     wanted.unset.push_back(name);
   }
-  if (wanted.set.empty() && wanted.unset.empty()) return fail(Code::invalid_argument, "there is nothing to set or unset");
+  if (wanted.set.empty() && wanted.unset.empty())
+    return fail(Code::invalid_argument, "there is nothing to set or unset");
   return wanted;
 }
 
@@ -240,12 +280,15 @@ Answer set_variables(Call& call) {
 
 Answer instances(Call& call) {
   const std::string app = call.query("app");
-  if (!app.empty() && !call.who.may(app)) co_return fail(Code::forbidden, "the token '{}' is for the application {} only", call.who.name, call.who.app);
+  if (!app.empty() && !call.who.may(app))
+    co_return fail(Code::forbidden, "the token '{}' is for the application {} only", call.who.name,
+                   call.who.app);
   const auto around = call.context.around();
   const Json out = call.context.core.read([&](const State& state) {
     Json list = Json::array();
     for (const auto& [id, instance] : state.instances)
-      if ((app.empty() || instance.app == app) && call.who.may(instance.app)) list.push_back(instance_view(state, instance, around));
+      if ((app.empty() || instance.app == app) && call.who.may(instance.app))
+        list.push_back(instance_view(state, instance, around));
     return list;
   });
   const Json reply{{"instances", out}};
@@ -272,6 +315,8 @@ constexpr Route kRoutes[] = {
 
 }  // namespace
 
-std::span<const Route> app_routes() { return kRoutes; }
+std::span<const Route> app_routes() {
+  return kRoutes;
+}
 
 }  // namespace naru::control

@@ -12,7 +12,9 @@ constexpr std::uint64_t kMaxEvents = 1000;
 constexpr milliseconds kPoll{150}, kLive{200};
 constexpr MonoTime::duration kQuiet = 15s;
 
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 std::vector<std::string> all_secrets(const Core& core) {
   return core.read([](const State& state) {
@@ -27,19 +29,24 @@ std::vector<std::string> all_secrets(const Core& core) {
 Result<std::string> app_to_watch(const Call& call) {
   std::string app = call.query("app");
   if (app.empty() && !call.who.admin()) app = call.who.app;
-  if (!app.empty() && !call.who.may(app)) return fail(Code::forbidden, "the token '{}' is for the application {} only", call.who.name, call.who.app);
+  if (!app.empty() && !call.who.may(app))
+    return fail(Code::forbidden, "the token '{}' is for the application {} only", call.who.name,
+                call.who.app);
   return app;
 }
 
 Json event_json(const store::StoredEvent& stored, const std::vector<std::string>& secrets) {
-  return {{"sequence", stored.sequence}, {"at", stored.at}, {"app", stored.app}, {"event", public_event(stored.event, secrets)}};
+  return {{"sequence", stored.sequence},
+          {"at", stored.at},
+          {"app", stored.app},
+          {"event", public_event(stored.event, secrets)}};
 }
 
 // Bookkeeping that nobody reads.
 bool is_noise(const store::StoredEvent& stored) {
   const std::string name = stored.event.is_object() ? stored.event.value("event", "") : "";
-  return name == "ActionQueued" || name == "ActionDone" || name == "RoutesAcked" || name == "RoutesChanged" || name == "EvidenceStored" ||
-         name == "SlotAssigned" || name == "SlotFreed";
+  return name == "ActionQueued" || name == "ActionDone" || name == "RoutesAcked" || name == "RoutesChanged" ||
+         name == "EvidenceStored" || name == "SlotAssigned" || name == "SlotFreed";
 }
 
 struct Batch {
@@ -50,15 +57,19 @@ struct Batch {
 // Of the newest, as many as people ask for, with what nobody reads left out.
 constexpr std::size_t kNoise = 20;
 
-Result<Batch> read_batch(const Core& core, std::optional<std::uint64_t> after, std::size_t limit, const std::string& app, bool everything) {
-  const auto stored = TRY(after ? core.events_after(*after, limit, app) : core.latest_events(everything ? limit : limit * kNoise, app));
+Result<Batch> read_batch(const Core& core, std::optional<std::uint64_t> after, std::size_t limit,
+                         const std::string& app, bool everything) {
+  const auto stored = TRY(after ? core.events_after(*after, limit, app)
+                                : core.latest_events(everything ? limit : limit * kNoise, app));
   const auto secrets = all_secrets(core);
   Batch batch;
   for (const store::StoredEvent& event : stored) {
     batch.last = event.sequence;
-    if (everything || !is_noise(event)) batch.events.emplace_back(event.sequence, dump(event_json(event, secrets)));
+    if (everything || !is_noise(event))
+      batch.events.emplace_back(event.sequence, dump(event_json(event, secrets)));
   }
-  if (batch.events.size() > limit) batch.events.erase(batch.events.begin(), batch.events.end() - static_cast<std::ptrdiff_t>(limit));
+  if (batch.events.size() > limit)
+    batch.events.erase(batch.events.begin(), batch.events.end() - static_cast<std::ptrdiff_t>(limit));
   return batch;
 }
 
@@ -66,12 +77,16 @@ Answer follow_events(Call& call, std::uint64_t after, const std::string& app) {
   const bool everything = call.flag("all");
   MonoTime said = call.context.clock.mono();
   while (!call.over()) {
-    auto job = [&core = call.context.core, after, app, everything] { return read_batch(core, after, 200, app, everything); };
+    auto job = [&core = call.context.core, after, app, everything] {
+      return read_batch(core, after, 200, app, everything);
+    };
     CO_TRY(const Batch batch, co_await call.work(std::move(job)));
-    for (const auto& [sequence, text] : batch.events) CO_TRY_VOID(co_await call.response.event("event", text, std::to_string(sequence)));
+    for (const auto& [sequence, text] : batch.events)
+      CO_TRY_VOID(co_await call.response.event("event", text, std::to_string(sequence)));
     after = std::max(after, batch.last);
     const MonoTime now = call.context.clock.mono();
-    if (!batch.events.empty()) said = now;
+    if (!batch.events.empty())
+      said = now;
     else if (now - said > kQuiet) {
       said = now;
       CO_TRY_VOID(co_await call.response.comment());
@@ -86,7 +101,8 @@ Answer events(Call& call) {
   CO_TRY(const std::uint64_t limit, call.number("limit", 100, kMaxEvents));
   CO_TRY(std::uint64_t after, call.number("after", 0, ~0ULL >> 1));
   // A browser that reconnects says where it was.
-  if (const auto last = call.request.header("last-event-id")) std::from_chars(last->data(), last->data() + last->size(), after);
+  if (const auto last = call.request.header("last-event-id"))
+    std::from_chars(last->data(), last->data() + last->size(), after);
   const bool resume = after > 0;
   auto job = [&core = call.context.core, app, limit, after, resume, everything = call.flag("all")] {
     return read_batch(core, resume ? std::optional(after) : std::nullopt, limit, app, everything);
@@ -98,7 +114,8 @@ Answer events(Call& call) {
     co_return co_await call.response.send(200, body + "]}\n", "application/json");
   }
   CO_TRY_VOID(co_await call.response.start_events());
-  for (const auto& [sequence, text] : batch.events) CO_TRY_VOID(co_await call.response.event("event", text, std::to_string(sequence)));
+  for (const auto& [sequence, text] : batch.events)
+    CO_TRY_VOID(co_await call.response.event("event", text, std::to_string(sequence)));
   co_return co_await follow_events(call, std::max(after, batch.last), app);
 }
 
@@ -110,7 +127,8 @@ std::vector<std::string> changed_statuses(Context& context, const std::string& a
   std::vector<std::pair<EnvKey, Json>> views;
   context.core.read([&](const State& state) {
     for (const auto& [key, environment] : state.environments)
-      if (app.empty() || environment.app == app) views.emplace_back(key, status_view(state, environment, around));
+      if (app.empty() || environment.app == app)
+        views.emplace_back(key, status_view(state, environment, around));
   });
   std::vector<std::string> out;
   Sent now;
@@ -131,7 +149,9 @@ Answer live(Call& call) {
   std::uint64_t sample = 0;
   MonoTime said = call.context.clock.mono();
   while (!call.over()) {
-    auto job = [&context = call.context, app, sent]() -> Result<std::vector<std::string>> { return changed_statuses(context, app, *sent); };
+    auto job = [&context = call.context, app, sent]() -> Result<std::vector<std::string>> {
+      return changed_statuses(context, app, *sent);
+    };
     CO_TRY(const auto statuses, co_await call.work(std::move(job)));
     for (const std::string& text : statuses) CO_TRY_VOID(co_await call.response.event("status", text));
     bool quiet = statuses.empty();
@@ -144,7 +164,8 @@ Answer live(Call& call) {
       }
     }
     const MonoTime now = call.context.clock.mono();
-    if (!quiet) said = now;
+    if (!quiet)
+      said = now;
     else if (now - said > kQuiet) {
       said = now;
       CO_TRY_VOID(co_await call.response.comment());
@@ -161,6 +182,8 @@ constexpr Route kRoutes[] = {
 
 }  // namespace
 
-std::span<const Route> event_routes() { return kRoutes; }
+std::span<const Route> event_routes() {
+  return kRoutes;
+}
 
 }  // namespace naru::control

@@ -18,20 +18,23 @@ Result<std::vector<std::string>> strings(const Json& body, const char* name) {
   std::vector<std::string> out;
   const Json list = body.value(name, Json::array());
   std::size_t bytes = 0;
-  if (!list.is_array() || list.size() > kMaxArguments) return fail(Code::invalid_argument, "'{}' must be a list of at most {} texts", name, kMaxArguments);
+  if (!list.is_array() || list.size() > kMaxArguments)
+    return fail(Code::invalid_argument, "'{}' must be a list of at most {} texts", name, kMaxArguments);
   for (const Json& item : list) {
     if (!item.is_string()) return fail(Code::invalid_argument, "'{}' must be a list of texts", name);
     out.push_back(item);
     bytes += out.back().size();
   }
-  if (bytes > kMaxArgumentBytes) return fail(Code::too_large, "'{}' is longer than {} bytes", name, kMaxArgumentBytes);
+  if (bytes > kMaxArgumentBytes)
+    return fail(Code::too_large, "'{}' is longer than {} bytes", name, kMaxArgumentBytes);
   return out;
 }
 
 Result<std::uint16_t> size_member(const Json& body, const char* name, std::uint16_t otherwise) {
   const auto found = body.find(name);
   if (found == body.end() || found->is_null()) return otherwise;
-  if (!found->is_number_unsigned() || found->get<std::uint64_t>() > 10'000) return fail(Code::invalid_argument, "'{}' must be a number up to 10000", name);
+  if (!found->is_number_unsigned() || found->get<std::uint64_t>() > 10'000)
+    return fail(Code::invalid_argument, "'{}' must be a number up to 10000", name);
   return found->get<std::uint16_t>();
 }
 
@@ -53,9 +56,17 @@ Result<ipc::ExecRequest> exec_request(const Json& body, const std::string& conta
 // One exec and one client.
 class Bridge {
  public:
-  Bridge(Context& context, std::string exec, bool tty, io::Stream client, std::string pending, io::Stream in, io::Stream out, io::Stream err)
-      : context_(context), exec_(std::move(exec)), tty_(tty), client_(std::move(client)), pending_(std::move(pending)), in_(std::move(in)),
-        out_(std::move(out)), err_(std::move(err)), free_(context.reactor) {}
+  Bridge(Context& context, std::string exec, bool tty, io::Stream client, std::string pending, io::Stream in,
+         io::Stream out, io::Stream err)
+      : context_(context),
+        exec_(std::move(exec)),
+        tty_(tty),
+        client_(std::move(client)),
+        pending_(std::move(pending)),
+        in_(std::move(in)),
+        out_(std::move(out)),
+        err_(std::move(err)),
+        free_(context.reactor) {}
 
   io::Task<void> run() { co_await io::Both(read_client(), give_output()); }
 
@@ -77,16 +88,21 @@ class Bridge {
   // False: a frame is not valid.
   io::Task<bool> take_frames() {
     while (pending_.size() >= 5) {
-      const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(pending_[i])); };
+      const auto byte = [&](std::size_t i) {
+        return static_cast<std::uint32_t>(static_cast<unsigned char>(pending_[i]));
+      };
       const std::size_t length = byte(1) << 24 | byte(2) << 16 | byte(3) << 8 | byte(4);
       if (length > kMaxFrame) co_return false;
       if (pending_.size() < 5 + length) break;
       const auto kind = byte(0);
       const std::string bytes = pending_.substr(5, length);
       pending_.erase(0, 5 + length);
-      if (kind == kStdin && bytes.empty()) end_input();
-      else if (kind == kStdin && in_.open()) (void)co_await in_.write(bytes, io::after(kWrite));
-      else if (kind == kResize && bytes.size() == 4) resize(bytes);
+      if (kind == kStdin && bytes.empty())
+        end_input();
+      else if (kind == kStdin && in_.open())
+        (void)co_await in_.write(bytes, io::after(kWrite));
+      else if (kind == kResize && bytes.size() == 4)
+        resize(bytes);
     }
     co_return true;
   }
@@ -133,7 +149,9 @@ class Bridge {
 
   io::Task<std::string> exit_status() {
     while (!context_.stopping) {
-      auto job = [&launcher = context_.launcher, exec = exec_] { return launcher.wait_exec(exec, kWaitSlice); };
+      auto job = [&launcher = context_.launcher, exec = exec_] {
+        return launcher.wait_exec(exec, kWaitSlice);
+      };
       const auto ended = co_await io::offload(context_.reactor, context_.pool, std::move(job));
       if (ended) co_return std::to_string(ended->exit_code);
       if (ended.error().code != Code::timeout) break;
@@ -154,7 +172,9 @@ class Bridge {
 
 void Bridge::resize(const std::string& bytes) {
   if (!tty_ || !out_.open()) return;
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned short>(static_cast<unsigned char>(bytes[i])); };
+  const auto byte = [&](std::size_t i) {
+    return static_cast<unsigned short>(static_cast<unsigned char>(bytes[i]));
+  };
   winsize size{};
   size.ws_row = static_cast<unsigned short>(byte(0) << 8 | byte(1));
   size.ws_col = static_cast<unsigned short>(byte(2) << 8 | byte(3));
@@ -173,7 +193,8 @@ Result<Streams> streams_of(io::Reactor& reactor, ipc::ExecSession& session, bool
     out.out = TRY(io::Stream::adopt(reactor, std::move(session.fds[0])));
     return out;
   }
-  if (session.fds.size() != 3) return fail(Code::internal, "the launcher gave {} descriptors for an exec", session.fds.size());
+  if (session.fds.size() != 3)
+    return fail(Code::internal, "the launcher gave {} descriptors for an exec", session.fds.size());
   out.in = TRY(io::Stream::adopt(reactor, std::move(session.fds[0])));
   out.out = TRY(io::Stream::adopt(reactor, std::move(session.fds[1])));
   out.err = TRY(io::Stream::adopt(reactor, std::move(session.fds[2])));
@@ -184,8 +205,10 @@ Result<std::string> container_of(const Call& call) {
   const std::string& id = call.parameters.front();
   return call.context.core.read([&](const State& state) -> Result<std::string> {
     const auto found = state.instances.find(id);
-    if (found == state.instances.end() || !call.who.may(found->second.app)) return fail(Code::not_found, "there is no instance '{}'", id.substr(0, 100));
-    if (found->second.phase != InstancePhase::running && found->second.phase != InstancePhase::ready && found->second.phase != InstancePhase::retiring)
+    if (found == state.instances.end() || !call.who.may(found->second.app))
+      return fail(Code::not_found, "there is no instance '{}'", id.substr(0, 100));
+    if (found->second.phase != InstancePhase::running && found->second.phase != InstancePhase::ready &&
+        found->second.phase != InstancePhase::retiring)
       return fail(Code::conflict, "{} does not run", id);
     return found->second.container();
   });
@@ -200,8 +223,9 @@ Answer exec(Call& call) {
   CO_TRY(Streams streams, streams_of(call.context.reactor, session, request.tty));
   std::string pending;
   CO_TRY(io::Stream client, co_await call.response.upgrade("naru-exec", pending));
-  auto bridge = std::make_unique<Bridge>(call.context, session.exec, request.tty, std::move(client), std::move(pending),
-                                         std::move(streams.in), std::move(streams.out), std::move(streams.err));
+  auto bridge =
+      std::make_unique<Bridge>(call.context, session.exec, request.tty, std::move(client), std::move(pending),
+                               std::move(streams.in), std::move(streams.out), std::move(streams.err));
   co_await bridge->run();
   co_return Result<void>();
 }
@@ -210,6 +234,8 @@ constexpr Route kRoutes[] = {{"POST", "/v1/instances/{}/exec", Access::any_token
 
 }  // namespace
 
-std::span<const Route> exec_routes() { return kRoutes; }
+std::span<const Route> exec_routes() {
+  return kRoutes;
+}
 
 }  // namespace naru::control

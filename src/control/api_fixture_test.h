@@ -1,4 +1,5 @@
-// A whole control process in a thread of the test, with a data folder of its own and no launcher, gateway or supervisor.
+// A whole control process in a thread of the test, with a data folder of its own and no launcher, gateway or
+// supervisor.
 #pragma once
 
 #include <arpa/inet.h>
@@ -20,7 +21,9 @@ namespace naru::control {
 
 class TempFolder {
  public:
-  TempFolder() : path_("/tmp/naru-control-" + secure_random_hex(6)) { std::filesystem::create_directories(path_); }
+  TempFolder() : path_("/tmp/naru-control-" + secure_random_hex(6)) {
+    std::filesystem::create_directories(path_);
+  }
   ~TempFolder() {
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);
@@ -100,7 +103,9 @@ class ControlTest : public testing::Test {
     EXPECT_TRUE(parsed) << response.body;
     return parsed ? *parsed : Json();
   }
-  static std::string code(const io::Response& response) { return json(response).value("/error/code"_json_pointer, ""); }
+  static std::string code(const io::Response& response) {
+    return json(response).value("/error/code"_json_pointer, "");
+  }
 
   // The application's token.
   std::string create_app(const std::string& name) {

@@ -10,33 +10,45 @@ namespace naru::control {
 
 namespace {
 
-constexpr std::uint64_t kMaxBody = 2ULL << 30;  // read and thrown away beyond git's own bound, so that its message arrives
+constexpr std::uint64_t kMaxBody =
+    2ULL << 30;  // read and thrown away beyond git's own bound, so that its message arrives
 constexpr int kMaxGit = 32;
 
 std::vector<std::string> cgi_environment(const Call& call, const std::string& rest) {
   const io::Request& request = call.request;
   const Context& context = call.context;
-  std::vector<std::string> out{
-      "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=" + context.data.control().string(),
-      "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0",
-      "GIT_PROJECT_ROOT=" + context.data.git().string(), "GIT_HTTP_EXPORT_ALL=1", "GIT_HTTP_MAX_REQUEST_BUFFER=100M",
-      "PATH_INFO=/" + call.app() + ".git/" + rest, "REQUEST_METHOD=" + std::string(request.method()),
-      "QUERY_STRING=" + std::string(request.query()), "REMOTE_USER=" + call.who.name, "REMOTE_ADDR=" + request.peer().ip(),
-      "SERVER_PROTOCOL=HTTP/1.1", "GATEWAY_INTERFACE=CGI/1.1",
-      "NARU_DATA=" + context.data.root.string(), "NARU_APP=" + call.app(), "NARU_EXECUTABLE=" + context.executable};
+  std::vector<std::string> out{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                               "LC_ALL=C.UTF-8",
+                               "HOME=" + context.data.control().string(),
+                               "GIT_CONFIG_NOSYSTEM=1",
+                               "GIT_CONFIG_GLOBAL=/dev/null",
+                               "GIT_TERMINAL_PROMPT=0",
+                               "GIT_PROJECT_ROOT=" + context.data.git().string(),
+                               "GIT_HTTP_EXPORT_ALL=1",
+                               "GIT_HTTP_MAX_REQUEST_BUFFER=100M",
+                               "PATH_INFO=/" + call.app() + ".git/" + rest,
+                               "REQUEST_METHOD=" + std::string(request.method()),
+                               "QUERY_STRING=" + std::string(request.query()),
+                               "REMOTE_USER=" + call.who.name,
+                               "REMOTE_ADDR=" + request.peer().ip(),
+                               "SERVER_PROTOCOL=HTTP/1.1",
+                               "GATEWAY_INTERFACE=CGI/1.1",
+                               "NARU_DATA=" + context.data.root.string(),
+                               "NARU_APP=" + call.app(),
+                               "NARU_EXECUTABLE=" + context.executable};
   const auto pass = [&](std::string_view field, std::string_view name) {
     if (const auto value = request.header(field)) out.push_back(fmt::format("{}={}", name, *value));
   };
   pass("content-type", "CONTENT_TYPE");
   pass("content-encoding", "HTTP_CONTENT_ENCODING");
   pass("git-protocol", "GIT_PROTOCOL");
-  // No CONTENT_LENGTH: with it git http-backend (2.39) spins for ever on a body that ends early; without, the end of its
-  // input is the end of the body.
+  // No CONTENT_LENGTH: with it git http-backend (2.39) spins for ever on a body that ends early; without, the
+  // end of its input is the end of the body.
   const std::pair<std::string_view, std::string> config[] = {
-      {"http.receivepack", "true"},       {"receive.maxInputSize", std::to_string(context.max_push_bytes)},
-      {"receive.autogc", "false"},        {"receive.denyNonFastForwards", "false"},
-      {"receive.denyDeletes", "false"},   {"receive.advertisePushOptions", "false"},
-      {"core.protectNTFS", "true"},       {"safe.directory", "*"},
+      {"http.receivepack", "true"},     {"receive.maxInputSize", std::to_string(context.max_push_bytes)},
+      {"receive.autogc", "false"},      {"receive.denyNonFastForwards", "false"},
+      {"receive.denyDeletes", "false"}, {"receive.advertisePushOptions", "false"},
+      {"core.protectNTFS", "true"},     {"safe.directory", "*"},
       {"receive.keepAlive", "5"}};
   std::size_t count = 0;
   for (const auto& [key, value] : config) {
@@ -51,7 +63,8 @@ std::vector<std::string> cgi_environment(const Call& call, const std::string& re
 bool is_smart(const io::Request& request, std::string_view rest) {
   if (rest == "info/refs") {
     const auto service = request.query("service");
-    return request.method() == "GET" && service && (*service == "git-upload-pack" || *service == "git-receive-pack");
+    return request.method() == "GET" && service &&
+           (*service == "git-upload-pack" || *service == "git-receive-pack");
   }
   return request.method() == "POST" && (rest == "git-upload-pack" || rest == "git-receive-pack");
 }
@@ -66,12 +79,17 @@ struct Counted {  // runs of git at once
 
 Answer serve_git(Call& call) {
   const std::string rest = call.parameters.at(1);
-  const bool known = call.context.core.read([&](const State& state) { return state.apps.contains(call.app()); });
+  const bool known =
+      call.context.core.read([&](const State& state) { return state.apps.contains(call.app()); });
   if (!known)
-    co_return std::unexpected(Error{Code::not_found, fmt::format("there is no application '{}'", call.app().substr(0, 64)), 0,
-                                    fmt::format("create it with `naru app create {}`", call.app().substr(0, 64))});
-  if (!is_smart(call.request, rest)) co_return fail(Code::not_found, "there is no {} here; any git client of this century works", call.request.path().substr(0, 200));
-  if (call.context.git_running >= kMaxGit) co_return fail(Code::busy, "{} pushes and fetches run already", kMaxGit);
+    co_return std::unexpected(
+        Error{Code::not_found, fmt::format("there is no application '{}'", call.app().substr(0, 64)), 0,
+              fmt::format("create it with `naru app create {}`", call.app().substr(0, 64))});
+  if (!is_smart(call.request, rest))
+    co_return fail(Code::not_found, "there is no {} here; any git client of this century works",
+                   call.request.path().substr(0, 200));
+  if (call.context.git_running >= kMaxGit)
+    co_return fail(Code::busy, "{} pushes and fetches run already", kMaxGit);
   const Counted counted(call.context.git_running);
   auto prepare = [&data = call.context.data, app = call.app()] { return create_repository(data, app); };
   CO_TRY_VOID(co_await call.work(std::move(prepare)));
@@ -89,25 +107,30 @@ struct HookCall {
 };
 
 bool is_object_id(std::string_view text) {
-  return (text.size() == 40 || text.size() == 64) && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  return (text.size() == 40 || text.size() == 64) &&
+         text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
 Result<HookCall> hook_call(const Json& body, const ipc::DataFolder& data) {
   HookCall out;
   out.app = TRY(text_member(body, "app"));
   const Json updates = body.value("updates", Json::array());
-  if (!updates.is_array() || updates.size() > kMaxRefUpdates) return fail(Code::too_large, "more than {} refs are pushed at once", kMaxRefUpdates);
+  if (!updates.is_array() || updates.size() > kMaxRefUpdates)
+    return fail(Code::too_large, "more than {} refs are pushed at once", kMaxRefUpdates);
   for (const Json& row : updates) {
     if (!row.is_object()) return fail(Code::malformed, "an update of a ref is not an object");
-    RefUpdate update{TRY(text_member(row, "old")), TRY(text_member(row, "new")), TRY(text_member(row, "ref"))};
-    if (!is_object_id(update.old_commit) || !is_object_id(update.commit)) return fail(Code::malformed, "'{}' is not an object's id", update.commit.substr(0, 80));
+    RefUpdate update{TRY(text_member(row, "old")), TRY(text_member(row, "new")),
+                     TRY(text_member(row, "ref"))};
+    if (!is_object_id(update.old_commit) || !is_object_id(update.commit))
+      return fail(Code::malformed, "'{}' is not an object's id", update.commit.substr(0, 80));
     out.updates.push_back(std::move(update));
   }
   const std::string repository = data.repository(out.app).string() + "/";
   const auto add = [&](const char* member, const char* variable) -> Result<void> {
     const std::string path = TRY(text_member(body, member, ""));
     if (path.empty()) return {};
-    if (!path.starts_with(repository) || path.find("/../") != std::string::npos) return fail(Code::forbidden, "{} does not lie in the repository", member);
+    if (!path.starts_with(repository) || path.find("/../") != std::string::npos)
+      return fail(Code::forbidden, "{} does not lie in the repository", member);
     out.quarantine.push_back(fmt::format("{}={}", variable, path));
     return {};
   };
@@ -120,8 +143,11 @@ Result<HookCall> hook_call(const Json& body, const ipc::DataFolder& data) {
 Answer check(Call& call) {
   CO_TRY(const Json body, co_await read_json(call, 2U << 20));
   CO_TRY(const HookCall hook, hook_call(body, call.context.data));
-  auto job = [&context = call.context, hook]() -> Result<PushVerdict> { return check_push(context.core, context.data, hook.app, hook.updates, hook.quarantine); };
-  CO_TRY(const PushVerdict verdict, co_await io::offload(call.context.reactor, call.context.pushes, std::move(job)));
+  auto job = [&context = call.context, hook]() -> Result<PushVerdict> {
+    return check_push(context.core, context.data, hook.app, hook.updates, hook.quarantine);
+  };
+  CO_TRY(const PushVerdict verdict,
+         co_await io::offload(call.context.reactor, call.context.pushes, std::move(job)));
   const Json reply{{"accepted", verdict.accepted}, {"lines", verdict.lines}};
   co_return co_await call.response.send_json(200, reply);
 }
@@ -140,7 +166,8 @@ Result<Started> start_pipeline(Context& context, const HookCall& hook) {
   for (const RefUpdate& update : hook.updates) {
     if (update.deletes()) continue;
     if (update.ref != "refs/heads/" + branch) {
-      started.remarks.push_back(fmt::format("{} is kept; what is delivered is {}: git push naru HEAD:{}", update.ref, branch, branch));
+      started.remarks.push_back(fmt::format("{} is kept; what is delivered is {}: git push naru HEAD:{}",
+                                            update.ref, branch, branch));
       continue;
     }
     const CommitInfo info = TRY(commit_info(context.data, hook.app, update.commit));
@@ -154,26 +181,37 @@ Result<Started> start_pipeline(Context& context, const HookCall& hook) {
   return started;
 }
 
-std::string duration_between(WallTime from, WallTime to) { return from == WallTime{} || to < from ? "" : humanize(to - from); }
+std::string duration_between(WallTime from, WallTime to) {
+  return from == WallTime{} || to < from ? "" : humanize(to - from);
+}
 
 // Stages with their times, and what comes next.
 std::string summary(const State& state, const Pipeline& pipeline, const Surroundings& around) {
   std::string out = "\n";
   for (const BuildStage& build : pipeline.builds) {
-    const std::string how = build.state == StageState::failed ? "failed" : build.state == StageState::cancelled ? "cancelled" : build.cached ? "unchanged" : "built";
-    out += fmt::format("  {:<16} {:<10} {}\n", build.service, how, duration_between(build.started, build.finished));
+    const std::string how = build.state == StageState::failed      ? "failed"
+                            : build.state == StageState::cancelled ? "cancelled"
+                            : build.cached                         ? "unchanged"
+                                                                   : "built";
+    out += fmt::format("  {:<16} {:<10} {}\n", build.service, how,
+                       duration_between(build.started, build.finished));
   }
   const std::string took = duration_between(pipeline.pushed, pipeline.finished);
   if (pipeline.state == StageState::cancelled) return out + fmt::format("cancelled: {}\n", pipeline.error);
   const Release* release = state.release(pipeline.release);
   if (release == nullptr)
-    return out + fmt::format("no release was made: {}\nwhat runs goes on as before. See again: naru pipeline log {}\n", pipeline.error, pipeline.id);
+    return out +
+           fmt::format(
+               "no release was made: {}\nwhat runs goes on as before. See again: naru pipeline log {}\n",
+               pipeline.error, pipeline.id);
   out += fmt::format("release v{} of {} is made, {} after the push\n", release->version, pipeline.app, took);
   const auto environment = state.environments.find(env_key(pipeline.app, "production"));
   if (environment == state.environments.end()) return out;
-  if (release->deploy == DeployMode::manual) out += fmt::format("it waits for a person: naru promote {}\n", pipeline.app);
+  if (release->deploy == DeployMode::manual)
+    out += fmt::format("it waits for a person: naru promote {}\n", pipeline.app);
   out += fmt::format("watch it go to the users: naru status {} --watch\n", pipeline.app);
-  for (const Address& address : addresses_of(environment->second, *release, around.gateway_port)) out += fmt::format("  {:<16} {}\n", address.service, address.url);
+  for (const Address& address : addresses_of(environment->second, *release, around.gateway_port))
+    out += fmt::format("  {:<16} {}\n", address.service, address.url);
   return out;
 }
 
@@ -181,7 +219,8 @@ Answer pushed(Call& call) {
   CO_TRY(const Json body, co_await read_json(call, 2U << 20));
   CO_TRY(const HookCall hook, hook_call(body, call.context.data));
   auto job = [&context = call.context, hook] { return start_pipeline(context, hook); };
-  CO_TRY(const Started started, co_await io::offload(call.context.reactor, call.context.pushes, std::move(job)));
+  CO_TRY(const Started started,
+         co_await io::offload(call.context.reactor, call.context.pushes, std::move(job)));
   CO_TRY_VOID(co_await call.response.start(200, std::nullopt, "text/plain; charset=utf-8"));
   for (const std::string& remark : started.remarks) CO_TRY_VOID(co_await call.response.write(remark + "\n"));
   if (started.pipeline) {
@@ -204,6 +243,8 @@ constexpr Route kRoutes[] = {
 
 }  // namespace
 
-std::span<const Route> git_routes() { return kRoutes; }
+std::span<const Route> git_routes() {
+  return kRoutes;
+}
 
 }  // namespace naru::control

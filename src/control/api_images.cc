@@ -35,8 +35,11 @@ std::vector<Digest> manifests_in_use(const Context& context) {
 Result<Json> list_json(const Context& context) {
   Json out = Json::array();
   for (const image::TaggedImage& image : TRY(context.images.list()))
-    out.push_back({{"reference", image.reference.text()}, {"name", image.reference.familiar()}, {"manifest", image.manifest.text()},
-                   {"size", image.size}, {"created", image.created}});
+    out.push_back({{"reference", image.reference.text()},
+                   {"name", image.reference.familiar()},
+                   {"manifest", image.manifest.text()},
+                   {"size", image.size},
+                   {"created", image.created}});
   return Json{{"images", std::move(out)}};
 }
 
@@ -48,7 +51,9 @@ Answer list(Call& call) {
 
 Answer remove(Call& call) {
   CO_TRY(const auto reference, reference_of(call));
-  auto job = [&context = call.context, reference] { return context.images.remove(reference, manifests_in_use(context)); };
+  auto job = [&context = call.context, reference] {
+    return context.images.remove(reference, manifests_in_use(context));
+  };
   CO_TRY(const image::GarbageReport report, co_await call.work(std::move(job)));
   const Json reply{{"removed", reference.text()}, {"blobs", report.blobs}, {"bytes", report.bytes}};
   co_return co_await call.response.send_json(200, reply);
@@ -60,7 +65,10 @@ Result<Json> history_json(const Context& context, const format::ImageReference& 
   std::size_t layer = 0;
   for (const format::HistoryEntry& entry : image.config.history) {
     const bool has_layer = !entry.empty_layer && layer < image.layers.size();
-    out.push_back({{"created_by", entry.created_by}, {"created", entry.created}, {"size", has_layer ? image.layers[layer].size : 0}, {"empty", entry.empty_layer}});
+    out.push_back({{"created_by", entry.created_by},
+                   {"created", entry.created},
+                   {"size", has_layer ? image.layers[layer].size : 0},
+                   {"empty", entry.empty_layer}});
     if (has_layer) ++layer;
   }
   return Json{{"history", std::move(out)}};
@@ -94,8 +102,10 @@ void pull_into(const image::Store& store, const format::ImageReference& referenc
   image::PullOptions options;
   options.progress = [&lines](std::string_view line) { lines.add(line); };
   const auto pulled = image::pull(store, http, reference, options);
-  if (pulled) lines.add(fmt::format("pulled {} {}", reference.familiar(), pulled->manifest.text()));
-  else lines.add(fmt::format("error: {}\nhint: {}", pulled.error().message(), pulled.error().hint()));
+  if (pulled)
+    lines.add(fmt::format("pulled {} {}", reference.familiar(), pulled->manifest.text()));
+  else
+    lines.add(fmt::format("error: {}\nhint: {}", pulled.error().message(), pulled.error().hint()));
   const std::lock_guard lock(lines.mutex);
   lines.ended = true;
 }
@@ -105,7 +115,8 @@ Answer pull(Call& call) {
   CO_TRY(const std::string text, text_member(body, "reference"));
   CO_TRY(const auto reference, format::ImageReference::parse(text));
   const auto lines = std::make_shared<Lines>();
-  if (!call.context.pool.post([lines, reference, &store = call.context.images] { pull_into(store, reference, *lines); }))
+  if (!call.context.pool.post(
+          [lines, reference, &store = call.context.images] { pull_into(store, reference, *lines); }))
     co_return fail(Code::busy, "too much work is waiting for a worker thread");
   CO_TRY_VOID(co_await call.response.start(200, std::nullopt, "text/plain; charset=utf-8"));
   while (!call.over()) {
@@ -149,12 +160,16 @@ Answer import_image(Call& call) {
     CO_TRY(const std::size_t got, co_await call.request.read(std::span(*piece).subspan(held)));
     held += got;
     if (got != 0 && held < kPiece) continue;
-    auto write = [file, piece, held] { return os::write_all(file->fd(), std::string_view(*piece).substr(0, held), file->path().string()); };
+    auto write = [file, piece, held] {
+      return os::write_all(file->fd(), std::string_view(*piece).substr(0, held), file->path().string());
+    };
     CO_TRY_VOID(co_await call.work(std::move(write)));
     held = 0;
     if (got == 0) break;
   }
-  auto job = [&store = call.context.images, file, reference] { return image::import_file(store, file->path(), reference); };
+  auto job = [&store = call.context.images, file, reference] {
+    return image::import_file(store, file->path(), reference);
+  };
   CO_TRY(const image::Image image, co_await call.work(std::move(job)));
   const Json reply{{"reference", reference.text()}, {"manifest", image.manifest.text()}};
   co_return co_await call.response.send_json(200, reply);
@@ -170,6 +185,8 @@ constexpr Route kRoutes[] = {
 
 }  // namespace
 
-std::span<const Route> image_routes() { return kRoutes; }
+std::span<const Route> image_routes() {
+  return kRoutes;
+}
 
 }  // namespace naru::control

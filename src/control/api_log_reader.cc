@@ -33,7 +33,7 @@ struct Opened {
 };
 std::optional<Opened> open_log(const std::filesystem::path& path) {
   Opened out{Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)), 0, 0};
-  struct stat info {};
+  struct stat info{};
   if (!out.fd || ::fstat(out.fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
   out.inode = info.st_ino;
   out.size = static_cast<std::uint64_t>(info.st_size);
@@ -50,21 +50,30 @@ bool all_digits(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
-void sort_by_time(std::vector<LogLine>& lines) { std::ranges::stable_sort(lines, {}, &LogLine::time); }
+void sort_by_time(std::vector<LogLine>& lines) {
+  std::ranges::stable_sort(lines, {}, &LogLine::time);
+}
 
 }  // namespace
 
 std::optional<WallTime> parse_rfc3339(std::string_view text) {
-  if (text.size() < 20 || text.back() != 'Z' || text[4] != '-' || text[7] != '-' || text[10] != 'T' || text[13] != ':' || text[16] != ':') return std::nullopt;
+  if (text.size() < 20 || text.back() != 'Z' || text[4] != '-' || text[7] != '-' || text[10] != 'T' ||
+      text[13] != ':' || text[16] != ':')
+    return std::nullopt;
   int year = 0, ms = 0;
   unsigned month = 0, day = 0, hour = 0, minute = 0, second = 0;
-  if (!digits(text.substr(0, 4), year) || !digits(text.substr(5, 2), month) || !digits(text.substr(8, 2), day) || !digits(text.substr(11, 2), hour) ||
+  if (!digits(text.substr(0, 4), year) || !digits(text.substr(5, 2), month) ||
+      !digits(text.substr(8, 2), day) || !digits(text.substr(11, 2), hour) ||
       !digits(text.substr(14, 2), minute) || !digits(text.substr(17, 2), second))
     return std::nullopt;
-  if (text.size() > 20 && (text[19] != '.' || text.size() < 22 || !digits(text.substr(20, std::min<std::size_t>(3, text.size() - 21)), ms))) return std::nullopt;
-  const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(month), std::chrono::day(day)};
+  if (text.size() > 20 && (text[19] != '.' || text.size() < 22 ||
+                           !digits(text.substr(20, std::min<std::size_t>(3, text.size() - 21)), ms)))
+    return std::nullopt;
+  const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(month),
+                                         std::chrono::day(day)};
   if (!date.ok() || hour > 23 || minute > 59 || second > 60) return std::nullopt;
-  return WallTime(std::chrono::sys_days(date)) + std::chrono::hours(hour) + std::chrono::minutes(minute) + seconds(second) + milliseconds(ms);
+  return WallTime(std::chrono::sys_days(date)) + std::chrono::hours(hour) + std::chrono::minutes(minute) +
+         seconds(second) + milliseconds(ms);
 }
 
 std::optional<LogLine> parse_log_line(std::string_view line) {
@@ -74,7 +83,8 @@ std::optional<LogLine> parse_log_line(std::string_view line) {
   const auto time = parse_rfc3339(line.substr(0, first));
   const std::string_view stream = line.substr(first + 1, second - first - 1);
   if (!time || (stream != "stdout" && stream != "stderr")) return std::nullopt;
-  return LogLine{*time, {}, {}, std::string(stream), std::string(line.substr(std::min(second + 1, line.size())))};
+  return LogLine{
+      *time, {}, {}, std::string(stream), std::string(line.substr(std::min(second + 1, line.size())))};
 }
 
 std::vector<LogReader::Named> LogReader::live() const {
@@ -85,8 +95,10 @@ std::vector<LogReader::Named> LogReader::live() const {
       if (!selection_.service.empty() && instance.service != selection_.service) continue;
       if (!selection_.instance.empty() && id != selection_.instance) continue;
       // The attempt before it is often the one that people look for: why did it end?
-      for (std::uint32_t attempt = instance.attempt > 2 ? instance.attempt - 2 : 1; attempt <= instance.attempt; ++attempt)
-        if (out.size() < kMaxContainers) out.push_back({fmt::format("{}.{}", id, attempt), instance.service, id});
+      for (std::uint32_t attempt = instance.attempt > 2 ? instance.attempt - 2 : 1;
+           attempt <= instance.attempt; ++attempt)
+        if (out.size() < kMaxContainers)
+          out.push_back({fmt::format("{}.{}", id, attempt), instance.service, id});
     }
     return out;
   });
@@ -99,8 +111,10 @@ std::vector<LogReader::Named> LogReader::gone() const {
   core_.read([&](const State& state) {
     for (const auto& [id, release] : state.releases)
       for (const ReleaseService& service : release.services) {
-        if (release.app != selection_.app) others.push_back(fmt::format("{}-{}-", release.app, service.spec.name));
-        else if (selection_.service.empty() || service.spec.name == selection_.service) services.insert(service.spec.name);
+        if (release.app != selection_.app)
+          others.push_back(fmt::format("{}-{}-", release.app, service.spec.name));
+        else if (selection_.service.empty() || service.spec.name == selection_.service)
+          services.insert(service.spec.name);
       }
   });
   std::vector<Named> out;
@@ -111,12 +125,15 @@ std::vector<LogReader::Named> LogReader::gone() const {
     const std::string container = name.substr(0, name.size() - 4);
     const auto dot = container.rfind('.'), dash = container.rfind('-');
     if (dot == std::string::npos || dash == std::string::npos || dash > dot) continue;
-    if (!all_digits(std::string_view(container).substr(dash + 1, dot - dash - 1)) || !all_digits(std::string_view(container).substr(dot + 1))) continue;
+    if (!all_digits(std::string_view(container).substr(dash + 1, dot - dash - 1)) ||
+        !all_digits(std::string_view(container).substr(dot + 1)))
+      continue;
     const std::string prefix = container.substr(0, dash + 1), instance = container.substr(0, dot);
     if (std::ranges::find(others, prefix) != others.end()) continue;
     if (!selection_.instance.empty() && instance != selection_.instance) continue;
     for (const std::string& service : services)
-      if (prefix == fmt::format("{}-{}-", selection_.app, service)) out.push_back({container, service, instance});
+      if (prefix == fmt::format("{}-{}-", selection_.app, service))
+        out.push_back({container, service, instance});
   }
   return out;
 }
@@ -159,7 +176,8 @@ void LogReader::read_tail(const Named& named, std::vector<LogLine>& lines) {
   }
   std::vector<LogLine> own;
   for (auto piece = pieces.rbegin(); piece != pieces.rend(); ++piece) take(*piece, container, own);
-  if (own.size() > selection_.tail) own.erase(own.begin(), own.end() - static_cast<std::ptrdiff_t>(selection_.tail));
+  if (own.size() > selection_.tail)
+    own.erase(own.begin(), own.end() - static_cast<std::ptrdiff_t>(selection_.tail));
   std::ranges::move(own, std::back_inserter(lines));
   containers_[named.container] = std::move(container);
 }
@@ -174,7 +192,8 @@ std::vector<LogLine> LogReader::tail() {
     if (seen.insert(named.container).second) all.push_back(std::move(named));
   for (const Named& named : all) read_tail(named, lines);
   sort_by_time(lines);
-  if (lines.size() > selection_.tail) lines.erase(lines.begin(), lines.end() - static_cast<std::ptrdiff_t>(selection_.tail));
+  if (lines.size() > selection_.tail)
+    lines.erase(lines.begin(), lines.end() - static_cast<std::ptrdiff_t>(selection_.tail));
   return lines;
 }
 
@@ -185,15 +204,18 @@ void LogReader::read_fresh(const std::string& name, Container& container, std::v
   if (container.inode != 0 && file->inode != container.inode) {
     // Rotated meanwhile: first the rest of the file that we were in.
     const auto before = open_log(folder / "1.log");
-    if (before && before->inode == container.inode) take(read_from(before->fd.get(), container.offset, kMaxRead), container, lines);
+    if (before && before->inode == container.inode)
+      take(read_from(before->fd.get(), container.offset, kMaxRead), container, lines);
     container.offset = 0;
   }
   container.inode = file->inode;
-  if (file->size > container.offset) take(read_from(file->fd.get(), container.offset, kMaxRead), container, lines);
+  if (file->size > container.offset)
+    take(read_from(file->fd.get(), container.offset, kMaxRead), container, lines);
 }
 
 std::vector<LogLine> LogReader::fresh() {
-  for (const Named& named : live()) containers_.try_emplace(named.container, Container{named.service, named.instance, 0, 0, {}});
+  for (const Named& named : live())
+    containers_.try_emplace(named.container, Container{named.service, named.instance, 0, 0, {}});
   std::vector<LogLine> lines;
   for (auto& [name, container] : containers_) read_fresh(name, container, lines);
   sort_by_time(lines);

@@ -1,5 +1,6 @@
-// Lines of containers' logs, live and kept, merged by time. logs/<container>/current.log and its rotated 1.log, 2.log ...
-// (container/log_writer.h), and control/logs/<container>.log of those that are gone. Blocks: a worker's thread, one at a time.
+// Lines of containers' logs, live and kept, merged by time. logs/<container>/current.log and its
+// rotated 1.log, 2.log ... (container/log_writer.h), and control/logs/<container>.log of those that are gone.
+// Blocks: a worker's thread, one at a time.
 #pragma once
 
 #include <map>
@@ -24,10 +25,10 @@ std::optional<LogLine> parse_log_line(std::string_view line);
 
 class LogReader {
  public:
-  static constexpr std::size_t kMaxTail = 10'000;            // lines
-  static constexpr std::uint64_t kMaxTailBytes = 4U << 20;   // of one container
+  static constexpr std::size_t kMaxTail = 10'000;           // lines
+  static constexpr std::uint64_t kMaxTailBytes = 4U << 20;  // of one container
   static constexpr std::size_t kMaxContainers = 500;
-  static constexpr std::size_t kMaxRead = 1U << 20;          // of one container, each time
+  static constexpr std::size_t kMaxRead = 1U << 20;  // of one container, each time
 
   struct Selection {
     std::string app, environment, service, instance;  // service and instance "" = all
@@ -39,7 +40,8 @@ class LogReader {
 
   // The newest lines of everything, oldest first.
   std::vector<LogLine> tail();
-  // What has been written since tail() or the last call; containers that have come meanwhile from their beginning.
+  // What has been written since tail() or the last call; containers that have come meanwhile from their
+  // beginning.
   std::vector<LogLine> fresh();
 
  private:

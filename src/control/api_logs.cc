@@ -10,7 +10,11 @@ constexpr milliseconds kPoll{200};
 constexpr int kQuietPolls = 75;  // then a comment keeps the connection alive
 
 Json line_json(const LogLine& line) {
-  return {{"time", line.time}, {"service", line.service}, {"instance", line.instance}, {"stream", line.stream}, {"text", line.text}};
+  return {{"time", line.time},
+          {"service", line.service},
+          {"instance", line.instance},
+          {"stream", line.stream},
+          {"text", line.text}};
 }
 
 Result<LogReader::Selection> selection_of(const Call& call) {
@@ -21,8 +25,12 @@ Result<LogReader::Selection> selection_of(const Call& call) {
   selection.instance = call.query("instance");
   selection.tail = TRY(call.number("tail", 100, LogReader::kMaxTail));
   selection.since = from_epoch_ms(static_cast<std::int64_t>(TRY(call.number("since", 0, 1ULL << 52))));
-  const bool known = call.context.core.read([&](const State& state) { return state.environments.contains(env_key(selection.app, selection.environment)); });
-  if (!known) return fail(Code::not_found, "there is no application or environment '{}/{}'", selection.app.substr(0, 64), selection.environment.substr(0, 64));
+  const bool known = call.context.core.read([&](const State& state) {
+    return state.environments.contains(env_key(selection.app, selection.environment));
+  });
+  if (!known)
+    return fail(Code::not_found, "there is no application or environment '{}/{}'",
+                selection.app.substr(0, 64), selection.environment.substr(0, 64));
   return selection;
 }
 
@@ -30,7 +38,8 @@ using Lines = std::vector<LogLine>;
 
 Answer send_lines(Call& call, const Lines& lines) {
   for (const LogLine& line : lines)
-    CO_TRY_VOID(co_await call.response.event("line", line_json(line).dump(-1, ' ', false, Json::error_handler_t::replace)));
+    CO_TRY_VOID(co_await call.response.event(
+        "line", line_json(line).dump(-1, ' ', false, Json::error_handler_t::replace)));
   co_return Result<void>();
 }
 
@@ -60,6 +69,8 @@ constexpr Route kRoutes[] = {{"GET", "/v1/apps/{}/logs", Access::app, logs}};
 
 }  // namespace
 
-std::span<const Route> log_routes() { return kRoutes; }
+std::span<const Route> log_routes() {
+  return kRoutes;
+}
 
 }  // namespace naru::control

@@ -14,7 +14,8 @@ constexpr std::uint64_t kMaxListed = 200;
 Result<PipelineId> pipeline_id(std::string_view text) {
   PipelineId id = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
-  if (error != std::errc() || end != text.data() + text.size()) return fail(Code::invalid_argument, "'{}' is not a pipeline's number", text.substr(0, 40));
+  if (error != std::errc() || end != text.data() + text.size())
+    return fail(Code::invalid_argument, "'{}' is not a pipeline's number", text.substr(0, 40));
   return id;
 }
 
@@ -23,20 +24,23 @@ Result<PipelineId> admitted(Call& call) {
   const PipelineId id = TRY(pipeline_id(call.parameters.front()));
   return call.context.core.read([&](const State& state) -> Result<PipelineId> {
     const auto found = state.pipelines.find(id);
-    if (found == state.pipelines.end() || !call.who.may(found->second.app)) return fail(Code::not_found, "there is no pipeline {}", id);
+    if (found == state.pipelines.end() || !call.who.may(found->second.app))
+      return fail(Code::not_found, "there is no pipeline {}", id);
     return id;
   });
 }
 
 bool ended(const State& state, PipelineId id) {
   const auto found = state.pipelines.find(id);
-  return found == state.pipelines.end() || (found->second.state != StageState::waiting && found->second.state != StageState::running);
+  return found == state.pipelines.end() ||
+         (found->second.state != StageState::waiting && found->second.state != StageState::running);
 }
 
 Answer list_pipelines(Call& call) {
   CO_TRY(const std::uint64_t limit, call.number("limit", 20, kMaxListed));
   CO_TRY(const Json view, call.context.core.read([&](const State& state) -> Result<Json> {
-    if (!state.apps.contains(call.app())) return fail(Code::not_found, "there is no application '{}'", call.app().substr(0, 64));
+    if (!state.apps.contains(call.app()))
+      return fail(Code::not_found, "there is no application '{}'", call.app().substr(0, 64));
     Json out = Json::array();
     for (auto at = state.pipelines.rbegin(); at != state.pipelines.rend() && out.size() < limit; ++at)
       if (at->second.app == call.app()) out.push_back(pipeline_view(state, at->second));
@@ -47,7 +51,8 @@ Answer list_pipelines(Call& call) {
 
 Answer show_pipeline(Call& call) {
   CO_TRY(const PipelineId id, admitted(call));
-  const Json view = call.context.core.read([&](const State& state) { return pipeline_view(state, state.pipelines.at(id)); });
+  const Json view = call.context.core.read(
+      [&](const State& state) { return pipeline_view(state, state.pipelines.at(id)); });
   co_return co_await call.response.send_json(200, view);
 }
 
@@ -94,6 +99,8 @@ Answer follow_pipeline(Call& call, PipelineId pipeline) {
   co_return Result<void>();
 }
 
-std::span<const Route> pipeline_routes() { return kRoutes; }
+std::span<const Route> pipeline_routes() {
+  return kRoutes;
+}
 
 }  // namespace naru::control

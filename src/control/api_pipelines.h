@@ -5,7 +5,8 @@
 
 namespace naru::control {
 
-// Writes the log of `pipeline` to the started answer until the pipeline has ended, control stops or the client leaves.
+// Writes the log of `pipeline` to the started answer until the pipeline has ended, control stops or the
+// client leaves.
 Answer follow_pipeline(Call& call, PipelineId pipeline);
 
 }  // namespace naru::control

@@ -15,7 +15,9 @@ Answer version(Call& call) {
   const Context& context = call.context;
   Json answer{{"version", context.version}};
   // Who has no token learns nothing else.
-  const bool trusted = call.request.over_unix() || (call.request.token() && context.tokens.check(*call.request.token(), call.request.peer().ip()));
+  const bool trusted =
+      call.request.over_unix() ||
+      (call.request.token() && context.tokens.check(*call.request.token(), call.request.peer().ip()));
   if (trusted) {
     answer["data"] = context.data.root.string();
     answer["gateway_port"] = context.gateway_port;
@@ -38,7 +40,8 @@ Answer create_token(Call& call) {
   CO_TRY(const Json body, co_await read_json(call));
   CO_TRY(const std::string name, text_member(body, "name"));
   CO_TRY(const std::string app, text_member(body, "app", ""));
-  const bool known = app.empty() || call.context.core.read([&](const State& state) { return state.apps.contains(app); });
+  const bool known =
+      app.empty() || call.context.core.read([&](const State& state) { return state.apps.contains(app); });
   if (!known) co_return fail(Code::not_found, "there is no application '{}'", app.substr(0, 64));
   auto job = [&tokens = call.context.tokens, name, app] { return tokens.create(name, app); };
   CO_TRY(const std::string token, co_await call.work(std::move(job)));
@@ -55,17 +58,24 @@ Answer delete_token(Call& call) {
 }
 
 Answer login_link(Call& call) {
-  const std::string url = fmt::format("http://localhost:{}/login?code={}", call.context.tcp_port, call.context.tokens.make_code());
+  const std::string url = fmt::format("http://localhost:{}/login?code={}", call.context.tcp_port,
+                                      call.context.tokens.make_code());
   const Json reply{{"url", url}};
   co_return co_await call.response.send_json(200, reply);
 }
 
 Answer login(Call& call) {
-  auto job = [&tokens = call.context.tokens, code = call.query("code"), address = call.request.peer().ip()] { return tokens.redeem(code, address); };
+  auto job = [&tokens = call.context.tokens, code = call.query("code"), address = call.request.peer().ip()] {
+    return tokens.redeem(code, address);
+  };
   CO_TRY(const std::string session, co_await call.work(std::move(job)));
-  call.response.header("Set-Cookie", fmt::format("naru_session={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{}", session,
-                                                 Tokens::kSessionLife.count() / 1000, call.request.is_tls() ? "; Secure" : ""));
-  call.response.header("Location", "/").header("Cache-Control", "no-store").header("Referrer-Policy", "no-referrer");
+  call.response.header(
+      "Set-Cookie",
+      fmt::format("naru_session={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{}", session,
+                  Tokens::kSessionLife.count() / 1000, call.request.is_tls() ? "; Secure" : ""));
+  call.response.header("Location", "/")
+      .header("Cache-Control", "no-store")
+      .header("Referrer-Policy", "no-referrer");
   co_return co_await call.response.send(303, "You are logged in.\n");
 }
 
@@ -86,7 +96,8 @@ Result<Json> volumes_json(Context& context) {
     for (const ipc::VolumeInfo& volume : volumes) {
       const auto first = volume.name.find('.'), second = volume.name.find('.', first + 1);
       const std::string app = volume.name.substr(0, first);
-      const std::string environment = second == std::string::npos ? "" : volume.name.substr(first + 1, second - first - 1);
+      const std::string environment =
+          second == std::string::npos ? "" : volume.name.substr(first + 1, second - first - 1);
       const std::string name = second == std::string::npos ? volume.name : volume.name.substr(second + 1);
       Json mounted = Json::array();
       for (const auto& [id, instance] : state.instances) {
@@ -96,7 +107,11 @@ Result<Json> volumes_json(Context& context) {
         for (const MountSpec& mount : service->spec.mounts)
           if (mount.kind == MountKind::volume && mount.source == name) mounted.push_back(id);
       }
-      out.push_back({{"name", volume.name}, {"bytes", volume.bytes}, {"app", app}, {"env", environment}, {"mounted_by", std::move(mounted)}});
+      out.push_back({{"name", volume.name},
+                     {"bytes", volume.bytes},
+                     {"app", app},
+                     {"env", environment},
+                     {"mounted_by", std::move(mounted)}});
     }
     return Json{{"volumes", std::move(out)}};
   });
@@ -129,16 +144,21 @@ struct Checks {
 void check_launcher(Context& context, Checks& checks) {
   const auto hello = context.launcher.hello();
   if (!hello) return checks.add("launcher", false, hello.error().message(), hello.error().hint());
-  checks.add("launcher", true, fmt::format("version {}, boot {}", hello->version, hello->boot_id.substr(0, 8)));
-  checks.add("cgroups", hello->cgroup != "none", hello->cgroup, "mount cgroups: without them there are no limits");
+  checks.add("launcher", true,
+             fmt::format("version {}, boot {}", hello->version, hello->boot_id.substr(0, 8)));
+  checks.add("cgroups", hello->cgroup != "none", hello->cgroup,
+             "mount cgroups: without them there are no limits");
   for (const std::string& notice : hello->notices) checks.add("notice", true, notice);
 }
 
 void check_disk(const Context& context, Checks& checks) {
-  struct statvfs info {};
-  if (::statvfs(context.data.root.c_str(), &info) != 0) return checks.add("disk", false, "the data folder's disk cannot be asked");
+  struct statvfs info{};
+  if (::statvfs(context.data.root.c_str(), &info) != 0)
+    return checks.add("disk", false, "the data folder's disk cannot be asked");
   const std::uint64_t free = static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
-  checks.add("disk", free >= kLowDisk, fmt::format("{:.1f} GiB are free below {}", static_cast<double>(free) / (1U << 30), context.data.root.string()),
+  checks.add("disk", free >= kLowDisk,
+             fmt::format("{:.1f} GiB are free below {}", static_cast<double>(free) / (1U << 30),
+                         context.data.root.string()),
              "remove images and volumes that are not used: `naru image ls`, `naru volume ls`");
 }
 
@@ -156,31 +176,44 @@ void check_firewall(Checks& checks) {
     rest.remove_prefix(std::min(end + 1, rest.size()));
     while (line.starts_with('\t') || line.starts_with(' ')) line.remove_prefix(1);
     if (line.starts_with("table ")) table = line.substr(6, line.find('{') - 7);
-    if (line.find("hook forward") != std::string_view::npos) forward = true;
-    else if (line.starts_with("chain ")) forward = false;
-    if (forward && line.find("policy drop") != std::string_view::npos && table.find("naru") == std::string::npos) found += (found.empty() ? "" : ", ") + table;
+    if (line.find("hook forward") != std::string_view::npos)
+      forward = true;
+    else if (line.starts_with("chain "))
+      forward = false;
+    if (forward && line.find("policy drop") != std::string_view::npos &&
+        table.find("naru") == std::string::npos)
+      found += (found.empty() ? "" : ", ") + table;
   }
-  checks.add("firewall", found.empty(), found.empty() ? "no other firewall drops what is forwarded" : "the forward chain drops by default in: " + found,
-             "allow Naru's bridges there (Docker: the chain DOCKER-USER; ufw: `ufw route allow`; firewalld: zone trusted)");
+  checks.add("firewall", found.empty(),
+             found.empty() ? "no other firewall drops what is forwarded"
+                           : "the forward chain drops by default in: " + found,
+             "allow Naru's bridges there (Docker: the chain DOCKER-USER; ufw: `ufw route allow`; firewalld: "
+             "zone trusted)");
 }
 
 Result<Json> doctor_json(Context& context) {
   Checks checks;
   check_launcher(context, checks);
   const ipc::GatewayStats stats = context.gateway.stats();
-  const auto routes = context.core.read([](const State& state) { return std::pair(state.counters.routes_revision, state.counters.routes_acked); });
-  checks.add("gateway", routes.first == routes.second,
-             fmt::format("routes {} are wanted, {} are in use; {} connections, {} requests held, {} malformed requests refused", routes.first,
-                         routes.second, stats.connections, stats.held_requests, stats.refused_heads),
-             "the gateway has not acknowledged the newest routes; see its log");
+  const auto routes = context.core.read([](const State& state) {
+    return std::pair(state.counters.routes_revision, state.counters.routes_acked);
+  });
+  checks.add(
+      "gateway", routes.first == routes.second,
+      fmt::format("routes {} are wanted, {} are in use; {} connections, {} requests held, {} malformed "
+                  "requests refused",
+                  routes.first, routes.second, stats.connections, stats.held_requests, stats.refused_heads),
+      "the gateway has not acknowledged the newest routes; see its log");
   for (const auto& [name, why] : context.executor.listener_errors())
     checks.add("listener " + name, false, why, "free the port, or choose another one in compose.yaml");
   check_disk(context, checks);
   const auto git = run_program({"git", "--version"}, {}, 4096, 5s);
-  checks.add("git", git.has_value(), git ? git->substr(0, git->find('\n')) : git.error().message(), "install the package git");
+  checks.add("git", git.has_value(), git ? git->substr(0, git->find('\n')) : git.error().message(),
+             "install the package git");
   check_firewall(checks);
   const auto outbox = context.core.read([](const State& state) { return state.outbox.size(); });
-  checks.add("outbox", outbox < 100, fmt::format("{} actions are under way", outbox), "see the logs of control and launcher");
+  checks.add("outbox", outbox < 100, fmt::format("{} actions are under way", outbox),
+             "see the logs of control and launcher");
   return Json{{"checks", std::move(checks.list)}};
 }
 
@@ -212,6 +245,8 @@ constexpr Route kRoutes[] = {
 
 }  // namespace
 
-std::span<const Route> platform_routes() { return kRoutes; }
+std::span<const Route> platform_routes() {
+  return kRoutes;
+}
 
 }  // namespace naru::control

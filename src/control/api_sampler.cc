@@ -16,7 +16,8 @@ std::optional<SlotName> parse_slot(const std::string& key) {
   const auto b = key.find('/', a + 1);
   const auto c = key.rfind('/');
   if (a == std::string::npos || b == std::string::npos || c <= b) return std::nullopt;
-  return SlotName{key.substr(0, a), key.substr(a + 1, b - a - 1), key.substr(b + 1, c - b - 1), key.substr(c + 1)};
+  return SlotName{key.substr(0, a), key.substr(a + 1, b - a - 1), key.substr(b + 1, c - b - 1),
+                  key.substr(c + 1)};
 }
 
 Json users_of(const ipc::SideCounters& side) {
@@ -32,7 +33,8 @@ void wait(const std::stop_token& stop, milliseconds time) {
 
 }  // namespace
 
-Sampler::Sampler(Core& core, const ipc::Telemetry& telemetry, ipc::LauncherClient& launcher, const Clock& clock)
+Sampler::Sampler(Core& core, const ipc::Telemetry& telemetry, ipc::LauncherClient& launcher,
+                 const Clock& clock)
     : core_(core), telemetry_(telemetry), launcher_(launcher), clock_(clock) {}
 
 Sampler::~Sampler() {
@@ -65,15 +67,24 @@ void Sampler::run(const std::stop_token& stop) {
 Json Sampler::sample_slot(const Slot& slot, MonoTime now) {
   ipc::ServiceCounters counters = telemetry_.service(slot.slot);
   Before& before = before_[fmt::format("{}/{}/{}", slot.key, slot.service, slot.revision)];
-  if (counters.requests() < before.counters.requests()) before = {now, {}};  // the slot was given away and zeroed
+  if (counters.requests() < before.counters.requests())
+    before = {now, {}};  // the slot was given away and zeroed
   const double elapsed = before.at == MonoTime{} ? 0 : std::chrono::duration<double>(now - before.at).count();
-  const auto rate = [&](std::uint64_t after, std::uint64_t earlier) { return elapsed <= 0 || after < earlier ? 0.0 : static_cast<double>(after - earlier) / elapsed; };
-  const ipc::Histogram latency = elapsed <= 0 ? ipc::Histogram() : counters.latency.since(before.counters.latency);
-  Json out{{"name", slot.service}, {"side", slot.side}, {"version", slot.version},
+  const auto rate = [&](std::uint64_t after, std::uint64_t earlier) {
+    return elapsed <= 0 || after < earlier ? 0.0 : static_cast<double>(after - earlier) / elapsed;
+  };
+  const ipc::Histogram latency =
+      elapsed <= 0 ? ipc::Histogram() : counters.latency.since(before.counters.latency);
+  Json out{{"name", slot.service},
+           {"side", slot.side},
+           {"version", slot.version},
            {"requests_per_second", rate(counters.requests(), before.counters.requests())},
            {"failures_per_second", rate(counters.failures(), before.counters.failures())},
-           {"p50_us", latency.quantile_us(0.5)}, {"p99_us", latency.quantile_us(0.99)}, {"active", counters.active},
-           {"requests", counters.requests()}, {"failures", counters.failures()}};
+           {"p50_us", latency.quantile_us(0.5)},
+           {"p99_us", latency.quantile_us(0.99)},
+           {"active", counters.active},
+           {"requests", counters.requests()},
+           {"failures", counters.failures()}};
   before = {now, std::move(counters)};
   return out;
 }
@@ -90,16 +101,21 @@ void Sampler::sample() {
     for (const auto& [key, environment] : state.environments) {
       environments[key] = {environment.app, environment.name};
       const Rollout* rollout = state.active_rollout(environment);
-      if (rollout != nullptr && rollout->phase == RolloutPhase::stepping) evidence.push_back({key, rollout->evidence_slot});
+      if (rollout != nullptr && rollout->phase == RolloutPhase::stepping)
+        evidence.push_back({key, rollout->evidence_slot});
     }
     for (const auto& [key, index] : state.slots) {
       const auto name = parse_slot(key);
-      const auto environment = name ? state.environments.find(env_key(name->app, name->environment)) : state.environments.end();
+      const auto environment =
+          name ? state.environments.find(env_key(name->app, name->environment)) : state.environments.end();
       if (environment == state.environments.end()) continue;
-      Slot slot{name->app, name->environment, name->service, name->revision, environment->first, {}, 0, index};
+      Slot slot{name->app, name->environment, name->service, name->revision, environment->first, {}, 0,
+                index};
       slot.side = side_of(state, environment->second, name->service, name->revision);
       const Rollout* rollout = state.active_rollout(environment->second);
-      const Release* release = slot.side == "canary" && rollout != nullptr ? state.release(rollout->to) : state.release(environment->second.stable);
+      const Release* release = slot.side == "canary" && rollout != nullptr
+                                   ? state.release(rollout->to)
+                                   : state.release(environment->second.stable);
       if (release != nullptr && slot.side != "old") slot.version = release->version;
       slots.push_back(std::move(slot));
     }
@@ -107,7 +123,10 @@ void Sampler::sample() {
   const MonoTime now = clock_.mono();
   std::map<EnvKey, Json> fresh;
   for (const auto& [key, names] : environments)
-    fresh[key] = {{"app", names.first}, {"env", names.second}, {"at", clock_.wall()}, {"services", Json::array()},
+    fresh[key] = {{"app", names.first},
+                  {"env", names.second},
+                  {"at", clock_.wall()},
+                  {"services", Json::array()},
                   {"users", {{"stable", users_of({})}, {"canary", users_of({})}}}};
   std::set<std::string> seen;
   for (const Slot& slot : slots) {
@@ -131,7 +150,8 @@ void Sampler::measure_containers(const std::stop_token& stop) {
     const auto containers = core_.read([](const State& state) {
       std::vector<std::string> names;
       for (const auto& [id, instance] : state.instances)
-        if ((instance.phase == InstancePhase::running || instance.phase == InstancePhase::ready) && names.size() < kMaxMeasured)
+        if ((instance.phase == InstancePhase::running || instance.phase == InstancePhase::ready) &&
+            names.size() < kMaxMeasured)
           names.push_back(instance.container());
       return names;
     });
@@ -139,8 +159,10 @@ void Sampler::measure_containers(const std::stop_token& stop) {
     for (const std::string& container : containers) {
       if (stop.stop_requested()) return;
       auto stats = launcher_.stats(container);
-      if (stats) fresh[container] = *stats;
-      else if (stats.error().code == Code::unavailable || stats.error().code == Code::timeout) break;
+      if (stats)
+        fresh[container] = *stats;
+      else if (stats.error().code == Code::unavailable || stats.error().code == Code::timeout)
+        break;
     }
     {
       const std::lock_guard lock(mutex_);

@@ -1,5 +1,6 @@
-// Measures once a second what changes without a command: traffic of every service from the shared memory, users of the
-// rollouts under way, and what containers use (asked of the launcher). A thread of its own; readers take copies.
+// Measures once a second what changes without a command: traffic of every service from the shared memory,
+// users of the rollouts under way, and what containers use (asked of the launcher). A thread of its own;
+// readers take copies.
 #pragma once
 
 #include <atomic>

@@ -7,11 +7,14 @@ namespace {
 
 class Api : public ControlTest {};
 
-io::Headers bearer(const std::string& token) { return {{"Authorization", "Bearer " + token}}; }
+io::Headers bearer(const std::string& token) {
+  return {{"Authorization", "Bearer " + token}};
+}
 
 TEST_F(Api, AnswersNothingWithoutAToken) {
   create_app("shop");
-  for (const char* path : {"/v1/apps", "/v1/apps/shop/status", "/v1/nothing", "/", "/metrics", "/git/shop.git/info/refs?service=git-upload-pack"}) {
+  for (const char* path : {"/v1/apps", "/v1/apps/shop/status", "/v1/nothing", "/", "/metrics",
+                           "/git/shop.git/info/refs?service=git-upload-pack"}) {
     const auto answer = remote("GET", path);
     EXPECT_EQ(answer.status, 401) << path;
     EXPECT_EQ(code(answer), "unauthorized") << path;
@@ -72,7 +75,10 @@ TEST_F(Api, ALoginLinkWorksOnceAndItsCookieNeedsAnOrigin) {
   const std::string pair = cookie.substr(0, cookie.find(';'));
   EXPECT_EQ(remote("GET", "/v1/apps", {{"Cookie", pair}}).status, 200);
   EXPECT_EQ(remote("POST", "/v1/apps/shop/stop", {{"Cookie", pair}}).status, 403);
-  EXPECT_EQ(remote("POST", "/v1/apps/shop/stop", {{"Cookie", pair}, {"Origin", fmt::format("http://127.0.0.1:{}", port_)}}).status, 200);
+  EXPECT_EQ(remote("POST", "/v1/apps/shop/stop",
+                   {{"Cookie", pair}, {"Origin", fmt::format("http://127.0.0.1:{}", port_)}})
+                .status,
+            200);
 }
 
 TEST_F(Api, RefusesWhatItCannotRead) {
@@ -92,7 +98,9 @@ TEST_F(Api, RefusesWhatItCannotRead) {
   EXPECT_EQ(local("POST", "/v1/apps/shop/rollback", R"({"version":"three"})").status, 400);
   EXPECT_EQ(local("POST", "/v1/apps/shop/promote").status, 409);
   EXPECT_EQ(local("POST", "/v1/instances/none/exec", R"({"argv":["ls"]})").status, 404);
-  EXPECT_EQ(local("POST", "/internal/check", R"({"app":"shop","updates":[{"old":"x","new":"y","ref":"z"}]})").status, 400);
+  EXPECT_EQ(local("POST", "/internal/check", R"({"app":"shop","updates":[{"old":"x","new":"y","ref":"z"}]})")
+                .status,
+            400);
 }
 
 TEST_F(Api, ShowsAnAppFromItsMakingToItsEnd) {
@@ -130,7 +138,8 @@ TEST_F(Api, SaysHowThePlatformIs) {
   create_app("shop");
   const Json doctor = json(local("GET", "/v1/doctor"));
   bool launcher_missing = false;
-  for (const Json& check : doctor["checks"]) launcher_missing = launcher_missing || (check["name"] == "launcher" && check["ok"] == false);
+  for (const Json& check : doctor["checks"])
+    launcher_missing = launcher_missing || (check["name"] == "launcher" && check["ok"] == false);
   EXPECT_TRUE(launcher_missing) << doctor.dump();
   const auto metrics = local("GET", "/metrics");
   EXPECT_NE(metrics.body.find("naru_platform{what=\"applications\"} 1\n"), std::string::npos) << metrics.body;
@@ -139,7 +148,8 @@ TEST_F(Api, SaysHowThePlatformIs) {
 
 TEST_F(Api, StreamsStatusAndEventsUntilTheClientLeaves) {
   create_app("shop");
-  for (const char* path : {"/v1/live?app=shop", "/v1/events?follow=1&app=shop", "/v1/apps/shop/logs?follow=1"}) {
+  for (const char* path :
+       {"/v1/live?app=shop", "/v1/events?follow=1&app=shop", "/v1/apps/shop/logs?follow=1"}) {
     io::FetchRequest request;
     request.url = std::string("http://localhost") + path;
     request.unix_socket = data_.control_socket().string();
@@ -149,9 +159,12 @@ TEST_F(Api, StreamsStatusAndEventsUntilTheClientLeaves) {
       got += bytes;
       return fail(Code::cancelled, "enough");
     };
-    if (std::string(path).find("logs") != std::string::npos) request.total_timeout = 400ms;  // nothing is said: no container runs
+    if (std::string(path).find("logs") != std::string::npos)
+      request.total_timeout = 400ms;  // nothing is said: no container runs
     EXPECT_FALSE(io::fetch(std::move(request)));
-    if (std::string(path).find("logs") == std::string::npos) { EXPECT_NE(got.find("data: "), std::string::npos) << path; }
+    if (std::string(path).find("logs") == std::string::npos) {
+      EXPECT_NE(got.find("data: "), std::string::npos) << path;
+    }
   }
 }
 
@@ -160,7 +173,7 @@ TEST_F(Api, ARestartKeepsAppsAndTokens) {
   stop();
   start();
   EXPECT_EQ(remote("GET", "/v1/apps/shop/status", bearer(token)).status, 200);
-  struct stat info {};
+  struct stat info{};
   ASSERT_EQ(::stat((data_.control() / "tokens.json").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0600u);
   std::ifstream file(data_.control() / "tokens.json");

@@ -30,7 +30,8 @@ struct Pipe {
   }
 };
 
-Result<pid_t> spawn(const std::vector<std::string>& argv, const std::vector<std::string>& extra, const Pipe& out, const Pipe& err) {
+Result<pid_t> spawn(const std::vector<std::string>& argv, const std::vector<std::string>& extra,
+                    const Pipe& out, const Pipe& err) {
   std::vector<char*> arguments, environment;
   for (const std::string& a : argv) arguments.push_back(const_cast<char*>(a.c_str()));
   arguments.push_back(nullptr);
@@ -51,15 +52,18 @@ Result<pid_t> spawn(const std::vector<std::string>& argv, const std::vector<std:
   posix_spawnattr_setsigdefault(&attributes, &signals);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   pid_t pid = 0;
-  const int code = ::posix_spawnp(&pid, argv[0].c_str(), &actions, &attributes, arguments.data(), environment.data());
+  const int code =
+      ::posix_spawnp(&pid, argv[0].c_str(), &actions, &attributes, arguments.data(), environment.data());
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
-  if (code != 0) return std::unexpected(Error{Code::system, fmt::format("{} does not start", argv[0]), code, {}});
+  if (code != 0)
+    return std::unexpected(Error{Code::system, fmt::format("{} does not start", argv[0]), code, {}});
   return pid;
 }
 
 // Reads both pipes to their ends; false when the time is over.
-bool drain(Pipe& out, Pipe& err, std::string& output, std::string& errors, std::size_t max_output, MonoTime deadline) {
+bool drain(Pipe& out, Pipe& err, std::string& output, std::string& errors, std::size_t max_output,
+           MonoTime deadline) {
   std::array<pollfd, 2> polls{pollfd{out.read.get(), POLLIN, 0}, pollfd{err.read.get(), POLLIN, 0}};
   std::array<char, 65536> buffer;
   while (polls[0].fd >= 0 || polls[1].fd >= 0) {
@@ -73,7 +77,8 @@ bool drain(Pipe& out, Pipe& err, std::string& output, std::string& errors, std::
         continue;
       }
       std::string& into = i == 0 ? output : errors;
-      const std::size_t room = (i == 0 ? max_output + 1 : std::size_t{16384}) - std::min(into.size(), i == 0 ? max_output + 1 : std::size_t{16384});
+      const std::size_t room = (i == 0 ? max_output + 1 : std::size_t{16384}) -
+                               std::min(into.size(), i == 0 ? max_output + 1 : std::size_t{16384});
       into.append(buffer.data(), std::min(room, static_cast<std::size_t>(got)));
       if (output.size() > max_output) return true;  // too much: nobody reads on
     }
@@ -81,8 +86,14 @@ bool drain(Pipe& out, Pipe& err, std::string& output, std::string& errors, std::
   return true;
 }
 
-std::vector<std::string> git(const ipc::DataFolder& data, const std::string& app, std::vector<std::string> arguments) {
-  std::vector<std::string> argv{"git", "-c", "core.hooksPath=/dev/null", "-c", "safe.directory=*", "--git-dir=" + data.repository(app).string()};
+std::vector<std::string> git(const ipc::DataFolder& data, const std::string& app,
+                             std::vector<std::string> arguments) {
+  std::vector<std::string> argv{"git",
+                                "-c",
+                                "core.hooksPath=/dev/null",
+                                "-c",
+                                "safe.directory=*",
+                                "--git-dir=" + data.repository(app).string()};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   return argv;
 }
@@ -95,8 +106,10 @@ std::string_view next_line(std::string_view& text) {
 }
 
 // Before anything is written: how much would it be?
-Result<void> check_size(const ipc::DataFolder& data, const std::string& app, const std::string& commit, const GitEnvironment& environment) {
-  const std::string listing = TRY(run_program(git(data, app, {"ls-tree", "-r", "-l", "-z", commit}), environment, 64U << 20));
+Result<void> check_size(const ipc::DataFolder& data, const std::string& app, const std::string& commit,
+                        const GitEnvironment& environment) {
+  const std::string listing =
+      TRY(run_program(git(data, app, {"ls-tree", "-r", "-l", "-z", commit}), environment, 64U << 20));
   std::uint64_t bytes = 0;
   std::size_t files = 0;
   std::string_view rest = listing;
@@ -107,13 +120,16 @@ Result<void> check_size(const ipc::DataFolder& data, const std::string& app, con
     entry = entry.substr(0, entry.find('\t'));
     const auto space = entry.rfind(' ');
     std::uint64_t size = 0;
-    if (space != std::string_view::npos) std::from_chars(entry.data() + space + 1, entry.data() + entry.size(), size);
+    if (space != std::string_view::npos)
+      std::from_chars(entry.data() + space + 1, entry.data() + entry.size(), size);
     bytes += size;
     ++files;
   }
-  if (files > kMaxCheckoutFiles) return fail(Code::too_large, "the commit has {} files; {} is the most", files, kMaxCheckoutFiles);
+  if (files > kMaxCheckoutFiles)
+    return fail(Code::too_large, "the commit has {} files; {} is the most", files, kMaxCheckoutFiles);
   if (bytes > kMaxCheckoutBytes)
-    return fail(Code::too_large, "the commit's files are {} MB; {} MB is the most", bytes >> 20, kMaxCheckoutBytes >> 20);
+    return fail(Code::too_large, "the commit's files are {} MB; {} MB is the most", bytes >> 20,
+                kMaxCheckoutBytes >> 20);
   return {};
 }
 
@@ -126,8 +142,9 @@ Result<std::string> read_bounded(const fs::path& checkout, const std::string& pa
 
 }  // namespace
 
-Result<std::string> run_program(const std::vector<std::string>& argv, const std::vector<std::string>& environment,
-                                std::size_t max_output, milliseconds timeout) {
+Result<std::string> run_program(const std::vector<std::string>& argv,
+                                const std::vector<std::string>& environment, std::size_t max_output,
+                                milliseconds timeout) {
   Pipe out = TRY(Pipe::open()), err = TRY(Pipe::open());
   const pid_t pid = TRY(spawn(argv, environment, out, err));
   out.write.reset();
@@ -139,9 +156,11 @@ Result<std::string> run_program(const std::vector<std::string>& argv, const std:
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
   if (!ended) return fail(Code::timeout, "{} took longer than {}", argv[0], humanize(timeout));
-  if (output.size() > max_output) return fail(Code::too_large, "{} printed more than {} bytes", argv[0], max_output);
+  if (output.size() > max_output)
+    return fail(Code::too_large, "{} printed more than {} bytes", argv[0], max_output);
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-    return fail(Code::system, "{} failed: {}", argv[0], errors.substr(errors.size() > 500 ? errors.size() - 500 : 0));
+    return fail(Code::system, "{} failed: {}", argv[0],
+                errors.substr(errors.size() > 500 ? errors.size() - 500 : 0));
   return output;
 }
 
@@ -152,8 +171,10 @@ bool is_commit_id(std::string_view text) {
 
 Result<CommitInfo> commit_info(const ipc::DataFolder& data, const std::string& app, const std::string& commit,
                                const GitEnvironment& environment) {
-  if (!is_commit_id(commit)) return fail(Code::invalid_argument, "'{}' is not a commit id", commit.substr(0, 80));
-  const std::string text = TRY(run_program(git(data, app, {"log", "-1", "--format=%H%n%ct%n%an%n%s", commit}), environment));
+  if (!is_commit_id(commit))
+    return fail(Code::invalid_argument, "'{}' is not a commit id", commit.substr(0, 80));
+  const std::string text =
+      TRY(run_program(git(data, app, {"log", "-1", "--format=%H%n%ct%n%an%n%s", commit}), environment));
   std::string_view rest = text;
   CommitInfo info;
   info.commit = next_line(rest);
@@ -166,15 +187,18 @@ Result<CommitInfo> commit_info(const ipc::DataFolder& data, const std::string& a
   return info;
 }
 
-Result<fs::path> check_out(const ipc::DataFolder& data, const std::string& app, const std::string& commit, const GitEnvironment& environment) {
-  if (!is_commit_id(commit)) return fail(Code::invalid_argument, "'{}' is not a commit id", commit.substr(0, 80));
+Result<fs::path> check_out(const ipc::DataFolder& data, const std::string& app, const std::string& commit,
+                           const GitEnvironment& environment) {
+  if (!is_commit_id(commit))
+    return fail(Code::invalid_argument, "'{}' is not a commit id", commit.substr(0, 80));
   const fs::path folder = data.checkouts() / app / commit;
   std::error_code error;
   if (fs::exists(folder, error)) return folder;
   TRY(check_size(data, app, commit, environment));
   const fs::path fresh = data.checkouts() / app / (".new-" + secure_random_hex(8));
   fs::create_directories(fresh, error);
-  if (error) return std::unexpected(Error{Code::system, fmt::format("{}: create", fresh.string()), error.value(), {}});
+  if (error)
+    return std::unexpected(Error{Code::system, fmt::format("{}: create", fresh.string()), error.value(), {}});
   const std::string index = "GIT_INDEX_FILE=" + (fresh.string() + ".index");
   GitEnvironment with_index = environment;
   with_index.push_back(index);
@@ -196,7 +220,8 @@ Result<fs::path> check_out(const ipc::DataFolder& data, const std::string& app, 
   return folder;
 }
 
-Result<format::ComposeFile> read_compose(const fs::path& checkout, const std::string& app, const std::map<std::string, std::string>& variables) {
+Result<format::ComposeFile> read_compose(const fs::path& checkout, const std::string& app,
+                                         const std::map<std::string, std::string>& variables) {
   for (const std::string_view name : format::kComposeFileNames) {
     std::error_code error;
     if (!fs::is_regular_file(fs::symlink_status(checkout / name, error))) continue;
@@ -215,8 +240,10 @@ Result<format::ComposeFile> read_compose(const fs::path& checkout, const std::st
   return fail(Code::compose_missing, "the commit has no compose.yaml at its top");
 }
 
-Result<std::vector<std::pair<std::string, std::string>>> refs_of(const ipc::DataFolder& data, const std::string& app) {
-  const std::string text = TRY(run_program(git(data, app, {"for-each-ref", "--format=%(objectname) %(refname)", "refs/heads"})));
+Result<std::vector<std::pair<std::string, std::string>>> refs_of(const ipc::DataFolder& data,
+                                                                 const std::string& app) {
+  const std::string text =
+      TRY(run_program(git(data, app, {"for-each-ref", "--format=%(objectname) %(refname)", "refs/heads"})));
   std::vector<std::pair<std::string, std::string>> refs;
   std::string_view rest = text;
   while (!rest.empty()) {

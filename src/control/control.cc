@@ -30,9 +30,11 @@ void pause(const std::stop_token& stop, milliseconds time) {
 }
 
 Result<void> make_folders(const ipc::DataFolder& data) {
-  for (const auto& folder : {data.control(), data.git(), data.pipelines(), data.build_cache(), data.old_logs()})
+  for (const auto& folder :
+       {data.control(), data.git(), data.pipelines(), data.build_cache(), data.old_logs()})
     TRY(os::make_dirs(folder, 0700));
-  // Containers' binds lie in checkouts, and the launcher's confined workers read there: no secret stands in them.
+  // Containers' binds lie in checkouts, and the launcher's confined workers read there: no secret stands in
+  // them.
   TRY(os::make_dirs(data.checkouts(), 0755));
   return {};
 }
@@ -51,7 +53,11 @@ class Process {
 
  private:
   explicit Process(const ControlOptions& options)
-      : options_(options), data_{options.data}, supervisor_(options.supervisor_fd), gateway_(data_.gateway_socket().string()), log_(data_.pipelines()) {}
+      : options_(options),
+        data_{options.data},
+        supervisor_(options.supervisor_fd),
+        gateway_(data_.gateway_socket().string()),
+        log_(data_.pipelines()) {}
   Result<void> prepare();
   Result<void> prepare_api();
   void on_launcher_event(const Json& event);
@@ -104,14 +110,19 @@ std::string executable_of(const ControlOptions& options) {
 
 Result<void> Process::prepare() {
   TRY(make_folders(data_));
-  telemetry_.emplace(options_.telemetry_fd >= 0 ? TRY(ipc::Telemetry::open(options_.telemetry_fd)) : TRY(ipc::Telemetry::create()));
+  telemetry_.emplace(options_.telemetry_fd >= 0 ? TRY(ipc::Telemetry::open(options_.telemetry_fd))
+                                                : TRY(ipc::Telemetry::create()));
   images_.emplace(TRY(image::Store::open(data_.images())));
   cache_.emplace(TRY(build::StepCache::open(data_.build_cache())));
   tokens_ = TRY(Tokens::open(data_.control() / "tokens.json", clock_));
   core_ = TRY(Core::open(data_.control().string(), clock_));
-  launcher_ = ipc::LauncherClient::open({data_.launcher_socket().string(), [this](const Json& event) { on_launcher_event(event); }});
-  executor_ = std::make_unique<Executor>(Executor::Parts{data_, clock_, *core_, *launcher_, gateway_, supervisor_, *telemetry_, *images_, *cache_, log_});
-  outbox_ = std::make_unique<Outbox>(*core_, [this](const Action& action, std::stop_token stop) { return executor_->execute(action, stop); });
+  launcher_ = ipc::LauncherClient::open(
+      {data_.launcher_socket().string(), [this](const Json& event) { on_launcher_event(event); }});
+  executor_ = std::make_unique<Executor>(Executor::Parts{data_, clock_, *core_, *launcher_, gateway_,
+                                                         supervisor_, *telemetry_, *images_, *cache_, log_});
+  outbox_ = std::make_unique<Outbox>(*core_, [this](const Action& action, std::stop_token stop) {
+    return executor_->execute(action, stop);
+  });
   judging_ = std::make_unique<Judging>(*core_, *telemetry_, clock_);
   probing_ = std::make_unique<Probing>(*core_, *launcher_, clock_);
   sampler_ = std::make_unique<Sampler>(*core_, *telemetry_, *launcher_, clock_);
@@ -122,9 +133,31 @@ Result<void> Process::prepare_api() {
   reactor_ = TRY(io::Reactor::create());
   pool_ = std::make_unique<io::WorkerPool>(8);
   pushes_ = std::make_unique<io::WorkerPool>(4);
-  context_.reset(new Context{data_, clock_, *core_, *launcher_, gateway_, *telemetry_, *images_, *executor_, log_, *tokens_, *sampler_,
-                             *reactor_, *pool_, *pushes_, stopping_, [this](bool all) { begin_down(all); }, options_.version,
-                             executable_of(options_), options_.gateway_port, 0, {}, options_.host_names, clock_.wall(), options_.max_push_bytes, 0});
+  context_.reset(new Context{data_,
+                             clock_,
+                             *core_,
+                             *launcher_,
+                             gateway_,
+                             *telemetry_,
+                             *images_,
+                             *executor_,
+                             log_,
+                             *tokens_,
+                             *sampler_,
+                             *reactor_,
+                             *pool_,
+                             *pushes_,
+                             stopping_,
+                             [this](bool all) { begin_down(all); },
+                             options_.version,
+                             executable_of(options_),
+                             options_.gateway_port,
+                             0,
+                             {},
+                             options_.host_names,
+                             clock_.wall(),
+                             options_.max_push_bytes,
+                             0});
   api_ = std::make_unique<Api>(*context_);
   std::vector<io::Listener> listeners;
   for (const int fd : {options_.unix_listen_fd, options_.tcp_listen_fd}) {
@@ -136,7 +169,9 @@ Result<void> Process::prepare_api() {
   }
   if (listeners.empty()) return fail(Code::invalid_argument, "control was given no socket to listen on");
   io::ServerOptions server;
-  server.handler = [this](io::Request& request, io::ResponseWriter& response) { return api_->handle(request, response); };
+  server.handler = [this](io::Request& request, io::ResponseWriter& response) {
+    return api_->handle(request, response);
+  };
   server.connections = 1024;
   server_ = io::HttpServer::start(*reactor_, std::move(server), std::move(listeners.front()));
   if (listeners.size() > 1) server_->add_listener(std::move(listeners.back()));
@@ -221,7 +256,8 @@ void Process::catch_up(const std::stop_token& stop) {
   // A gateway that is new (or that we are new to) may know an older table: it gets the current one.
   while (!stop.stop_requested()) {
     if (!gateway_.listen())
-      if (auto published = executor_->publish_routes(); published) core_->post(command::RoutesAcked{0, *published});
+      if (auto published = executor_->publish_routes(); published)
+        core_->post(command::RoutesAcked{0, *published});
     pause(stop, kRetry);
   }
 }
@@ -244,13 +280,17 @@ void Process::go_down(const std::stop_token& stop, bool all) {
       log_event(Level::warn, "control.down_note", {{"error", noted.error().message()}});
     for (const EnvKey& key : keys)
       if (auto stopped = core_->submit(command::StopEnvironment{key, true}); !stopped)
-        log_event(Level::warn, "control.stop_environment", {{"environment", key}, {"error", stopped.error().message()}});
+        log_event(Level::warn, "control.stop_environment",
+                  {{"environment", key}, {"error", stopped.error().message()}});
     const MonoTime deadline = clock_.mono() + kDownPatience;
-    const auto left = [this] { return core_->read([](const State& state) { return state.instances.size(); }); };
+    const auto left = [this] {
+      return core_->read([](const State& state) { return state.instances.size(); });
+    };
     while (left() > 0 && clock_.mono() < deadline && !stop.stop_requested()) pause(stop, 100ms);
     if (left() > 0) log_event(Level::error, "control.down_left_containers", {{"count", left()}});
   }
-  if (auto down = supervisor_.down(); !down) log_event(Level::error, "control.down", {{"error", down.error().message()}});
+  if (auto down = supervisor_.down(); !down)
+    log_event(Level::error, "control.down", {{"error", down.error().message()}});
 }
 
 io::Task<void> Process::wait_for(io::Stream stream) {
@@ -280,9 +320,9 @@ int Process::serve(int signal_fd, int stop_fd) {
   return 0;
 }
 
-// Nobody may call into what is gone: first those who ask (threads of requests, watchers), then the core, which calls the
-// outbox; then the outbox's workers, whose calls to the launcher have been failed and whose commands are refused. Whatever
-// is not done stays in the outbox on disk.
+// Nobody may call into what is gone: first those who ask (threads of requests, watchers), then the core,
+// which calls the outbox; then the outbox's workers, whose calls to the launcher have been failed and whose
+// commands are refused. Whatever is not done stays in the outbox on disk.
 void Process::end() {
   stopping_ = true;
   if (launcher_) launcher_->stop();
@@ -317,7 +357,8 @@ int run(const ControlOptions& options) {
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   const int signal_fd = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-  ::umask(0022);  // checkouts are mounted into containers, whose users read them; what is private lies in folders of 0700
+  ::umask(0022);  // checkouts are mounted into containers, whose users read them; what is private lies in
+                  // folders of 0700
   auto process = Process::create(options);
   if (!process) {
     fmt::print(stderr, "naru control: {}\nhint: {}\n", process.error().message(), process.error().hint());
@@ -325,7 +366,8 @@ int run(const ControlOptions& options) {
     return 1;
   }
   const int code = (*process)->serve(signal_fd, options.stop_fd);
-  // A download or a git that does not end must not hold up a restart: every instant is a good one to be killed.
+  // A download or a git that does not end must not hold up a restart: every instant is a good one to be
+  // killed.
   const std::jthread watchdog([](const std::stop_token& stop) {
     pause(stop, kLastPatience);
     if (!stop.stop_requested()) ::_exit(0);

@@ -19,9 +19,14 @@ Result<std::unique_ptr<Core>> Core::open(const std::string& folder, const Clock&
 }
 
 Core::Core(store::Store store, State state, const Clock& clock)
-    : clock_(clock), state_(std::move(state)), store_(std::move(store)), compacted_at_(store_.last_sequence()) {}
+    : clock_(clock),
+      state_(std::move(state)),
+      store_(std::move(store)),
+      compacted_at_(store_.last_sequence()) {}
 
-Core::~Core() { stop(); }
+Core::~Core() {
+  stop();
+}
 
 void Core::stop() {
   {
@@ -32,7 +37,9 @@ void Core::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Core::add_listener(Listener listener) { listeners_.push_back(std::move(listener)); }
+void Core::add_listener(Listener listener) {
+  listeners_.push_back(std::move(listener));
+}
 
 void Core::start() {
   thread_ = std::thread([this] { run(); });
@@ -43,7 +50,8 @@ Result<void> Core::submit(Command command) {
   {
     const std::lock_guard lock(queue_mutex_);
     if (stopping_) return fail(Code::unavailable, "control is stopping");
-    if (queue_.size() >= kMaxQueued) return fail(Code::unavailable, "{} commands are waiting already", kMaxQueued);
+    if (queue_.size() >= kMaxQueued)
+      return fail(Code::unavailable, "{} commands are waiting already", kMaxQueued);
     queue_.push_back({std::move(command), std::promise<Result<void>>()});
     answer = queue_.back().answer->get_future();
   }
@@ -77,8 +85,10 @@ void Core::run() {
     }
     queue_changed_.notify_all();
     Result<void> result = decide(pending.command);
-    if (pending.answer) pending.answer->set_value(std::move(result));
-    else if (!result) log_event(Level::warn, "control.command_refused", {{"error", result.error().message()}});
+    if (pending.answer)
+      pending.answer->set_value(std::move(result));
+    else if (!result)
+      log_event(Level::warn, "control.command_refused", {{"error", result.error().message()}});
   }
 }
 
@@ -91,7 +101,8 @@ Result<void> Core::decide(const Command& command) {
     return decided;
   }
   const std::uint64_t first = store_.last_sequence() + 1;
-  if (auto committed = store_.commit(state_, changes.events(), changes.touched(), changes.now()); !committed) {
+  if (auto committed = store_.commit(state_, changes.events(), changes.touched(), changes.now());
+      !committed) {
     log_event(Level::error, "control.commit_failed", {{"error", committed.error().message()}});
     reload();
     return committed;
@@ -116,7 +127,8 @@ void Core::reload() {
   state_ = std::move(*loaded);
 }
 
-Result<std::vector<store::StoredEvent>> Core::events_after(std::uint64_t sequence, std::size_t limit, const std::string& app) const {
+Result<std::vector<store::StoredEvent>> Core::events_after(std::uint64_t sequence, std::size_t limit,
+                                                           const std::string& app) const {
   const std::lock_guard lock(state_mutex_);
   return store_.events_after(sequence, limit, app);
 }

@@ -1,6 +1,6 @@
-// The one thread that owns the platform's state. Commands come in, platform::decide() says what follows, the store
-// commits it, and only then anybody sees it or acts on it. If a commit fails the command is refused and the state is read
-// back from the store.
+// The one thread that owns the platform's state. Commands come in, platform::decide() says what follows, the
+// store commits it, and only then anybody sees it or acts on it. If a commit fails the command is refused and
+// the state is read back from the store.
 #pragma once
 
 #include <condition_variable>
@@ -18,8 +18,8 @@ namespace naru::control {
 
 class Core {
  public:
-  // What a commit brought, to those who listen; called on the core's thread with the state locked: be quick, do not
-  // call back.
+  // What a commit brought, to those who listen; called on the core's thread with the state locked: be quick,
+  // do not call back.
   struct Committed {
     const State& state;
     const std::vector<Event>& events;
@@ -33,7 +33,8 @@ class Core {
 
   void add_listener(Listener listener);  // before start()
   void start();
-  // Decides what is queued, then joins the thread: no listener is called afterwards, further commands are refused.
+  // Decides what is queued, then joins the thread: no listener is called afterwards, further commands are
+  // refused.
   void stop();
 
   // Blocks until the command is committed or refused. Any thread but the core's.
@@ -47,7 +48,8 @@ class Core {
     const std::lock_guard lock(state_mutex_);
     return f(static_cast<const State&>(state_));
   }
-  Result<std::vector<store::StoredEvent>> events_after(std::uint64_t sequence, std::size_t limit, const std::string& app) const;
+  Result<std::vector<store::StoredEvent>> events_after(std::uint64_t sequence, std::size_t limit,
+                                                       const std::string& app) const;
   Result<std::vector<store::StoredEvent>> latest_events(std::size_t limit, const std::string& app) const;
 
   static constexpr std::size_t kMaxQueued = 4096;

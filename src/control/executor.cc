@@ -51,13 +51,15 @@ ImageInfo info_of(const image::Image& image) {
   info.health = image.config.health;
   info.volumes = image.config.volumes;
   for (const std::string& port : image.config.exposed_ports)
-    if (port.find("/udp") == std::string::npos) info.exposed.push_back(static_cast<std::uint16_t>(std::strtoul(port.c_str(), nullptr, 10)));
+    if (port.find("/udp") == std::string::npos)
+      info.exposed.push_back(static_cast<std::uint16_t>(std::strtoul(port.c_str(), nullptr, 10)));
   return info;
 }
 
 std::vector<std::string> environment_of(const ServiceSpec& spec, const ImageInfo& image) {
   std::map<std::string, std::string> merged;
-  for (const std::string& entry : image.env) merged[entry.substr(0, entry.find('='))] = entry.substr(entry.find('=') + 1);
+  for (const std::string& entry : image.env)
+    merged[entry.substr(0, entry.find('='))] = entry.substr(entry.find('=') + 1);
   for (const auto& [name, value] : spec.environment) merged[name] = value;
   std::vector<std::string> environment;
   for (const auto& [name, value] : merged) environment.push_back(name + "=" + value);
@@ -67,7 +69,9 @@ std::vector<std::string> environment_of(const ServiceSpec& spec, const ImageInfo
 // Compose: an entrypoint of the service's own drops the image's command.
 std::vector<std::string> argv_of(const ServiceSpec& spec, const ImageInfo& image) {
   std::vector<std::string> argv = spec.entrypoint ? *spec.entrypoint : image.entrypoint;
-  const std::vector<std::string> command = spec.command ? *spec.command : spec.entrypoint ? std::vector<std::string>() : image.command;
+  const std::vector<std::string> command = spec.command      ? *spec.command
+                                           : spec.entrypoint ? std::vector<std::string>()
+                                                             : image.command;
   argv.insert(argv.end(), command.begin(), command.end());
   return argv;
 }
@@ -81,7 +85,8 @@ bool is_transient(const Error& error) {
 Executor::Executor(Parts parts)
     : parts_(parts),
       bench_(std::make_unique<LauncherBench>(parts.launcher)),
-      store_images_(parts.images, [this](const format::ImageReference& reference, const build::Images::Progress& progress, std::stop_token) {
+      store_images_(parts.images, [this](const format::ImageReference& reference,
+                                         const build::Images::Progress& progress, std::stop_token) {
         image::PullOptions options;
         options.progress = progress;
         auto pulled = image::pull(parts_.images, http_, reference, options);
@@ -94,15 +99,23 @@ Executor::~Executor() = default;
 
 std::optional<Command> Executor::execute(const Action& action, std::stop_token stop) {
   switch (action.kind) {
-    case ActionKind::plan_pipeline: return plan(action);
-    case ActionKind::build_service: return build(action, stop);
-    case ActionKind::ensure_network: return ensure_network(action);
-    case ActionKind::start_instance: return start(action);
-    case ActionKind::stop_instance: return this->stop(action);
-    case ActionKind::remove_container: return remove(action);
+    case ActionKind::plan_pipeline:
+      return plan(action);
+    case ActionKind::build_service:
+      return build(action, stop);
+    case ActionKind::ensure_network:
+      return ensure_network(action);
+    case ActionKind::start_instance:
+      return start(action);
+    case ActionKind::stop_instance:
+      return this->stop(action);
+    case ActionKind::remove_container:
+      return remove(action);
     case ActionKind::publish_routes:
-      if (auto revision = publish_routes()) return command::RoutesAcked{action.id, *revision};
-      else log_event(Level::warn, "control.publish_routes", {{"error", revision.error().message()}});
+      if (auto revision = publish_routes())
+        return command::RoutesAcked{action.id, *revision};
+      else
+        log_event(Level::warn, "control.publish_routes", {{"error", revision.error().message()}});
       return std::nullopt;
   }
   return std::nullopt;
@@ -112,15 +125,19 @@ std::optional<Command> Executor::plan(const Action& action) {
   const auto pipeline = pipeline_of(parts_.core, action);
   command::PlanFinished result{action.id, std::stoull(action.subject), {}, {}, {}};
   if (!pipeline) return result;
-  const auto variables = parts_.core.read([&](const State& state) { return variables_of(state, pipeline->app); });
-  parts_.log.append(pipeline->id, fmt::format("commit {} {}", pipeline->commit.substr(0, 10), pipeline->subject));
+  const auto variables =
+      parts_.core.read([&](const State& state) { return variables_of(state, pipeline->app); });
+  parts_.log.append(pipeline->id,
+                    fmt::format("commit {} {}", pipeline->commit.substr(0, 10), pipeline->subject));
   const auto read = [&]() -> Result<format::ComposeFile> {
     const fs::path checkout = TRY(check_out(parts_.data, pipeline->app, pipeline->commit));
     return read_compose(checkout, pipeline->app, variables);
   };
   if (auto compose = read()) {
     // Checked at the push already; variables or another push may have changed what it asks for since.
-    if (auto ports = parts_.core.read([&](const State& state) { return check_host_ports(state, pipeline->app, compose->spec); }); !ports)
+    if (auto ports = parts_.core.read(
+            [&](const State& state) { return check_host_ports(state, pipeline->app, compose->spec); });
+        !ports)
       result.error = ports.error().message();
     result.spec = std::move(compose->spec);
     for (const auto& warning : compose->warnings) result.warnings.push_back(warning.text());
@@ -140,15 +157,20 @@ std::optional<Command> Executor::build(const Action& action, std::stop_token sto
   if (!built && (is_transient(built.error()) || stop.stop_requested())) return std::nullopt;
   if (built) {
     result.image = std::move(*built);
-    parts_.log.append(pipeline->id, fmt::format("[{}] {}", service->name, result.cached ? "unchanged" : "built"));
+    parts_.log.append(pipeline->id,
+                      fmt::format("[{}] {}", service->name, result.cached ? "unchanged" : "built"));
   } else {
-    result.error = mask(built.error().message(), parts_.core.read([&](const State& state) { return secrets_of(state, pipeline->app); }));
-    parts_.log.append(pipeline->id, fmt::format("[{}] {}\nhint: {}", service->name, result.error, built.error().hint()));
+    result.error =
+        mask(built.error().message(),
+             parts_.core.read([&](const State& state) { return secrets_of(state, pipeline->app); }));
+    parts_.log.append(pipeline->id,
+                      fmt::format("[{}] {}\nhint: {}", service->name, result.error, built.error().hint()));
   }
   return result;
 }
 
-Result<ImageInfo> Executor::build_image(const Pipeline& pipeline, const ServiceSpec& service, std::stop_token stop, bool& cached) {
+Result<ImageInfo> Executor::build_image(const Pipeline& pipeline, const ServiceSpec& service,
+                                        std::stop_token stop, bool& cached) {
   const auto secrets = parts_.core.read([&](const State& state) { return secrets_of(state, pipeline.app); });
   const auto progress = [&](std::string_view line) { parts_.log.append(pipeline.id, line, secrets); };
   if (!service.build) {
@@ -179,7 +201,8 @@ Result<ImageInfo> Executor::build_image(const Pipeline& pipeline, const ServiceS
   request.target = service.build->target;
   const build::BuildResult result = TRY(builder.build(request, progress, stop));
   cached = result.cached && tests_cached;
-  const auto tag = format::ImageReference::parse(fmt::format("{}/{}:{}", pipeline.app, service.name, pipeline.commit.substr(0, 12)));
+  const auto tag = format::ImageReference::parse(
+      fmt::format("{}/{}:{}", pipeline.app, service.name, pipeline.commit.substr(0, 12)));
   if (tag) TRY(parts_.images.tag(*tag, result.manifest));
   return unpacked(result.image);
 }
@@ -192,9 +215,11 @@ Result<ImageInfo> Executor::unpacked(const image::Image& image) {
 
 std::optional<Command> Executor::ensure_network(const Action& action) {
   const auto slash = action.subject.find('/');
-  auto network = parts_.launcher.ensure_network(network_id(action.subject.substr(0, slash), action.subject.substr(slash + 1)));
+  auto network = parts_.launcher.ensure_network(
+      network_id(action.subject.substr(0, slash), action.subject.substr(slash + 1)));
   if (network) return command::NetworkReady{action.id, action.subject, *network};
-  log_event(Level::warn, "control.network", {{"environment", action.subject}, {"error", network.error().message()}});
+  log_event(Level::warn, "control.network",
+            {{"environment", action.subject}, {"error", network.error().message()}});
   return std::nullopt;
 }
 
@@ -209,7 +234,8 @@ std::optional<Command> Executor::start(const Action& action) {
     if (found == state.instances.end() || found->second.attempt != attempt) return std::nullopt;
     return Wanted{found->second, *state.release(found->second.release)};
   });
-  if (!wanted) return command::InstanceStartFailed{action.id, action.subject, attempt, "it is no longer wanted"};
+  if (!wanted)
+    return command::InstanceStartFailed{action.id, action.subject, attempt, "it is no longer wanted"};
   auto spec = container_spec(wanted->instance, wanted->release);
   auto started = spec ? parts_.launcher.start(*spec) : Result<ContainerStatus>(std::unexpected(spec.error()));
   if (!started) {
@@ -220,7 +246,9 @@ std::optional<Command> Executor::start(const Action& action) {
   if (started->state == ContainerState::running)
     return command::InstanceStarted{action.id, action.subject, attempt, started->address, started->pid};
   // It ended before we could look: its exit comes with the result, since the event may have been missed.
-  if (auto begun = parts_.core.submit(command::InstanceStarted{action.id, action.subject, attempt, started->address, 0}); !begun)
+  if (auto begun = parts_.core.submit(
+          command::InstanceStarted{action.id, action.subject, attempt, started->address, 0});
+      !begun)
     return std::nullopt;
   return command::ContainerExited{started->id, started->exit_code, started->out_of_memory};
 }
@@ -237,18 +265,26 @@ Result<ContainerSpec> Executor::container_spec(const Instance& instance, const R
     return fail(Code::invalid_argument, "{}: neither the image nor the service names a command", spec.name);
   container.env = environment_of(spec, service.image);
   container.env.push_back(fmt::format("NARU_RELEASE=v{}", release.version));
-  container.cwd = !spec.working_dir.empty() ? spec.working_dir : service.image.working_dir.empty() ? "/" : service.image.working_dir;
+  container.cwd = !spec.working_dir.empty()           ? spec.working_dir
+                  : service.image.working_dir.empty() ? "/"
+                                                      : service.image.working_dir;
   container.user = spec.user.empty() ? service.image.user : spec.user;
   container.resources = spec.resources;
   container.read_only_root = spec.read_only;
   container.cap_add = spec.cap_add;
   container.cap_drop = spec.cap_drop;
   container.network = network_id(instance.app, instance.environment);
-  container.dns_search = {fmt::format("{}.{}", instance.environment, instance.app)};  // as the gateway answers
-  container.stop_signal = spec.stop_signal ? *spec.stop_signal : service.image.stop_signal.empty() ? "SIGTERM" : service.image.stop_signal;
+  container.dns_search = {
+      fmt::format("{}.{}", instance.environment, instance.app)};  // as the gateway answers
+  container.stop_signal = spec.stop_signal                    ? *spec.stop_signal
+                          : service.image.stop_signal.empty() ? "SIGTERM"
+                                                              : service.image.stop_signal;
   container.stop_grace = spec.stop_grace;
-  container.labels = {{"app", instance.app}, {"environment", instance.environment}, {"service", instance.service},
-                      {"release", fmt::format("v{}", release.version)}, {"instance", instance.id}};
+  container.labels = {{"app", instance.app},
+                      {"environment", instance.environment},
+                      {"service", instance.service},
+                      {"release", fmt::format("v{}", release.version)},
+                      {"instance", instance.id}};
   for (const MountSpec& mount : spec.mounts) {
     ContainerMount out{mount.kind, mount.source, mount.target, mount.read_only, mount.tmpfs_bytes};
     if (mount.kind == MountKind::volume) {
@@ -268,7 +304,8 @@ Result<ContainerSpec> Executor::container_spec(const Instance& instance, const R
 std::optional<Command> Executor::stop(const Action& action) {
   auto stopped = parts_.launcher.stop(action.subject + "." + action.detail);
   if (!stopped && stopped.error().code != Code::not_found) {
-    log_event(Level::warn, "control.stop", {{"instance", action.subject}, {"error", stopped.error().message()}});
+    log_event(Level::warn, "control.stop",
+              {{"instance", action.subject}, {"error", stopped.error().message()}});
     return std::nullopt;
   }
   return command::InstanceStopped{action.id, action.subject};
@@ -280,7 +317,8 @@ std::optional<Command> Executor::remove(const Action& action) {
   if (!removed && removed.error().code == Code::conflict) {
     // Nobody wants it and it runs: an answer to its start or stop was lost.
     log_event(Level::warn, "control.remove_running", {{"container", action.subject}});
-    if (auto stopped = parts_.launcher.stop(action.subject); stopped) removed = parts_.launcher.remove(action.subject);
+    if (auto stopped = parts_.launcher.stop(action.subject); stopped)
+      removed = parts_.launcher.remove(action.subject);
   }
   if (!removed && removed.error().code != Code::not_found) return std::nullopt;
   return command::ContainerRemoved{action.id};
@@ -317,7 +355,8 @@ Result<std::uint64_t> Executor::publish_routes() {
   std::vector<std::uint32_t> fresh_evidence;  // of steps that no gateway has acknowledged yet
   parts_.core.read([&](const State& state) {
     for (const auto& [id, rollout] : state.rollouts)
-      if (rollout.phase == RolloutPhase::stepping && !rollout.step_live) fresh_evidence.push_back(rollout.evidence_slot);
+      if (rollout.phase == RolloutPhase::stepping && !rollout.step_live)
+        fresh_evidence.push_back(rollout.evidence_slot);
     table = route::table_of(state);
     table.revision = state.counters.routes_revision;
     listeners = route::listeners_of(state);

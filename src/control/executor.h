@@ -1,5 +1,5 @@
-// Does what the outbox says: checks out, builds, starts, stops, publishes. Every action is idempotent by what it names,
-// and its result is a command. Blocks its worker thread.
+// Does what the outbox says: checks out, builds, starts, stops, publishes. Every action is idempotent by what
+// it names, and its result is a command. Blocks its worker thread.
 #pragma once
 
 #include <map>
@@ -55,7 +55,8 @@ class Executor {
   std::optional<Command> stop(const Action& action);
   std::optional<Command> remove(const Action& action);
 
-  Result<ImageInfo> build_image(const Pipeline& pipeline, const ServiceSpec& service, std::stop_token stop, bool& cached);
+  Result<ImageInfo> build_image(const Pipeline& pipeline, const ServiceSpec& service, std::stop_token stop,
+                                bool& cached);
   Result<ImageInfo> unpacked(const image::Image& image);
   Result<ContainerSpec> container_spec(const Instance& instance, const Release& release);
   void keep_log(const std::string& container);

@@ -42,12 +42,15 @@ Result<pid_t> spawn_git(const std::vector<std::string>& environment, int input, 
   sigaddset(&signals, SIGINT);
   posix_spawnattr_setsigdefault(&attributes, &signals);
   posix_spawnattr_setpgroup(&attributes, 0);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
   pid_t pid = 0;
   const int code = ::posix_spawnp(&pid, "git", &actions, &attributes, arguments, entries.data());
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
-  if (code != 0) return std::unexpected(Error{Code::system, "git http-backend does not start", code, "install the package git"});
+  if (code != 0)
+    return std::unexpected(
+        Error{Code::system, "git http-backend does not start", code, "install the package git"});
   return pid;
 }
 
@@ -66,21 +69,27 @@ Result<CgiHead> parse_cgi_head(std::string_view text) {
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.empty()) continue;
     const auto colon = line.find(':');
-    if (colon == std::string_view::npos) return fail(Code::malformed, "git http-backend answered '{}'", line.substr(0, 100));
+    if (colon == std::string_view::npos)
+      return fail(Code::malformed, "git http-backend answered '{}'", line.substr(0, 100));
     const std::string_view name = line.substr(0, colon);
     std::string_view value = line.substr(colon + 1);
     while (value.starts_with(' ')) value.remove_prefix(1);
-    if (io::http1::iequals(name, "status")) std::from_chars(value.data(), value.data() + value.size(), head.status);
-    else if (io::http1::iequals(name, "content-type")) head.content_type = value;
-    else if (!io::http1::iequals(name, "content-length")) head.headers.push_back({std::string(name), std::string(value)});
+    if (io::http1::iequals(name, "status"))
+      std::from_chars(value.data(), value.data() + value.size(), head.status);
+    else if (io::http1::iequals(name, "content-type"))
+      head.content_type = value;
+    else if (!io::http1::iequals(name, "content-length"))
+      head.headers.push_back({std::string(name), std::string(value)});
   }
-  if (head.status < 200 || head.status > 599) return fail(Code::malformed, "git http-backend answered the status {}", head.status);
+  if (head.status < 200 || head.status > 599)
+    return fail(Code::malformed, "git http-backend answered the status {}", head.status);
   return head;
 }
 
 // Both directions of one exchange.
 struct Exchange {
-  Exchange(io::Request& r, io::ResponseWriter& w, GitProcess& g) : request(r), response(w), git(g), input_over(r.reactor()) {}
+  Exchange(io::Request& r, io::ResponseWriter& w, GitProcess& g)
+      : request(r), response(w), git(g), input_over(r.reactor()) {}
   io::Request& request;
   io::ResponseWriter& response;
   GitProcess& git;
@@ -89,15 +98,17 @@ struct Exchange {
   bool client_gone = false;
   std::array<char, kPiece> in_piece, out_piece;
 
-  // What git does not want to read any more (it has refused the pack) is read and thrown away: the client listens to
-  // the answer only after its last byte.
+  // What git does not want to read any more (it has refused the pack) is read and thrown away: the client
+  // listens to the answer only after its last byte.
   io::Task<void> feed() {
     bool wanted = true;
     while (true) {
       const auto got = co_await request.read(in_piece);
       if (!got) input_result = std::unexpected(got.error());
       if (!got || *got == 0) break;
-      if (wanted) wanted = (co_await git.input.write(std::string_view(in_piece.data(), *got), io::after(kPatience))).has_value();
+      if (wanted)
+        wanted = (co_await git.input.write(std::string_view(in_piece.data(), *got), io::after(kPatience)))
+                     .has_value();
     }
     git.input.close();
     // Half a pack is of no use: nothing of it is taken.
@@ -121,8 +132,11 @@ struct Exchange {
       CO_TRY(const std::size_t got, co_await git.output.read(out_piece, io::after(kPatience)));
       if (got == 0) co_return fail(Code::internal, "git http-backend ended without an answer");
       head.append(out_piece.data(), got);
-      if ((end = head.find("\r\n\r\n")) == std::string::npos && (end = head.find("\n\n")) != std::string::npos) gap = 2;
-      if (end == std::string::npos && head.size() > kMaxCgiHead) co_return fail(Code::too_large, "git http-backend answered a head above {} bytes", kMaxCgiHead);
+      if ((end = head.find("\r\n\r\n")) == std::string::npos &&
+          (end = head.find("\n\n")) != std::string::npos)
+        gap = 2;
+      if (end == std::string::npos && head.size() > kMaxCgiHead)
+        co_return fail(Code::too_large, "git http-backend answered a head above {} bytes", kMaxCgiHead);
     }
     CO_TRY(const CgiHead parsed, parse_cgi_head(std::string_view(head).substr(0, end)));
     CO_TRY_VOID(co_await input_over.wait());
@@ -176,7 +190,8 @@ io::Task<void> GitProcess::reap(milliseconds patience) {
   pid_ = 0;
 }
 
-io::Task<Result<void>> run_git(io::Request& request, io::ResponseWriter& response, const std::vector<std::string>& environment) {
+io::Task<Result<void>> run_git(io::Request& request, io::ResponseWriter& response,
+                               const std::vector<std::string>& environment) {
   CO_TRY(GitProcess git, GitProcess::start(request.reactor(), environment));
   auto exchange = std::make_unique<Exchange>(request, response, git);
   co_await io::Both(exchange->feed(), exchange->answer());

@@ -1,4 +1,5 @@
-// One run of `git http-backend` (git-http-backend(1), RFC 3875) with its body and answer streamed through pipes.
+// One run of `git http-backend` (git-http-backend(1), RFC 3875) with its body and answer streamed through
+// pipes.
 #pragma once
 
 #include <sys/types.h>
@@ -13,7 +14,8 @@ namespace naru::control {
 
 class GitProcess {
  public:
-  // The environment is exactly `environment`. Its process group is killed when this is destroyed before it has ended.
+  // The environment is exactly `environment`. Its process group is killed when this is destroyed before it
+  // has ended.
   static Result<GitProcess> start(io::Reactor& reactor, const std::vector<std::string>& environment);
   GitProcess(GitProcess&& other) noexcept;
   GitProcess& operator=(GitProcess&&) = delete;
@@ -26,12 +28,14 @@ class GitProcess {
   io::Task<void> reap(milliseconds patience);
 
  private:
-  GitProcess(pid_t pid, io::Stream in, io::Stream out) : input(std::move(in)), output(std::move(out)), pid_(pid) {}
+  GitProcess(pid_t pid, io::Stream in, io::Stream out)
+      : input(std::move(in)), output(std::move(out)), pid_(pid) {}
   pid_t pid_ = 0;
 };
 
-// Body to its standard input, its answer to the client, both with back-pressure. A client that goes away in the middle of
-// the answer does not stop it.
-io::Task<Result<void>> run_git(io::Request& request, io::ResponseWriter& response, const std::vector<std::string>& environment);
+// Body to its standard input, its answer to the client, both with back-pressure. A client that goes away in
+// the middle of the answer does not stop it.
+io::Task<Result<void>> run_git(io::Request& request, io::ResponseWriter& response,
+                               const std::vector<std::string>& environment);
 
 }  // namespace naru::control

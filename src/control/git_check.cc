@@ -21,23 +21,30 @@ int try_to_listen(int family, const std::string& ip, std::uint16_t port) {
   const Fd socket(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket) return 0;
   const int one = 1;
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);  // old connections in TIME_WAIT are nobody
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &one,
+               sizeof one);  // old connections in TIME_WAIT are nobody
   sockaddr_in v4{};
   sockaddr_in6 v6{};
   v4.sin_family = AF_INET;
   v6.sin6_family = AF_INET6;
   v4.sin_port = v6.sin6_port = htons(port);
-  if (!ip.empty() && ::inet_pton(family, ip.c_str(), family == AF_INET ? static_cast<void*>(&v4.sin_addr) : &v6.sin6_addr) != 1) return 0;
+  if (!ip.empty() && ::inet_pton(family, ip.c_str(),
+                                 family == AF_INET ? static_cast<void*>(&v4.sin_addr) : &v6.sin6_addr) != 1)
+    return 0;
   if (family == AF_INET6) ::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-  const auto* address = family == AF_INET ? reinterpret_cast<const sockaddr*>(&v4) : reinterpret_cast<const sockaddr*>(&v6);
+  const auto* address =
+      family == AF_INET ? reinterpret_cast<const sockaddr*>(&v4) : reinterpret_cast<const sockaddr*>(&v6);
   const socklen_t length = family == AF_INET ? sizeof v4 : sizeof v6;
   if (::bind(socket.get(), address, length) != 0 || ::listen(socket.get(), 1) != 0) return errno;
   return 0;
 }
 
-// A port that anybody has on any address is taken: [::1]:7433 beside control on 127.0.0.1:7433 would pass for it.
+// A port that anybody has on any address is taken: [::1]:7433 beside control on 127.0.0.1:7433 would pass for
+// it.
 bool taken_on_host(const PortSpec& port) {
-  if (try_to_listen(AF_INET, "", *port.host) == EADDRINUSE || try_to_listen(AF_INET6, "", *port.host) == EADDRINUSE) return true;
+  if (try_to_listen(AF_INET, "", *port.host) == EADDRINUSE ||
+      try_to_listen(AF_INET6, "", *port.host) == EADDRINUSE)
+    return true;
   const bool v6 = port.host_ip.find(':') != std::string::npos;
   if (!v6 && try_to_listen(AF_INET, port.host_ip, *port.host) == EADDRINUSE) return true;
   return (v6 || port.host_ip.empty()) && try_to_listen(AF_INET6, port.host_ip, *port.host) == EADDRINUSE;
@@ -46,17 +53,20 @@ bool taken_on_host(const PortSpec& port) {
 // Who has the port in what runs, waits or is being built.
 std::optional<std::string> owner_of(const State& state, const std::string& app, std::uint16_t port) {
   const auto in = [&](const ServiceSpec& service) {
-    return std::ranges::any_of(service.ports, [&](const PortSpec& p) { return p.host == port && p.transport == Transport::tcp; });
+    return std::ranges::any_of(
+        service.ports, [&](const PortSpec& p) { return p.host == port && p.transport == Transport::tcp; });
   };
   for (const auto& [key, environment] : state.environments) {
     if (environment.app == app || environment.name != "production") continue;
     const Rollout* rollout = state.active_rollout(environment);
-    for (const Release* release : {state.release(environment.stable), state.release(environment.pending), rollout == nullptr ? nullptr : state.release(rollout->to)})
+    for (const Release* release : {state.release(environment.stable), state.release(environment.pending),
+                                   rollout == nullptr ? nullptr : state.release(rollout->to)})
       if (release != nullptr)
         for (const ReleaseService& service : release->services)
           if (in(service.spec)) return fmt::format("service {} of {}", service.spec.name, environment.app);
     const Pipeline* pipeline = newest_pipeline(state, environment.app);
-    if (pipeline != nullptr && (pipeline->state == StageState::running || pipeline->state == StageState::waiting))
+    if (pipeline != nullptr &&
+        (pipeline->state == StageState::running || pipeline->state == StageState::waiting))
       for (const ServiceSpec& service : pipeline->spec.services)
         if (in(service)) return fmt::format("service {} of {}", service.name, environment.app);
   }
@@ -65,12 +75,15 @@ std::optional<std::string> owner_of(const State& state, const std::string& app, 
 
 class Check {
  public:
-  Check(const Core& core, const ipc::DataFolder& data, const std::string& app, const GitEnvironment& quarantine)
+  Check(const Core& core, const ipc::DataFolder& data, const std::string& app,
+        const GitEnvironment& quarantine)
       : core_(core), data_(data), app_(app), quarantine_(quarantine) {}
 
   PushVerdict run(const std::vector<RefUpdate>& updates) {
     if (updates.size() > kMaxRefUpdates) {
-      say_error({Code::too_large, fmt::format("{} refs at once; {} is the most", updates.size(), kMaxRefUpdates), 0, "push in smaller parts"});
+      say_error({Code::too_large,
+                 fmt::format("{} refs at once; {} is the most", updates.size(), kMaxRefUpdates), 0,
+                 "push in smaller parts"});
       return std::move(verdict_);
     }
     const auto branch = core_.read([&](const State& state) -> std::optional<std::string> {
@@ -79,7 +92,8 @@ class Check {
       return found->second.branch;
     });
     if (!branch) {
-      say_error({Code::not_found, fmt::format("there is no application '{}'", app_), 0, fmt::format("create it with `naru app create {}`", app_)});
+      say_error({Code::not_found, fmt::format("there is no application '{}'", app_), 0,
+                 fmt::format("create it with `naru app create {}`", app_)});
       return std::move(verdict_);
     }
     for (const RefUpdate& update : updates) check(update, "refs/heads/" + *branch);
@@ -105,7 +119,10 @@ class Check {
   void check(const RefUpdate& update, const std::string& delivered) {
     if (auto named = check_ref_name(update.ref); !named) return say_error(named.error());
     if (update.deletes()) {
-      if (update.ref == delivered) say_error({Code::push_refused, fmt::format("{} is what is delivered; it cannot be deleted", update.ref), 0, "push another commit to it instead"});
+      if (update.ref == delivered)
+        say_error({Code::push_refused,
+                   fmt::format("{} is what is delivered; it cannot be deleted", update.ref), 0,
+                   "push another commit to it instead"});
       return;
     }
     if (update.ref != delivered) return;
@@ -127,7 +144,8 @@ class Check {
   Result<void> check_files(const fs::path& checkout) {
     const auto variables = core_.read([&](const State& state) {
       const auto found = state.environments.find(env_key(app_, "production"));
-      return found == state.environments.end() ? std::map<std::string, std::string>() : found->second.variables;
+      return found == state.environments.end() ? std::map<std::string, std::string>()
+                                               : found->second.variables;
     });
     const format::ComposeFile compose = TRY(read_compose(checkout, app_, variables));
     for (const auto& warning : compose.warnings) say("warning: " + warning.text());
@@ -137,7 +155,8 @@ class Check {
   }
 
   Result<void> check_dockerfile(const fs::path& checkout, const ServiceSpec& service) {
-    const std::string path = (fs::path(service.build->context) / service.build->dockerfile).lexically_normal().string();
+    const std::string path =
+        (fs::path(service.build->context) / service.build->dockerfile).lexically_normal().string();
     const Fd root = TRY(os::open_folder(checkout));
     auto file = os::open_in_root(root.get(), path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (!file) return fail(Code::dockerfile_missing, "service {}: {} cannot be read", service.name, path);
@@ -145,7 +164,8 @@ class Check {
     const format::Dockerfile parsed = TRY(format::parse_dockerfile(text, path));
     for (const std::string& warning : parsed.warnings) say("warning: " + warning);
     if (!service.build->target.empty() && !parsed.find_stage(service.build->target))
-      return fail(Code::dockerfile_invalid, "service {}: {} has no stage '{}' (build.target)", service.name, path, service.build->target);
+      return fail(Code::dockerfile_invalid, "service {}: {} has no stage '{}' (build.target)", service.name,
+                  path, service.build->target);
     return {};
   }
 
@@ -160,19 +180,25 @@ class Check {
 
 Result<void> check_ref_name(std::string_view ref) {
   std::string_view name = ref;
-  if (name.starts_with("refs/heads/")) name.remove_prefix(11);
-  else if (name.starts_with("refs/tags/")) name.remove_prefix(10);
+  if (name.starts_with("refs/heads/"))
+    name.remove_prefix(11);
+  else if (name.starts_with("refs/tags/"))
+    name.remove_prefix(10);
   else
-    return std::unexpected(Error{Code::push_refused, fmt::format("'{}' is neither a branch nor a tag", ref.substr(0, 120)), 0, "push to refs/heads/... or refs/tags/..."});
+    return std::unexpected(Error{Code::push_refused,
+                                 fmt::format("'{}' is neither a branch nor a tag", ref.substr(0, 120)), 0,
+                                 "push to refs/heads/... or refs/tags/..."});
   const bool plain = std::ranges::all_of(name, [](unsigned char c) {
     return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-' || c == '/';
   });
-  if (plain && !name.empty() && name.size() <= 100 && !name.starts_with('-') && !name.starts_with('.')) return {};
+  if (plain && !name.empty() && name.size() <= 100 && !name.starts_with('-') && !name.starts_with('.'))
+    return {};
   std::string shown(name.substr(0, 120));
   for (char& c : shown)
     if (static_cast<unsigned char>(c) < ' ' || static_cast<unsigned char>(c) >= 0x7f) c = '?';
-  return std::unexpected(Error{Code::push_refused, fmt::format("the name '{}' cannot be kept here", shown), 0,
-                               "names of branches and tags take 1 to 100 letters, digits, '.', '_', '-' and '/'"});
+  return std::unexpected(
+      Error{Code::push_refused, fmt::format("the name '{}' cannot be kept here", shown), 0,
+            "names of branches and tags take 1 to 100 letters, digits, '.', '_', '-' and '/'"});
 }
 
 Result<void> check_host_ports(const State& state, const std::string& app, const ApplicationSpec& spec) {
@@ -183,16 +209,23 @@ Result<void> check_host_ports(const State& state, const std::string& app, const 
     for (const PortSpec& port : service.ports) {
       if (!port.host || port.transport != Transport::tcp) continue;
       if (const auto owner = owner_of(state, app, *port.host))
-        return fail(Code::port_taken, "services.{}.ports: host port {} belongs to {}", service.name, *port.host, *owner);
+        return fail(Code::port_taken, "services.{}.ports: host port {} belongs to {}", service.name,
+                    *port.host, *owner);
       if (!ours.contains(*port.host) && taken_on_host(port))
-        return std::unexpected(Error{Code::port_taken, fmt::format("services.{}.ports: host port {} is taken by another program on this machine", service.name, *port.host), 0,
-                                     fmt::format("choose another host port, or stop who listens there (`ss -ltnp 'sport = :{}'` shows who)", *port.host)});
+        return std::unexpected(Error{
+            Code::port_taken,
+            fmt::format("services.{}.ports: host port {} is taken by another program on this machine",
+                        service.name, *port.host),
+            0,
+            fmt::format(
+                "choose another host port, or stop who listens there (`ss -ltnp 'sport = :{}'` shows who)",
+                *port.host)});
     }
   return {};
 }
 
-PushVerdict check_push(const Core& core, const ipc::DataFolder& data, const std::string& app, const std::vector<RefUpdate>& updates,
-                       const GitEnvironment& quarantine) {
+PushVerdict check_push(const Core& core, const ipc::DataFolder& data, const std::string& app,
+                       const std::vector<RefUpdate>& updates, const GitEnvironment& quarantine) {
   return Check(core, data, app, quarantine).run(updates);
 }
 

@@ -1,4 +1,5 @@
-// May this push come in? Asked by the pre-receive hook while the new objects are in quarantine (git-receive-pack(1)).
+// May this push come in? Asked by the pre-receive hook while the new objects are in quarantine
+// (git-receive-pack(1)).
 #pragma once
 
 #include <string>
@@ -21,12 +22,13 @@ struct PushVerdict {
 
 inline constexpr std::size_t kMaxRefUpdates = 1000;
 
-// Names that Naru can show and keep: heads and tags of letters, digits, '.', '_', '-', '/' and at most 100 bytes.
+// Names that Naru can show and keep: heads and tags of letters, digits, '.', '_', '-', '/' and at most 100
+// bytes.
 Result<void> check_ref_name(std::string_view ref);
 
 // Blocks (git, files). Every fault is a line; the first one refuses the whole push.
-PushVerdict check_push(const Core& core, const ipc::DataFolder& data, const std::string& app, const std::vector<RefUpdate>& updates,
-                       const GitEnvironment& quarantine);
+PushVerdict check_push(const Core& core, const ipc::DataFolder& data, const std::string& app,
+                       const std::vector<RefUpdate>& updates, const GitEnvironment& quarantine);
 
 // port_taken: another application's, or somebody else on this machine listens there.
 Result<void> check_host_ports(const State& state, const std::string& app, const ApplicationSpec& spec);

@@ -40,10 +40,14 @@ Result<Json> read_updates() {
   std::size_t total = 0;
   while (std::getline(std::cin, line)) {
     total += line.size() + 1;
-    if (total > kMaxInput) return fail(Code::too_large, "more than {} bytes of refs are pushed at once", kMaxInput);
+    if (total > kMaxInput)
+      return fail(Code::too_large, "more than {} bytes of refs are pushed at once", kMaxInput);
     const auto first = line.find(' '), second = line.find(' ', first + 1);
-    if (first == std::string::npos || second == std::string::npos) return fail(Code::malformed, "git gave the line '{}'", line.substr(0, 200));
-    updates.push_back({{"old", line.substr(0, first)}, {"new", line.substr(first + 1, second - first - 1)}, {"ref", line.substr(second + 1)}});
+    if (first == std::string::npos || second == std::string::npos)
+      return fail(Code::malformed, "git gave the line '{}'", line.substr(0, 200));
+    updates.push_back({{"old", line.substr(0, first)},
+                       {"new", line.substr(first + 1, second - first - 1)},
+                       {"ref", line.substr(second + 1)}});
   }
   return updates;
 }
@@ -63,7 +67,9 @@ Error error_of(const io::Response& response) {
   const auto json = parse_json(response.body, "control's answer");
   const Json error = json && json->is_object() ? json->value("error", Json::object()) : Json::object();
   const auto code = code_from_name(error.value("code", "internal"));
-  return {code.value_or(Code::internal), error.value("message", fmt::format("control answered {}", response.status)), 0, error.value("hint", "")};
+  return {code.value_or(Code::internal),
+          error.value("message", fmt::format("control answered {}", response.status)), 0,
+          error.value("hint", "")};
 }
 
 int pre_receive(Json body) {
@@ -91,8 +97,9 @@ int post_receive(const Json& body) {
   const auto response = io::fetch(std::move(request));
   if (response && response->ok()) return 0;
   // The commit is in: control compares refs with its pipelines at each start, and loses no push.
-  print(fmt::format("naru: the push is stored, but its progress cannot be shown: {}\n",
-                    response ? fmt::format("control answered {}", response->status) : response.error().message()));
+  print(fmt::format(
+      "naru: the push is stored, but its progress cannot be shown: {}\n",
+      response ? fmt::format("control answered {}", response->status) : response.error().message()));
   return 0;
 }
 
@@ -101,7 +108,8 @@ int post_receive(const Json& body) {
 int git_hook(std::string_view which) {
   ::signal(SIGPIPE, SIG_IGN);
   if (variable("NARU_DATA").empty() || variable("NARU_APP").empty())
-    return refuse({Code::push_refused, "this repository takes pushes over HTTP only", 0, "see `naru app` for its address"});
+    return refuse({Code::push_refused, "this repository takes pushes over HTTP only", 0,
+                   "see `naru app` for its address"});
   auto updates = read_updates();
   if (!updates) return refuse(updates.error());
   Json body{{"app", variable("NARU_APP")}, {"updates", std::move(*updates)}};

@@ -13,18 +13,22 @@ Result<void> create_repository(const ipc::DataFolder& data, const std::string& a
   if (!std::filesystem::exists(path / "HEAD", error)) {
     // Whole or not at all, whoever else makes it at the same time.
     const std::filesystem::path fresh = data.git() / (".new-" + secure_random_hex(8));
-    auto made = run_program({"git", "init", "--quiet", "--bare", "--template=", "--initial-branch=main", fresh.string()});
+    auto made = run_program(
+        {"git", "init", "--quiet", "--bare", "--template=", "--initial-branch=main", fresh.string()});
     if (made) std::filesystem::rename(fresh, path, error);
     std::error_code ignored;
     const bool there = std::filesystem::exists(path / "HEAD", ignored);
     (void)os::remove_tree(fresh);
     if (!made) return std::unexpected(made.error());
-    if (!there) return std::unexpected(Error{Code::system, fmt::format("{}: rename", path.string()), error.value(), {}});
+    if (!there)
+      return std::unexpected(
+          Error{Code::system, fmt::format("{}: rename", path.string()), error.value(), {}});
   }
   TRY(os::make_dirs(path / "hooks", 0700));
   // The program's place comes with each push: it may have moved since.
   for (const char* hook : {"pre-receive", "post-receive"}) {
-    const std::string script = fmt::format("#!/bin/sh\nexec \"${{NARU_EXECUTABLE:?pushes come over HTTP: see naru app}}\" git-hook {}\n", hook);
+    const std::string script = fmt::format(
+        "#!/bin/sh\nexec \"${{NARU_EXECUTABLE:?pushes come over HTTP: see naru app}}\" git-hook {}\n", hook);
     TRY(os::write_file_atomically(path / "hooks" / hook, script, 0700));
   }
   return {};
@@ -32,7 +36,8 @@ Result<void> create_repository(const ipc::DataFolder& data, const std::string& a
 
 void remove_repository(const ipc::DataFolder& data, const std::string& app) {
   for (const auto& path : {data.repository(app), data.checkouts() / app})
-    if (auto removed = os::remove_tree(path); !removed) log_event(Level::warn, "control.remove_repository", {{"error", removed.error().message()}});
+    if (auto removed = os::remove_tree(path); !removed)
+      log_event(Level::warn, "control.remove_repository", {{"error", removed.error().message()}});
 }
 
 }  // namespace naru::control

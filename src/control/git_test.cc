@@ -16,9 +16,15 @@ class Git : public ControlTest {
 
   // Output of a shell command with its errors, and "exit N" at its end.
   std::string shell(const std::string& command) {
-    const std::vector<std::string> environment{"HOME=" + folder_.path().string(), "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0",
-                                               "GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.org", "GIT_COMMITTER_NAME=Ada",
-                                               "GIT_COMMITTER_EMAIL=ada@example.org", "NO_PROXY=*", "no_proxy=*"};
+    const std::vector<std::string> environment{"HOME=" + folder_.path().string(),
+                                               "GIT_CONFIG_NOSYSTEM=1",
+                                               "GIT_TERMINAL_PROMPT=0",
+                                               "GIT_AUTHOR_NAME=Ada",
+                                               "GIT_AUTHOR_EMAIL=ada@example.org",
+                                               "GIT_COMMITTER_NAME=Ada",
+                                               "GIT_COMMITTER_EMAIL=ada@example.org",
+                                               "NO_PROXY=*",
+                                               "no_proxy=*"};
     auto output = run_program({"sh", "-c", "(" + command + ") 2>&1; echo exit $?"}, environment);
     EXPECT_TRUE(output) << (output ? "" : output.error().message());
     return output ? *output : "";
@@ -37,8 +43,10 @@ class Git : public ControlTest {
     }
     shell(fmt::format("cd {} && git add -A && git commit -q -m 'a change'", path.string()));
   }
-  std::string push(const std::filesystem::path& path, const std::string& what = "HEAD:refs/heads/main", std::string token = "") {
-    return shell(fmt::format("git -C {} push http://x:{}@127.0.0.1:{}/git/shop.git '{}'", path.string(), token.empty() ? token_ : token, port_, what));
+  std::string push(const std::filesystem::path& path, const std::string& what = "HEAD:refs/heads/main",
+                   std::string token = "") {
+    return shell(fmt::format("git -C {} push http://x:{}@127.0.0.1:{}/git/shop.git '{}'", path.string(),
+                             token.empty() ? token_ : token, port_, what));
   }
   static bool accepted(const std::string& output) { return output.ends_with("exit 0\n"); }
   std::string head_of_repository() {
@@ -55,13 +63,18 @@ TEST_F(Git, APushStartsAPipelineAndShowsItsProgress) {
   const std::string output = push(repository);
   EXPECT_TRUE(accepted(output)) << output;
   EXPECT_NE(output.find("a change"), std::string::npos) << output;
-  EXPECT_NE(output.find("no release was made"), std::string::npos) << "its image cannot be pulled: " << output;
+  EXPECT_NE(output.find("no release was made"), std::string::npos)
+      << "its image cannot be pulled: " << output;
   ASSERT_EQ(pipelines().size(), 1u);
   EXPECT_EQ(pipelines()[0]["commit"], head_of_repository());
   EXPECT_EQ(pipelines()[0]["state"], "failed");
-  const auto log = local("GET", fmt::format("/v1/pipelines/{}/log?follow=1", pipelines()[0]["id"].get<int>()));
+  const auto log =
+      local("GET", fmt::format("/v1/pipelines/{}/log?follow=1", pipelines()[0]["id"].get<int>()));
   EXPECT_NE(log.body.find("[web]"), std::string::npos) << log.body;
-  EXPECT_NE(shell(fmt::format("git clone -q http://x:{}@127.0.0.1:{}/git/shop.git {}", token_, port_, (folder_.path() / "back").string())).find("exit 0"), std::string::npos);
+  EXPECT_NE(shell(fmt::format("git clone -q http://x:{}@127.0.0.1:{}/git/shop.git {}", token_, port_,
+                              (folder_.path() / "back").string()))
+                .find("exit 0"),
+            std::string::npos);
 }
 
 TEST_F(Git, AFaultInTheComposeFileRefusesThePushWithItsPlace) {
@@ -73,7 +86,8 @@ TEST_F(Git, AFaultInTheComposeFileRefusesThePushWithItsPlace) {
   EXPECT_EQ(head_of_repository(), "");
   EXPECT_TRUE(pipelines().empty());
   std::error_code ignored;
-  EXPECT_TRUE(std::filesystem::is_empty(data_.checkouts() / "shop", ignored)) << "what was refused leaves nothing";
+  EXPECT_TRUE(std::filesystem::is_empty(data_.checkouts() / "shop", ignored))
+      << "what was refused leaves nothing";
 }
 
 TEST_F(Git, NoComposeFileIsSaidClearly) {
@@ -83,7 +97,8 @@ TEST_F(Git, NoComposeFileIsSaidClearly) {
 }
 
 TEST_F(Git, AFaultInADockerfileRefusesThePushWithItsPlace) {
-  const std::string output = push(clone("one", {{"compose.yaml", "services:\n  web:\n    build: ./web\n"}, {"web/Dockerfile", "FROM debian\nRUNN make\n"}}));
+  const std::string output = push(clone("one", {{"compose.yaml", "services:\n  web:\n    build: ./web\n"},
+                                                {"web/Dockerfile", "FROM debian\nRUNN make\n"}}));
   EXPECT_FALSE(accepted(output));
   EXPECT_NE(output.find("web/Dockerfile:2"), std::string::npos) << output;
 }
@@ -91,14 +106,18 @@ TEST_F(Git, AFaultInADockerfileRefusesThePushWithItsPlace) {
 TEST_F(Git, AHostPortThatIsTakenIsNamed) {
   std::uint16_t port = 0;
   const Fd taken(listen_tcp(port));
-  const std::string output = push(clone("one", {{"compose.yaml", fmt::format("services:\n  web:\n    image: debian\n    ports: ['{}:80']\n", port)}}));
+  const std::string output = push(clone(
+      "one",
+      {{"compose.yaml", fmt::format("services:\n  web:\n    image: debian\n    ports: ['{}:80']\n", port)}}));
   EXPECT_FALSE(accepted(output));
-  EXPECT_NE(output.find(fmt::format("host port {} is taken by another program", port)), std::string::npos) << output;
+  EXPECT_NE(output.find(fmt::format("host port {} is taken by another program", port)), std::string::npos)
+      << output;
 }
 
 TEST_F(Git, StrangeBranchesAreRefusedAndOthersKept) {
   const auto repository = clone("one", {{"compose.yaml", kValid}});
-  for (const char* ref : {"HEAD:refs/heads/a$(id)b", "HEAD:refs/heads/w\xc3\xa9ird", "HEAD:refs/notes/x", "HEAD:refs/heads/;rm"}) {
+  for (const char* ref : {"HEAD:refs/heads/a$(id)b", "HEAD:refs/heads/w\xc3\xa9ird", "HEAD:refs/notes/x",
+                          "HEAD:refs/heads/;rm"}) {
     const std::string output = push(repository, ref);
     EXPECT_FALSE(accepted(output)) << ref << output;
     EXPECT_NE(output.find("naru: the push is refused"), std::string::npos) << ref << output;
@@ -121,7 +140,8 @@ TEST_F(Git, TwoPushesAtOnceLeaveOneHeadAndItsPipeline) {
 }
 
 TEST_F(Git, AWrongTokenPushesNothing) {
-  const std::string output = push(clone("one", {{"compose.yaml", kValid}}), "HEAD:refs/heads/main", "naru_wrong");
+  const std::string output =
+      push(clone("one", {{"compose.yaml", kValid}}), "HEAD:refs/heads/main", "naru_wrong");
   EXPECT_FALSE(accepted(output));
   EXPECT_NE(output.find("Authentication failed"), std::string::npos) << output;
   EXPECT_EQ(head_of_repository(), "");
@@ -131,7 +151,10 @@ TEST_F(Git, APushThatWasStoredButNotBegunIsFoundAtTheNextStart) {
   const auto repository = clone("one", {{"compose.yaml", kValid}});
   stop();
   // As if control had died between git's update of the branch and the pipeline.
-  shell(fmt::format("git -C {} -c core.hooksPath=/dev/null push --receive-pack='git -c core.hooksPath=/dev/null receive-pack' {} HEAD:refs/heads/main", repository.string(), data_.repository("shop").string()));
+  shell(
+      fmt::format("git -C {} -c core.hooksPath=/dev/null push --receive-pack='git -c "
+                  "core.hooksPath=/dev/null receive-pack' {} HEAD:refs/heads/main",
+                  repository.string(), data_.repository("shop").string()));
   ASSERT_NE(head_of_repository(), "");
   start();
   const MonoTime deadline = SystemClock().mono() + 10s;
@@ -161,8 +184,11 @@ TEST_F(Git, AClientThatGoesAwayInTheMiddleLeavesNothing) {
     ASSERT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
     const std::string request = fmt::format(
         "POST /git/shop.git/git-receive-pack HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: Bearer {}\r\n"
-        "Content-Type: application/x-git-receive-pack-request\r\nContent-Length: 100000\r\n\r\n00a0half a pack", port_, token_);
-    ASSERT_EQ(::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL), static_cast<ssize_t>(request.size()));
+        "Content-Type: application/x-git-receive-pack-request\r\nContent-Length: 100000\r\n\r\n00a0half a "
+        "pack",
+        port_, token_);
+    ASSERT_EQ(::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(request.size()));
   }
   const std::string output = push(clone("one", {{"compose.yaml", kValid}}));
   EXPECT_TRUE(accepted(output)) << output;
@@ -176,15 +202,28 @@ TEST_F(Git, AClientThatGoesAwayInTheMiddleLeavesNothing) {
 
 TEST_F(Git, OnlyTheSmartProtocolIsServed) {
   const io::Headers headers{{"Authorization", "Bearer " + token_}};
-  for (const char* path : {"/git/shop.git/HEAD", "/git/shop.git/config", "/git/shop.git/hooks/pre-receive", "/git/shop.git/info/refs", "/git/shop.git/objects/info/packs"})
+  for (const char* path : {"/git/shop.git/HEAD", "/git/shop.git/config", "/git/shop.git/hooks/pre-receive",
+                           "/git/shop.git/info/refs", "/git/shop.git/objects/info/packs"})
     EXPECT_EQ(remote("GET", path, headers).status, 404) << path;
-  EXPECT_EQ(remote("POST", "/git/shop.git/git-receive-pack", headers, "garbage").status, 415) << "git's own answer to a wrong content type";
+  EXPECT_EQ(remote("POST", "/git/shop.git/git-receive-pack", headers, "garbage").status, 415)
+      << "git's own answer to a wrong content type";
 }
 
 TEST(GitNames, OnlyPlainBranchesAndTagsAreTaken) {
-  for (const char* ref : {"refs/heads/main", "refs/tags/v1.2", "refs/heads/feature/a_b-c"}) EXPECT_TRUE(check_ref_name(ref)) << ref;
-  for (const char* ref : {"", "refs/heads/", "main", "refs/heads/-x", "refs/heads/a b", "refs/heads/\x01", "refs/remotes/x/y", "HEAD"}) EXPECT_FALSE(check_ref_name(ref)) << ref;
-  EXPECT_FALSE(check_ref_name("refs/heads/" + std::string(101, 'a')));
+  for (const char* ref : {"refs/heads/main", "refs/tags/v1.2", "refs/heads/feature/a_b-c"})
+    EXPECT_TRUE(check_ref_name(ref)) << ref;
+  for (const char* ref : {"", "refs/heads/", "main", "refs/heads/-x", "refs/heads/a b", "refs/heads/\x01",
+                          "refs/remotes/x/y", "HEAD"})
+    EXPECT_FALSE(check_ref_name(ref)) << ref;
+  const auto refused = check_ref_name("refs/heads/" + std::string(101, 'a'));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::push_refused);
+}
+
+TEST(Checkout, AFolderWithoutAComposeFileIsNamed) {
+  const auto read = read_compose(std::filesystem::path(testing::TempDir()) / "no-such-checkout", "shop", {});
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().code, Code::compose_missing);
 }
 
 }  // namespace

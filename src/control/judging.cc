@@ -9,8 +9,10 @@ namespace {
 constexpr milliseconds kLook{100};
 constexpr milliseconds kStore{1'000};
 
-// Crashes of instances that had been ready, and how long instances ran. Instances of both releases count for neither.
-void count_crashes(const State& state, const Rollout& rollout, WallTime now, judge::Observation& observation) {
+// Crashes of instances that had been ready, and how long instances ran. Instances of both releases count for
+// neither.
+void count_crashes(const State& state, const Rollout& rollout, WallTime now,
+                   judge::Observation& observation) {
   const Release* from = state.release(rollout.from);
   const Release* to = state.release(rollout.to);
   const auto has = [](const Release* release, const Instance& instance) {
@@ -18,7 +20,8 @@ void count_crashes(const State& state, const Rollout& rollout, WallTime now, jud
     return service != nullptr && service->revision == instance.revision;
   };
   for (const auto& [id, instance] : state.instances) {
-    if (instance.app != rollout.app || instance.environment != rollout.environment || instance.oneshot) continue;
+    if (instance.app != rollout.app || instance.environment != rollout.environment || instance.oneshot)
+      continue;
     const bool old_side = has(from, instance), new_side = has(to, instance);
     if (old_side == new_side) continue;
     judge::CrashCounts& counts = new_side ? observation.canary_crashes : observation.stable_crashes;
@@ -79,8 +82,10 @@ void Judging::look() {
       count_crashes(state, *rollout, now, view.crashes);
       if (const Release* stable = state.release(rollout->from))
         for (const ReleaseService& service : stable->services)
-          if (std::ranges::any_of(service.spec.ports, [](const PortSpec& port) { return port.host.has_value(); }))
-            if (const auto slot = state.slots.find(fmt::format("{}/{}/{}", key, service.spec.name, service.revision.short_hex()));
+          if (std::ranges::any_of(service.spec.ports,
+                                  [](const PortSpec& port) { return port.host.has_value(); }))
+            if (const auto slot = state.slots.find(
+                    fmt::format("{}/{}/{}", key, service.spec.name, service.revision.short_hex()));
                 slot != state.slots.end())
               view.edge_slots.push_back(slot->second);
       found.push_back(std::move(view));
@@ -107,8 +112,8 @@ void Judging::baseline(const View& view) {
   if (threshold && *threshold > 0) core_.post(command::LatencyBaseline{view.rollout.id, *threshold});
 }
 
-// The judge refuses counters that fall; here they may: the shared memory is new after a reboot, an instance's row is new
-// after a stop and start. What was read so far is then kept as an offset.
+// The judge refuses counters that fall; here they may: the shared memory is new after a reboot, an instance's
+// row is new after a stop and start. What was read so far is then kept as an offset.
 void Judging::keep_rising(Session& session, judge::Observation& observation) {
   const auto rise = [](auto& now, auto& raw, auto& before, auto member) {
     if (now.*member < raw.*member) before.*member += raw.*member;
@@ -116,15 +121,17 @@ void Judging::keep_rising(Session& session, judge::Observation& observation) {
     now.*member += before.*member;
   };
   const auto side = [&](auto which) {
-    for (const auto member : {&judge::SideCounts::users_seen, &judge::SideCounts::users_bad, &judge::SideCounts::users_slow,
-                              &judge::SideCounts::requests, &judge::SideCounts::failed})
+    for (const auto member :
+         {&judge::SideCounts::users_seen, &judge::SideCounts::users_bad, &judge::SideCounts::users_slow,
+          &judge::SideCounts::requests, &judge::SideCounts::failed})
       rise(observation.*which, session.raw.*which, session.before.*which, member);
   };
   side(&judge::Observation::canary);
   side(&judge::Observation::stable);
   for (const auto which : {&judge::Observation::canary_crashes, &judge::Observation::stable_crashes}) {
     rise(observation.*which, session.raw.*which, session.before.*which, &judge::CrashCounts::crashes);
-    rise(observation.*which, session.raw.*which, session.before.*which, &judge::CrashCounts::instance_seconds);
+    rise(observation.*which, session.raw.*which, session.before.*which,
+         &judge::CrashCounts::instance_seconds);
   }
   for (const auto which : {&judge::Observation::in_step, &judge::Observation::since_canary})
     observation.*which = session.raw.*which = std::max(observation.*which, session.raw.*which);
@@ -161,7 +168,9 @@ void Judging::resume(const View& view, Session& session) const {
   session.raw = last;
   session.before.in_step = session.before.since_canary = milliseconds(0);
   // Users slow that the judge was not shown are those of the warm-up.
-  const auto ignored = [](std::uint64_t counted, std::uint64_t shown) { return counted - std::min(counted, shown); };
+  const auto ignored = [](std::uint64_t counted, std::uint64_t shown) {
+    return counted - std::min(counted, shown);
+  };
   session.slow_ignored_canary = ignored(counters.canary.users_slow, last.canary.users_slow);
   session.slow_ignored_stable = ignored(counters.stable.users_slow, last.stable.users_slow);
   session.raw.canary.users_slow += session.slow_ignored_canary;
@@ -190,7 +199,8 @@ void Judging::observe(const View& view) {
                        : verdict->kind == judge::VerdictKind::roll_back ? command::Outcome::roll_back
                                                                         : command::Outcome::hold;
   const MonoTime now = clock_.mono();
-  const bool already_passed = outcome == command::Outcome::promote && rollout.steps.back().passed != WallTime{};
+  const bool already_passed =
+      outcome == command::Outcome::promote && rollout.steps.back().passed != WallTime{};
   if ((outcome == command::Outcome::hold || already_passed) && now - session.stored < kStore) return;
   session.stored = now;
   core_.post(command::Judged{rollout.id, rollout.step, outcome, verdict->reason, session.state, *verdict});

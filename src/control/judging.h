@@ -1,5 +1,5 @@
-// Ten times a second: the counters of every rollout under way, shown to the judge; what it says becomes a command. The
-// judge's state is stored with it, once a second, and read back after a restart.
+// Ten times a second: the counters of every rollout under way, shown to the judge; what it says becomes a
+// command. The judge's state is stored with it, once a second, and read back after a restart.
 #pragma once
 
 #include <map>
@@ -25,8 +25,9 @@ class Judging {
     MonoTime stored{};
     std::uint64_t slow_ignored_canary = 0, slow_ignored_stable = 0;  // users slow while the canary warmed up
     bool warm = false;
-    judge::Observation before;  // added to what is read: counters that began anew (a reboot) go on from where they were
-    judge::Observation raw;     // as read last
+    judge::Observation
+        before;  // added to what is read: counters that began anew (a reboot) go on from where they were
+    judge::Observation raw;  // as read last
   };
   struct View;  // what one look needs of the state
   void run(const std::stop_token& stop);

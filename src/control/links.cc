@@ -27,7 +27,8 @@ Result<void> GatewayLink::exchange(const RouteTable& table) {
     // A gateway that was ahead of us (its disk, our older database) answers with its own revision.
     if (body.contains("acked") && body["acked"].get<std::uint64_t>() >= table.revision) return {};
     if (body.contains("refused") && body["refused"].get<std::uint64_t>() == table.revision)
-      return fail(Code::conflict, "the gateway refused routes {}: {}", table.revision, body.value("error", ""));
+      return fail(Code::conflict, "the gateway refused routes {}: {}", table.revision,
+                  body.value("error", ""));
   }
 }
 
@@ -35,9 +36,12 @@ bool GatewayLink::listen() {
   const std::lock_guard lock(mutex_);
   while (channel_.valid()) {
     auto message = channel_.receive(1ms);
-    if (message) take_stats(message->body);
-    else if (message.error().code == Code::timeout) return true;
-    else channel_.close();
+    if (message)
+      take_stats(message->body);
+    else if (message.error().code == Code::timeout)
+      return true;
+    else
+      channel_.close();
   }
   return false;
 }
@@ -68,7 +72,8 @@ Result<Json> SupervisorLink::call(Json request) {
   }
 }
 
-Result<std::vector<ipc::ListenerError>> SupervisorLink::set_listeners(const std::vector<ListenerSpec>& listeners) {
+Result<std::vector<ipc::ListenerError>> SupervisorLink::set_listeners(
+    const std::vector<ListenerSpec>& listeners) {
   if (!channel_.valid()) return std::vector<ipc::ListenerError>{};
   const Json answer = TRY(call({{"listeners", listeners}}));
   return answer.value("errors", std::vector<ipc::ListenerError>{});

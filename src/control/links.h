@@ -14,9 +14,11 @@ namespace naru::control {
 class GatewayLink {
  public:
   explicit GatewayLink(std::string socket_path) : path_(std::move(socket_path)) {}
-  // Returns when every thread of the gateway routes by it. unavailable, timeout: send it again; conflict: refused.
+  // Returns when every thread of the gateway routes by it. unavailable, timeout: send it again; conflict:
+  // refused.
   Result<void> publish(const RouteTable& table);
-  // Reads what the gateway says on its own. False: it is not (or no more) connected, its successor may have an older table.
+  // Reads what the gateway says on its own. False: it is not (or no more) connected, its successor may have
+  // an older table.
   bool listen();
   ipc::GatewayStats stats() const;
 

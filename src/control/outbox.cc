@@ -10,13 +10,19 @@ constexpr milliseconds kRetry{500};
 // What must not overlap: a container is removed before its successor starts, tables are sent in order.
 std::string lane_of(const Action& action) {
   switch (action.kind) {
-    case ActionKind::publish_routes: return "routes";
+    case ActionKind::publish_routes:
+      return "routes";
     case ActionKind::start_instance:
-    case ActionKind::stop_instance: return "instance " + action.subject;
-    case ActionKind::remove_container: return "instance " + action.subject.substr(0, action.subject.rfind('.'));
-    case ActionKind::build_service: return "build " + action.subject + " " + action.detail;
-    case ActionKind::plan_pipeline: return "plan " + action.subject;
-    case ActionKind::ensure_network: return "network " + action.subject;
+    case ActionKind::stop_instance:
+      return "instance " + action.subject;
+    case ActionKind::remove_container:
+      return "instance " + action.subject.substr(0, action.subject.rfind('.'));
+    case ActionKind::build_service:
+      return "build " + action.subject + " " + action.detail;
+    case ActionKind::plan_pipeline:
+      return "plan " + action.subject;
+    case ActionKind::ensure_network:
+      return "network " + action.subject;
   }
   return {};
 }
@@ -57,13 +63,17 @@ void Outbox::sync(const State& state) {
 
 io::WorkerPool& Outbox::pool_of(ActionKind kind) {
   switch (kind) {
-    case ActionKind::build_service: return builds_;
+    case ActionKind::build_service:
+      return builds_;
     case ActionKind::stop_instance:
-    case ActionKind::remove_container: return stops_;
-    case ActionKind::publish_routes: return routes_;
+    case ActionKind::remove_container:
+      return stops_;
+    case ActionKind::publish_routes:
+      return routes_;
     case ActionKind::plan_pipeline:
     case ActionKind::ensure_network:
-    case ActionKind::start_instance: break;
+    case ActionKind::start_instance:
+      break;
   }
   return others_;
 }
@@ -82,7 +92,8 @@ void Outbox::dispatch(const Action& action) {
 
 void Outbox::run(const Action& action, std::stop_token stop) {
   while (!stop.stop_requested()) {
-    // Committed before it counts as done: until then the action stays in the outbox and belongs to this thread.
+    // Committed before it counts as done: until then the action stays in the outbox and belongs to this
+    // thread.
     if (auto result = execute_(action, stop); result && core_.submit(std::move(*result))) break;
     std::unique_lock lock(mutex_);
     retry_.wait_for(lock, stop, kRetry, [] { return false; });

@@ -1,5 +1,5 @@
-// Carries out the outbox: every stored action is handed to a worker thread after its commit, and again at each start
-// until its result has come back as a command. Actions of the same subject run one after another.
+// Carries out the outbox: every stored action is handed to a worker thread after its commit, and again at
+// each start until its result has come back as a command. Actions of the same subject run one after another.
 #pragma once
 
 #include <functional>
@@ -16,9 +16,9 @@ namespace naru::control {
 
 class Outbox {
  public:
-  // Carries out one action and gives its result, the command that takes it out of the outbox; nothing when it should be
-  // tried again later (the launcher is away, say). `stop` is requested when the action has left the outbox by another
-  // way (superseded) or control stops.
+  // Carries out one action and gives its result, the command that takes it out of the outbox; nothing when it
+  // should be tried again later (the launcher is away, say). `stop` is requested when the action has left the
+  // outbox by another way (superseded) or control stops.
   using Execute = std::function<std::optional<Command>(const Action&, std::stop_token stop)>;
 
   // Builds get threads of their own, so that they cannot keep starts and stops waiting.
@@ -42,7 +42,8 @@ class Outbox {
   std::map<std::string, std::deque<Action>> waiting_;
   bool stopping_ = false;
   std::condition_variable_any retry_;
-  // What waits (a grace, a launcher that is away) has threads of its own: it must not keep routes or starts waiting.
+  // What waits (a grace, a launcher that is away) has threads of its own: it must not keep routes or starts
+  // waiting.
   io::WorkerPool builds_{2}, stops_{16}, routes_{1}, others_{8};
 };
 

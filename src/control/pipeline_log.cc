@@ -8,7 +8,8 @@ namespace naru::control {
 std::string mask(std::string text, const std::vector<std::string>& secrets) {
   for (const std::string& secret : secrets) {
     if (secret.size() < 4) continue;
-    for (std::size_t at = text.find(secret); at != std::string::npos; at = text.find(secret, at + 3)) text.replace(at, secret.size(), "***");
+    for (std::size_t at = text.find(secret); at != std::string::npos; at = text.find(secret, at + 3))
+      text.replace(at, secret.size(), "***");
   }
   return text;
 }
@@ -33,7 +34,8 @@ std::string PipelineLog::read(PipelineId id, std::uint64_t& offset) const {
 void PipelineLog::trim() const {
   std::map<PipelineId, std::filesystem::path> found;
   for (const auto& entry : std::filesystem::directory_iterator(folder_))
-    if (entry.path().extension() == ".log") found[std::strtoull(entry.path().stem().c_str(), nullptr, 10)] = entry.path();
+    if (entry.path().extension() == ".log")
+      found[std::strtoull(entry.path().stem().c_str(), nullptr, 10)] = entry.path();
   while (found.size() > kMaxKept) {
     std::filesystem::remove(found.begin()->second);
     found.erase(found.begin());

@@ -1,5 +1,6 @@
-// The output of pipelines: control/pipelines/<id>.log, appended by workers, followed by git clients and people. Values of
-// the environment's variables are masked. Bounded: kMaxBytes a pipeline, the newest kMaxKept pipelines.
+// The output of pipelines: control/pipelines/<id>.log, appended by workers, followed by git clients and
+// people. Values of the environment's variables are masked. Bounded: kMaxBytes a pipeline, the newest
+// kMaxKept pipelines.
 #pragma once
 
 #include <filesystem>

@@ -23,11 +23,13 @@ Result<void> connect_to(const std::string& address, std::uint16_t port, millisec
   sockaddr_in to{};
   to.sin_family = AF_INET;
   to.sin_port = htons(port);
-  if (!socket || inet_pton(AF_INET, address.c_str(), &to.sin_addr) != 1) return fail_errno(Code::system, "socket");
+  if (!socket || inet_pton(AF_INET, address.c_str(), &to.sin_addr) != 1)
+    return fail_errno(Code::system, "socket");
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0) return {};
   if (errno != EINPROGRESS) return fail_errno(Code::unreachable, "port {}", port);
   pollfd waiting{socket.get(), POLLOUT, 0};
-  if (::poll(&waiting, 1, static_cast<int>(timeout.count())) == 0) return fail(Code::timeout, "port {} does not answer", port);
+  if (::poll(&waiting, 1, static_cast<int>(timeout.count())) == 0)
+    return fail(Code::timeout, "port {} does not answer", port);
   int error = 0;
   socklen_t size = sizeof error;
   ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
@@ -68,7 +70,9 @@ void Probing::run(const std::stop_token& stop) {
 std::vector<Probing::Target> Probing::targets_of(const State& state) {
   std::vector<Target> targets;
   for (const auto& [id, instance] : state.instances) {
-    if (instance.oneshot || (instance.phase != InstancePhase::running && instance.phase != InstancePhase::ready)) continue;
+    if (instance.oneshot ||
+        (instance.phase != InstancePhase::running && instance.phase != InstancePhase::ready))
+      continue;
     const Release* release = state.release(instance.release);
     const ReleaseService* service = release == nullptr ? nullptr : release->find(instance.service);
     if (service == nullptr) continue;
@@ -95,7 +99,8 @@ void Probing::look() {
   const MonoTime now = clock_.mono();
   const std::lock_guard lock(mutex_);
   std::erase_if(progress_, [&](const auto& row) {
-    return !row.second.running && std::ranges::none_of(targets, [&](const Target& t) { return t.container == row.first; });
+    return !row.second.running &&
+           std::ranges::none_of(targets, [&](const Target& t) { return t.container == row.first; });
   });
   for (const Target& target : targets) {
     Progress& progress = progress_[target.container];
@@ -112,20 +117,25 @@ void Probing::probe(const Target& target) {
   Progress& progress = progress_[target.container];
   progress.running = false;
   const bool ready = outcome.healthy;
-  const milliseconds interval = target.has_health ? (ready ? target.health.interval : target.health.start_interval)
-                                                  : (ready ? kReadyPortInterval : kPortInterval);
+  const milliseconds interval = target.has_health
+                                    ? (ready ? target.health.interval : target.health.start_interval)
+                                    : (ready ? kReadyPortInterval : kPortInterval);
   progress.next = clock_.mono() + std::max(interval, milliseconds(50));
 }
 
 std::optional<Probing::Outcome> Probing::check(const Target& target) {
   if (target.has_health) {
     auto result = launcher_.probe(target.container, target.health.test, target.health.timeout);
-    if (!result && (is_transient(result.error()) || result.error().code == Code::timeout)) return std::nullopt;
+    if (!result && (is_transient(result.error()) || result.error().code == Code::timeout))
+      return std::nullopt;
     if (!result) return Outcome{false, result.error().message()};
-    if (result->timed_out) return Outcome{false, fmt::format("its health check took longer than {}", humanize(target.health.timeout))};
+    if (result->timed_out)
+      return Outcome{false,
+                     fmt::format("its health check took longer than {}", humanize(target.health.timeout))};
     if (result->exit_code == 0) return Outcome{true, {}};
     const std::string said = first_line(result->output);
-    return Outcome{false, fmt::format("its health check exits with {}{}{}", result->exit_code, said.empty() ? "" : ": ", said)};
+    return Outcome{false, fmt::format("its health check exits with {}{}{}", result->exit_code,
+                                      said.empty() ? "" : ": ", said)};
   }
   if (target.port != 0 && !target.address.empty()) {
     auto connected = connect_to(target.address, target.port, kConnectTimeout);
@@ -147,9 +157,11 @@ void Probing::settle(const Target& target, const Outcome& outcome) {
     if (!target.ready) core_.post(command::Probed{target.instance, target.attempt, true, {}});
     return;
   }
-  // A service in use becomes unready only after `retries` failures in a row; one that starts says at once why it waits.
+  // A service in use becomes unready only after `retries` failures in a row; one that starts says at once why
+  // it waits.
   const std::uint32_t needed = target.has_health ? std::max(target.health.retries, 1U) : 3;
-  if (!target.ready || failures >= needed) core_.post(command::Probed{target.instance, target.attempt, false, outcome.reason});
+  if (!target.ready || failures >= needed)
+    core_.post(command::Probed{target.instance, target.attempt, false, outcome.reason});
 }
 
 }  // namespace naru::control

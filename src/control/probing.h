@@ -1,6 +1,6 @@
-// Is each instance healthy? Its health check (the service's, else the image's) run inside it through the launcher;
-// without one, its first port must accept a connection; without a port, its process must have lived for a second.
-// What it finds becomes commands.
+// Is each instance healthy? Its health check (the service's, else the image's) run inside it through the
+// launcher; without one, its first port must accept a connection; without a port, its process must have lived
+// for a second. What it finds becomes commands.
 #pragma once
 
 #include <map>

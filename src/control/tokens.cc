@@ -12,7 +12,9 @@ namespace {
 constexpr std::size_t kMaxFile = 1U << 20;
 constexpr std::size_t kMaxAddresses = 1024;
 
-std::string hash_of(std::string_view secret) { return Digest::of_sha256(secret).text(); }
+std::string hash_of(std::string_view secret) {
+  return Digest::of_sha256(secret).text();
+}
 
 // Every row is looked at, and each comparison takes the same time whatever differs.
 template <class Rows>
@@ -20,7 +22,8 @@ auto find_hash(Rows& rows, std::string_view secret) -> decltype(rows.data()) {
   const std::string hash = hash_of(secret);
   decltype(rows.data()) found = nullptr;
   for (auto& row : rows)
-    if (row.hash.size() == hash.size() && CRYPTO_memcmp(row.hash.data(), hash.data(), hash.size()) == 0) found = &row;
+    if (row.hash.size() == hash.size() && CRYPTO_memcmp(row.hash.data(), hash.data(), hash.size()) == 0)
+      found = &row;
   return found;
 }
 
@@ -41,7 +44,8 @@ Result<std::unique_ptr<Tokens>> Tokens::open(std::filesystem::path file, const C
     const Json json = TRY(parse_json(*text, tokens->file_.string()));
     const auto read = [&](const char* key, std::vector<Row>& into) {
       for (const Json& row : json.value(key, Json::array()))
-        into.push_back({row.at("name"), row.value("app", ""), row.at("hash"), row.value("created", WallTime{})});
+        into.push_back(
+            {row.at("name"), row.value("app", ""), row.at("hash"), row.value("created", WallTime{})});
     };
     read("tokens", tokens->tokens_);
     read("sessions", tokens->sessions_);
@@ -54,15 +58,19 @@ Result<std::unique_ptr<Tokens>> Tokens::open(std::filesystem::path file, const C
 Result<void> Tokens::save() const {
   const auto rows = [](const std::vector<Row>& from) {
     Json out = Json::array();
-    for (const Row& row : from) out.push_back({{"name", row.name}, {"app", row.app}, {"hash", row.hash}, {"created", row.created}});
+    for (const Row& row : from)
+      out.push_back({{"name", row.name}, {"app", row.app}, {"hash", row.hash}, {"created", row.created}});
     return out;
   };
-  return os::write_file_atomically(file_, Json{{"tokens", rows(tokens_)}, {"sessions", rows(sessions_)}}.dump(1), 0600);
+  return os::write_file_atomically(
+      file_, Json{{"tokens", rows(tokens_)}, {"sessions", rows(sessions_)}}.dump(1), 0600);
 }
 
 Result<std::string> Tokens::create(const std::string& name, const std::string& app) {
   if (!valid_name(name))
-    return fail(Code::invalid_argument, "'{}' cannot be a token's name: it takes 1 to 64 letters, digits, '-', '_', '.' and '/'", name.substr(0, 80));
+    return fail(Code::invalid_argument,
+                "'{}' cannot be a token's name: it takes 1 to 64 letters, digits, '-', '_', '.' and '/'",
+                name.substr(0, 80));
   const std::lock_guard lock(mutex_);
   if (std::ranges::any_of(tokens_, [&](const Row& row) { return row.name == name; }))
     return fail(Code::already_exists, "there is a token '{}' already", name);
@@ -97,12 +105,14 @@ std::vector<TokenInfo> Tokens::list() const {
 
 std::unexpected<Error> Tokens::failed(const std::string& address) {
   const MonoTime now = clock_.mono();
-  if (failures_.size() >= kMaxAddresses) std::erase_if(failures_, [&](const auto& f) { return now - f.second.since > 60s; });
+  if (failures_.size() >= kMaxAddresses)
+    std::erase_if(failures_, [&](const auto& f) { return now - f.second.since > 60s; });
   if (failures_.size() >= kMaxAddresses) failures_.clear();
   Failures& failures = failures_[address];
   if (now - failures.since > 60s) failures = {now, 0};
   if (++failures.count > kFailuresPerMinute)
-    return fail(Code::busy, "{} wrong tokens within a minute from {}", kFailuresPerMinute, address.empty() ? "this peer" : address);
+    return fail(Code::busy, "{} wrong tokens within a minute from {}", kFailuresPerMinute,
+                address.empty() ? "this peer" : address);
   return fail(Code::unauthorized, "the token is not valid");
 }
 
@@ -115,7 +125,8 @@ Result<Identity> Tokens::check(std::string_view token, const std::string& addres
 Result<Identity> Tokens::check_session(std::string_view cookie, const std::string& address) {
   const std::lock_guard lock(mutex_);
   const Row* row = find_hash(sessions_, cookie);
-  if (row != nullptr && clock_.wall() - row->created < kSessionLife) return Identity{row->name, row->app, true};
+  if (row != nullptr && clock_.wall() - row->created < kSessionLife)
+    return Identity{row->name, row->app, true};
   return failed(address);
 }
 
@@ -135,7 +146,7 @@ Result<std::string> Tokens::redeem(std::string_view code, const std::string& add
   if (found == nullptr) {
     auto error = failed(address);
     error.error().context = "the login link is not valid (any more): it works once, for ten minutes";
-    error.error().remedy = "get a new one with `naru login`";
+    error.error().remedy = "get a new one with `naru open`";
     return error;
   }
   std::erase_if(codes_, [hash = found->hash](const Row& row) { return row.hash == hash; });

@@ -1,5 +1,5 @@
-// Who may ask control what. Tokens are kept as SHA-256 only, in one file replaced atomically; a token's text is seen once,
-// when it is made. Thread-safe.
+// Who may ask control what. Tokens are kept as SHA-256 only, in one file replaced atomically; a token's text
+// is seen once, when it is made. Thread-safe.
 #pragma once
 
 #include <filesystem>
@@ -44,7 +44,8 @@ class Tokens {
   void remove_app(const std::string& app);       // every token of it
   std::vector<TokenInfo> list() const;
 
-  // unauthorized; busy when `address` has failed too often within the last minute (a valid token always passes).
+  // unauthorized; busy when `address` has failed too often within the last minute (a valid token always
+  // passes).
   Result<Identity> check(std::string_view token, const std::string& address);
   Result<Identity> check_session(std::string_view cookie, const std::string& address);
 

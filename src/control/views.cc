@@ -13,7 +13,9 @@ constexpr std::size_t kMaxError = 4000;
 bool looks_like_http(const PortSpec& port) {
   if (port.transport != Transport::tcp) return false;
   if (!port.app_protocol.empty()) return port.app_protocol.starts_with("http") || port.app_protocol == "grpc";
-  static constexpr std::uint16_t kOthers[] = {21, 22, 25, 53, 143, 389, 465, 587, 993, 1433, 1883, 2181, 3306, 4222, 5432, 5672, 6379, 9042, 9092, 11211, 27017};
+  static constexpr std::uint16_t kOthers[] = {21,   22,   25,   53,   143,  389,   465,
+                                              587,  993,  1433, 1883, 2181, 3306,  4222,
+                                              5432, 5672, 6379, 9042, 9092, 11211, 27017};
   return std::ranges::find(kOthers, port.container) == std::end(kOthers);
 }
 
@@ -23,7 +25,8 @@ std::string version_of(const State& state, std::optional<ReleaseId> id) {
 }
 
 std::string percent(BasisPoints weight) {
-  return weight.value % 100 == 0 ? fmt::format("{}%", weight.value / 100) : fmt::format("{:.2f}%", weight.value / 100.0);
+  return weight.value % 100 == 0 ? fmt::format("{}%", weight.value / 100)
+                                 : fmt::format("{:.2f}%", weight.value / 100.0);
 }
 
 template <class F>
@@ -42,11 +45,15 @@ const Release* shown_release(const State& state, const Environment& environment)
 struct Readiness {
   std::uint32_t ready = 0, wanted = 0;
 };
-Readiness readiness(const State& state, const Environment& environment, const Release& release, const ReleaseService& service) {
+Readiness readiness(const State& state, const Environment& environment, const Release& release,
+                    const ReleaseService& service) {
   Readiness out;
-  out.wanted = environment.stopped || rollout::is_oneshot(release, service.spec.name) ? 0 : service.spec.replicas;
+  out.wanted =
+      environment.stopped || rollout::is_oneshot(release, service.spec.name) ? 0 : service.spec.replicas;
   each_instance(state, environment, [&](const Instance& instance) {
-    if (instance.service == service.spec.name && instance.revision == service.revision && instance.phase == InstancePhase::ready) ++out.ready;
+    if (instance.service == service.spec.name && instance.revision == service.revision &&
+        instance.phase == InstancePhase::ready)
+      ++out.ready;
   });
   return out;
 }
@@ -61,7 +68,9 @@ std::string_view health_of(const State& state, const Environment& environment) {
     ++services;
     // While a stateful service is recreated for a rollout its newer revision serves both sides.
     std::uint32_t any = 0;
-    each_instance(state, environment, [&](const Instance& i) { any += i.service == service.spec.name && i.phase == InstancePhase::ready ? 1 : 0; });
+    each_instance(state, environment, [&](const Instance& i) {
+      any += i.service == service.spec.name && i.phase == InstancePhase::ready ? 1 : 0;
+    });
     if (any >= r.wanted) ++full;
     if (any == 0) ++none;
   }
@@ -71,27 +80,35 @@ std::string_view health_of(const State& state, const Environment& environment) {
 }
 
 Json release_line(const Release& release) {
-  return {{"id", release.id}, {"version", release.version}, {"commit", release.commit}, {"subject", release.subject}};
+  return {{"id", release.id},
+          {"version", release.version},
+          {"commit", release.commit},
+          {"subject", release.subject}};
 }
 
 BasisPoints weight_of(const Rollout& rollout) {
   switch (rollout.phase) {
-    case RolloutPhase::stepping: return rollout.steps.empty() ? BasisPoints{} : rollout.steps.back().weight;
+    case RolloutPhase::stepping:
+      return rollout.steps.empty() ? BasisPoints{} : rollout.steps.back().weight;
     case RolloutPhase::completing:
-    case RolloutPhase::done: return kEverybody;
-    default: return {};
+    case RolloutPhase::done:
+      return kEverybody;
+    default:
+      return {};
   }
 }
 
 std::vector<std::string> changed_names(const State& state, const Rollout& rollout) {
   std::vector<std::string> names;
   if (const Release* to = state.release(rollout.to))
-    for (const ReleaseService* service : rollout::changed_services(state.release(rollout.from), *to)) names.push_back(service->spec.name);
+    for (const ReleaseService* service : rollout::changed_services(state.release(rollout.from), *to))
+      names.push_back(service->spec.name);
   return names;
 }
 
 std::string_view outcome_name(ipc::Outcome outcome) {
-  static constexpr std::string_view kNames[] = {"1xx", "2xx", "3xx", "4xx", "5xx", "connect failure", "first byte timeout", "incomplete"};
+  static constexpr std::string_view kNames[] = {
+      "1xx", "2xx", "3xx", "4xx", "5xx", "connect failure", "first byte timeout", "incomplete"};
   return kNames[static_cast<std::size_t>(outcome)];
 }
 
@@ -99,10 +116,15 @@ Json failed_requests(const Rollout& rollout, const Surroundings& around) {
   Json out = Json::array();
   if (around.telemetry == nullptr || rollout.steps.empty()) return out;
   for (const ipc::FailedRequest& request : around.telemetry->evidence_of(rollout.evidence_slot).failed)
-    out.push_back({{"time", request.time}, {"side", request.side == ipc::Side::canary ? "canary" : "stable"},
-                   {"service", request.service}, {"method", request.method}, {"path", request.path},
-                   {"status", request.status}, {"outcome", outcome_name(request.outcome)},
-                   {"duration_us", request.duration_us}, {"trace_id", request.trace_id}});
+    out.push_back({{"time", request.time},
+                   {"side", request.side == ipc::Side::canary ? "canary" : "stable"},
+                   {"service", request.service},
+                   {"method", request.method},
+                   {"path", request.path},
+                   {"status", request.status},
+                   {"outcome", outcome_name(request.outcome)},
+                   {"duration_us", request.duration_us},
+                   {"trace_id", request.trace_id}});
   return out;
 }
 
@@ -113,9 +135,13 @@ std::string trouble_of(const State& state, const Environment& environment) {
     if (!trouble.empty() || instance.oneshot) return;
     const auto side = side_of(state, environment, instance.service, instance.revision.short_hex());
     if (side != "stable" && side != "both") return;
-    if (instance.phase == InstancePhase::failed) trouble = fmt::format("{} of {} failed: {}", instance.id, instance.service, instance.error);
-    else if (instance.phase == InstancePhase::waiting) trouble = fmt::format("{} of {} will be started again: {}", instance.id, instance.service, instance.error);
-    else if (instance.phase == InstancePhase::running && instance.was_ready) trouble = fmt::format("{} of {} is not healthy: {}", instance.id, instance.service, instance.error);
+    if (instance.phase == InstancePhase::failed)
+      trouble = fmt::format("{} of {} failed: {}", instance.id, instance.service, instance.error);
+    else if (instance.phase == InstancePhase::waiting)
+      trouble =
+          fmt::format("{} of {} will be started again: {}", instance.id, instance.service, instance.error);
+    else if (instance.phase == InstancePhase::running && instance.was_ready)
+      trouble = fmt::format("{} of {} is not healthy: {}", instance.id, instance.service, instance.error);
   });
   return trouble.substr(0, 500);
 }
@@ -124,25 +150,33 @@ std::string rollout_message(const State& state, const Rollout& rollout) {
   const std::string to = version_of(state, rollout.to);
   switch (rollout.phase) {
     case RolloutPhase::preparing:
-      return rollout.reason.empty() ? fmt::format("starting {}; users meet {} only", to, version_of(state, rollout.from))
-                                    : fmt::format("starting {}: {}", to, rollout.reason);
+      return rollout.reason.empty()
+                 ? fmt::format("starting {}; users meet {} only", to, version_of(state, rollout.from))
+                 : fmt::format("starting {}: {}", to, rollout.reason);
     case RolloutPhase::stepping:
-      if (rollout.reason.empty()) return fmt::format("{} goes to {} of the users", to, percent(weight_of(rollout)));
+      if (rollout.reason.empty())
+        return fmt::format("{} goes to {} of the users", to, percent(weight_of(rollout)));
       return rollout.reason;
-    case RolloutPhase::completing: return fmt::format("everybody meets {}; {} is being stopped", to, version_of(state, rollout.from));
-    case RolloutPhase::rolling_back: return fmt::format("{} is being taken back: {}", to, rollout.reason);
-    default: return {};
+    case RolloutPhase::completing:
+      return fmt::format("everybody meets {}; {} is being stopped", to, version_of(state, rollout.from));
+    case RolloutPhase::rolling_back:
+      return fmt::format("{} is being taken back: {}", to, rollout.reason);
+    default:
+      return {};
   }
 }
 
 std::string pipeline_message(const Pipeline& pipeline) {
   const std::string commit = pipeline.commit.substr(0, 10);
   if (!pipeline.planned) return fmt::format("reading {}", commit);
-  const auto done = std::ranges::count_if(pipeline.builds, [](const BuildStage& b) { return b.state == StageState::succeeded; });
+  const auto done = std::ranges::count_if(
+      pipeline.builds, [](const BuildStage& b) { return b.state == StageState::succeeded; });
   return fmt::format("building {}: {} of {} services are done", commit, done, pipeline.builds.size());
 }
 
-bool under_way(const Pipeline& pipeline) { return pipeline.state == StageState::waiting || pipeline.state == StageState::running; }
+bool under_way(const Pipeline& pipeline) {
+  return pipeline.state == StageState::waiting || pipeline.state == StageState::running;
+}
 
 }  // namespace
 
@@ -158,7 +192,8 @@ const Pipeline* newest_pipeline(const State& state, const std::string& app) {
   return nullptr;
 }
 
-std::string_view side_of(const State& state, const Environment& environment, const std::string& service, std::string_view revision) {
+std::string_view side_of(const State& state, const Environment& environment, const std::string& service,
+                         std::string_view revision) {
   const auto has = [&](const Release* release) {
     const ReleaseService* found = release == nullptr ? nullptr : release->find(service);
     return found != nullptr && found->revision.short_hex() == revision;
@@ -170,7 +205,8 @@ std::string_view side_of(const State& state, const Environment& environment, con
   return stable ? "stable" : next ? "canary" : "old";
 }
 
-std::vector<Address> addresses_of(const Environment& environment, const Release& release, std::uint16_t gateway_port) {
+std::vector<Address> addresses_of(const Environment& environment, const Release& release,
+                                  std::uint16_t gateway_port) {
   std::vector<Address> out;
   for (const ReleaseService& service : release.services) {
     bool edge = false;
@@ -178,39 +214,49 @@ std::vector<Address> addresses_of(const Environment& environment, const Release&
       const bool http = looks_like_http(port);
       edge = edge || http;
       if (!port.host || environment.name != "production" || port.transport != Transport::tcp) continue;
-      const std::string host = port.host_ip.empty() || port.host_ip == "0.0.0.0" || port.host_ip == "::" ? "localhost" : port.host_ip;
+      const std::string host = port.host_ip.empty() || port.host_ip == "0.0.0.0" || port.host_ip == "::"
+                                   ? "localhost"
+                                   : port.host_ip;
       out.push_back({service.spec.name, fmt::format("{}://{}:{}", http ? "http" : "tcp", host, *port.host)});
     }
     if (edge && !service.spec.stateful())
-      out.push_back({service.spec.name, fmt::format("http://{}.{}.{}.localhost:{}", service.spec.name, environment.name, environment.app, gateway_port)});
+      out.push_back({service.spec.name, fmt::format("http://{}.{}.{}.localhost:{}", service.spec.name,
+                                                    environment.name, environment.app, gateway_port)});
   }
   // Published ports first: they are what people open.
-  std::ranges::stable_sort(out, {}, [](const Address& a) { return a.url.find(".localhost:") != std::string::npos; });
+  std::ranges::stable_sort(out, {},
+                           [](const Address& a) { return a.url.find(".localhost:") != std::string::npos; });
   return out;
 }
 
 std::string status_message(const State& state, const Environment& environment, const Surroundings& around) {
-  if (environment.stopped) return fmt::format("stopped; start it again with `naru app start {}`", environment.app);
+  if (environment.stopped)
+    return fmt::format("stopped; start it again with `naru app start {}`", environment.app);
   const Rollout* active = state.active_rollout(environment);
   const Pipeline* pipeline = newest_pipeline(state, environment.app);
   if (active != nullptr) return rollout_message(state, *active);
   if (pipeline != nullptr && under_way(*pipeline)) return pipeline_message(*pipeline);
   const Release* stable = state.release(environment.stable);
   if (environment.pending && !environment.approved)
-    return fmt::format("{} waits for a person: `naru promote {}`", version_of(state, environment.pending), environment.app);
+    return fmt::format("{} waits for a person: `naru promote {}`", version_of(state, environment.pending),
+                       environment.app);
   if (stable == nullptr && pipeline != nullptr && pipeline->state == StageState::failed)
     return fmt::format("nothing runs; the last push failed: {}", pipeline->error.substr(0, 500));
   if (stable == nullptr) return "nothing runs yet; push a commit";
   std::string message = fmt::format("v{} serves everybody", stable->version);
   const Rollout* last = newest_rollout(state, environment);
-  if (last != nullptr && last->phase == RolloutPhase::rolled_back) message += fmt::format("; {} was taken back: {}", version_of(state, last->to), last->reason);
-  else if (pipeline != nullptr && pipeline->state == StageState::failed) message += fmt::format("; the last push failed: {}", pipeline->error.substr(0, 500));
+  if (last != nullptr && last->phase == RolloutPhase::rolled_back)
+    message += fmt::format("; {} was taken back: {}", version_of(state, last->to), last->reason);
+  else if (pipeline != nullptr && pipeline->state == StageState::failed)
+    message += fmt::format("; the last push failed: {}", pipeline->error.substr(0, 500));
   if (const std::string trouble = trouble_of(state, environment); !trouble.empty()) message += "; " + trouble;
   for (const ReleaseService& service : stable->services)
     for (const PortSpec& port : service.spec.ports)
       if (port.host)
-        if (const auto error = around.listener_errors.find(fmt::format("host:{}", *port.host)); error != around.listener_errors.end())
-          message += fmt::format("; host port {} of {} is not open: {}", *port.host, service.spec.name, error->second);
+        if (const auto error = around.listener_errors.find(fmt::format("host:{}", *port.host));
+            error != around.listener_errors.end())
+          message += fmt::format("; host port {} of {} is not open: {}", *port.host, service.spec.name,
+                                 error->second);
   return message;
 }
 
@@ -222,14 +268,20 @@ Json app_summary(const State& state, const App& app, const Surroundings& around)
     const Rollout* rollout = state.active_rollout(environment);
     Json urls = Json::array();
     if (stable != nullptr)
-      for (const Address& address : addresses_of(environment, *stable, around.gateway_port)) urls.push_back(address.url);
+      for (const Address& address : addresses_of(environment, *stable, around.gateway_port))
+        urls.push_back(address.url);
     const Release* to = rollout == nullptr ? nullptr : state.release(rollout->to);
-    environments.push_back({{"name", environment.name},
-                            {"stable", stable == nullptr ? Json() : Json{{"version", stable->version}, {"commit", stable->commit}}},
-                            {"rollout", rollout == nullptr ? Json() : Json{{"phase", rollout->phase}, {"to", to == nullptr ? 0 : to->version}, {"weight", weight_of(*rollout)}}},
-                            {"health", health_of(state, environment)},
-                            {"message", status_message(state, environment, around)},
-                            {"addresses", std::move(urls)}});
+    environments.push_back(
+        {{"name", environment.name},
+         {"stable",
+          stable == nullptr ? Json() : Json{{"version", stable->version}, {"commit", stable->commit}}},
+         {"rollout", rollout == nullptr ? Json()
+                                        : Json{{"phase", rollout->phase},
+                                               {"to", to == nullptr ? 0 : to->version},
+                                               {"weight", weight_of(*rollout)}}},
+         {"health", health_of(state, environment)},
+         {"message", status_message(state, environment, around)},
+         {"addresses", std::move(urls)}});
   }
   return {{"name", app.name}, {"created", app.created}, {"environments", std::move(environments)}};
 }
@@ -237,13 +289,27 @@ Json app_summary(const State& state, const App& app, const Surroundings& around)
 Json instance_view(const State& state, const Instance& instance, const Surroundings& around) {
   const Release* release = state.release(instance.release);
   const auto environment = state.environments.find(env_key(instance.app, instance.environment));
-  Json out{{"id", instance.id}, {"app", instance.app}, {"env", instance.environment}, {"service", instance.service},
-           {"release_version", release == nullptr ? 0 : release->version},
-           {"side", environment == state.environments.end() ? "old" : side_of(state, environment->second, instance.service, instance.revision.short_hex())},
-           {"phase", instance.phase}, {"address", instance.address}, {"pid", instance.pid}, {"attempt", instance.attempt},
-           {"restarts", instance.restarts}, {"exit_code", instance.exit_code}, {"out_of_memory", instance.out_of_memory},
-           {"oneshot", instance.oneshot}, {"container", instance.container()},
-           {"error", instance.error.substr(0, kMaxError)}, {"started", instance.started}, {"ready_at", instance.ready_at}};
+  Json out{
+      {"id", instance.id},
+      {"app", instance.app},
+      {"env", instance.environment},
+      {"service", instance.service},
+      {"release_version", release == nullptr ? 0 : release->version},
+      {"side", environment == state.environments.end()
+                   ? "old"
+                   : side_of(state, environment->second, instance.service, instance.revision.short_hex())},
+      {"phase", instance.phase},
+      {"address", instance.address},
+      {"pid", instance.pid},
+      {"attempt", instance.attempt},
+      {"restarts", instance.restarts},
+      {"exit_code", instance.exit_code},
+      {"out_of_memory", instance.out_of_memory},
+      {"oneshot", instance.oneshot},
+      {"container", instance.container()},
+      {"error", instance.error.substr(0, kMaxError)},
+      {"started", instance.started},
+      {"ready_at", instance.ready_at}};
   if (const auto usage = around.usage.find(instance.container()); usage != around.usage.end()) {
     out["memory_bytes"] = usage->second.memory_bytes;
     out["cpu_usec"] = usage->second.cpu_usec;
@@ -256,29 +322,56 @@ Json rollout_view(const State& state, const Rollout& rollout, const Surroundings
   const Release* to = state.release(rollout.to);
   Json planned = Json::array();
   for (const CanaryStep& step : rollout.policy.steps)
-    planned.push_back({{"weight", step.weight}, {"min_duration", step.min_duration}, {"min_users", step.min_users}});
-  return {{"id", rollout.id}, {"app", rollout.app}, {"env", rollout.environment},
-          {"from_version", from == nullptr ? Json() : Json(from->version)}, {"to_version", to == nullptr ? 0 : to->version},
-          {"commit", to == nullptr ? "" : to->commit}, {"subject", to == nullptr ? "" : to->subject},
-          {"strategy", rollout.policy.strategy}, {"bake", rollout.policy.bake}, {"is_rollback", rollout.is_rollback},
-          {"phase", rollout.phase}, {"step", rollout.step}, {"steps", rollout.steps}, {"planned", std::move(planned)},
-          {"weight", weight_of(rollout)}, {"reason", rollout.reason},
-          {"verdict", rollout.verdict.is_object() ? rollout.verdict : Json()}, {"changed", changed_names(state, rollout)},
-          {"created", rollout.created}, {"first_user", rollout.first_user}, {"completed", rollout.completed},
-          {"ended", rollout.ended}, {"failed_requests", failed_requests(rollout, around)}};
+    planned.push_back(
+        {{"weight", step.weight}, {"min_duration", step.min_duration}, {"min_users", step.min_users}});
+  return {{"id", rollout.id},
+          {"app", rollout.app},
+          {"env", rollout.environment},
+          {"from_version", from == nullptr ? Json() : Json(from->version)},
+          {"to_version", to == nullptr ? 0 : to->version},
+          {"commit", to == nullptr ? "" : to->commit},
+          {"subject", to == nullptr ? "" : to->subject},
+          {"strategy", rollout.policy.strategy},
+          {"bake", rollout.policy.bake},
+          {"is_rollback", rollout.is_rollback},
+          {"phase", rollout.phase},
+          {"step", rollout.step},
+          {"steps", rollout.steps},
+          {"planned", std::move(planned)},
+          {"weight", weight_of(rollout)},
+          {"reason", rollout.reason},
+          {"verdict", rollout.verdict.is_object() ? rollout.verdict : Json()},
+          {"changed", changed_names(state, rollout)},
+          {"created", rollout.created},
+          {"first_user", rollout.first_user},
+          {"completed", rollout.completed},
+          {"ended", rollout.ended},
+          {"failed_requests", failed_requests(rollout, around)}};
 }
 
 Json pipeline_view(const State& state, const Pipeline& pipeline) {
   Json builds = Json::array();
   for (const BuildStage& build : pipeline.builds)
-    builds.push_back({{"service", build.service}, {"state", build.state}, {"cached", build.cached}, {"started", build.started},
-                      {"finished", build.finished}, {"error", build.error.substr(0, kMaxError)}});
+    builds.push_back({{"service", build.service},
+                      {"state", build.state},
+                      {"cached", build.cached},
+                      {"started", build.started},
+                      {"finished", build.finished},
+                      {"error", build.error.substr(0, kMaxError)}});
   const Release* release = state.release(pipeline.release);
-  return {{"id", pipeline.id}, {"app", pipeline.app}, {"commit", pipeline.commit}, {"subject", pipeline.subject},
-          {"author", pipeline.author}, {"state", pipeline.state}, {"error", pipeline.error.substr(0, kMaxError)},
-          {"warnings", pipeline.warnings}, {"builds", std::move(builds)},
-          {"release_version", release == nullptr ? Json() : Json(release->version)}, {"pushed", pipeline.pushed},
-          {"planned_at", pipeline.planned_at}, {"finished", pipeline.finished}};
+  return {{"id", pipeline.id},
+          {"app", pipeline.app},
+          {"commit", pipeline.commit},
+          {"subject", pipeline.subject},
+          {"author", pipeline.author},
+          {"state", pipeline.state},
+          {"error", pipeline.error.substr(0, kMaxError)},
+          {"warnings", pipeline.warnings},
+          {"builds", std::move(builds)},
+          {"release_version", release == nullptr ? Json() : Json(release->version)},
+          {"pushed", pipeline.pushed},
+          {"planned_at", pipeline.planned_at},
+          {"finished", pipeline.finished}};
 }
 
 Json release_view(const State& state, const Release& release) {
@@ -289,14 +382,17 @@ Json release_view(const State& state, const Release& release) {
     if (pipeline != state.pipelines.end())
       for (const BuildStage& build : pipeline->second.builds)
         if (build.service == service.spec.name) cached = build.cached;
-    services.push_back({{"name", service.spec.name}, {"revision", service.revision.short_hex()},
-                        {"image", service.image.manifest.text()}, {"cached", cached}});
+    services.push_back({{"name", service.spec.name},
+                        {"revision", service.revision.short_hex()},
+                        {"image", service.image.manifest.text()},
+                        {"cached", cached}});
   }
   bool current = false;
   for (const auto& [key, environment] : state.environments)
     if (environment.app == release.app && environment.stable == release.id) current = true;
-  return {{"id", release.id}, {"version", release.version}, {"commit", release.commit}, {"subject", release.subject},
-          {"author", release.author}, {"created", release.created}, {"current", current}, {"services", std::move(services)}};
+  return {{"id", release.id},           {"version", release.version},     {"commit", release.commit},
+          {"subject", release.subject}, {"author", release.author},       {"created", release.created},
+          {"current", current},         {"services", std::move(services)}};
 }
 
 Json status_view(const State& state, const Environment& environment, const Surroundings& around) {
@@ -305,8 +401,10 @@ Json status_view(const State& state, const Environment& environment, const Surro
   const Release* shown = shown_release(state, environment);
   const Rollout* rollout = newest_rollout(state, environment);
   const Pipeline* pipeline = newest_pipeline(state, environment.app);
-  const auto addresses = shown == nullptr ? std::vector<Address>() : addresses_of(environment, *shown, around.gateway_port);
-  const auto changed = rollout != nullptr && rollout->active() ? changed_names(state, *rollout) : std::vector<std::string>();
+  const auto addresses =
+      shown == nullptr ? std::vector<Address>() : addresses_of(environment, *shown, around.gateway_port);
+  const auto changed =
+      rollout != nullptr && rollout->active() ? changed_names(state, *rollout) : std::vector<std::string>();
   Json services = Json::array();
   if (shown != nullptr)
     for (const ReleaseService& service : shown->services) {
@@ -314,30 +412,50 @@ Json status_view(const State& state, const Environment& environment, const Surro
       Json urls = Json::array();
       for (const Address& address : addresses)
         if (address.service == service.spec.name) urls.push_back(address.url);
-      services.push_back({{"name", service.spec.name}, {"revision", service.revision.short_hex()}, {"ready", r.ready},
-                          {"wanted", r.wanted}, {"stateful", service.spec.stateful()}, {"addresses", std::move(urls)},
-                          {"oneshot", rollout::is_oneshot(*shown, service.spec.name)},
-                          {"depends_on", [&] { Json on = Json::array(); for (const Dependency& d : service.spec.depends_on) on.push_back(d.service); return on; }()},
-                          {"changed_in_rollout", std::ranges::find(changed, service.spec.name) != changed.end()}});
+      services.push_back(
+          {{"name", service.spec.name},
+           {"revision", service.revision.short_hex()},
+           {"ready", r.ready},
+           {"wanted", r.wanted},
+           {"stateful", service.spec.stateful()},
+           {"addresses", std::move(urls)},
+           {"oneshot", rollout::is_oneshot(*shown, service.spec.name)},
+           {"depends_on",
+            [&] {
+              Json on = Json::array();
+              for (const Dependency& d : service.spec.depends_on) on.push_back(d.service);
+              return on;
+            }()},
+           {"changed_in_rollout", std::ranges::find(changed, service.spec.name) != changed.end()}});
     }
   Json instances = Json::array();
-  each_instance(state, environment, [&](const Instance& instance) { instances.push_back(instance_view(state, instance, around)); });
+  each_instance(state, environment, [&](const Instance& instance) {
+    instances.push_back(instance_view(state, instance, around));
+  });
   Json urls = Json::array();
-  for (const Address& address : addresses) urls.push_back({{"service", address.service}, {"url", address.url}});
-  return {{"app", environment.app}, {"env", environment.name}, {"stopped", environment.stopped},
-          {"health", health_of(state, environment)},
-          {"stable", stable == nullptr ? Json() : release_line(*stable)},
-          {"pending", pending == nullptr ? Json() : Json{{"version", pending->version}, {"approved", environment.approved}}},
-          {"services", std::move(services)}, {"instances", std::move(instances)},
-          {"rollout", rollout == nullptr ? Json() : rollout_view(state, *rollout, around)},
-          {"pipeline", pipeline == nullptr ? Json() : pipeline_view(state, *pipeline)}, {"addresses", std::move(urls)},
-          {"message", status_message(state, environment, around)}};
+  for (const Address& address : addresses)
+    urls.push_back({{"service", address.service}, {"url", address.url}});
+  return {
+      {"app", environment.app},
+      {"env", environment.name},
+      {"stopped", environment.stopped},
+      {"health", health_of(state, environment)},
+      {"stable", stable == nullptr ? Json() : release_line(*stable)},
+      {"pending",
+       pending == nullptr ? Json() : Json{{"version", pending->version}, {"approved", environment.approved}}},
+      {"services", std::move(services)},
+      {"instances", std::move(instances)},
+      {"rollout", rollout == nullptr ? Json() : rollout_view(state, *rollout, around)},
+      {"pipeline", pipeline == nullptr ? Json() : pipeline_view(state, *pipeline)},
+      {"addresses", std::move(urls)},
+      {"message", status_message(state, environment, around)}};
 }
 
 namespace {
 
 void mask_strings(Json& json, const std::vector<std::string>& secrets) {
-  if (json.is_string()) json = mask(json.get<std::string>(), secrets);
+  if (json.is_string())
+    json = mask(json.get<std::string>(), secrets);
   else if (json.is_structured())
     for (Json& child : json) mask_strings(child, secrets);
 }
@@ -359,7 +477,8 @@ Json service_names(const Json& services) {
 Json public_event(Json event, const std::vector<std::string>& secrets) {
   if (!event.is_object()) return event;
   if (event.contains("set")) hide_values(event["set"]);
-  if (event.contains("environment") && event["environment"].is_object()) hide_values(event["environment"]["variables"]);
+  if (event.contains("environment") && event["environment"].is_object())
+    hide_values(event["environment"]["variables"]);
   const auto shorten = [](Json& holder) {
     if (holder.contains("spec") && holder["spec"].is_object() && holder["spec"].contains("services"))
       holder["spec"] = Json{{"services", service_names(holder["spec"]["services"])}};
@@ -369,10 +488,14 @@ Json public_event(Json event, const std::vector<std::string>& secrets) {
   if (event.contains("release") && event["release"].is_object() && event["release"].contains("services")) {
     Json services = Json::array();
     for (const Json& service : event["release"]["services"])
-      if (service.is_object()) services.push_back({{"name", service.value("/spec/name"_json_pointer, "")}, {"revision", service.value("revision", "")}});
+      if (service.is_object())
+        services.push_back({{"name", service.value("/spec/name"_json_pointer, "")},
+                            {"revision", service.value("revision", "")}});
     event["release"]["services"] = std::move(services);
   }
-  if (event.contains("image")) event["image"] = Json{{"manifest", event["image"].is_object() ? event["image"].value("manifest", "") : ""}};
+  if (event.contains("image"))
+    event["image"] =
+        Json{{"manifest", event["image"].is_object() ? event["image"].value("manifest", "") : ""}};
   if (event.contains("rollout") && event["rollout"].is_object()) event["rollout"].erase("judge");
   event.erase("judge");
   mask_strings(event, secrets);

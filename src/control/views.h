@@ -14,9 +14,9 @@ namespace naru::control {
 // What is not in the state.
 struct Surroundings {
   std::uint16_t gateway_port = 8080;
-  std::map<std::string, std::string> listener_errors;     // "host:8080" -> why it could not be opened
-  std::map<std::string, ipc::ContainerStats> usage;       // container -> what it uses
-  const ipc::Telemetry* telemetry = nullptr;              // for failed requests; may be null
+  std::map<std::string, std::string> listener_errors;  // "host:8080" -> why it could not be opened
+  std::map<std::string, ipc::ContainerStats> usage;    // container -> what it uses
+  const ipc::Telemetry* telemetry = nullptr;           // for failed requests; may be null
 };
 
 Json app_summary(const State& state, const App& app, const Surroundings& around);
@@ -33,16 +33,18 @@ const Pipeline* newest_pipeline(const State& state, const std::string& app);
 struct Address {
   std::string service, url;
 };
-std::vector<Address> addresses_of(const Environment& environment, const Release& release, std::uint16_t gateway_port);
+std::vector<Address> addresses_of(const Environment& environment, const Release& release,
+                                  std::uint16_t gateway_port);
 
 // One sentence: where the environment stands and what a person may do.
 std::string status_message(const State& state, const Environment& environment, const Surroundings& around);
 
 // "stable", "canary", "both" or "old": whom a revision of a service serves.
-std::string_view side_of(const State& state, const Environment& environment, const std::string& service, std::string_view revision);
+std::string_view side_of(const State& state, const Environment& environment, const std::string& service,
+                         std::string_view revision);
 
-// An event as it may leave the house: no values of variables, specifications only by name, `secrets` masked wherever they
-// stand.
+// An event as it may leave the house: no values of variables, specifications only by name, `secrets` masked
+// wherever they stand.
 Json public_event(Json event, const std::vector<std::string>& secrets);
 
 }  // namespace naru::control

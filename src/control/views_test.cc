@@ -60,7 +60,9 @@ Rollout& begin_rollout(State& state) {
   return state.rollouts[20] = rollout;
 }
 
-Json status(const State& state) { return status_view(state, state.environments.at("shop/production"), {}); }
+Json status(const State& state) {
+  return status_view(state, state.environments.at("shop/production"), {});
+}
 
 TEST(Views, SayWhoServesWhom) {
   State state = small_state();
@@ -72,7 +74,8 @@ TEST(Views, SayWhoServesWhom) {
   state.instances.at("shop-web-1").phase = InstancePhase::waiting;
   state.instances.at("shop-web-1").error = "exited with 1";
   EXPECT_EQ(status(state)["health"], "down");
-  EXPECT_EQ(status(state)["message"], "v1 serves everybody; shop-web-1 of web will be started again: exited with 1");
+  EXPECT_EQ(status(state)["message"],
+            "v1 serves everybody; shop-web-1 of web will be started again: exited with 1");
 }
 
 TEST(Views, SayWhatARolloutWaitsFor) {
@@ -99,12 +102,18 @@ TEST(Views, AnEventLeavesWithoutSecrets) {
   const Json planned = public_event(to_json_event(event::PipelinePlanned{1, spec, {"a warning"}}), {});
   EXPECT_EQ(planned.dump().find("open-sesame"), std::string::npos);
   EXPECT_EQ(planned["spec"]["services"][0], "web");
-  const Json failed = public_event(to_json_event(event::PipelineFinished{1, StageState::failed, "cannot use open-sesame", {}}), {"open-sesame"});
+  const Json failed = public_event(
+      to_json_event(event::PipelineFinished{1, StageState::failed, "cannot use open-sesame", {}}),
+      {"open-sesame"});
   EXPECT_EQ(failed["error"], "cannot use ***");
   Environment environment;
   environment.variables["KEY"] = "open-sesame";
-  EXPECT_EQ(public_event(to_json_event(event::EnvironmentCreated{environment}), {}).dump().find("open-sesame"), std::string::npos);
-  for (const Json& garbage : {Json(), Json::array(), Json("x"), Json{{"set", 3}}, Json{{"release", {{"services", {1}}}}}}) EXPECT_NO_THROW((void)public_event(garbage, {"x"}));
+  EXPECT_EQ(
+      public_event(to_json_event(event::EnvironmentCreated{environment}), {}).dump().find("open-sesame"),
+      std::string::npos);
+  for (const Json& garbage :
+       {Json(), Json::array(), Json("x"), Json{{"set", 3}}, Json{{"release", {{"services", {1}}}}}})
+    EXPECT_NO_THROW((void)public_event(garbage, {"x"}));
 }
 
 TEST(LogLines, AreReadWithTheirTimes) {
@@ -114,8 +123,10 @@ TEST(LogLines, AreReadWithTheirTimes) {
   EXPECT_EQ(line->stream, "stderr");
   EXPECT_EQ(line->text, "hello  world");
   EXPECT_TRUE(parse_log_line("2026-01-31T12:34:56Z stdout "));
-  for (const char* garbage : {"", " ", "x stdout y", "2026-01-31T12:34:56.789Z", "2026-13-31T12:34:56.789Z stdout x", "2026-01-31T12:34:56.789Z stdlog x",
-                              "2026-01-31T12:34:56.Z stdout x", "2026-02-30T12:34:56Z stdout x", "-026-01-31T12:34:56Z stdout x"})
+  for (const char* garbage :
+       {"", " ", "x stdout y", "2026-01-31T12:34:56.789Z", "2026-13-31T12:34:56.789Z stdout x",
+        "2026-01-31T12:34:56.789Z stdlog x", "2026-01-31T12:34:56.Z stdout x",
+        "2026-02-30T12:34:56Z stdout x", "-026-01-31T12:34:56Z stdout x"})
     EXPECT_FALSE(parse_log_line(garbage)) << garbage;
 }
 
@@ -144,7 +155,8 @@ TEST_F(Logs, OfSeveralContainersAreMergedByTimeAndFollowedOverARotation) {
     Instance second = state.instances.at("shop-web-1");
     second.id = "shop-web-2";
     state.instances[second.id] = second;
-    const Touched touched{{"app", "shop"}, {"environment", "shop/production"}, {"release", "10"}, {"release", "11"}, {"instance", "shop-web-1"}, {"instance", "shop-web-2"}};
+    const Touched touched{{"app", "shop"},   {"environment", "shop/production"}, {"release", "10"},
+                          {"release", "11"}, {"instance", "shop-web-1"},         {"instance", "shop-web-2"}};
     ASSERT_TRUE(store.commit(state, {}, touched, clock_.wall()));
   }
   core_ = std::move(*Core::open(data_.control().string(), clock_));

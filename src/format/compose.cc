@@ -9,16 +9,20 @@ namespace {
 constexpr std::size_t kMaxInterpolatedFile = 4 << 20;
 constexpr std::string_view kDotenv = ".env";
 
-// Puts variables into every value of the tree that will be read. Keys are left alone (Compose Specification, 12).
+// Puts variables into every value of the tree that will be read. Keys are left alone (Compose Specification,
+// 12).
 class TreeInterpolation {
  public:
-  TreeInterpolation(ComposeReading& reading, const std::map<std::string, std::string>& variables) : reading_(reading), variables_(variables) {}
+  TreeInterpolation(ComposeReading& reading, const std::map<std::string, std::string>& variables)
+      : reading_(reading), variables_(variables) {}
 
   void root(YamlNode& node) {
     for (YamlEntry& entry : node.entries) {
       if (entry.key.starts_with("x-") && entry.key != "x-naru") continue;
-      if (entry.key == "services") services(entry.value);
-      else walk(entry.value, entry.key);
+      if (entry.key == "services")
+        services(entry.value);
+      else
+        walk(entry.value, entry.key);
     }
   }
 
@@ -26,7 +30,8 @@ class TreeInterpolation {
   void services(YamlNode& node) {
     for (YamlEntry& service : node.entries)
       for (YamlEntry& key : service.value.entries)
-        if (!key.key.starts_with("x-") || key.key == "x-naru") walk(key.value, fmt::format("services.{}.{}", service.key, key.key));
+        if (!key.key.starts_with("x-") || key.key == "x-naru")
+          walk(key.value, fmt::format("services.{}.{}", service.key, key.key));
   }
 
   void walk(YamlNode& node, const std::string& path) {
@@ -43,7 +48,9 @@ class TreeInterpolation {
     });
     if (!done) return reading_.error(at, done.error().context, {"write $$ for a dollar sign"});
     for (const RequiredVariable& variable : done->required)
-      reading_.error(at, fmt::format("the variable {} is not set: {}", variable.name, variable.message.empty() ? "it is required" : variable.message),
+      reading_.error(at,
+                     fmt::format("the variable {} is not set: {}", variable.name,
+                                 variable.message.empty() ? "it is required" : variable.message),
                      {set_hint(variable.name)});
     for (const std::string& name : done->unset)
       if (told_.insert(name).second)
@@ -51,7 +58,9 @@ class TreeInterpolation {
                       {fmt::format("{}, or write ${{{}:-default}}", set_hint(name), name)});
     total_ += done->text.size();
     if (total_ > kMaxInterpolatedFile) {
-      if (!overflow_) reading_.error(at, fmt::format("variables make the file larger than {} bytes", kMaxInterpolatedFile), {{}, Code::too_large});
+      if (!overflow_)
+        reading_.error(at, fmt::format("variables make the file larger than {} bytes", kMaxInterpolatedFile),
+                       {{}, Code::too_large});
       overflow_ = true;
       return;
     }
@@ -60,7 +69,9 @@ class TreeInterpolation {
     node.text = std::move(done->text);
   }
 
-  std::string set_hint(const std::string& name) const { return fmt::format("naru env set {} {}=...", reading_.input().app, name); }
+  std::string set_hint(const std::string& name) const {
+    return fmt::format("naru env set {} {}=...", reading_.input().app, name);
+  }
 
   ComposeReading& reading_;
   const std::map<std::string, std::string>& variables_;
@@ -75,13 +86,15 @@ ComposeScope read_scope(ComposeReading& reading) {
   if (!reading.input().files.read_file) return scope;
   const auto content = reading.input().files.read_file(std::string(kDotenv));
   if (!content) {
-    if (content.error().code != Code::not_found) reading.error({}, fmt::format("cannot read {}: {}", kDotenv, content.error().message()));
+    if (content.error().code != Code::not_found)
+      reading.error({}, fmt::format("cannot read {}: {}", kDotenv, content.error().message()));
     return scope;
   }
-  const auto entries = parse_dotenv(*content, kDotenv, [&](std::string_view name) -> std::optional<std::string> {
-    const auto found = reading.input().variables.find(std::string(name));
-    return found == reading.input().variables.end() ? std::nullopt : std::optional(found->second);
-  });
+  const auto entries =
+      parse_dotenv(*content, kDotenv, [&](std::string_view name) -> std::optional<std::string> {
+        const auto found = reading.input().variables.find(std::string(name));
+        return found == reading.input().variables.end() ? std::nullopt : std::optional(found->second);
+      });
   if (!entries) {
     reading.error({}, entries.error().context);
     return scope;
@@ -95,72 +108,86 @@ ComposeScope read_scope(ComposeReading& reading) {
 
 void read_volume(ComposeReading& reading, const At& at) {
   if (at.node->is_null()) return;
-  reading.fields(at, {
-      {"external", reading.unsupported("every environment has volumes of its own; take `external` out")},
-      {"driver", [&](const At& v) {
-         if (v.node->text != "local") reading.unsupported("local is the only driver")(v);
-       }},
-      {"driver_opts", reading.unsupported("volumes are folders of Naru's")},
-      {"name", reading.ignored("every environment names its volumes itself")},
-      {"labels", reading.silent()},
-  });
+  reading.fields(
+      at,
+      {
+          {"external", reading.unsupported("every environment has volumes of its own; take `external` out")},
+          {"driver",
+           [&](const At& v) {
+             if (v.node->text != "local") reading.unsupported("local is the only driver")(v);
+           }},
+          {"driver_opts", reading.unsupported("volumes are folders of Naru's")},
+          {"name", reading.ignored("every environment names its volumes itself")},
+          {"labels", reading.silent()},
+      });
 }
 
 void read_network(ComposeReading& reading, const At& at) {
   if (at.node->is_null()) return;
-  reading.fields(at, {
-      {"external", reading.unsupported("every environment has a network of its own; applications meet through host ports")},
-      {"driver", [&](const At& v) {
-         if (v.node->text != "bridge" && v.node->text != "default") reading.unsupported("bridge is the only driver")(v);
-       }},
-      {"driver_opts", reading.unsupported("")},
-      {"ipam", reading.unsupported("addresses are given by Naru")},
-      {"internal", reading.unsupported("")},
-      {"enable_ipv4", reading.silent()},
-      {"enable_ipv6", reading.unsupported("containers have IPv4 addresses")},
-      {"attachable", reading.silent()},
-      {"name", reading.ignored("every environment names its networks itself")},
-      {"labels", reading.silent()},
-  });
+  reading.fields(
+      at, {
+              {"external",
+               reading.unsupported(
+                   "every environment has a network of its own; applications meet through host ports")},
+              {"driver",
+               [&](const At& v) {
+                 if (v.node->text != "bridge" && v.node->text != "default")
+                   reading.unsupported("bridge is the only driver")(v);
+               }},
+              {"driver_opts", reading.unsupported("")},
+              {"ipam", reading.unsupported("addresses are given by Naru")},
+              {"internal", reading.unsupported("")},
+              {"enable_ipv4", reading.silent()},
+              {"enable_ipv6", reading.unsupported("containers have IPv4 addresses")},
+              {"attachable", reading.silent()},
+              {"name", reading.ignored("every environment names its networks itself")},
+              {"labels", reading.silent()},
+          });
 }
 
 std::vector<ServiceDraft> read_services(ComposeReading& reading, const ComposeScope& scope, const At& at) {
   std::vector<ServiceDraft> services;
   reading.entries(at, "a mapping of services", [&](const std::string& name, const At& service) {
     if (name.starts_with("x-")) return;
-    if (services.size() < kMaxServices) services.push_back(read_service(reading, scope, name, service));
+    if (services.size() < kMaxServices)
+      services.push_back(read_service(reading, scope, name, service));
     else if (services.size() == kMaxServices)
       reading.error(service, fmt::format("found more than {} services", kMaxServices), {{}, Code::too_large});
   });
   return services;
 }
 
-std::vector<ServiceDraft> read_root(ComposeReading& reading, const ComposeScope& scope, ApplicationSpec& spec, const At& root) {
+std::vector<ServiceDraft> read_root(ComposeReading& reading, const ComposeScope& scope, ApplicationSpec& spec,
+                                    const At& root) {
   std::vector<ServiceDraft> services;
   reading.fields(root, {
-      {"services", [&](const At& v) { services = read_services(reading, scope, v); }},
-      {"volumes", [&](const At& v) {
-         reading.entries(v, "a mapping of volumes", [&](const std::string& name, const At& volume) {
-           if (name.starts_with("x-")) return;
-           read_volume(reading, volume);
-           spec.volumes.push_back(name);
-         });
-       }},
-      {"networks", [&](const At& v) {
-         reading.entries(v, "a mapping of networks", [&](const std::string& name, const At& network) {
-           if (name.starts_with("x-")) return;
-           read_network(reading, network);
-           if (name != "default") spec.networks.push_back(name);
-         });
-       }},
-      {"name", reading.silent()},
-      {"version", reading.silent()},
-      {"secrets", reading.unsupported("use `naru env set`")},
-      {"configs", reading.unsupported("put the file into the image, or mount ./file")},
-      {"include", reading.unsupported("one application has one file; use anchors")},
-      {"models", reading.unsupported("")},
-      {"x-naru", [&](const At& v) { read_root_extension(reading, spec, v); }},
-  });
+                           {"services", [&](const At& v) { services = read_services(reading, scope, v); }},
+                           {"volumes",
+                            [&](const At& v) {
+                              reading.entries(v, "a mapping of volumes",
+                                              [&](const std::string& name, const At& volume) {
+                                                if (name.starts_with("x-")) return;
+                                                read_volume(reading, volume);
+                                                spec.volumes.push_back(name);
+                                              });
+                            }},
+                           {"networks",
+                            [&](const At& v) {
+                              reading.entries(v, "a mapping of networks",
+                                              [&](const std::string& name, const At& network) {
+                                                if (name.starts_with("x-")) return;
+                                                read_network(reading, network);
+                                                if (name != "default") spec.networks.push_back(name);
+                                              });
+                            }},
+                           {"name", reading.silent()},
+                           {"version", reading.silent()},
+                           {"secrets", reading.unsupported("use `naru env set`")},
+                           {"configs", reading.unsupported("put the file into the image, or mount ./file")},
+                           {"include", reading.unsupported("one application has one file; use anchors")},
+                           {"models", reading.unsupported("")},
+                           {"x-naru", [&](const At& v) { read_root_extension(reading, spec, v); }},
+                       });
   return services;
 }
 
@@ -169,7 +196,8 @@ void settle_one_shots(std::vector<ServiceDraft>& services) {
   for (const ServiceDraft& draft : services)
     for (const Dependency& dependency : draft.spec.depends_on)
       for (ServiceDraft& target : services)
-        if (dependency.condition == DependencyCondition::completed && target.spec.name == dependency.service && !target.has_restart)
+        if (dependency.condition == DependencyCondition::completed &&
+            target.spec.name == dependency.service && !target.has_restart)
           target.spec.restart.mode = RestartMode::no;
 }
 
@@ -178,7 +206,8 @@ void drop_absent(std::vector<ServiceDraft>& services) {
   std::set<std::string, std::less<>> names;
   for (const ServiceDraft& draft : services) names.insert(draft.spec.name);
   for (ServiceDraft& draft : services)
-    std::erase_if(draft.spec.depends_on, [&](const Dependency& dependency) { return !names.contains(dependency.service); });
+    std::erase_if(draft.spec.depends_on,
+                  [&](const Dependency& dependency) { return !names.contains(dependency.service); });
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // Reads a compose file into what the platform runs. Pure: files are met only through ComposeFiles.
 //
-// Source: the Compose Specification (compose-spec.io) over YAML 1.2, with Naru's keys under `x-naru` (at the root and
-// in services.*). What the file asks for and Naru does not do is an error with its place, never ignored; an unknown key
-// is a warning; other `x-*` keys are the user's own and never read.
+// Source: the Compose Specification (compose-spec.io) over YAML 1.2, with Naru's keys under `x-naru` (at the
+// root and in services.*). What the file asks for and Naru does not do is an error with its place, never
+// ignored; an unknown key is a warning; other `x-*` keys are the user's own and never read.
 #pragma once
 
 #include <functional>
@@ -16,12 +16,12 @@
 namespace naru::format {
 
 inline constexpr std::size_t kMaxComposeBytes = 1 << 20;
-inline constexpr std::size_t kMaxComposeErrors = 20;    // what comes after is counted, not kept
+inline constexpr std::size_t kMaxComposeErrors = 20;  // what comes after is counted, not kept
 inline constexpr std::size_t kMaxComposeWarnings = 100;
 inline constexpr std::size_t kMaxServices = 200;
 
-// The checkout, read-only. Paths are relative to the compose file's folder, normalised and never escape it. Either may be
-// empty: then env files and `.env` are absent and existence is not checked.
+// The checkout, read-only. Paths are relative to the compose file's folder, normalised and never escape it.
+// Either may be empty: then env files and `.env` are absent and existence is not checked.
 struct ComposeFiles {
   // not_found when there is no such file.
   std::function<Result<std::string>(const std::string& path)> read_file{};
@@ -30,11 +30,12 @@ struct ComposeFiles {
 };
 
 struct ComposeInput {
-  std::string file_name = "compose.yaml";        // as shown in messages
-  std::string app = "APP";                       // as shown in remedies: "naru env set APP VAR=..."
+  std::string file_name = "compose.yaml";          // as shown in messages
+  std::string app = "APP";                         // as shown in remedies: "naru env set APP VAR=..."
   std::map<std::string, std::string> variables{};  // of the environment; they win over the `.env` file
   ComposeFiles files{};
-  std::vector<std::string> allowed_capabilities{};  // beyond the default set, granted by the operator; without CAP_
+  std::vector<std::string>
+      allowed_capabilities{};  // beyond the default set, granted by the operator; without CAP_
 };
 
 // One remark on the file, with its place.
@@ -47,7 +48,8 @@ struct ComposeDiagnostic {
   std::string excerpt;                 // the line of the file; "" = none
   std::string hint;                    // what to do; may be empty
 
-  // "compose.yaml:7:5: services.web.ports[0]: ...", the line, a caret, "hint: ...". Without a trailing newline.
+  // "compose.yaml:7:5: services.web.ports[0]: ...", the line, a caret, "hint: ...". Without a trailing
+  // newline.
   std::string text() const;
 };
 
@@ -56,9 +58,9 @@ struct ComposeFile {
   std::vector<ComposeDiagnostic> warnings;
 };
 
-// Every fault of the file is in the one error (up to kMaxComposeErrors), each as ComposeDiagnostic::text(), separated by
-// newlines. compose_invalid; forbidden when the first is something only the operator may allow; unsupported when it is
-// something Naru does not do yet; too_large beyond kMaxComposeBytes.
+// Every fault of the file is in the one error (up to kMaxComposeErrors), each as ComposeDiagnostic::text(),
+// separated by newlines. compose_invalid; forbidden when the first is something only the operator may allow;
+// unsupported when it is something Naru does not do yet; too_large beyond kMaxComposeBytes.
 Result<ComposeFile> parse_compose(std::string_view text, const ComposeInput& input);
 
 // The names that a compose file may have, in the order in which they are looked for.

@@ -24,7 +24,8 @@ void check_dependencies(ComposeReading& reading, const Drafts& services) {
       const std::string& name = draft.spec.depends_on[i].service;
       const At& at = draft.dependency_places[i];
       if (at.node == nullptr || find(services, name) != nullptr) continue;
-      reading.error(at, fmt::format("found \"{}\", which is no service of this file", name.substr(0, 60)), {did_you_mean(name, names_of(services))});
+      reading.error(at, fmt::format("found \"{}\", which is no service of this file", name.substr(0, 60)),
+                    {did_you_mean(name, names_of(services))});
     }
 }
 
@@ -43,7 +44,8 @@ class CycleSearch {
       if (on_way != way_.end()) {
         std::string cycle;
         for (auto it = on_way; it != way_.end(); ++it) cycle += *it + " -> ";
-        reading_.error(place(draft, i), fmt::format("the dependencies run in a circle: {}{}", cycle, next), {"take one of them out"});
+        reading_.error(place(draft, i), fmt::format("the dependencies run in a circle: {}{}", cycle, next),
+                       {"take one of them out"});
       } else if (const ServiceDraft* found = find(services_, next)) {
         visit(*found);
       }
@@ -75,11 +77,15 @@ void check_host_ports(ComposeReading& reading, const Drafts& services) {
       const auto [begin, end] = taken.equal_range(*port.host);
       const auto clash = std::find_if(begin, end, [&](const auto& other) {
         const PortSpec& o = *other.second.port;
-        return o.transport == port.transport && (o.host_ip == port.host_ip || o.host_ip.empty() || port.host_ip.empty());
+        return o.transport == port.transport &&
+               (o.host_ip == port.host_ip || o.host_ip.empty() || port.host_ip.empty());
       });
       if (clash != end)
-        reading.error(draft.port_places[i], fmt::format("the host port {} is taken by services.{} of this file already", *port.host, clash->second.by->spec.name),
-                      {"give each service a host port of its own, or none: services reach each other by name"});
+        reading.error(
+            draft.port_places[i],
+            fmt::format("the host port {} is taken by services.{} of this file already", *port.host,
+                        clash->second.by->spec.name),
+            {"give each service a host port of its own, or none: services reach each other by name"});
       taken.emplace(*port.host, Taken{&port, &draft});
     }
 }
@@ -89,9 +95,14 @@ void check_networks(ComposeReading& reading, const Drafts& services, const Appli
   known.push_back("default");
   for (const ServiceDraft& draft : services)
     for (std::size_t i = 0; i < draft.spec.networks.size(); ++i)
-      if (const std::string& name = draft.spec.networks[i]; std::find(known.begin(), known.end(), name) == known.end())
-        reading.error(draft.network_places[i], fmt::format("found the network \"{}\", which is not declared", name.substr(0, 60)),
-                      {did_you_mean(name, known).empty() ? fmt::format("declare it at the end of the file: networks: {{{}: {{}}}}", name.substr(0, 60)) : did_you_mean(name, known)});
+      if (const std::string& name = draft.spec.networks[i];
+          std::find(known.begin(), known.end(), name) == known.end())
+        reading.error(draft.network_places[i],
+                      fmt::format("found the network \"{}\", which is not declared", name.substr(0, 60)),
+                      {did_you_mean(name, known).empty()
+                           ? fmt::format("declare it at the end of the file: networks: {{{}: {{}}}}",
+                                         name.substr(0, 60))
+                           : did_you_mean(name, known)});
 }
 
 void check_volumes(ComposeReading& reading, const Drafts& services, const ApplicationSpec& spec) {
@@ -104,40 +115,56 @@ void check_volumes(ComposeReading& reading, const Drafts& services, const Applic
       const At& at = draft.mount_places[i];
       if (std::find(known.begin(), known.end(), mount.source) == known.end()) {
         std::string hint = did_you_mean(mount.source, known);
-        if (hint.empty()) hint = fmt::format("declare it at the end of the file: volumes: {{{}: {{}}}}", mount.source);
-        reading.error(at, fmt::format("found the volume \"{}\", which is not declared", mount.source), {hint});
+        if (hint.empty())
+          hint = fmt::format("declare it at the end of the file: volumes: {{{}: {{}}}}", mount.source);
+        reading.error(at, fmt::format("found the volume \"{}\", which is not declared", mount.source),
+                      {hint});
       }
       if (mount.read_only || draft.spec.shared) continue;
       const auto [other, first] = writers.emplace(mount.source, &draft);
       if (!first && other->second != &draft)
-        reading.warn(at, fmt::format("the volume \"{}\" is written by services.{} too", mount.source, other->second->spec.name),
-                     {"mount it :ro in one of them, or say x-naru.shared: true in both when their programs agree on it"});
+        reading.warn(at,
+                     fmt::format("the volume \"{}\" is written by services.{} too", mount.source,
+                                 other->second->spec.name),
+                     {"mount it :ro in one of them, or say x-naru.shared: true in both when their programs "
+                      "agree on it"});
     }
 }
 
 void check_replicas(ComposeReading& reading, const ServiceDraft& draft) {
   if (draft.spec.replicas > 1 && draft.spec.stateful())
-    reading.error(draft.replicas_at, fmt::format("found {} replicas of a service that writes to a named volume; state is never run twice", draft.spec.replicas),
-                  {fmt::format("run one, or say services.{}.x-naru.shared: true when its program shares the volume", draft.spec.name)});
+    reading.error(
+        draft.replicas_at,
+        fmt::format("found {} replicas of a service that writes to a named volume; state is never run twice",
+                    draft.spec.replicas),
+        {fmt::format("run one, or say services.{}.x-naru.shared: true when its program shares the volume",
+                     draft.spec.name)});
 }
 
 void check_one_shots(ComposeReading& reading, const Drafts& services) {
   std::set<std::string> told;
   for (const ServiceDraft& draft : services)
     for (const Dependency& dependency : draft.spec.depends_on) {
-      const ServiceDraft* target = dependency.condition == DependencyCondition::completed ? find(services, dependency.service) : nullptr;
+      const ServiceDraft* target = dependency.condition == DependencyCondition::completed
+                                       ? find(services, dependency.service)
+                                       : nullptr;
       if (target == nullptr || !target->has_restart || !told.insert(dependency.service).second) continue;
       const RestartMode mode = target->spec.restart.mode;
       if (mode == RestartMode::always || mode == RestartMode::unless_stopped)
-        reading.warn(target->restart_at, fmt::format("services.{} waits for this one to complete, which a restarting service never does", draft.spec.name),
-                     {"take `restart` out, or say on-failure"});
+        reading.warn(
+            target->restart_at,
+            fmt::format("services.{} waits for this one to complete, which a restarting service never does",
+                        draft.spec.name),
+            {"take `restart` out, or say on-failure"});
     }
 }
 
 }  // namespace
 
-void check_application(ComposeReading& reading, const std::vector<ServiceDraft>& services, const ApplicationSpec& spec, const At& root) {
-  if (services.empty() && root.node->kind == YamlKind::mapping) reading.error(root.child_or_self("services"), "found no services, expected at least one");
+void check_application(ComposeReading& reading, const std::vector<ServiceDraft>& services,
+                       const ApplicationSpec& spec, const At& root) {
+  if (services.empty() && root.node->kind == YamlKind::mapping)
+    reading.error(root.child_or_self("services"), "found no services, expected at least one");
   check_dependencies(reading, services);
   CycleSearch cycles(reading, services);
   for (const ServiceDraft& draft : services) cycles.visit(draft);

@@ -12,11 +12,15 @@ constexpr auto kStrict = ComposeReading::Unknown::error;
 
 void read_strategy(ComposeReading& reading, RolloutPolicy& policy, const At& at) {
   const std::string word = reading.text(at, "a strategy").value_or("canary");
-  if (word == "canary") policy.strategy = StrategyKind::canary;
-  else if (word == "recreate") policy.strategy = StrategyKind::recreate;
-  else if (word == "all-at-once") policy.strategy = StrategyKind::all_at_once;
+  if (word == "canary")
+    policy.strategy = StrategyKind::canary;
+  else if (word == "recreate")
+    policy.strategy = StrategyKind::recreate;
+  else if (word == "all-at-once")
+    policy.strategy = StrategyKind::all_at_once;
   else if (word == "blue-green" || word == "rolling" || word == "shadow")
-    reading.error(at, fmt::format("the strategy \"{}\" is not there yet", word), {"canary, recreate and all-at-once are", Code::unsupported});
+    reading.error(at, fmt::format("the strategy \"{}\" is not there yet", word),
+                  {"canary, recreate and all-at-once are", Code::unsupported});
   else
     reading.error(at, fmt::format("found {}, expected canary, recreate or all-at-once", found(*at.node)),
                   {did_you_mean(word, {"canary", "recreate", "all-at-once"})});
@@ -39,20 +43,32 @@ void read_steps(ComposeReading& reading, RolloutPolicy& policy, const At& at) {
       weighed = true;
       const auto weight = read_weight(reading, v);
       if (weight && *weight <= before)
-        reading.error(v, fmt::format("found {}, expected more than the step before ({}%)", found(*v.node), before.value / 100.0),
+        reading.error(v,
+                      fmt::format("found {}, expected more than the step before ({}%)", found(*v.node),
+                                  before.value / 100.0),
                       {"who is in stays in: shares only grow"});
       if (weight) before = step.weight = *weight;
     };
-    if (item.node->kind == YamlKind::scalar) weigh(item);  // "5%" alone
+    if (item.node->kind == YamlKind::scalar)
+      weigh(item);  // "5%" alone
     else
-      reading.fields(item, {{"weight", weigh},
-                            {"duration", [&](const At& v) { step.min_duration = reading.duration(v).value_or(step.min_duration); }},
-                            {"users", [&](const At& v) { step.min_users = static_cast<std::uint32_t>(reading.whole(v, 0, 10'000'000).value_or(0)); }}},
-                     kStrict);
-    if (!weighed && item.node->kind == YamlKind::mapping) reading.error(item, "found a step without `weight`, expected a share such as 5%");
+      reading.fields(
+          item,
+          {{"weight", weigh},
+           {"duration",
+            [&](const At& v) { step.min_duration = reading.duration(v).value_or(step.min_duration); }},
+           {"users",
+            [&](const At& v) {
+              step.min_users = static_cast<std::uint32_t>(reading.whole(v, 0, 10'000'000).value_or(0));
+            }}},
+          kStrict);
+    if (!weighed && item.node->kind == YamlKind::mapping)
+      reading.error(item, "found a step without `weight`, expected a share such as 5%");
     if (step.weight < kEverybody) steps.push_back(step);  // everybody is always the last step
   });
-  if (steps.size() > kMaxSteps) return reading.error(at, fmt::format("found {} steps, expected at most {}", steps.size(), kMaxSteps), {{}, Code::too_large});
+  if (steps.size() > kMaxSteps)
+    return reading.error(at, fmt::format("found {} steps, expected at most {}", steps.size(), kMaxSteps),
+                         {{}, Code::too_large});
   policy.steps = std::move(steps);
 }
 
@@ -69,19 +85,25 @@ std::optional<double> read_rate(ComposeReading& reading, const At& at) {
 
 bool valid_token(std::string_view text) {  // RFC 9110, 5.6.2
   return !text.empty() && text.size() <= 100 &&
-         text.find_first_not_of("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == std::string_view::npos;
+         text.find_first_not_of(
+             "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") ==
+             std::string_view::npos;
 }
 
 void read_cohort(ComposeReading& reading, RolloutPolicy& policy, const At& at) {
   const auto name_into = [&](std::string& into, std::string_view what) {
     return [&reading, &into, what](const At& v) {
       const auto text = reading.text(v, what);
-      if (text && valid_token(*text)) into = *text;
-      else if (text) reading.error(v, fmt::format("found {}, expected {}", found(*v.node), what));
+      if (text && valid_token(*text))
+        into = *text;
+      else if (text)
+        reading.error(v, fmt::format("found {}, expected {}", found(*v.node), what));
     };
   };
-  reading.fields(at, {{"cookie", name_into(policy.cohort_cookie, "the name of a cookie")},
-                      {"header", name_into(policy.cohort_header, "the name of a header")}}, kStrict);
+  reading.fields(at,
+                 {{"cookie", name_into(policy.cohort_cookie, "the name of a cookie")},
+                  {"header", name_into(policy.cohort_header, "the name of a header")}},
+                 kStrict);
   if (!policy.cohort_cookie.empty() && !policy.cohort_header.empty())
     reading.error(at, "found a cookie and a header, expected one of them");
 }
@@ -91,46 +113,64 @@ void read_rollout(ComposeReading& reading, RolloutPolicy& policy, const At& at) 
   const auto duration_into = [&](milliseconds& into) {
     return [&reading, &into](const At& v) { into = reading.duration(v).value_or(into); };
   };
-  reading.fields(at, {
-      {"strategy", [&](const At& v) { read_strategy(reading, policy, v); }},
-      {"steps", [&](const At& v) { read_steps(reading, policy, v); }},
-      {"bake", duration_into(policy.bake)},
-      {"warm_up", duration_into(policy.warm_up)},
-      {"ready_deadline", duration_into(policy.ready_deadline)},
-      {"alpha", [&](const At& v) { policy.alpha = reading.number(v, 0, 0.5).value_or(policy.alpha); }},
-      {"objective", [&](const At& v) { policy.error_objective = read_rate(reading, v).value_or(policy.error_objective); }},
-      {"margin", [&](const At& v) { margin = reading.number(v, 0, 10); }},
-      {"latency_margin", [&](const At& v) { latency_margin = reading.number(v, 0, 10); }},
-      {"cohort", [&](const At& v) { read_cohort(reading, policy, v); }},
-  }, kStrict);
+  reading.fields(
+      at,
+      {
+          {"strategy", [&](const At& v) { read_strategy(reading, policy, v); }},
+          {"steps", [&](const At& v) { read_steps(reading, policy, v); }},
+          {"bake", duration_into(policy.bake)},
+          {"warm_up", duration_into(policy.warm_up)},
+          {"ready_deadline", duration_into(policy.ready_deadline)},
+          {"alpha", [&](const At& v) { policy.alpha = reading.number(v, 0, 0.5).value_or(policy.alpha); }},
+          {"objective",
+           [&](const At& v) {
+             policy.error_objective = read_rate(reading, v).value_or(policy.error_objective);
+           }},
+          {"margin", [&](const At& v) { margin = reading.number(v, 0, 10); }},
+          {"latency_margin", [&](const At& v) { latency_margin = reading.number(v, 0, 10); }},
+          {"cohort", [&](const At& v) { read_cohort(reading, policy, v); }},
+      },
+      kStrict);
   if (margin) policy.error_margin = policy.latency_margin = *margin;
   if (latency_margin) policy.latency_margin = *latency_margin;
   if (policy.ready_deadline < 1s)
-    reading.error(at.child_or_self("ready_deadline"), "found less than a second, expected time enough to start an instance");
+    reading.error(at.child_or_self("ready_deadline"),
+                  "found less than a second, expected time enough to start an instance");
 }
 
 }  // namespace
 
 void read_root_extension(ComposeReading& reading, ApplicationSpec& spec, const At& at) {
-  reading.fields(at, {
-      {"rollout", [&](const At& v) { read_rollout(reading, spec.rollout, v); }},
-      {"deploy", [&](const At& v) {
-         const std::string word = reading.text(v, "auto or manual").value_or("auto");
-         if (word == "manual") spec.deploy = DeployMode::manual;
-         else if (word != "auto")
-           reading.error(v, fmt::format("found {}, expected auto or manual", found(*v.node)), {did_you_mean(word, {"auto", "manual"})});
-       }},
-  }, kStrict);
+  reading.fields(at,
+                 {
+                     {"rollout", [&](const At& v) { read_rollout(reading, spec.rollout, v); }},
+                     {"deploy",
+                      [&](const At& v) {
+                        const std::string word = reading.text(v, "auto or manual").value_or("auto");
+                        if (word == "manual")
+                          spec.deploy = DeployMode::manual;
+                        else if (word != "auto")
+                          reading.error(v, fmt::format("found {}, expected auto or manual", found(*v.node)),
+                                        {did_you_mean(word, {"auto", "manual"})});
+                      }},
+                 },
+                 kStrict);
 }
 
 void read_service_extension(ComposeReading& reading, ServiceSpec& spec, const At& at) {
-  reading.fields(at, {
-      {"shared", [&](const At& v) { spec.shared = reading.boolean(v).value_or(false); }},
-      {"test", [&](const At& v) {
-         const bool off = v.node->kind == YamlKind::scalar && (yaml_bool(v.node->text) == false || v.node->text.empty() || v.node->text == "none");
-         spec.test_target = off ? "" : reading.text(v, "the name of a stage, or false").value_or("");
-       }},
-  }, kStrict);
+  reading.fields(
+      at,
+      {
+          {"shared", [&](const At& v) { spec.shared = reading.boolean(v).value_or(false); }},
+          {"test",
+           [&](const At& v) {
+             const bool off =
+                 v.node->kind == YamlKind::scalar &&
+                 (yaml_bool(v.node->text) == false || v.node->text.empty() || v.node->text == "none");
+             spec.test_target = off ? "" : reading.text(v, "the name of a stage, or false").value_or("");
+           }},
+      },
+      kStrict);
 }
 
 }  // namespace naru::format

@@ -7,7 +7,8 @@
 
 namespace naru::format {
 
-// A service that is being read: the spec, and where its parts stood, for the checks over the whole application.
+// A service that is being read: the spec, and where its parts stood, for the checks over the whole
+// application.
 struct ServiceDraft {
   ServiceSpec spec;
   At at;
@@ -23,7 +24,8 @@ struct ComposeScope {
   std::map<std::string, std::string> variables;  // of the environment, over those of `.env`
 };
 
-ServiceDraft read_service(ComposeReading& reading, const ComposeScope& scope, const std::string& name, const At& at);
+ServiceDraft read_service(ComposeReading& reading, const ComposeScope& scope, const std::string& name,
+                          const At& at);
 
 BuildSpec read_build(ComposeReading& reading, const ComposeScope& scope, const At& at);
 HealthSpec read_health(ComposeReading& reading, const At& at);
@@ -32,8 +34,10 @@ void read_networks(ComposeReading& reading, ServiceDraft& draft, const At& at);
 void read_deploy(ComposeReading& reading, ServiceDraft& draft, ResourceSpec& limits, const At& at);
 // command and entrypoint: a list, or text that is split as a shell would.
 std::vector<std::string> read_words(ComposeReading& reading, const At& at);
-std::map<std::string, std::string> read_environment(ComposeReading& reading, const ComposeScope& scope, const At& at);
-std::map<std::string, std::string> read_env_files(ComposeReading& reading, const ComposeScope& scope, const At& at);
+std::map<std::string, std::string> read_environment(ComposeReading& reading, const ComposeScope& scope,
+                                                    const At& at);
+std::map<std::string, std::string> read_env_files(ComposeReading& reading, const ComposeScope& scope,
+                                                  const At& at);
 
 void read_ports(ComposeReading& reading, ServiceDraft& draft, const At& at);
 void read_expose(ComposeReading& reading, ServiceDraft& draft, const At& at);
@@ -52,6 +56,7 @@ std::vector<std::string> read_capabilities(ComposeReading& reading, const At& at
 void read_security_opt(ComposeReading& reading, const At& at);
 
 // Over all services: unknown names, cycles, collisions, state that would run twice.
-void check_application(ComposeReading& reading, const std::vector<ServiceDraft>& services, const ApplicationSpec& spec, const At& root);
+void check_application(ComposeReading& reading, const std::vector<ServiceDraft>& services,
+                       const ApplicationSpec& spec, const At& root);
 
 }  // namespace naru::format

@@ -12,7 +12,8 @@ struct PortRange {
 };
 
 std::optional<std::uint16_t> parse_port(std::string_view text) {
-  if (text.empty() || text.size() > 5 || text.find_first_not_of("0123456789") != std::string_view::npos) return std::nullopt;
+  if (text.empty() || text.size() > 5 || text.find_first_not_of("0123456789") != std::string_view::npos)
+    return std::nullopt;
   const auto value = yaml_int(text);
   if (!value || *value < 1 || *value > 65535) return std::nullopt;
   return static_cast<std::uint16_t>(*value);
@@ -30,7 +31,8 @@ std::optional<PortRange> parse_range(std::string_view text) {
 std::optional<std::string> parse_host_ip(std::string_view text) {
   if (text.starts_with('[') && text.ends_with(']') && text.size() > 3) {
     text = text.substr(1, text.size() - 2);
-    if (text.find_first_not_of("0123456789abcdefABCDEF:.") == std::string_view::npos && text.find(':') != std::string_view::npos)
+    if (text.find_first_not_of("0123456789abcdefABCDEF:.") == std::string_view::npos &&
+        text.find(':') != std::string_view::npos)
       return std::string(text);
     return std::nullopt;
   }
@@ -38,7 +40,8 @@ std::optional<std::string> parse_host_ip(std::string_view text) {
   for (std::string_view rest = text;;) {
     const std::size_t dot = rest.find('.');
     const std::string_view part = rest.substr(0, dot);
-    if (part.empty() || part.size() > 3 || part.find_first_not_of("0123456789") != std::string_view::npos || *yaml_int(part) > 255)
+    if (part.empty() || part.size() > 3 || part.find_first_not_of("0123456789") != std::string_view::npos ||
+        *yaml_int(part) > 255)
       return std::nullopt;
     ++parts;
     if (dot == std::string_view::npos) break;
@@ -57,16 +60,22 @@ void add_port(ComposeReading& reading, ServiceDraft& draft, PortSpec port, const
   // An address that means every address.
   if (port.host_ip == "0.0.0.0" || port.host_ip == "::") port.host_ip.clear();
   if (draft.spec.ports.size() >= kMaxPorts)
-    return reading.error(at, fmt::format("found more than {} ports of one service", kMaxPorts), {{}, Code::too_large});
+    return reading.error(at, fmt::format("found more than {} ports of one service", kMaxPorts),
+                         {{}, Code::too_large});
   draft.spec.ports.push_back(std::move(port));
   draft.port_places.push_back(at);
 }
 
-void add_range(ComposeReading& reading, ServiceDraft& draft, PortSpec port, PortRange container, std::optional<PortRange> host, const At& at) {
+void add_range(ComposeReading& reading, ServiceDraft& draft, PortSpec port, PortRange container,
+               std::optional<PortRange> host, const At& at) {
   if (host && host->size() != container.size())
-    return reading.error(at, fmt::format("found {} host ports for {} container ports, expected as many of each", host->size(), container.size()));
+    return reading.error(
+        at, fmt::format("found {} host ports for {} container ports, expected as many of each", host->size(),
+                        container.size()));
   if (container.size() > kMaxPorts)
-    return reading.error(at, fmt::format("found a range of {} ports, expected at most {}", container.size(), kMaxPorts), {{}, Code::too_large});
+    return reading.error(
+        at, fmt::format("found a range of {} ports, expected at most {}", container.size(), kMaxPorts),
+        {{}, Code::too_large});
   for (std::uint32_t i = 0; i < container.size(); ++i) {
     port.container = static_cast<std::uint16_t>(container.first + i);
     if (host) port.host = static_cast<std::uint16_t>(host->first + i);
@@ -76,7 +85,8 @@ void add_range(ComposeReading& reading, ServiceDraft& draft, PortSpec port, Port
 
 // "[HOST_IP:][HOST:]CONTAINER[/PROTOCOL]"
 void read_short_port(ComposeReading& reading, ServiceDraft& draft, const At& at) {
-  static constexpr std::string_view kExpected = "expected [HOST_IP:][HOST:]CONTAINER[/tcp|udp] such as \"8080:80\"";
+  static constexpr std::string_view kExpected =
+      "expected [HOST_IP:][HOST:]CONTAINER[/tcp|udp] such as \"8080:80\"";
   const auto whole = reading.text(at, "a port such as \"8080:80\"");
   if (!whole) return;
   const auto refuse = [&](std::string_view why) {
@@ -102,7 +112,8 @@ void read_short_port(ComposeReading& reading, ServiceDraft& draft, const At& at)
     rest = rest.substr(ip_end + 1);
   }
   // "127.0.0.1::80" asks for a free host port, which nobody could know: reachable by name.
-  if (rest.empty() && !port.host_ip.empty()) return add_range(reading, draft, port, *container, std::nullopt, at);
+  if (rest.empty() && !port.host_ip.empty())
+    return add_range(reading, draft, port, *container, std::nullopt, at);
   const auto host = parse_range(rest);
   if (!host) return refuse("");
   add_range(reading, draft, port, *container, host, at);
@@ -115,37 +126,52 @@ void read_long_port(ComposeReading& reading, ServiceDraft& draft, const At& at) 
     return [&](const At& value) {
       const auto text = reading.text(value, "a port");
       if (text) into = parse_range(*text);
-      if (text && !into) reading.error(value, fmt::format("found {}, expected a port from 1 to 65535", found(*value.node)));
+      if (text && !into)
+        reading.error(value, fmt::format("found {}, expected a port from 1 to 65535", found(*value.node)));
     };
   };
   bool has_target = at.node->find("target") != nullptr;
-  reading.fields(at, {
-      {"target", range(container)},
-      {"published", range(host)},
-      {"host_ip", [&](const At& value) {
-         const auto text = reading.text(value, "an address");
-         if (!text) return;
-         const auto ip = parse_host_ip(text->find(':') == std::string::npos ? *text : "[" + *text + "]");
-         if (ip) port.host_ip = *ip;
-         else reading.error(value, fmt::format("found {}, expected an IP address", found(*value.node)));
-       }},
-      {"protocol", [&](const At& value) {
-         const auto transport = parse_transport(reading.text(value).value_or("tcp"));
-         if (transport) port.transport = *transport;
-         else reading.error(value, fmt::format("found {}, expected tcp or udp", found(*value.node)));
-       }},
-      {"app_protocol", [&](const At& value) {
-         static constexpr std::string_view kKnown[] = {"http", "tcp", "grpc", "http2", "h2c", "ws", "https", "tls"};
-         const std::string text = reading.text(value).value_or("");
-         if (text == "http" || text == "ws" || text == "grpc" || text == "http2" || text == "h2c") port.app_protocol = "http";
-         else if (text == "tcp" || text == "https" || text == "tls") port.app_protocol = "tcp";
-         else reading.error(value, fmt::format("found {}, expected http or tcp", found(*value.node)),
-                            {did_you_mean(text, {std::begin(kKnown), std::end(kKnown)})});
-       }},
-      {"mode", reading.silent()},
-      {"name", reading.silent()},
-  });
-  if (!has_target) return reading.error(at, "found a port without `target`, expected the port in the container");
+  reading.fields(
+      at, {
+              {"target", range(container)},
+              {"published", range(host)},
+              {"host_ip",
+               [&](const At& value) {
+                 const auto text = reading.text(value, "an address");
+                 if (!text) return;
+                 const auto ip =
+                     parse_host_ip(text->find(':') == std::string::npos ? *text : "[" + *text + "]");
+                 if (ip)
+                   port.host_ip = *ip;
+                 else
+                   reading.error(value, fmt::format("found {}, expected an IP address", found(*value.node)));
+               }},
+              {"protocol",
+               [&](const At& value) {
+                 const auto transport = parse_transport(reading.text(value).value_or("tcp"));
+                 if (transport)
+                   port.transport = *transport;
+                 else
+                   reading.error(value, fmt::format("found {}, expected tcp or udp", found(*value.node)));
+               }},
+              {"app_protocol",
+               [&](const At& value) {
+                 static constexpr std::string_view kKnown[] = {"http", "tcp", "grpc",  "http2",
+                                                               "h2c",  "ws",  "https", "tls"};
+                 const std::string text = reading.text(value).value_or("");
+                 if (text == "http" || text == "ws" || text == "grpc" || text == "http2" || text == "h2c")
+                   port.app_protocol = "http";
+                 else if (text == "tcp" || text == "https" || text == "tls")
+                   port.app_protocol = "tcp";
+                 else
+                   reading.error(value, fmt::format("found {}, expected http or tcp", found(*value.node)),
+                                 {did_you_mean(text, {std::begin(kKnown), std::end(kKnown)})});
+               }},
+              {"mode", reading.silent()},
+              {"name", reading.silent()},
+          });
+  if (!has_target)
+    return reading.error(at, "found a port without `target`, expected the port in the container");
   if (container) add_range(reading, draft, port, *container, host, at);
 }
 
@@ -153,8 +179,10 @@ void read_long_port(ComposeReading& reading, ServiceDraft& draft, const At& at) 
 
 void read_ports(ComposeReading& reading, ServiceDraft& draft, const At& at) {
   reading.each(at, "a list of ports", [&](const At& item) {
-    if (item.node->kind == YamlKind::mapping) read_long_port(reading, draft, item);
-    else read_short_port(reading, draft, item);
+    if (item.node->kind == YamlKind::mapping)
+      read_long_port(reading, draft, item);
+    else
+      read_short_port(reading, draft, item);
   });
 }
 
@@ -164,9 +192,12 @@ void read_expose(ComposeReading& reading, ServiceDraft& draft, const At& at) {
     if (!text) return;
     const std::size_t slash = text->find('/');
     const auto container = parse_range(std::string_view(*text).substr(0, slash));
-    const auto transport = slash == std::string::npos ? std::optional(Transport::tcp) : parse_transport(std::string_view(*text).substr(slash + 1));
+    const auto transport = slash == std::string::npos
+                               ? std::optional(Transport::tcp)
+                               : parse_transport(std::string_view(*text).substr(slash + 1));
     if (!container || !transport)
-      return reading.error(item, fmt::format("found {}, expected a container port such as \"3000\"", found(*item.node)));
+      return reading.error(
+          item, fmt::format("found {}, expected a container port such as \"3000\"", found(*item.node)));
     PortSpec port;
     port.transport = *transport;
     add_range(reading, draft, port, *container, std::nullopt, item);

@@ -12,8 +12,10 @@ std::size_t distance(std::string_view a, std::string_view b) {
   for (std::size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
   for (std::size_t i = 1; i <= a.size(); ++i)
     for (std::size_t j = 1; j <= b.size(); ++j) {
-      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+      d[i][j] =
+          std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
     }
   return d[a.size()][b.size()];
 }
@@ -30,7 +32,9 @@ At At::child(const YamlEntry& entry) const {
   return {&entry.value, path.empty() ? entry.key : path + "." + cut(entry.key, 100)};
 }
 
-At At::item(std::size_t index) const { return {&node->items[index], fmt::format("{}[{}]", path, index)}; }
+At At::item(std::size_t index) const {
+  return {&node->items[index], fmt::format("{}[{}]", path, index)};
+}
 
 At At::child_or_self(std::string_view key) const {
   for (const YamlEntry& entry : node->entries)
@@ -72,7 +76,8 @@ bool asks_nothing(const YamlNode& node) {
 }
 
 std::optional<std::string> normalise(std::string_view base, std::string_view path) {
-  if (path.starts_with('/') || path.starts_with('~') || path.find('\0') != std::string_view::npos) return std::nullopt;
+  if (path.starts_with('/') || path.starts_with('~') || path.find('\0') != std::string_view::npos)
+    return std::nullopt;
   std::vector<std::string> parts;
   const std::string whole = fmt::format("{}/{}", base, path);
   for (std::size_t begin = 0; begin <= whole.size();) {
@@ -93,7 +98,8 @@ std::optional<std::string> normalise(std::string_view base, std::string_view pat
 }
 
 ComposeDiagnostic ComposeReading::remark(const At& at, std::string message, Advice advice) const {
-  ComposeDiagnostic diagnostic{advice.code, input_.file_name, 0, 0, at.path, std::move(message), {}, std::move(advice.hint)};
+  ComposeDiagnostic diagnostic{advice.code, input_.file_name,   0,  0,
+                               at.path,     std::move(message), {}, std::move(advice.hint)};
   if (at.node != nullptr) {
     diagnostic.line = at.node->line;
     diagnostic.column = at.node->column;
@@ -103,32 +109,41 @@ ComposeDiagnostic ComposeReading::remark(const At& at, std::string message, Advi
 }
 
 void ComposeReading::error(const At& at, std::string message, Advice advice) {
-  if (errors_.size() >= kMaxComposeErrors) ++more_errors_;
-  else errors_.push_back(remark(at, std::move(message), std::move(advice)));
+  if (errors_.size() >= kMaxComposeErrors)
+    ++more_errors_;
+  else
+    errors_.push_back(remark(at, std::move(message), std::move(advice)));
 }
 
 void ComposeReading::warn(const At& at, std::string message, Advice advice) {
-  if (warnings_.size() >= kMaxComposeWarnings) ++more_warnings_;
-  else warnings_.push_back(remark(at, std::move(message), std::move(advice)));
+  if (warnings_.size() >= kMaxComposeWarnings)
+    ++more_warnings_;
+  else
+    warnings_.push_back(remark(at, std::move(message), std::move(advice)));
 }
 
 std::unexpected<Error> ComposeReading::errors() const {
   std::vector<const ComposeDiagnostic*> ordered;
   for (const ComposeDiagnostic& diagnostic : errors_) ordered.push_back(&diagnostic);
-  std::stable_sort(ordered.begin(), ordered.end(), [](const ComposeDiagnostic* a, const ComposeDiagnostic* b) {
-    return std::pair(a->line, a->column) < std::pair(b->line, b->column);
-  });
+  std::stable_sort(ordered.begin(), ordered.end(),
+                   [](const ComposeDiagnostic* a, const ComposeDiagnostic* b) {
+                     return std::pair(a->line, a->column) < std::pair(b->line, b->column);
+                   });
   Error error{ordered.front()->code, {}, 0, ordered.size() == 1 ? ordered.front()->hint : std::string()};
-  for (const ComposeDiagnostic* diagnostic : ordered) error.context += (error.context.empty() ? "" : "\n") + diagnostic->text();
-  if (more_errors_ > 0) error.context += fmt::format("\n{}: and {} more errors", input_.file_name, more_errors_);
+  for (const ComposeDiagnostic* diagnostic : ordered)
+    error.context += (error.context.empty() ? "" : "\n") + diagnostic->text();
+  if (more_errors_ > 0)
+    error.context += fmt::format("\n{}: and {} more errors", input_.file_name, more_errors_);
   return std::unexpected(std::move(error));
 }
 
 std::vector<ComposeDiagnostic> ComposeReading::take_warnings() {
-  std::stable_sort(warnings_.begin(), warnings_.end(), [](const ComposeDiagnostic& a, const ComposeDiagnostic& b) {
-    return std::pair(a.line, a.column) < std::pair(b.line, b.column);
-  });
-  if (more_warnings_ > 0) warnings_.push_back(remark({}, fmt::format("and {} more warnings", more_warnings_), {}));
+  std::stable_sort(warnings_.begin(), warnings_.end(),
+                   [](const ComposeDiagnostic& a, const ComposeDiagnostic& b) {
+                     return std::pair(a.line, a.column) < std::pair(b.line, b.column);
+                   });
+  if (more_warnings_ > 0)
+    warnings_.push_back(remark({}, fmt::format("and {} more warnings", more_warnings_), {}));
   return std::move(warnings_);
 }
 
@@ -148,15 +163,18 @@ std::optional<bool> ComposeReading::boolean(const At& at) {
   const std::string word = at.node->kind == YamlKind::scalar ? at.node->text : "";
   if (const auto value = yaml_bool(word)) return value;
   std::string hint;
-  if (word == "yes" || word == "on" || word == "y") hint = fmt::format("in YAML 1.2 \"{}\" is text; write true", word);
-  if (word == "no" || word == "off" || word == "n") hint = fmt::format("in YAML 1.2 \"{}\" is text; write false", word);
+  if (word == "yes" || word == "on" || word == "y")
+    hint = fmt::format("in YAML 1.2 \"{}\" is text; write true", word);
+  if (word == "no" || word == "off" || word == "n")
+    hint = fmt::format("in YAML 1.2 \"{}\" is text; write false", word);
   error(at, fmt::format("found {}, expected true or false", found(*at.node)), {hint});
   return std::nullopt;
 }
 
 std::optional<std::uint64_t> ComposeReading::whole(const At& at, std::uint64_t least, std::uint64_t most) {
   const auto value = at.node->kind == YamlKind::scalar ? yaml_int(at.node->text) : std::nullopt;
-  if (value && *value >= 0 && static_cast<std::uint64_t>(*value) >= least && static_cast<std::uint64_t>(*value) <= most)
+  if (value && *value >= 0 && static_cast<std::uint64_t>(*value) >= least &&
+      static_cast<std::uint64_t>(*value) <= most)
     return static_cast<std::uint64_t>(*value);
   error(at, fmt::format("found {}, expected a whole number from {} to {}", found(*at.node), least, most));
   return std::nullopt;
@@ -165,7 +183,8 @@ std::optional<std::uint64_t> ComposeReading::whole(const At& at, std::uint64_t l
 std::optional<double> ComposeReading::number(const At& at, double more_than, double most) {
   const auto value = at.node->kind == YamlKind::scalar ? yaml_float(at.node->text) : std::nullopt;
   if (value && *value > more_than && *value <= most) return value;
-  error(at, fmt::format("found {}, expected a number above {} and at most {}", found(*at.node), more_than, most));
+  error(at,
+        fmt::format("found {}, expected a number above {} and at most {}", found(*at.node), more_than, most));
   return std::nullopt;
 }
 
@@ -197,14 +216,17 @@ std::vector<std::string> ComposeReading::texts(const At& at, std::string_view ex
   return out;
 }
 
-void ComposeReading::each(const At& at, std::string_view expected, const std::function<void(const At&)>& read) {
-  if (at.node->kind != YamlKind::sequence) return error(at, fmt::format("found {}, expected {}", found(*at.node), expected));
+void ComposeReading::each(const At& at, std::string_view expected,
+                          const std::function<void(const At&)>& read) {
+  if (at.node->kind != YamlKind::sequence)
+    return error(at, fmt::format("found {}, expected {}", found(*at.node), expected));
   for (std::size_t i = 0; i < at.node->items.size(); ++i) read(at.item(i));
 }
 
 void ComposeReading::entries(const At& at, std::string_view expected,
                              const std::function<void(const std::string&, const At&)>& read) {
-  if (at.node->kind != YamlKind::mapping) return error(at, fmt::format("found {}, expected {}", found(*at.node), expected));
+  if (at.node->kind != YamlKind::mapping)
+    return error(at, fmt::format("found {}, expected {}", found(*at.node), expected));
   for (const YamlEntry& entry : at.node->entries) read(entry.key, at.child(entry));
 }
 
@@ -213,7 +235,8 @@ std::vector<KeyValue> ComposeReading::key_values(const At& at) {
   const auto add = [&](std::string key, std::optional<std::string> value, const At& where) {
     const bool bad = key.empty() || key.find_first_of(std::string_view("=\0\n", 3)) != std::string::npos;
     if (bad || (value && value->find('\0') != std::string::npos))
-      return error(where, fmt::format("found the key \"{}\", expected a name without = and NUL", cut(key, 60)));
+      return error(where,
+                   fmt::format("found the key \"{}\", expected a name without = and NUL", cut(key, 60)));
     out.push_back({std::move(key), std::move(value), where});
   };
   if (at.node->kind == YamlKind::mapping) {
@@ -227,13 +250,16 @@ std::vector<KeyValue> ComposeReading::key_values(const At& at) {
     const auto read = text(item, "KEY=value");
     if (!read) return;
     const std::size_t equals = read->find('=');
-    if (equals == std::string::npos) add(*read, std::nullopt, item);
-    else add(read->substr(0, equals), read->substr(equals + 1), item);
+    if (equals == std::string::npos)
+      add(*read, std::nullopt, item);
+    else
+      add(read->substr(0, equals), read->substr(equals + 1), item);
   });
   return out;
 }
 
-void ComposeReading::fields(const At& at, std::initializer_list<Field> known, Unknown unknown, const Otherwise& otherwise) {
+void ComposeReading::fields(const At& at, std::initializer_list<Field> known, Unknown unknown,
+                            const Otherwise& otherwise) {
   entries(at, "a mapping", [&](const std::string& key, const At& value) {
     for (const Field& field : known)
       if (field.key == key) {
@@ -243,12 +269,15 @@ void ComposeReading::fields(const At& at, std::initializer_list<Field> known, Un
     if (key.starts_with("x-") || (otherwise && otherwise(key, value))) return;
     std::vector<std::string_view> names;
     for (const Field& field : known) names.push_back(field.key);
-    const auto entry = std::find_if(at.node->entries.begin(), at.node->entries.end(), [&](const YamlEntry& e) { return e.key == key; });
+    const auto entry = std::find_if(at.node->entries.begin(), at.node->entries.end(),
+                                    [&](const YamlEntry& e) { return e.key == key; });
     YamlNode place;  // the remark points at the key, not at its value
     place.line = entry->line;
     place.column = entry->column;
     const At where{&place, value.path};
-    if (unknown == Unknown::error) return error(where, fmt::format("found the unknown key \"{}\"", cut(key, 60)), {did_you_mean(key, names)});
+    if (unknown == Unknown::error)
+      return error(where, fmt::format("found the unknown key \"{}\"", cut(key, 60)),
+                   {did_you_mean(key, names)});
     warn(where, fmt::format("the unknown key \"{}\" is ignored", cut(key, 60)), {did_you_mean(key, names)});
   });
 }
@@ -277,7 +306,8 @@ std::function<void(const At&)> ComposeReading::forbidden(std::string why) {
   };
 }
 
-std::optional<std::string> ComposeReading::inside(const At& at, std::string_view base, const std::string& path, std::string_view what) {
+std::optional<std::string> ComposeReading::inside(const At& at, std::string_view base,
+                                                  const std::string& path, std::string_view what) {
   if (auto normal = normalise(base, path)) return normal;
   error(at, fmt::format("found \"{}\", expected {} inside the application's folder", cut(path, 80), what),
         {"a release is what was pushed; files elsewhere on the machine belong to others", Code::forbidden});

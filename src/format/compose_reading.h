@@ -1,5 +1,5 @@
-// Inside of the compose reader: a place in the file, the list of remarks, and typed access that remarks by itself.
-// Every read returns nothing after a fault and goes on, so that one push shows all faults.
+// Inside of the compose reader: a place in the file, the list of remarks, and typed access that remarks by
+// itself. Every read returns nothing after a fault and goes on, so that one push shows all faults.
 #pragma once
 
 #include <initializer_list>
@@ -64,24 +64,28 @@ class ComposeReading {
   // A list, each item; a fault when it is none.
   void each(const At& at, std::string_view expected, const std::function<void(const At&)>& read);
   // A mapping, each entry.
-  void entries(const At& at, std::string_view expected, const std::function<void(const std::string&, const At&)>& read);
+  void entries(const At& at, std::string_view expected,
+               const std::function<void(const std::string&, const At&)>& read);
   // "KEY=value" items or a mapping.
   std::vector<KeyValue> key_values(const At& at);
 
-  // Reads a mapping by its known keys. Unknown ones warn (with the nearest known one), or are errors when `strict`;
-  // `x-*` is passed over. `otherwise` is asked about keys outside of `known` first: true = it took care of it.
+  // Reads a mapping by its known keys. Unknown ones warn (with the nearest known one), or are errors when
+  // `strict`; `x-*` is passed over. `otherwise` is asked about keys outside of `known` first: true = it took
+  // care of it.
   enum class Unknown { warn, error };
   using Otherwise = std::function<bool(const std::string& key, const At& value)>;
-  void fields(const At& at, std::initializer_list<Field> known, Unknown unknown = Unknown::warn, const Otherwise& otherwise = {});
+  void fields(const At& at, std::initializer_list<Field> known, Unknown unknown = Unknown::warn,
+              const Otherwise& otherwise = {});
   // Readers for keys without an effect here. A value that asks for nothing (false, empty) is always accepted.
   static std::function<void(const At&)> silent();
   std::function<void(const At&)> ignored(std::string why);
   std::function<void(const At&)> unsupported(std::string hint);
   std::function<void(const At&)> forbidden(std::string why);
 
-  // A path relative to the compose file, normalised ("./a/../b" is "b", "" is "."); nothing when it is absolute or escapes,
-  // which is reported.
-  std::optional<std::string> inside(const At& at, std::string_view base, const std::string& path, std::string_view what);
+  // A path relative to the compose file, normalised ("./a/../b" is "b", "" is "."); nothing when it is
+  // absolute or escapes, which is reported.
+  std::optional<std::string> inside(const At& at, std::string_view base, const std::string& path,
+                                    std::string_view what);
   bool exists(const std::string& path) const { return !input_.files.exists || input_.files.exists(path); }
 
  private:

@@ -5,11 +5,13 @@
 namespace naru::format {
 namespace {
 
-constexpr std::uint16_t kFlagAnswer = 0x8000, kFlagTruncated = 0x0200, kFlagRecursionDesired = 0x0100, kFlagRecursionAvailable = 0x0080;
+constexpr std::uint16_t kFlagAnswer = 0x8000, kFlagTruncated = 0x0200, kFlagRecursionDesired = 0x0100,
+                        kFlagRecursionAvailable = 0x0080;
 constexpr std::uint16_t kTypeOpt = 41;
 
 std::uint16_t get16(std::string_view bytes, std::size_t at) {
-  return static_cast<std::uint16_t>((static_cast<unsigned char>(bytes[at]) << 8) | static_cast<unsigned char>(bytes[at + 1]));
+  return static_cast<std::uint16_t>((static_cast<unsigned char>(bytes[at]) << 8) |
+                                    static_cast<unsigned char>(bytes[at + 1]));
 }
 
 void put16(std::string& out, std::uint32_t value) {
@@ -22,7 +24,9 @@ void put32(std::string& out, std::uint32_t value) {
   put16(out, value & 0xffff);
 }
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
 
 struct Name {
   std::string text;
@@ -37,8 +41,10 @@ Result<Name> read_name(std::string_view bytes, std::size_t at) {
     if (at >= bytes.size()) return fail(Code::malformed, "dns: a name runs over the end of the message");
     const auto length = static_cast<unsigned char>(bytes[at]);
     if (length == 0) break;
-    if (length > 63) return fail(Code::malformed, "dns: a label of {} bytes or a compressed name in a question", length);
-    if (at + 1 + length >= bytes.size()) return fail(Code::malformed, "dns: a label runs over the end of the message");
+    if (length > 63)
+      return fail(Code::malformed, "dns: a label of {} bytes or a compressed name in a question", length);
+    if (at + 1 + length >= bytes.size())
+      return fail(Code::malformed, "dns: a label runs over the end of the message");
     if (at + 1 + length - start > 254) return fail(Code::malformed, "dns: a name longer than 255 bytes");
     if (!name.text.empty()) name.text.push_back('.');
     // A dot inside a label would make two names look like one.
@@ -56,7 +62,8 @@ void read_edns(std::string_view bytes, std::size_t at, DnsQuery& query) {
   query.udp_size = std::clamp<std::uint16_t>(get16(bytes, at + 3), 512, 4096);
 }
 
-std::string head(std::uint16_t id, std::uint16_t flags, std::uint16_t questions, std::uint16_t answers, std::uint16_t additional = 0) {
+std::string head(std::uint16_t id, std::uint16_t flags, std::uint16_t questions, std::uint16_t answers,
+                 std::uint16_t additional = 0) {
   std::string out;
   put16(out, id);
   put16(out, flags);
@@ -68,7 +75,9 @@ std::string head(std::uint16_t id, std::uint16_t flags, std::uint16_t questions,
 }
 
 std::uint16_t answer_flags(const DnsQuery& query, DnsCode code) {
-  return static_cast<std::uint16_t>(kFlagAnswer | kFlagRecursionAvailable | (query.recursion_desired ? kFlagRecursionDesired : 0) | static_cast<unsigned>(code));
+  return static_cast<std::uint16_t>(kFlagAnswer | kFlagRecursionAvailable |
+                                    (query.recursion_desired ? kFlagRecursionDesired : 0) |
+                                    static_cast<unsigned>(code));
 }
 
 void put_edns(std::string& out, const DnsQuery& query) {
@@ -83,12 +92,16 @@ void put_edns(std::string& out, const DnsQuery& query) {
 }  // namespace
 
 Result<DnsQuery> parse_dns_query(std::string_view bytes) {
-  if (bytes.size() < kDnsHeader) return fail(Code::malformed, "dns: {} bytes; a header has {}", bytes.size(), kDnsHeader);
-  if (bytes.size() > kMaxDnsQuery) return fail(Code::malformed, "dns: a query of {} bytes; at most {}", bytes.size(), kMaxDnsQuery);
+  if (bytes.size() < kDnsHeader)
+    return fail(Code::malformed, "dns: {} bytes; a header has {}", bytes.size(), kDnsHeader);
+  if (bytes.size() > kMaxDnsQuery)
+    return fail(Code::malformed, "dns: a query of {} bytes; at most {}", bytes.size(), kMaxDnsQuery);
   const std::uint16_t flags = get16(bytes, 2);
   if (flags & kFlagAnswer) return fail(Code::malformed, "dns: an answer where a query was expected");
-  if ((flags >> 11 & 15) != 0) return fail(Code::unsupported, "dns: operation {} is not a standard query", flags >> 11 & 15);
-  if (get16(bytes, 4) != 1) return fail(Code::malformed, "dns: {} questions; exactly one is answered", get16(bytes, 4));
+  if ((flags >> 11 & 15) != 0)
+    return fail(Code::unsupported, "dns: operation {} is not a standard query", flags >> 11 & 15);
+  if (get16(bytes, 4) != 1)
+    return fail(Code::malformed, "dns: {} questions; exactly one is answered", get16(bytes, 4));
   if (get16(bytes, 6) != 0) return fail(Code::malformed, "dns: a query with answers");
   DnsQuery query;
   query.id = get16(bytes, 0);
@@ -103,9 +116,11 @@ Result<DnsQuery> parse_dns_query(std::string_view bytes) {
   return query;
 }
 
-std::string dns_addresses(const DnsQuery& query, std::span<const std::uint32_t> addresses, std::uint32_t ttl_seconds) {
+std::string dns_addresses(const DnsQuery& query, std::span<const std::uint32_t> addresses,
+                          std::uint32_t ttl_seconds) {
   const std::size_t count = std::min<std::size_t>(addresses.size(), 16);
-  std::string out = head(query.id, answer_flags(query, DnsCode::ok), 1, static_cast<std::uint16_t>(count), query.edns ? 1 : 0);
+  std::string out = head(query.id, answer_flags(query, DnsCode::ok), 1, static_cast<std::uint16_t>(count),
+                         query.edns ? 1 : 0);
   out += query.question;
   for (const std::uint32_t address : addresses.first(count)) {
     put16(out, 0xc000 | kDnsHeader);  // the question's name (RFC 1035 4.1.4)
@@ -132,12 +147,17 @@ std::string dns_truncated(const DnsQuery& query) {
 std::string dns_error_for(std::string_view bytes, DnsCode code) {
   if (bytes.size() < kDnsHeader || (get16(bytes, 2) & kFlagAnswer)) return {};
   const unsigned kept = get16(bytes, 2) & 0x7900U;  // operation and RD
-  return head(get16(bytes, 0), static_cast<std::uint16_t>(kFlagAnswer | kFlagRecursionAvailable | kept | static_cast<unsigned>(code)), 0, 0);
+  return head(
+      get16(bytes, 0),
+      static_cast<std::uint16_t>(kFlagAnswer | kFlagRecursionAvailable | kept | static_cast<unsigned>(code)),
+      0, 0);
 }
 
 Result<DnsAnswerHead> parse_dns_answer(std::string_view bytes) {
-  if (bytes.size() < kDnsHeader || bytes.size() > kMaxDnsAnswer) return fail(Code::malformed, "dns: an answer of {} bytes", bytes.size());
-  if (!(get16(bytes, 2) & kFlagAnswer)) return fail(Code::malformed, "dns: a query where an answer was expected");
+  if (bytes.size() < kDnsHeader || bytes.size() > kMaxDnsAnswer)
+    return fail(Code::malformed, "dns: an answer of {} bytes", bytes.size());
+  if (!(get16(bytes, 2) & kFlagAnswer))
+    return fail(Code::malformed, "dns: a query where an answer was expected");
   if (get16(bytes, 4) != 1) return fail(Code::malformed, "dns: an answer to {} questions", get16(bytes, 4));
   const Name name = TRY(read_name(bytes, kDnsHeader));
   if (name.end + 4 > bytes.size()) return fail(Code::malformed, "dns: the question has no type and class");
@@ -147,7 +167,8 @@ Result<DnsAnswerHead> parse_dns_answer(std::string_view bytes) {
 
 std::string dns_lower_question(std::string_view question) {
   std::string out(question);
-  if (out.size() >= 4) std::ranges::transform(out.begin(), out.end() - 4, out.begin(), lower);  // not type and class
+  if (out.size() >= 4)
+    std::ranges::transform(out.begin(), out.end() - 4, out.begin(), lower);  // not type and class
   return out;
 }
 

@@ -1,8 +1,9 @@
-// DNS messages as far as a forwarding resolver for service names needs them: one question in, A records or an error
-// out, and the head of an upstream's answer. Sources: RFC 1035 (4.1), RFC 6891 (EDNS), RFC 8020 (NXDOMAIN).
+// DNS messages as far as a forwarding resolver for service names needs them: one question in, A records or an
+// error out, and the head of an upstream's answer. Sources: RFC 1035 (4.1), RFC 6891 (EDNS), RFC 8020
+// (NXDOMAIN).
 //
-// Everything may be hostile: lengths are checked, names bounded (255 bytes, 63 a label), compression is refused in
-// questions (nobody sends it) and never followed in answers (nothing behind the question is read).
+// Everything may be hostile: lengths are checked, names bounded (255 bytes, 63 a label), compression is
+// refused in questions (nobody sends it) and never followed in answers (nothing behind the question is read).
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,7 @@
 
 namespace naru::format {
 
-inline constexpr std::size_t kMaxDnsQuery = 1232;      // bytes; a larger query is refused
+inline constexpr std::size_t kMaxDnsQuery = 1232;  // bytes; a larger query is refused
 inline constexpr std::size_t kMaxDnsAnswer = 65'535;
 inline constexpr std::size_t kDnsHeader = 12;
 
@@ -24,7 +25,14 @@ inline constexpr std::uint16_t kDnsTypeAaaa = 28;
 inline constexpr std::uint16_t kDnsTypeAny = 255;
 inline constexpr std::uint16_t kDnsClassIn = 1;
 
-enum class DnsCode : std::uint8_t { ok = 0, format_error = 1, server_failure = 2, no_such_name = 3, not_implemented = 4, refused = 5 };
+enum class DnsCode : std::uint8_t {
+  ok = 0,
+  format_error = 1,
+  server_failure = 2,
+  no_such_name = 3,
+  not_implemented = 4,
+  refused = 5
+};
 
 struct DnsQuery {
   std::uint16_t id = 0;
@@ -41,7 +49,8 @@ struct DnsQuery {
 Result<DnsQuery> parse_dns_query(std::string_view bytes);
 
 // A records for the question; no addresses = NODATA.
-std::string dns_addresses(const DnsQuery& query, std::span<const std::uint32_t> addresses, std::uint32_t ttl_seconds);
+std::string dns_addresses(const DnsQuery& query, std::span<const std::uint32_t> addresses,
+                          std::uint32_t ttl_seconds);
 std::string dns_error(const DnsQuery& query, DnsCode code);
 // For bytes that were not a query: "" when not even a header was there, or when it was an answer (never
 // answer an answer: two resolvers would talk for ever).
@@ -61,8 +70,8 @@ std::string dns_lower_question(std::string_view question);
 // The same message under another id.
 void set_dns_id(std::string& message, std::uint16_t id);
 
-// `nameserver` lines with IPv4 addresses, in order, at most `limit`; host byte order. Anything else is ignored, as
-// resolv.conf(5) asks.
+// `nameserver` lines with IPv4 addresses, in order, at most `limit`; host byte order. Anything else is
+// ignored, as resolv.conf(5) asks.
 std::vector<std::uint32_t> parse_nameservers(std::string_view resolv_conf, std::size_t limit = 3);
 
 }  // namespace naru::format

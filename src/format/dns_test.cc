@@ -124,10 +124,15 @@ TEST(Dns, SurvivesGarbage) {
 }
 
 TEST(Nameservers, ReadsIpv4LinesAndIgnoresTheRest) {
-  const auto servers = parse_nameservers("# x\nsearch a b\nnameserver 1.2.3.4\nnameserver\t5.6.7.8 # two\r\nnameserver ::1\nnameserver 999.1.1.1\nnameserver 1.2.3\nnameserver\noptions x\nnameserver 9.9.9.9");
+  const auto servers = parse_nameservers(
+      "# x\nsearch a b\nnameserver 1.2.3.4\nnameserver\t5.6.7.8 # two\r\nnameserver ::1\nnameserver "
+      "999.1.1.1\nnameserver 1.2.3\nnameserver\noptions x\nnameserver 9.9.9.9");
   EXPECT_EQ(servers, (std::vector<std::uint32_t>{0x01020304, 0x05060708, 0x09090909}));
   EXPECT_TRUE(parse_nameservers("").empty());
-  EXPECT_EQ(parse_nameservers("nameserver 1.1.1.1\nnameserver 1.1.1.1\nnameserver 1.1.1.1\nnameserver 1.1.1.1").size(), 3U);
+  EXPECT_EQ(
+      parse_nameservers("nameserver 1.1.1.1\nnameserver 1.1.1.1\nnameserver 1.1.1.1\nnameserver 1.1.1.1")
+          .size(),
+      3U);
 }
 
 }  // namespace

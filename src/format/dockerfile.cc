@@ -33,8 +33,10 @@ std::size_t distance(std::string_view a, std::string_view b) {
   for (std::size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
   for (std::size_t i = 1; i <= a.size(); ++i)
     for (std::size_t j = 1; j <= b.size(); ++j) {
-      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+      d[i][j] =
+          std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
     }
   return d[a.size()][b.size()];
 }
@@ -57,13 +59,19 @@ std::optional<milliseconds> parse_duration(std::string_view text) {
   if (text.empty()) return std::nullopt;
   while (!text.empty()) {
     double number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+    const auto [end, error] =
+        std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
     if (error != std::errc() || number < 0 || !(number < 1e9)) return std::nullopt;
     text.remove_prefix(static_cast<std::size_t>(end - text.data()));
     const auto unit_end = std::min(text.find_first_of("0123456789."), text.size());
     const std::string_view unit = text.substr(0, unit_end);
-    const double factor = unit == "ns" ? 1e-6 : unit == "us" ? 1e-3 : unit == "ms" ? 1 : unit == "s" ? 1e3
-                        : unit == "m" ? 60e3 : unit == "h" ? 3600e3 : 0;
+    const double factor = unit == "ns"   ? 1e-6
+                          : unit == "us" ? 1e-3
+                          : unit == "ms" ? 1
+                          : unit == "s"  ? 1e3
+                          : unit == "m"  ? 60e3
+                          : unit == "h"  ? 3600e3
+                                         : 0;
     if (factor == 0) return std::nullopt;
     total += number * factor;
     text.remove_prefix(unit_end);
@@ -114,7 +122,8 @@ class Parser {
   Body one_word(const std::string& keyword, const Arguments& args);
 
   Result<Arguments> arguments(const LogicalLine& line, std::size_t offset);
-  Result<void> only_flags(const std::string& keyword, const Arguments& args, const std::vector<std::string_view>& known,
+  Result<void> only_flags(const std::string& keyword, const Arguments& args,
+                          const std::vector<std::string_view>& known,
                           const std::vector<std::string_view>& not_yet = {});
   // Docker's rule: what is a JSON array of strings is the exec form, all else the shell form.
   std::optional<std::vector<std::string>> json_words(std::string_view text) const;
@@ -125,11 +134,13 @@ class Parser {
   Result<void> no_heredoc(const Arguments& args);
   Result<void> check_from(const Arguments& args, const std::string& from);
 
-  std::unexpected<Error> invalid(const Arguments& args, std::string_view what, std::string remedy = {}) const {
+  std::unexpected<Error> invalid(const Arguments& args, std::string_view what,
+                                 std::string remedy = {}) const {
     return at(args, args.offset, args.rest.size(), what, std::move(remedy));
   }
-  std::unexpected<Error> at(const Arguments& args, std::size_t offset, std::size_t length, std::string_view what,
-                            std::string remedy = {}, Code code = Code::dockerfile_invalid) const {
+  std::unexpected<Error> at(const Arguments& args, std::size_t offset, std::size_t length,
+                            std::string_view what, std::string remedy = {},
+                            Code code = Code::dockerfile_invalid) const {
     return source_.error(code, args.line->place(offset), length, what, std::move(remedy));
   }
 
@@ -138,15 +149,16 @@ class Parser {
   std::size_t instructions_ = 0;
 };
 
-const std::vector<std::string_view> kKeywords{"FROM",  "RUN",    "COPY",       "ADD", "ENV",   "ARG",    "WORKDIR",     "USER",
-                                              "EXPOSE", "ENTRYPOINT", "CMD", "LABEL", "VOLUME", "HEALTHCHECK", "SHELL",
-                                              "STOPSIGNAL"};
+const std::vector<std::string_view> kKeywords{
+    "FROM",   "RUN",        "COPY", "ADD",   "ENV",    "ARG",         "WORKDIR", "USER",
+    "EXPOSE", "ENTRYPOINT", "CMD",  "LABEL", "VOLUME", "HEALTHCHECK", "SHELL",   "STOPSIGNAL"};
 
 Result<Dockerfile> Parser::parse() {
   for (const LogicalLine& line : source_.lines()) TRY(instruction(line));
   if (file_.stages.empty())
-    return std::unexpected<Error>(Error{Code::dockerfile_invalid, fmt::format("{}: no FROM: a Dockerfile needs at least one", file_.path),
-                                        0, "begin with a line such as `FROM debian:bookworm-slim`"});
+    return std::unexpected<Error>(Error{
+        Code::dockerfile_invalid, fmt::format("{}: no FROM: a Dockerfile needs at least one", file_.path), 0,
+        "begin with a line such as `FROM debian:bookworm-slim`"});
   return std::move(file_);
 }
 
@@ -156,26 +168,32 @@ Result<void> Parser::instruction(const LogicalLine& line) {
   const std::string keyword = upper(written);
   const auto begin = line.place(0);
   if (keyword == "ONBUILD")
-    return source_.error(Code::unsupported, begin, end, "ONBUILD is not supported", "put the instruction into the Dockerfiles that build on this one");
+    return source_.error(Code::unsupported, begin, end, "ONBUILD is not supported",
+                         "put the instruction into the Dockerfiles that build on this one");
   if (keyword == "MAINTAINER")
     return source_.error(Code::unsupported, begin, end, "MAINTAINER is deprecated and not supported",
                          "write `LABEL org.opencontainers.image.authors=\"...\"`");
   if (std::ranges::find(kKeywords, keyword) == kKeywords.end())
-    return source_.error(Code::dockerfile_invalid, begin, end, fmt::format("unknown instruction '{}'", written.substr(0, 40)),
+    return source_.error(Code::dockerfile_invalid, begin, end,
+                         fmt::format("unknown instruction '{}'", written.substr(0, 40)),
                          did_you_mean(keyword, kKeywords));
   if (++instructions_ > kMaxDockerfileInstructions)
-    return source_.error(Code::too_large, begin, end, fmt::format("more than {} instructions", kMaxDockerfileInstructions));
+    return source_.error(Code::too_large, begin, end,
+                         fmt::format("more than {} instructions", kMaxDockerfileInstructions));
 
   const Arguments args = TRY(arguments(line, end));
-  std::string text = keyword + (args.rest.empty() && args.flags.empty() ? "" : " ") +
-                     std::string(line.text.substr(std::min(line.text.find_first_not_of(kSpace, end), line.text.size())));
+  std::string text =
+      keyword + (args.rest.empty() && args.flags.empty() ? "" : " ") +
+      std::string(line.text.substr(std::min(line.text.find_first_not_of(kSpace, end), line.text.size())));
   if (keyword == "FROM") return from(args, std::move(text));
-  if (args.rest.empty()) return source_.error(Code::dockerfile_invalid, begin, end, fmt::format("{} needs an argument", keyword));
+  if (args.rest.empty())
+    return source_.error(Code::dockerfile_invalid, begin, end, fmt::format("{} needs an argument", keyword));
   InstructionBody parsed = TRY(body(keyword, args));
   if (file_.stages.empty()) {
     auto* declared = std::get_if<ArgInstruction>(&parsed);
     if (declared == nullptr)
-      return source_.error(Code::dockerfile_invalid, begin, end, fmt::format("{} stands before the first FROM", keyword),
+      return source_.error(Code::dockerfile_invalid, begin, end,
+                           fmt::format("{} stands before the first FROM", keyword),
                            "only ARG may stand before FROM");
     std::ranges::move(declared->declarations, std::back_inserter(file_.global_args));
     return {};
@@ -196,18 +214,22 @@ Result<Arguments> Parser::arguments(const LogicalLine& line, std::size_t offset)
     const auto equals = word.find('=');
     const std::string name(word.substr(2, equals == word.npos ? word.npos : equals - 2));
     for (const Flag& flag : args.flags)
-      if (flag.name == name && name != "mount") return at(args, offset, word.size(), fmt::format("--{} stands twice", name));
-    args.flags.push_back({name, equals == word.npos ? std::string() : std::string(word.substr(equals + 1)), offset});
+      if (flag.name == name && name != "mount")
+        return at(args, offset, word.size(), fmt::format("--{} stands twice", name));
+    args.flags.push_back(
+        {name, equals == word.npos ? std::string() : std::string(word.substr(equals + 1)), offset});
     offset = end;
     skip();
   }
   args.offset = offset;
   args.rest = text.substr(offset);
-  if (const auto last = args.rest.find_last_not_of(kSpace); last != args.rest.npos) args.rest = args.rest.substr(0, last + 1);
+  if (const auto last = args.rest.find_last_not_of(kSpace); last != args.rest.npos)
+    args.rest = args.rest.substr(0, last + 1);
   return args;
 }
 
-Result<void> Parser::only_flags(const std::string& keyword, const Arguments& args, const std::vector<std::string_view>& known,
+Result<void> Parser::only_flags(const std::string& keyword, const Arguments& args,
+                                const std::vector<std::string_view>& known,
                                 const std::vector<std::string_view>& not_yet) {
   for (const Flag& flag : args.flags) {
     const std::size_t length = flag.name.size() + 2;
@@ -216,9 +238,11 @@ Result<void> Parser::only_flags(const std::string& keyword, const Arguments& arg
                 fmt::format("leave --{} out", flag.name), Code::unsupported);
     if (std::ranges::find(known, flag.name) == known.end()) {
       std::string remedy = did_you_mean(flag.name, known);
-      return at(args, flag.offset, length, fmt::format("unknown flag --{} of {}", flag.name.substr(0, 40), keyword), std::move(remedy));
+      return at(args, flag.offset, length,
+                fmt::format("unknown flag --{} of {}", flag.name.substr(0, 40), keyword), std::move(remedy));
     }
-    if (flag.value.empty()) return at(args, flag.offset, length, fmt::format("--{} needs a value: --{}=...", flag.name, flag.name));
+    if (flag.value.empty())
+      return at(args, flag.offset, length, fmt::format("--{} needs a value: --{}=...", flag.name, flag.name));
   }
   return {};
 }
@@ -239,8 +263,9 @@ std::optional<std::vector<std::string>> Parser::json_words(std::string_view text
 DockerCommand Parser::command(const Arguments& args) {
   if (auto words = json_words(args.rest)) return {false, std::move(*words)};
   if (args.rest.starts_with('[') && args.rest.ends_with(']'))
-    file_.warnings.push_back(source_.locate(args.line->place(args.offset),
-                                            "not a JSON array of double-quoted strings, so the shell will run it as it stands"));
+    file_.warnings.push_back(
+        source_.locate(args.line->place(args.offset),
+                       "not a JSON array of double-quoted strings, so the shell will run it as it stands"));
   return {true, {std::string(args.rest)}};
 }
 
@@ -266,12 +291,16 @@ Result<std::vector<Word>> Parser::quoted_words(const Arguments& args) const {
     const std::size_t from = i;
     char quote = 0;
     for (; i < text.size() && (quote != 0 || kSpace.find(text[i]) == kSpace.npos); ++i) {
-      if (quote == 0 && (text[i] == '"' || text[i] == '\'')) quote = text[i];
-      else if (quote != 0 && text[i] == quote) quote = 0;
-      else if (text[i] == file_.escape && quote != '\'' && i + 1 < text.size()) ++i;
+      if (quote == 0 && (text[i] == '"' || text[i] == '\''))
+        quote = text[i];
+      else if (quote != 0 && text[i] == quote)
+        quote = 0;
+      else if (text[i] == file_.escape && quote != '\'' && i + 1 < text.size())
+        ++i;
     }
     i = std::min(i, text.size());
-    if (quote != 0) return at(args, args.offset + from, i - from, fmt::format("a quote {} without its end", quote));
+    if (quote != 0)
+      return at(args, args.offset + from, i - from, fmt::format("a quote {} without its end", quote));
     words.push_back({std::string(text.substr(from, i - from)), args.offset + from});
   }
   return words;
@@ -283,15 +312,16 @@ Result<std::vector<Assignment>> Parser::assignments(const std::string& keyword, 
   const auto first_end = std::min(args.rest.find_first_of(kSpace), args.rest.size());
   if (args.rest.substr(0, first_end).find('=') == args.rest.npos) {
     const auto value = args.rest.find_first_not_of(kSpace, first_end);
-    if (value == args.rest.npos)
-      return invalid(args, fmt::format("{} needs a value: NAME=VALUE", keyword));
-    return std::vector<Assignment>{{std::string(args.rest.substr(0, first_end)), std::string(args.rest.substr(value))}};
+    if (value == args.rest.npos) return invalid(args, fmt::format("{} needs a value: NAME=VALUE", keyword));
+    return std::vector<Assignment>{
+        {std::string(args.rest.substr(0, first_end)), std::string(args.rest.substr(value))}};
   }
   std::vector<Assignment> result;
   for (const Word& word : TRY(quoted_words(args))) {
     const auto equals = word.text.find('=');
     if (equals == std::string::npos)
-      return at(args, word.offset, word.text.size(), fmt::format("'{}' is not NAME=VALUE", word.text.substr(0, 60)),
+      return at(args, word.offset, word.text.size(),
+                fmt::format("'{}' is not NAME=VALUE", word.text.substr(0, 60)),
                 "quote a value that has spaces: NAME=\"a b\"");
     if (equals == 0) return at(args, word.offset, word.text.size(), "a name is missing before '='");
     result.push_back({word.text.substr(0, equals), word.text.substr(equals + 1)});
@@ -316,11 +346,13 @@ Result<void> Parser::no_heredoc(const Arguments& args) {
 Result<void> Parser::from(const Arguments& args, std::string text) {
   TRY(only_flags("FROM", args, {"platform"}));
   const std::vector<Word> words = plain_words(args.rest, args.offset);
-  if (words.empty()) return source_.error(Code::dockerfile_invalid, args.line->place(0), 4, "FROM needs an image");
+  if (words.empty())
+    return source_.error(Code::dockerfile_invalid, args.line->place(0), 4, "FROM needs an image");
   if (words.size() != 1 && !(words.size() == 3 && upper(words[1].text) == "AS"))
     return invalid(args, "expected `FROM <image>` or `FROM <image> AS <name>`");
   if (file_.stages.size() == kMaxDockerfileStages)
-    return source_.error(Code::too_large, args.line->place(0), 4, fmt::format("more than {} stages", kMaxDockerfileStages));
+    return source_.error(Code::too_large, args.line->place(0), 4,
+                         fmt::format("more than {} stages", kMaxDockerfileStages));
   Stage stage;
   stage.line = args.line->place(0).line;
   stage.base = words[0].text;
@@ -328,13 +360,18 @@ Result<void> Parser::from(const Arguments& args, std::string text) {
   if (!args.flags.empty()) stage.platform = args.flags.front().value;
   if (words.size() == 3) {
     stage.name = lower(words[2].text);
-    const auto valid = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.'; };
-    if (stage.name[0] < 'a' || stage.name[0] > 'z' || !std::ranges::all_of(stage.name, valid) || stage.name.size() > 128)
-      return at(args, words[2].offset, words[2].text.size(), fmt::format("'{}' cannot name a stage", words[2].text.substr(0, 60)),
+    const auto valid = [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+    };
+    if (stage.name[0] < 'a' || stage.name[0] > 'z' || !std::ranges::all_of(stage.name, valid) ||
+        stage.name.size() > 128)
+      return at(args, words[2].offset, words[2].text.size(),
+                fmt::format("'{}' cannot name a stage", words[2].text.substr(0, 60)),
                 "a name begins with a letter and goes on with letters, digits, '-', '_' or '.'");
     for (const Stage& other : file_.stages)
       if (other.name == stage.name)
-        return at(args, words[2].offset, words[2].text.size(), fmt::format("the stage '{}' stands in line {} already", stage.name, other.line));
+        return at(args, words[2].offset, words[2].text.size(),
+                  fmt::format("the stage '{}' stands in line {} already", stage.name, other.line));
   }
   file_.stages.push_back(std::move(stage));
   return {};
@@ -370,7 +407,8 @@ Parser::Body Parser::one_word(const std::string& keyword, const Arguments& args)
   }
   if (keyword == "SHELL") {
     auto shell = json_words(args.rest);
-    if (!shell || shell->empty()) return invalid(args, "SHELL needs the exec form", "write SHELL [\"/bin/bash\", \"-c\"]");
+    if (!shell || shell->empty())
+      return invalid(args, "SHELL needs the exec form", "write SHELL [\"/bin/bash\", \"-c\"]");
     return ShellInstruction{std::move(*shell)};
   }
   if (words().size() != 1) return invalid(args, fmt::format("{} takes one word", keyword));
@@ -402,8 +440,11 @@ Result<void> Parser::check_from(const Arguments& args, const std::string& from) 
 
 Parser::Body Parser::copy(const Arguments& args, bool add) {
   const std::string keyword = add ? "ADD" : "COPY";
-  if (add) TRY(only_flags(keyword, args, {"chown", "chmod"}, {"checksum", "keep-git-dir", "link", "exclude", "unpack"}));
-  else TRY(only_flags(keyword, args, {"from", "chown", "chmod"}, {"link", "parents", "exclude"}));
+  if (add)
+    TRY(only_flags(keyword, args, {"chown", "chmod"},
+                   {"checksum", "keep-git-dir", "link", "exclude", "unpack"}));
+  else
+    TRY(only_flags(keyword, args, {"from", "chown", "chmod"}, {"link", "parents", "exclude"}));
   TRY(no_heredoc(args));
   CopyInstruction result;
   result.add = add;
@@ -426,7 +467,8 @@ Parser::Body Parser::copy(const Arguments& args, bool add) {
   for (const std::string& source : words) {
     const bool remote = source.find("://") != std::string::npos || source.starts_with("git@");
     if (add && remote)
-      return at(args, args.offset, args.rest.size(), fmt::format("ADD of the address {} is not supported", source.substr(0, 80)),
+      return at(args, args.offset, args.rest.size(),
+                fmt::format("ADD of the address {} is not supported", source.substr(0, 80)),
                 "fetch it in a RUN step and check its digest there", Code::unsupported);
     if (source.empty()) return invalid(args, "an empty source", "write `.` for the whole context");
   }
@@ -434,8 +476,12 @@ Parser::Body Parser::copy(const Arguments& args, bool add) {
   return result;
 }
 
-Parser::Body Parser::env(const Arguments& args) { return EnvInstruction{TRY(assignments("ENV", args))}; }
-Parser::Body Parser::label(const Arguments& args) { return LabelInstruction{TRY(assignments("LABEL", args))}; }
+Parser::Body Parser::env(const Arguments& args) {
+  return EnvInstruction{TRY(assignments("ENV", args))};
+}
+Parser::Body Parser::label(const Arguments& args) {
+  return LabelInstruction{TRY(assignments("LABEL", args))};
+}
 
 Parser::Body Parser::arg(const Arguments& args) {
   TRY(only_flags("ARG", args, {}));
@@ -444,9 +490,12 @@ Parser::Body Parser::arg(const Arguments& args) {
     const auto equals = word.text.find('=');
     ArgInstruction::Declaration declaration{word.text.substr(0, equals), std::nullopt};
     if (equals != std::string::npos) declaration.value = word.text.substr(equals + 1);
-    const auto valid = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-' || c == '.'; };
+    const auto valid = [](char c) {
+      return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-' || c == '.';
+    };
     if (declaration.name.empty() || !std::ranges::all_of(declaration.name, valid))
-      return at(args, word.offset, word.text.size(), fmt::format("'{}' cannot name an argument", declaration.name.substr(0, 60)));
+      return at(args, word.offset, word.text.size(),
+                fmt::format("'{}' cannot name an argument", declaration.name.substr(0, 60)));
     result.declarations.push_back(std::move(declaration));
   }
   return result;
@@ -465,9 +514,13 @@ Parser::Body Parser::healthcheck(const Arguments& args) {
       continue;
     }
     const auto duration = parse_duration(flag.value);
-    if (!duration) return at(args, flag.offset, length, fmt::format("'{}' is not a duration", flag.value.substr(0, 40)), "write it as 500ms, 10s or 1m30s");
-    (flag.name == "interval" ? result.interval : flag.name == "timeout" ? result.timeout
-     : flag.name == "start-period" ? result.start_period : result.start_interval) = *duration;
+    if (!duration)
+      return at(args, flag.offset, length, fmt::format("'{}' is not a duration", flag.value.substr(0, 40)),
+                "write it as 500ms, 10s or 1m30s");
+    (flag.name == "interval"       ? result.interval
+     : flag.name == "timeout"      ? result.timeout
+     : flag.name == "start-period" ? result.start_period
+                                   : result.start_interval) = *duration;
   }
   const auto end = std::min(args.rest.find_first_of(kSpace), args.rest.size());
   const std::string kind = upper(args.rest.substr(0, end));
@@ -475,12 +528,18 @@ Parser::Body Parser::healthcheck(const Arguments& args) {
   inner.rest = args.rest.substr(std::min(args.rest.find_first_not_of(kSpace, end), args.rest.size()));
   inner.offset = args.offset + static_cast<std::size_t>(inner.rest.data() - args.rest.data());
   if (kind == "NONE") {
-    if (!inner.rest.empty() || !args.flags.empty()) return invalid(args, "HEALTHCHECK NONE takes nothing else");
+    if (!inner.rest.empty() || !args.flags.empty())
+      return invalid(args, "HEALTHCHECK NONE takes nothing else");
     return result;
   }
-  if (kind != "CMD") return invalid(args, fmt::format("expected CMD or NONE, found '{}'", args.rest.substr(0, std::min<std::size_t>(end, 40))), "write HEALTHCHECK CMD curl -f http://localhost/ || exit 1");
+  if (kind != "CMD")
+    return invalid(
+        args,
+        fmt::format("expected CMD or NONE, found '{}'", args.rest.substr(0, std::min<std::size_t>(end, 40))),
+        "write HEALTHCHECK CMD curl -f http://localhost/ || exit 1");
   result.command = command(inner);
-  if (result.command->words.empty() || result.command->words.front().empty()) return invalid(args, "HEALTHCHECK CMD needs a command");
+  if (result.command->words.empty() || result.command->words.front().empty())
+    return invalid(args, "HEALTHCHECK CMD needs a command");
   return result;
 }
 
@@ -491,7 +550,8 @@ std::optional<std::size_t> Dockerfile::find_stage(std::string_view name) const {
     if (!stages[i].name.empty() && stages[i].name == lower(name)) return i;
   std::size_t number = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-  if (error == std::errc() && end == name.data() + name.size() && !name.empty() && number < stages.size()) return number;
+  if (error == std::errc() && end == name.data() + name.size() && !name.empty() && number < stages.size())
+    return number;
   return std::nullopt;
 }
 

@@ -1,10 +1,10 @@
-// A Dockerfile, read: stages of instructions with their words still unexpanded (what $x is worth is known only while
-// building: see expand_word). Pure; the bytes may be hostile.
+// A Dockerfile, read: stages of instructions with their words still unexpanded (what $x is worth is known
+// only while building: see expand_word). Pure; the bytes may be hostile.
 //
-// Source: the Dockerfile reference of BuildKit (docs.docker.com/reference/dockerfile). Understood: FROM, RUN, COPY, ADD,
-// ENV, ARG, WORKDIR, USER, EXPOSE, ENTRYPOINT, CMD, LABEL, VOLUME, HEALTHCHECK, SHELL, STOPSIGNAL and the directives
-// `syntax` and `escape`. Anything else is an error with file, line, column, the line and what to write instead; nothing
-// is ignored.
+// Source: the Dockerfile reference of BuildKit (docs.docker.com/reference/dockerfile). Understood: FROM, RUN,
+// COPY, ADD, ENV, ARG, WORKDIR, USER, EXPOSE, ENTRYPOINT, CMD, LABEL, VOLUME, HEALTHCHECK, SHELL, STOPSIGNAL
+// and the directives `syntax` and `escape`. Anything else is an error with file, line, column, the line and
+// what to write instead; nothing is ignored.
 #pragma once
 
 #include <optional>
@@ -34,7 +34,9 @@ struct Assignment {
   std::string value;  // a word to expand
 };
 
-struct RunInstruction { DockerCommand command; };
+struct RunInstruction {
+  DockerCommand command;
+};
 struct CopyInstruction {
   bool add = false;
   std::vector<std::string> sources;
@@ -42,7 +44,9 @@ struct CopyInstruction {
   std::string from;  // --from: a stage's name or number, or an image; "" = the context
   std::string chown, chmod;
 };
-struct EnvInstruction { std::vector<Assignment> assignments; };
+struct EnvInstruction {
+  std::vector<Assignment> assignments;
+};
 struct ArgInstruction {
   struct Declaration {
     std::string name;
@@ -50,26 +54,44 @@ struct ArgInstruction {
   };
   std::vector<Declaration> declarations;
 };
-struct WorkdirInstruction { std::string path; };
-struct UserInstruction { std::string user; };
-struct ExposeInstruction { std::vector<std::string> ports; };
-struct EntrypointInstruction { DockerCommand command; };
-struct CmdInstruction { DockerCommand command; };
-struct LabelInstruction { std::vector<Assignment> assignments; };
-struct VolumeInstruction { std::vector<std::string> paths; };
+struct WorkdirInstruction {
+  std::string path;
+};
+struct UserInstruction {
+  std::string user;
+};
+struct ExposeInstruction {
+  std::vector<std::string> ports;
+};
+struct EntrypointInstruction {
+  DockerCommand command;
+};
+struct CmdInstruction {
+  DockerCommand command;
+};
+struct LabelInstruction {
+  std::vector<Assignment> assignments;
+};
+struct VolumeInstruction {
+  std::vector<std::string> paths;
+};
 // `command` none: HEALTHCHECK NONE. A zero duration or retries: not given.
 struct HealthcheckInstruction {
   std::optional<DockerCommand> command;
   milliseconds interval{0}, timeout{0}, start_period{0}, start_interval{0};
   std::uint32_t retries = 0;
 };
-struct ShellInstruction { std::vector<std::string> words; };
-struct StopsignalInstruction { std::string signal; };
+struct ShellInstruction {
+  std::vector<std::string> words;
+};
+struct StopsignalInstruction {
+  std::string signal;
+};
 
 using InstructionBody =
-    std::variant<RunInstruction, CopyInstruction, EnvInstruction, ArgInstruction, WorkdirInstruction, UserInstruction,
-                 ExposeInstruction, EntrypointInstruction, CmdInstruction, LabelInstruction, VolumeInstruction,
-                 HealthcheckInstruction, ShellInstruction, StopsignalInstruction>;
+    std::variant<RunInstruction, CopyInstruction, EnvInstruction, ArgInstruction, WorkdirInstruction,
+                 UserInstruction, ExposeInstruction, EntrypointInstruction, CmdInstruction, LabelInstruction,
+                 VolumeInstruction, HealthcheckInstruction, ShellInstruction, StopsignalInstruction>;
 
 struct Instruction {
   std::size_t line = 0;  // of its keyword, from 1
@@ -98,14 +120,16 @@ struct Dockerfile {
   std::optional<std::size_t> find_stage(std::string_view name) const;
 };
 
-// `path` names the file in errors. Errors: dockerfile_invalid, unsupported, too_large. The context of an error is
+// `path` names the file in errors. Errors: dockerfile_invalid, unsupported, too_large. The context of an
+// error is
 // "<path>:<line>:<column>: <what>", then the line itself and a marker below it.
 Result<Dockerfile> parse_dockerfile(std::string_view bytes, std::string_view path);
 
 // What a variable is worth; none: not set.
 using VariableLookup = std::function<std::optional<std::string>(std::string_view name)>;
 
-// One word as the Dockerfile reference's "Environment replacement" says: $x, ${x}, ${x:-y}, ${x-y}, ${x:+y}, ${x+y},
+// One word as the Dockerfile reference's "Environment replacement" says: $x, ${x}, ${x:-y}, ${x-y}, ${x:+y},
+// ${x+y},
 // ${x:?y}, ${x?y}; quotes are removed, the escape character protects, single quotes stop substitution.
 // Errors (without a position: the caller knows the line): dockerfile_invalid, too_large.
 Result<std::string> expand_word(std::string_view word, const VariableLookup& lookup, char escape = '\\');

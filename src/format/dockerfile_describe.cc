@@ -6,7 +6,9 @@ namespace naru::format {
 
 namespace {
 
-std::string literal(std::string_view text) { return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string literal(std::string_view text) {
+  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 std::string literal(const std::vector<std::string>& words) {
   std::vector<std::string> parts;
@@ -20,13 +22,15 @@ std::string literal(const DockerCommand& command) {
 
 std::string literal(const std::vector<Assignment>& assignments) {
   std::vector<std::string> parts;
-  for (const Assignment& a : assignments) parts.push_back(fmt::format("{}={}", literal(a.name), literal(a.value)));
+  for (const Assignment& a : assignments)
+    parts.push_back(fmt::format("{}={}", literal(a.name), literal(a.value)));
   return fmt::format("{}", fmt::join(parts, " "));
 }
 
 std::string literal(const std::vector<ArgInstruction::Declaration>& declarations) {
   std::vector<std::string> parts;
-  for (const auto& d : declarations) parts.push_back(d.value ? fmt::format("{}={}", d.name, literal(*d.value)) : d.name);
+  for (const auto& d : declarations)
+    parts.push_back(d.value ? fmt::format("{}={}", d.name, literal(*d.value)) : d.name);
   return fmt::format("{}", fmt::join(parts, " "));
 }
 
@@ -56,8 +60,9 @@ struct Describe {
   std::string operator()(const VolumeInstruction& i) const { return literal(i.paths); }
   std::string operator()(const HealthcheckInstruction& i) const {
     if (!i.command) return "none";
-    return fmt::format("{} interval {}ms timeout {}ms start-period {}ms start-interval {}ms retries {}", literal(*i.command),
-                       i.interval.count(), i.timeout.count(), i.start_period.count(), i.start_interval.count(), i.retries);
+    return fmt::format("{} interval {}ms timeout {}ms start-period {}ms start-interval {}ms retries {}",
+                       literal(*i.command), i.interval.count(), i.timeout.count(), i.start_period.count(),
+                       i.start_interval.count(), i.retries);
   }
   std::string operator()(const ShellInstruction& i) const { return literal(i.words); }
   std::string operator()(const StopsignalInstruction& i) const { return literal(i.signal); }
@@ -76,7 +81,8 @@ std::string describe(const Dockerfile& file) {
                         on_stage ? fmt::format("stage {}", *parent) : "image " + literal(stage.base),
                         stage.platform.empty() ? "" : " platform " + literal(stage.platform));
     for (const Instruction& instruction : stage.instructions)
-      text += fmt::format("  {} {} {}\n", instruction.line, instruction.keyword, std::visit(Describe{file}, instruction.body));
+      text += fmt::format("  {} {} {}\n", instruction.line, instruction.keyword,
+                          std::visit(Describe{file}, instruction.body));
   }
   for (const std::string& warning : file.warnings) text += "warning " + warning + "\n";
   return text;

@@ -1,4 +1,5 @@
-// Environment replacement: one word in, its value out. Follows BuildKit's shlex (frontend/dockerfile/shell/lex.go).
+// Environment replacement: one word in, its value out. Follows BuildKit's shlex
+// (frontend/dockerfile/shell/lex.go).
 #include "format/dockerfile.h"
 
 namespace naru::format {
@@ -7,12 +8,17 @@ namespace {
 
 constexpr int kMaxNesting = 32;
 
-bool is_name_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_name_start(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 class Expander {
  public:
-  Expander(std::string_view word, const VariableLookup& lookup, char escape) : word_(word), lookup_(lookup), escape_(escape) {}
+  Expander(std::string_view word, const VariableLookup& lookup, char escape)
+      : word_(word), lookup_(lookup), escape_(escape) {}
 
   // Up to the end, or to `stop` (which is consumed).
   Result<std::string> until(char stop, int depth) {
@@ -38,16 +44,19 @@ class Expander {
         ++at_;
       }
       if (out.size() > kMaxExpandedWordBytes)
-        return fail(Code::too_large, "a value of more than {} bytes after substitution", kMaxExpandedWordBytes);
+        return fail(Code::too_large, "a value of more than {} bytes after substitution",
+                    kMaxExpandedWordBytes);
     }
-    if (stop != 0) return fail(Code::dockerfile_invalid, "'${{' without its '{}' in '{}'", stop, word_.substr(0, 80));
+    if (stop != 0)
+      return fail(Code::dockerfile_invalid, "'${{' without its '{}' in '{}'", stop, word_.substr(0, 80));
     return out;
   }
 
  private:
   Result<std::string> single_quoted() {
     const auto end = word_.find('\'', at_ + 1);
-    if (end == word_.npos) return fail(Code::dockerfile_invalid, "a single quote without its end in '{}'", word_.substr(0, 80));
+    if (end == word_.npos)
+      return fail(Code::dockerfile_invalid, "a single quote without its end in '{}'", word_.substr(0, 80));
     std::string out(word_.substr(at_ + 1, end - at_ - 1));
     at_ = end + 1;
     return out;

@@ -25,7 +25,11 @@ std::string lower(std::string_view text) {
 std::size_t find_invalid_utf8(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
     const auto c = static_cast<unsigned char>(text[i]);
-    const std::size_t length = c < 0x80 ? 1 : c >= 0xC2 && c < 0xE0 ? 2 : c >= 0xE0 && c < 0xF0 ? 3 : c >= 0xF0 && c < 0xF5 ? 4 : 0;
+    const std::size_t length = c < 0x80                ? 1
+                               : c >= 0xC2 && c < 0xE0 ? 2
+                               : c >= 0xE0 && c < 0xF0 ? 3
+                               : c >= 0xF0 && c < 0xF5 ? 4
+                                                       : 0;
     if (length == 0 || i + length > text.size()) return i;
     std::uint32_t point = length == 1 ? c : c & (0x7FU >> length);
     for (std::size_t k = 1; k < length; ++k) {
@@ -40,7 +44,9 @@ std::size_t find_invalid_utf8(std::string_view text) {
   return std::string_view::npos;
 }
 
-bool is_comment(std::string_view line) { return trim(line).starts_with('#'); }
+bool is_comment(std::string_view line) {
+  return trim(line).starts_with('#');
+}
 
 }  // namespace
 
@@ -91,18 +97,23 @@ Result<std::size_t> DockerfileSource::read_directives() {
     const std::string_view value = trim(line.substr(equals + 1));
     const LogicalLine::Piece at{0, index + 1, physical_[index].find('#') + 1};
     if (key == "escape") {
-      if (seen_escape) return error(Code::dockerfile_invalid, at, line.size(), "the directive 'escape' stands twice");
+      if (seen_escape)
+        return error(Code::dockerfile_invalid, at, line.size(), "the directive 'escape' stands twice");
       if (value != "\\" && value != "`")
-        return error(Code::dockerfile_invalid, at, line.size(), fmt::format("escape '{}' is neither \\ nor `", value.substr(0, 40)));
+        return error(Code::dockerfile_invalid, at, line.size(),
+                     fmt::format("escape '{}' is neither \\ nor `", value.substr(0, 40)));
       seen_escape = true;
       escape_ = value[0];
     } else if (key == "syntax") {
-      if (seen_syntax) return error(Code::dockerfile_invalid, at, line.size(), "the directive 'syntax' stands twice");
+      if (seen_syntax)
+        return error(Code::dockerfile_invalid, at, line.size(), "the directive 'syntax' stands twice");
       seen_syntax = true;
       if (!value.starts_with("docker/dockerfile:1") && value != "docker/dockerfile" &&
           !value.starts_with("docker.io/docker/dockerfile:1"))
-        return error(Code::unsupported, at, line.size(), fmt::format("the syntax '{}' is not supported", value.substr(0, 80)),
-                     "Naru reads Dockerfiles itself: use `# syntax=docker/dockerfile:1`, or leave the directive out");
+        return error(
+            Code::unsupported, at, line.size(),
+            fmt::format("the syntax '{}' is not supported", value.substr(0, 80)),
+            "Naru reads Dockerfiles itself: use `# syntax=docker/dockerfile:1`, or leave the directive out");
     } else if (key != "check") {
       break;
     }
@@ -112,7 +123,8 @@ Result<std::size_t> DockerfileSource::read_directives() {
 
 void DockerfileSource::append_physical(std::size_t index, std::string_view content) {
   LogicalLine& line = logical_.back();
-  line.pieces.push_back({line.text.size(), index + 1, static_cast<std::size_t>(content.data() - physical_[index].data()) + 1});
+  line.pieces.push_back(
+      {line.text.size(), index + 1, static_cast<std::size_t>(content.data() - physical_[index].data()) + 1});
   line.text += content;
 }
 
@@ -138,7 +150,8 @@ Result<DockerfileSource> DockerfileSource::read(std::string_view bytes, std::str
   DockerfileSource source;
   source.path_ = path;
   if (bytes.size() > kMaxDockerfileBytes)
-    return fail(Code::too_large, "{}: {} bytes; a Dockerfile may have {}", path, bytes.size(), kMaxDockerfileBytes);
+    return fail(Code::too_large, "{}: {} bytes; a Dockerfile may have {}", path, bytes.size(),
+                kMaxDockerfileBytes);
   if (bytes.starts_with("\xEF\xBB\xBF")) bytes.remove_prefix(3);
   for (std::size_t at = 0; at < bytes.size();) {
     const auto newline = std::min(bytes.find('\n', at), bytes.size());
@@ -148,7 +161,8 @@ Result<DockerfileSource> DockerfileSource::read(std::string_view bytes, std::str
       // Messages travel as JSON, which is UTF-8.
       for (char& c : source.physical_.back())
         if (static_cast<unsigned char>(c) >= 0x80) c = '?';
-      return source.error(Code::dockerfile_invalid, {0, source.physical_.size(), bad + 1}, 1, "a byte that is not UTF-8");
+      return source.error(Code::dockerfile_invalid, {0, source.physical_.size(), bad + 1}, 1,
+                          "a byte that is not UTF-8");
     }
     if (const auto nul = source.physical_.back().find('\0'); nul != std::string::npos)
       return source.error(Code::dockerfile_invalid, {0, source.physical_.size(), nul + 1}, 1, "a NUL byte");

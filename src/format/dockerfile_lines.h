@@ -1,5 +1,5 @@
-// The first half of reading a Dockerfile: directives, comments and continuations become logical lines that still know
-// where each of their bytes came from, and errors that show the place.
+// The first half of reading a Dockerfile: directives, comments and continuations become logical lines that
+// still know where each of their bytes came from, and errors that show the place.
 #pragma once
 
 #include <string>
@@ -23,7 +23,8 @@ struct LogicalLine {
 
 class DockerfileSource {
  public:
-  // Errors: too_large, dockerfile_invalid (NUL bytes, a wrong directive), unsupported (a frontend of its own).
+  // Errors: too_large, dockerfile_invalid (NUL bytes, a wrong directive), unsupported (a frontend of its
+  // own).
   static Result<DockerfileSource> read(std::string_view bytes, std::string_view path);
 
   const std::string& path() const { return path_; }

@@ -26,7 +26,8 @@ Error error_of(std::string_view text) {
 }
 
 Instruction only(std::string_view instruction) {
-  auto parsed = parse_dockerfile("FROM scratch AS first\nFROM scratch\n" + std::string(instruction), "Dockerfile");
+  auto parsed =
+      parse_dockerfile("FROM scratch AS first\nFROM scratch\n" + std::string(instruction), "Dockerfile");
   EXPECT_TRUE(parsed) << (parsed ? "" : parsed.error().context);
   if (!parsed || parsed->stages.back().instructions.empty()) return {};
   return parsed->stages.back().instructions.front();
@@ -51,7 +52,9 @@ TEST(Dockerfile, GivesTheGraphsOfTheGoldenFolder) {
     ++files;
     const std::string name = entry.path().filename().string();
     const auto parsed = parse_dockerfile(read(entry.path()), name);
-    const std::string graph = parsed ? describe(*parsed) : parsed.error().context + "\nhint: " + std::string(parsed.error().hint()) + "\n";
+    const std::string graph =
+        parsed ? describe(*parsed)
+               : parsed.error().context + "\nhint: " + std::string(parsed.error().hint()) + "\n";
     const auto expected = std::filesystem::path(entry.path()).replace_extension(".graph");
     if (std::getenv("NARU_UPDATE") != nullptr) std::ofstream(expected) << graph;
     EXPECT_EQ(graph, read(expected)) << name;
@@ -98,19 +101,48 @@ TEST(Dockerfile, SaysWhatIsNotSupportedInsteadOfIgnoringIt) {
 }
 
 TEST(Dockerfile, RefusesWhatCannotBeMeant) {
-  for (const char* text :
-       {"", "# only a comment", "RUN true", "FROM", "FROM a b", "FROM a AS", "FROM a AS 9x", "FROM a AS x\nFROM b AS X", "FROM a\nRUN",
-        "FROM a\nCOPY x", "FROM a\nCOPY --from=0 x y", "FROM a\nCOPY --frm=b x y", "FROM a\nCOPY --from= x y", "FROM a AS me\nCOPY --from=me x y",
-        "FROM a\nENV", "FROM a\nENV X", "FROM a\nENV =x", "FROM a\nENV A=1 'open", "FROM a\nLABEL \"x=1", "FROM a\nARG a b c=1 =x",
-        "FROM a\nSHELL bash", "FROM a\nSHELL []", "FROM a\nUSER a b", "FROM a\nSTOPSIGNAL", "FROM a\nHEALTHCHECK", "FROM a\nHEALTHCHECK NONE x",
-        "FROM a\nHEALTHCHECK --interval=x CMD y", "FROM a\nHEALTHCHECK --retries=-1 CMD y", "FROM a\nHEALTHCHECK CMD", "FROM a\nVOLUME []",
-        "FROM a\nRUN []", "FROM a\nEXPOSE --x=1 80", "# escape=x\nFROM a", "# escape=\\\n# escape=`\nFROM a", "FROM --platform a"}) {
+  for (const char* text : {"",
+                           "# only a comment",
+                           "RUN true",
+                           "FROM",
+                           "FROM a b",
+                           "FROM a AS",
+                           "FROM a AS 9x",
+                           "FROM a AS x\nFROM b AS X",
+                           "FROM a\nRUN",
+                           "FROM a\nCOPY x",
+                           "FROM a\nCOPY --from=0 x y",
+                           "FROM a\nCOPY --frm=b x y",
+                           "FROM a\nCOPY --from= x y",
+                           "FROM a AS me\nCOPY --from=me x y",
+                           "FROM a\nENV",
+                           "FROM a\nENV X",
+                           "FROM a\nENV =x",
+                           "FROM a\nENV A=1 'open",
+                           "FROM a\nLABEL \"x=1",
+                           "FROM a\nARG a b c=1 =x",
+                           "FROM a\nSHELL bash",
+                           "FROM a\nSHELL []",
+                           "FROM a\nUSER a b",
+                           "FROM a\nSTOPSIGNAL",
+                           "FROM a\nHEALTHCHECK",
+                           "FROM a\nHEALTHCHECK NONE x",
+                           "FROM a\nHEALTHCHECK --interval=x CMD y",
+                           "FROM a\nHEALTHCHECK --retries=-1 CMD y",
+                           "FROM a\nHEALTHCHECK CMD",
+                           "FROM a\nVOLUME []",
+                           "FROM a\nRUN []",
+                           "FROM a\nEXPOSE --x=1 80",
+                           "# escape=x\nFROM a",
+                           "# escape=\\\n# escape=`\nFROM a",
+                           "FROM --platform a"}) {
     const Error error = error_of(text);
     EXPECT_EQ(error.code, Code::dockerfile_invalid) << text;
     EXPECT_TRUE(error.context.starts_with("web/Dockerfile:")) << error.context;
   }
   EXPECT_EQ(error_of(std::string("FROM a\nRUN \0x", 13)).code, Code::dockerfile_invalid);
-  EXPECT_TRUE(error_of("FROM a\nRUN \xC3\x28").context.starts_with("web/Dockerfile:2:5: a byte that is not UTF-8"));
+  EXPECT_TRUE(
+      error_of("FROM a\nRUN \xC3\x28").context.starts_with("web/Dockerfile:2:5: a byte that is not UTF-8"));
 }
 
 TEST(Dockerfile, IsBounded) {
@@ -124,16 +156,20 @@ TEST(Dockerfile, IsBounded) {
 
 TEST(Dockerfile, TakesAJsonArrayAsTheExecFormAndAllElseAsTheShells) {
   EXPECT_FALSE(std::get<RunInstruction>(only("RUN [\"a\", \"b c\"]").body).command.shell);
-  EXPECT_EQ(std::get<RunInstruction>(only("RUN [\"a\", \"b c\"]").body).command.words, (std::vector<std::string>{"a", "b c"}));
+  EXPECT_EQ(std::get<RunInstruction>(only("RUN [\"a\", \"b c\"]").body).command.words,
+            (std::vector<std::string>{"a", "b c"}));
   EXPECT_TRUE(std::get<RunInstruction>(only("RUN ['a']").body).command.shell);
   EXPECT_TRUE(std::get<RunInstruction>(only("RUN [ -f x ] && y").body).command.shell);
   EXPECT_TRUE(std::get<CmdInstruction>(only("CMD []").body).command.words.empty());
-  EXPECT_EQ(std::get<CopyInstruction>(only("COPY [\"a b\", \"c\", \"/d/\"]").body).sources, (std::vector<std::string>{"a b", "c"}));
+  EXPECT_EQ(std::get<CopyInstruction>(only("COPY [\"a b\", \"c\", \"/d/\"]").body).sources,
+            (std::vector<std::string>{"a b", "c"}));
 }
 
 TEST(Dockerfile, ReadsHealthcheckOptions) {
-  const auto check = std::get<HealthcheckInstruction>(
-      only("HEALTHCHECK --interval=1m30s --timeout=1.5s --start-period=2h --start-interval=250ms --retries=7 CMD [\"/probe\"]").body);
+  const auto check =
+      std::get<HealthcheckInstruction>(only("HEALTHCHECK --interval=1m30s --timeout=1.5s --start-period=2h "
+                                            "--start-interval=250ms --retries=7 CMD [\"/probe\"]")
+                                           .body);
   EXPECT_EQ(check.interval, 90s);
   EXPECT_EQ(check.timeout, 1500ms);
   EXPECT_EQ(check.start_period, 2h);
@@ -176,8 +212,10 @@ TEST(ExpandWord, SubstitutesAsTheReferenceSays) {
 
 TEST(ExpandWord, RefusesWhatHasNoEnd) {
   const auto none = [](std::string_view) { return std::nullopt; };
-  for (const char* bad : {"${", "${x", "${}", "${x:-", "'x", "\"x", "${x:-'}"}) EXPECT_EQ(expand_word(bad, none).error().code, Code::dockerfile_invalid) << bad;
-  for (const char* bad : {"${x#y}", "${x:=y}", "${x/y/z}"}) EXPECT_EQ(expand_word(bad, none).error().code, Code::unsupported) << bad;
+  for (const char* bad : {"${", "${x", "${}", "${x:-", "'x", "\"x", "${x:-'}"})
+    EXPECT_EQ(expand_word(bad, none).error().code, Code::dockerfile_invalid) << bad;
+  for (const char* bad : {"${x#y}", "${x:=y}", "${x/y/z}"})
+    EXPECT_EQ(expand_word(bad, none).error().code, Code::unsupported) << bad;
   std::string deep;
   for (int i = 0; i < 100; ++i) deep += "${x:-";
   EXPECT_EQ(expand_word(deep, none).error().code, Code::too_large);
@@ -185,20 +223,25 @@ TEST(ExpandWord, RefusesWhatHasNoEnd) {
 }
 
 TEST(Dockerfile, SurvivesGarbage) {
-  const std::string seed = read(std::string(NARU_SOURCE_DIR) + "/src/format/testdata/dockerfile/multistage.Dockerfile");
+  const std::string seed =
+      read(std::string(NARU_SOURCE_DIR) + "/src/format/testdata/dockerfile/multistage.Dockerfile");
   const std::string alphabet = "FROM RUN\n\\\"'[]{}$:-=#<&\xff\x01\t`,";
   Rng rng(11);
   for (int round = 0; round < 3000; ++round) {
     std::string text = seed;
     for (auto edits = 1 + rng.below(12); edits > 0; --edits) {
       const auto at = rng.below(text.size());
-      if (rng.chance(0.5)) text[at] = alphabet[rng.below(alphabet.size())];
-      else text.erase(at, rng.below(20));
+      if (rng.chance(0.5))
+        text[at] = alphabet[rng.below(alphabet.size())];
+      else
+        text.erase(at, rng.below(20));
       if (text.empty()) text = "F";
     }
     const auto parsed = parse_dockerfile(text, "Dockerfile");
-    if (parsed) (void)describe(*parsed);
-    else EXPECT_TRUE(parsed.error().context.starts_with("Dockerfile:")) << parsed.error().context;
+    if (parsed)
+      (void)describe(*parsed);
+    else
+      EXPECT_TRUE(parsed.error().context.starts_with("Dockerfile:")) << parsed.error().context;
     (void)expand_word(text, [](std::string_view) { return std::optional<std::string>("v"); });
   }
 }

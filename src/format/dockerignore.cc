@@ -10,7 +10,8 @@ std::string_view trim(std::string_view text) {
   return text.substr(from, text.find_last_not_of(" \t\r\f\v") - from + 1);
 }
 
-// As Go's filepath.Clean, and without a leading slash: patterns are relative to the context's root either way.
+// As Go's filepath.Clean, and without a leading slash: patterns are relative to the context's root either
+// way.
 std::string clean(std::string_view pattern) {
   std::vector<std::string_view> parts;
   for (std::size_t at = 0; at <= pattern.size();) {

@@ -1,5 +1,6 @@
-// .dockerignore: which paths of a build context are left out. Semantics of moby/patternmatcher (what docker build and
-// BuildKit use): the last pattern that matches a path or one of its parent directories decides; `!` brings back.
+// .dockerignore: which paths of a build context are left out. Semantics of moby/patternmatcher (what docker
+// build and BuildKit use): the last pattern that matches a path or one of its parent directories decides; `!`
+// brings back.
 #pragma once
 
 #include <string>

@@ -3,7 +3,9 @@
 namespace naru::format {
 namespace {
 
-bool space(char c) { return c == ' ' || c == '\t' || c == '\r'; }
+bool space(char c) {
+  return c == ' ' || c == '\t' || c == '\r';
+}
 
 std::string_view trim(std::string_view text) {
   while (!text.empty() && space(text.front())) text.remove_prefix(1);
@@ -13,12 +15,14 @@ std::string_view trim(std::string_view text) {
 
 bool valid_key(std::string_view key) {
   if (key.empty() || (key[0] >= '0' && key[0] <= '9')) return false;
-  return key.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") == std::string_view::npos;
+  return key.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") ==
+         std::string_view::npos;
 }
 
 class DotenvParser {
  public:
-  DotenvParser(std::string_view text, std::string_view file, const VariableLookup& lookup) : rest_(text), file_(file), lookup_(lookup) {}
+  DotenvParser(std::string_view text, std::string_view file, const VariableLookup& lookup)
+      : rest_(text), file_(file), lookup_(lookup) {}
 
   Result<std::vector<DotenvEntry>> run() {
     while (!rest_.empty()) TRY(line());
@@ -41,7 +45,8 @@ class DotenvParser {
     const std::size_t equals = text.find('=');
     const std::string_view key = trim(text.substr(0, equals));
     if (!valid_key(key))
-      return fail(Code::malformed, "{}:{}: found \"{}\", expected KEY=value", file_, line_, text.substr(0, 60));
+      return fail(Code::malformed, "{}:{}: found \"{}\", expected KEY=value", file_, line_,
+                  text.substr(0, 60));
     DotenvEntry entry{std::string(key), std::nullopt, line_};
     if (equals != std::string_view::npos) entry.value = TRY(value(trim(text.substr(equals + 1))));
     if (entry.value) known_[entry.key] = *entry.value;
@@ -66,13 +71,15 @@ class DotenvParser {
         if (text[i] == quote) {
           const std::string_view after = trim(text.substr(i + 1));
           if (!after.empty() && after[0] != '#')
-            return fail(Code::malformed, "{}:{}: found \"{}\" after the closing quote", file_, line_, after.substr(0, 40));
+            return fail(Code::malformed, "{}:{}: found \"{}\" after the closing quote", file_, line_,
+                        after.substr(0, 40));
           return out;
         }
         if (quote == '"' && text[i] == '\\' && i + 1 < text.size()) out += text[i++];
         out += text[i];
       }
-      if (rest_.empty()) return fail(Code::malformed, "{}:{}: found a {} that does not end", file_, first, quote);
+      if (rest_.empty())
+        return fail(Code::malformed, "{}:{}: found a {} that does not end", file_, first, quote);
       out += '\n';
       text = take_line();
     }
@@ -86,11 +93,20 @@ class DotenvParser {
         continue;
       }
       switch (const char c = text[++i]; c) {
-        case 'n': out += '\n'; break;
-        case 'r': out += '\r'; break;
-        case 't': out += '\t'; break;
-        case '$': out += "$$"; break;  // interpolation makes one of it
-        default: out += c;
+        case 'n':
+          out += '\n';
+          break;
+        case 'r':
+          out += '\r';
+          break;
+        case 't':
+          out += '\t';
+          break;
+        case '$':
+          out += "$$";
+          break;  // interpolation makes one of it
+        default:
+          out += c;
       }
     }
     return out;
@@ -104,7 +120,8 @@ class DotenvParser {
     });
     if (!done) return fail(done.error().code, "{}:{}: {}", file_, line_, done.error().context);
     if (!done->required.empty())
-      return fail(Code::malformed, "{}:{}: {} must be set: {}", file_, line_, done->required[0].name, done->required[0].message);
+      return fail(Code::malformed, "{}:{}: {} must be set: {}", file_, line_, done->required[0].name,
+                  done->required[0].message);
     return done->text;
   }
 
@@ -117,10 +134,12 @@ class DotenvParser {
 
 }  // namespace
 
-Result<std::vector<DotenvEntry>> parse_dotenv(std::string_view text, std::string_view file_name, const VariableLookup& lookup) {
+Result<std::vector<DotenvEntry>> parse_dotenv(std::string_view text, std::string_view file_name,
+                                              const VariableLookup& lookup) {
   if (text.size() > kMaxDotenvBytes)
     return fail(Code::too_large, "{}: {} bytes; the bound is {}", file_name, text.size(), kMaxDotenvBytes);
-  if (text.find('\0') != std::string_view::npos) return fail(Code::malformed, "{}: found a NUL byte, expected text", file_name);
+  if (text.find('\0') != std::string_view::npos)
+    return fail(Code::malformed, "{}: found a NUL byte, expected text", file_name);
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
   return DotenvParser(text, file_name, lookup).run();
 }

@@ -1,5 +1,5 @@
-// Reads `.env` and env files: KEY=value, `export KEY=value`, quotes, comments, and variables in values. Source: Compose
-// Specification, "Env_file format". Pure.
+// Reads `.env` and env files: KEY=value, `export KEY=value`, quotes, comments, and variables in values.
+// Source: Compose Specification, "Env_file format". Pure.
 #pragma once
 
 #include <map>
@@ -18,7 +18,9 @@ struct DotenvEntry {
   std::uint32_t line = 0;
 };
 
-// In the file's order. Values see `lookup` first, then the keys above them. malformed as "FILE:LINE: ...", too_large.
-Result<std::vector<DotenvEntry>> parse_dotenv(std::string_view text, std::string_view file_name, const VariableLookup& lookup);
+// In the file's order. Values see `lookup` first, then the keys above them. malformed as "FILE:LINE: ...",
+// too_large.
+Result<std::vector<DotenvEntry>> parse_dotenv(std::string_view text, std::string_view file_name,
+                                              const VariableLookup& lookup);
 
 }  // namespace naru::format

@@ -5,8 +5,12 @@ namespace {
 
 constexpr int kMaxDepth = 16;
 
-bool starts_name(char c) { return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool in_name(char c) { return starts_name(c) || (c >= '0' && c <= '9'); }
+bool starts_name(char c) {
+  return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+bool in_name(char c) {
+  return starts_name(c) || (c >= '0' && c <= '9');
+}
 
 std::string_view take_name(std::string_view text) {
   std::size_t length = 0;
@@ -79,13 +83,16 @@ class Interpolation {
   Result<> braced(std::string_view inner, int depth) {
     const std::string_view name = take_name(inner);
     std::string_view rest = inner.substr(name.size());
-    if (name.empty()) return fail(Code::malformed, "found \"${{{}}}\", expected a name of letters, digits and _", inner.substr(0, 40));
+    if (name.empty())
+      return fail(Code::malformed, "found \"${{{}}}\", expected a name of letters, digits and _",
+                  inner.substr(0, 40));
     if (rest.empty()) return put(value_or_unset(name));
     const bool empty_counts = rest.starts_with(':');
     if (empty_counts) rest.remove_prefix(1);
     const char operation = rest.empty() ? '\0' : rest[0];
     if (operation != '-' && operation != '?' && operation != '+')
-      return fail(Code::malformed, "found \"${{{}}}\", expected one of :- - :? ? :+ + after the name", inner.substr(0, 40));
+      return fail(Code::malformed, "found \"${{{}}}\", expected one of :- - :? ? :+ + after the name",
+                  inner.substr(0, 40));
     const std::string_view word = rest.substr(1);
     const std::optional<std::string> value = lookup_(name);
     const bool has = value && !(empty_counts && value->empty());

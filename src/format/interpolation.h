@@ -1,6 +1,7 @@
-// Puts variables into text: $VAR, ${VAR}, ${VAR:-default}, ${VAR-default}, ${VAR:?error}, ${VAR?error}, ${VAR:+other},
-// ${VAR+other}, and $$ for a dollar sign; defaults may contain variables again. Source: Compose Specification,
-// 12-interpolation. Pure; depth and size are bounded.
+// Puts variables into text: $VAR, ${VAR}, ${VAR:-default}, ${VAR-default}, ${VAR:?error}, ${VAR?error},
+// ${VAR:+other},
+// ${VAR+other}, and $$ for a dollar sign; defaults may contain variables again. Source: Compose
+// Specification, 12-interpolation. Pure; depth and size are bounded.
 #pragma once
 
 #include <functional>

@@ -12,7 +12,8 @@ constexpr std::size_t kMaxString = 64U << 10;
 constexpr std::size_t kMaxItems = 10'000;  // of any list or map in a configuration
 
 Result<Json> parse_object(std::string_view bytes, std::size_t max_bytes, std::string_view what) {
-  if (bytes.size() > max_bytes) return fail(Code::too_large, "{}: {} bytes, the bound is {}", what, bytes.size(), max_bytes);
+  if (bytes.size() > max_bytes)
+    return fail(Code::too_large, "{}: {} bytes, the bound is {}", what, bytes.size(), max_bytes);
   Json parsed = TRY(parse_json(bytes, what));
   if (!parsed.is_object()) return fail(Code::malformed, "{}: expected a JSON object", what);
   return parsed;
@@ -27,7 +28,8 @@ const Json* member(const Json& object, std::string_view key) {
 Result<std::string> text_of(const Json& value, std::string_view where) {
   if (!value.is_string()) return fail(Code::malformed, "{}: expected a string", where);
   const auto& text = value.get_ref<const std::string&>();
-  if (text.size() > kMaxString) return fail(Code::too_large, "{}: {} bytes, the bound is {}", where, text.size(), kMaxString);
+  if (text.size() > kMaxString)
+    return fail(Code::too_large, "{}: {} bytes, the bound is {}", where, text.size(), kMaxString);
   if (text.contains('\0')) return fail(Code::malformed, "{}: contains a zero byte", where);
   return text;
 }
@@ -42,7 +44,8 @@ Result<std::vector<std::string>> texts_at(const Json& object, std::string_view k
   const Json* value = member(object, key);
   if (!value) return texts;
   if (!value->is_array()) return fail(Code::malformed, "{}.{}: expected a list of strings", where, key);
-  if (value->size() > kMaxItems) return fail(Code::too_large, "{}.{}: more than {} items", where, key, kMaxItems);
+  if (value->size() > kMaxItems)
+    return fail(Code::too_large, "{}.{}: more than {} items", where, key, kMaxItems);
   for (const Json& item : *value) texts.push_back(TRY(text_of(item, fmt::format("{}.{}", where, key))));
   return texts;
 }
@@ -53,25 +56,31 @@ Result<std::vector<std::string>> set_at(const Json& object, std::string_view key
   const Json* value = member(object, key);
   if (!value) return keys;
   if (!value->is_object()) return fail(Code::malformed, "{}.{}: expected an object", where, key);
-  if (value->size() > kMaxItems) return fail(Code::too_large, "{}.{}: more than {} items", where, key, kMaxItems);
-  for (const auto& [name, ignored] : value->items()) keys.push_back(TRY(text_of(Json(name), fmt::format("{}.{}", where, key))));
+  if (value->size() > kMaxItems)
+    return fail(Code::too_large, "{}.{}: more than {} items", where, key, kMaxItems);
+  for (const auto& [name, ignored] : value->items())
+    keys.push_back(TRY(text_of(Json(name), fmt::format("{}.{}", where, key))));
   return keys;
 }
 
-Result<std::map<std::string, std::string>> map_at(const Json& object, std::string_view key, std::string_view where) {
+Result<std::map<std::string, std::string>> map_at(const Json& object, std::string_view key,
+                                                  std::string_view where) {
   std::map<std::string, std::string> map;
   const Json* value = member(object, key);
   if (!value) return map;
   if (!value->is_object()) return fail(Code::malformed, "{}.{}: expected an object", where, key);
-  if (value->size() > kMaxItems) return fail(Code::too_large, "{}.{}: more than {} items", where, key, kMaxItems);
-  for (const auto& [name, item] : value->items()) map[name] = TRY(text_of(item, fmt::format("{}.{}", where, key)));
+  if (value->size() > kMaxItems)
+    return fail(Code::too_large, "{}.{}: more than {} items", where, key, kMaxItems);
+  for (const auto& [name, item] : value->items())
+    map[name] = TRY(text_of(item, fmt::format("{}.{}", where, key)));
   return map;
 }
 
 Result<Digest> digest_of(const std::string& text, std::string_view where) {
   auto digest = Digest::parse(text);
   if (!digest) return fail(Code::malformed, "{}: {}", where, digest.error().message());
-  if (digest->algorithm() != "sha256") return fail(Code::unsupported, "{}: only sha256 digests are supported", where);
+  if (digest->algorithm() != "sha256")
+    return fail(Code::unsupported, "{}: only sha256 digests are supported", where);
   return *digest;
 }
 
@@ -101,14 +110,16 @@ Result<Descriptor> parse_descriptor(const Json& json, std::string_view where) {
   descriptor.annotations = TRY(map_at(json, "annotations", where));
   if (const Json* platform = member(json, "platform")) {
     if (!platform->is_object()) return fail(Code::malformed, "{}.platform: expected an object", where);
-    descriptor.platform = Platform{TRY(text_at(*platform, "os", where)), TRY(text_at(*platform, "architecture", where)),
-                                   TRY(text_at(*platform, "variant", where))};
+    descriptor.platform =
+        Platform{TRY(text_at(*platform, "os", where)), TRY(text_at(*platform, "architecture", where)),
+                 TRY(text_at(*platform, "variant", where))};
   }
   return descriptor;
 }
 
 Json descriptor_json(const Descriptor& descriptor) {
-  Json json{{"mediaType", descriptor.media_type}, {"digest", descriptor.digest.text()}, {"size", descriptor.size}};
+  Json json{
+      {"mediaType", descriptor.media_type}, {"digest", descriptor.digest.text()}, {"size", descriptor.size}};
   if (!descriptor.annotations.empty()) json["annotations"] = descriptor.annotations;
   if (descriptor.platform) {
     json["platform"] = {{"os", descriptor.platform->os}, {"architecture", descriptor.platform->architecture}};
@@ -117,7 +128,8 @@ Json descriptor_json(const Descriptor& descriptor) {
   return json;
 }
 
-Result<milliseconds> duration_at(const Json& object, std::string_view key, milliseconds otherwise, std::string_view where) {
+Result<milliseconds> duration_at(const Json& object, std::string_view key, milliseconds otherwise,
+                                 std::string_view where) {
   const std::int64_t ns = TRY(integer_at(object, key, where));
   if (ns < 0) return fail(Code::malformed, "{}.{}: negative", where, key);
   return ns == 0 ? otherwise : std::chrono::ceil<milliseconds>(nanoseconds(ns));
@@ -133,18 +145,23 @@ Result<std::optional<HealthSpec>> parse_health(const Json& config, const std::ve
   if (test.empty()) return std::optional<HealthSpec>();  // inherited: there is nothing below an image's own
   const std::string kind = test.front();
   test.erase(test.begin());
-  if (kind == "NONE") health.disabled = true;
-  else if (kind == "CMD") health.test = test;
+  if (kind == "NONE")
+    health.disabled = true;
+  else if (kind == "CMD")
+    health.test = test;
   else if (kind == "CMD-SHELL" && test.size() == 1) {
     health.test = shell.empty() ? std::vector<std::string>{"/bin/sh", "-c"} : shell;
     health.test.push_back(test.front());
-  } else return fail(Code::malformed, "{}.Test: expected NONE, CMD or CMD-SHELL, found '{}'", where, kind.substr(0, 40));
+  } else
+    return fail(Code::malformed, "{}.Test: expected NONE, CMD or CMD-SHELL, found '{}'", where,
+                kind.substr(0, 40));
   health.interval = TRY(duration_at(*json, "Interval", health.interval, where));
   health.timeout = TRY(duration_at(*json, "Timeout", health.timeout, where));
   health.start_period = TRY(duration_at(*json, "StartPeriod", health.start_period, where));
   health.start_interval = TRY(duration_at(*json, "StartInterval", health.start_interval, where));
   const std::int64_t retries = TRY(integer_at(*json, "Retries", where));
-  if (retries < 0 || retries > 1'000'000) return fail(Code::malformed, "{}.Retries: {} is out of range", where, retries);
+  if (retries < 0 || retries > 1'000'000)
+    return fail(Code::malformed, "{}.Retries: {} is out of range", where, retries);
   if (retries > 0) health.retries = static_cast<std::uint32_t>(retries);
   return std::optional(health);
 }
@@ -202,7 +219,9 @@ Result<> parse_run_config(const Json& json, ImageConfig& config) {
 }
 
 // Bytes that are no UTF-8 (an ENV may hold them) must not end in an exception.
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 void put(Json& json, const char* key, const std::string& value) {
   if (!value.empty()) json[key] = value;
@@ -224,7 +243,9 @@ Result<Compression> layer_compression(std::string_view media_type) {
 }
 
 std::string_view layer_media_type(Compression compression) {
-  return compression == Compression::gzip ? kOciLayerGzip : compression == Compression::zstd ? kOciLayerZstd : kOciLayerTar;
+  return compression == Compression::gzip   ? kOciLayerGzip
+         : compression == Compression::zstd ? kOciLayerZstd
+                                            : kOciLayerTar;
 }
 
 Platform host_platform() {
@@ -235,41 +256,56 @@ Platform host_platform() {
   return {.os = "linux", .architecture = machine == "x86_64" ? "amd64" : std::string(machine), .variant = {}};
 }
 
-bool is_manifest_type(std::string_view media_type) { return media_type == kOciManifest || media_type == kDockerManifest; }
-bool is_index_type(std::string_view media_type) { return media_type == kOciIndex || media_type == kDockerList; }
+bool is_manifest_type(std::string_view media_type) {
+  return media_type == kOciManifest || media_type == kDockerManifest;
+}
+bool is_index_type(std::string_view media_type) {
+  return media_type == kOciIndex || media_type == kDockerList;
+}
 
 Result<Descriptor> ImageIndex::select(const Platform& platform) const {
   std::string offered;
   for (const Descriptor& entry : manifests) {
     if (!entry.platform) continue;
     const Platform& p = *entry.platform;
-    if (p.os == platform.os && p.architecture == platform.architecture && (platform.variant.empty() || p.variant == platform.variant))
+    if (p.os == platform.os && p.architecture == platform.architecture &&
+        (platform.variant.empty() || p.variant == platform.variant))
       return entry;
-    if (offered.size() < 300) offered += fmt::format("{}{}/{}{}", offered.empty() ? "" : ", ", p.os, p.architecture, p.variant.empty() ? "" : "/" + p.variant);
+    if (offered.size() < 300)
+      offered += fmt::format("{}{}/{}{}", offered.empty() ? "" : ", ", p.os, p.architecture,
+                             p.variant.empty() ? "" : "/" + p.variant);
   }
   if (manifests.size() == 1 && !manifests.front().platform) return manifests.front();
-  return fail(Code::image_unknown, "the image does not exist for {}/{}; there is: {}", platform.os, platform.architecture,
-              offered.empty() ? "nothing with a platform" : offered);
+  return fail(Code::image_unknown, "the image does not exist for {}/{}; there is: {}", platform.os,
+              platform.architecture, offered.empty() ? "nothing with a platform" : offered);
 }
 
 Result<ImageManifest> parse_manifest(std::string_view bytes, std::string_view media_type) {
   const Json json = TRY(parse_object(bytes, kMaxManifestBytes, "manifest"));
   if (const Json* version = member(json, "schemaVersion"); version && *version != 2)
-    return fail(Code::unsupported, "manifest: schema version {} (only 2 is supported; push the image again with a current tool)", dump(*version).substr(0, 20));
+    return fail(Code::unsupported,
+                "manifest: schema version {} (only 2 is supported; push the image again with a current tool)",
+                dump(*version).substr(0, 20));
   const std::string named = TRY(text_at(json, "mediaType", "manifest"));
   // CVE-2021-41190: one document must not be a manifest to one reader and an index to another.
-  if (member(json, "manifests") || is_index_type(named)) return fail(Code::malformed, "manifest: it is an index");
+  if (member(json, "manifests") || is_index_type(named))
+    return fail(Code::malformed, "manifest: it is an index");
   if (!named.empty() && !media_type.empty() && named != media_type)
-    return fail(Code::malformed, "manifest: it says '{}', the server '{}'", named.substr(0, 120), media_type.substr(0, 120));
+    return fail(Code::malformed, "manifest: it says '{}', the server '{}'", named.substr(0, 120),
+                media_type.substr(0, 120));
   ImageManifest manifest;
-  manifest.media_type = !named.empty() ? named : !media_type.empty() ? std::string(media_type) : std::string(kOciManifest);
-  if (!is_manifest_type(manifest.media_type)) return fail(Code::unsupported, "manifest: media type '{}'", manifest.media_type.substr(0, 120));
+  manifest.media_type = !named.empty()        ? named
+                        : !media_type.empty() ? std::string(media_type)
+                                              : std::string(kOciManifest);
+  if (!is_manifest_type(manifest.media_type))
+    return fail(Code::unsupported, "manifest: media type '{}'", manifest.media_type.substr(0, 120));
   const Json* config = member(json, "config");
   if (!config) return fail(Code::malformed, "manifest.config: missing");
   manifest.config = TRY(parse_descriptor(*config, "manifest.config"));
   const Json* layers = member(json, "layers");
   if (!layers || !layers->is_array()) return fail(Code::malformed, "manifest.layers: expected a list");
-  if (layers->size() > kMaxLayers) return fail(Code::too_large, "manifest.layers: {} layers, the bound is {}", layers->size(), kMaxLayers);
+  if (layers->size() > kMaxLayers)
+    return fail(Code::too_large, "manifest.layers: {} layers, the bound is {}", layers->size(), kMaxLayers);
   for (std::size_t i = 0; i < layers->size(); ++i)
     manifest.layers.push_back(TRY(parse_descriptor((*layers)[i], fmt::format("manifest.layers[{}]", i))));
   manifest.annotations = TRY(map_at(json, "annotations", "manifest"));
@@ -283,7 +319,8 @@ Result<ImageIndex> parse_index(std::string_view bytes) {
     return fail(Code::malformed, "index: it is something else ('{}')", named.substr(0, 120));
   const Json* list = member(json, "manifests");
   if (!list || !list->is_array()) return fail(Code::malformed, "index.manifests: expected a list");
-  if (list->size() > kMaxItems) return fail(Code::too_large, "index.manifests: more than {} entries", kMaxItems);
+  if (list->size() > kMaxItems)
+    return fail(Code::too_large, "index.manifests: more than {} entries", kMaxItems);
   ImageIndex index;
   for (std::size_t i = 0; i < list->size(); ++i)
     index.manifests.push_back(TRY(parse_descriptor((*list)[i], fmt::format("index.manifests[{}]", i))));
@@ -293,7 +330,8 @@ Result<ImageIndex> parse_index(std::string_view bytes) {
 Result<ImageConfig> parse_config(std::string_view bytes) {
   const Json json = TRY(parse_object(bytes, kMaxConfigBytes, "config"));
   ImageConfig config;
-  config.platform = {TRY(text_at(json, "os", "config")), TRY(text_at(json, "architecture", "config")), TRY(text_at(json, "variant", "config"))};
+  config.platform = {TRY(text_at(json, "os", "config")), TRY(text_at(json, "architecture", "config")),
+                     TRY(text_at(json, "variant", "config"))};
   config.created = TRY(text_at(json, "created", "config"));
   config.author = TRY(text_at(json, "author", "config"));
   if (const Json* run = member(json, "config")) TRY(parse_run_config(*run, config));
@@ -301,13 +339,17 @@ Result<ImageConfig> parse_config(std::string_view bytes) {
   if (!rootfs || !rootfs->is_object()) return fail(Code::malformed, "config.rootfs: expected an object");
   for (const std::string& id : TRY(texts_at(*rootfs, "diff_ids", "config.rootfs")))
     config.diff_ids.push_back(TRY(digest_of(id, "config.rootfs.diff_ids")));
-  if (config.diff_ids.size() > kMaxLayers) return fail(Code::too_large, "config.rootfs.diff_ids: more than {} layers", kMaxLayers);
+  if (config.diff_ids.size() > kMaxLayers)
+    return fail(Code::too_large, "config.rootfs.diff_ids: more than {} layers", kMaxLayers);
   config.history = TRY(parse_history(json));
   return config;
 }
 
 std::string write_manifest(const ImageManifest& manifest) {
-  Json json{{"schemaVersion", 2}, {"mediaType", manifest.media_type}, {"config", descriptor_json(manifest.config)}, {"layers", Json::array()}};
+  Json json{{"schemaVersion", 2},
+            {"mediaType", manifest.media_type},
+            {"config", descriptor_json(manifest.config)},
+            {"layers", Json::array()}};
   for (const Descriptor& layer : manifest.layers) json["layers"].push_back(descriptor_json(layer));
   if (!manifest.annotations.empty()) json["annotations"] = manifest.annotations;
   return dump(json);
@@ -332,7 +374,8 @@ std::string write_config(const ImageConfig& config) {
   put_set(run, "Volumes", config.volumes);
   if (!config.labels.empty()) run["Labels"] = config.labels;
   if (config.health) run["Healthcheck"] = health_json(*config.health);
-  Json json{{"os", config.platform.os}, {"architecture", config.platform.architecture}, {"config", std::move(run)}};
+  Json json{
+      {"os", config.platform.os}, {"architecture", config.platform.architecture}, {"config", std::move(run)}};
   put(json, "variant", config.platform.variant);
   put(json, "created", config.created);
   put(json, "author", config.author);
@@ -352,7 +395,8 @@ std::string write_config(const ImageConfig& config) {
 
 std::optional<std::string> ImageConfig::env_value(std::string_view name) const {
   for (const std::string& variable : env)
-    if (variable.size() > name.size() && variable[name.size()] == '=' && variable.starts_with(name)) return variable.substr(name.size() + 1);
+    if (variable.size() > name.size() && variable[name.size()] == '=' && variable.starts_with(name))
+      return variable.substr(name.size() + 1);
   return std::nullopt;
 }
 

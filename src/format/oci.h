@@ -20,9 +20,10 @@
 
 namespace naru::format {
 
-inline constexpr std::size_t kMaxManifestBytes = 4U << 20;  // what registries agree on (distribution-spec, manifest push)
+inline constexpr std::size_t kMaxManifestBytes =
+    4U << 20;  // what registries agree on (distribution-spec, manifest push)
 inline constexpr std::size_t kMaxConfigBytes = 8U << 20;
-inline constexpr std::size_t kMaxLayers = 500;             // overlayfs itself stops at 500 lower layers
+inline constexpr std::size_t kMaxLayers = 500;  // overlayfs itself stops at 500 lower layers
 
 inline constexpr std::string_view kOciManifest = "application/vnd.oci.image.manifest.v1+json";
 inline constexpr std::string_view kOciIndex = "application/vnd.oci.image.index.v1+json";
@@ -103,9 +104,9 @@ struct ImageConfig {
   std::vector<std::string> exposed_ports;  // "8080/tcp", sorted
   std::vector<std::string> volumes;        // sorted
   std::map<std::string, std::string> labels;
-  std::vector<std::string> shell;          // Docker's extension; empty = /bin/sh -c
-  std::optional<HealthSpec> health;        // Docker's extension; `test` in exec form
-  std::vector<Digest> diff_ids;            // lowest first
+  std::vector<std::string> shell;    // Docker's extension; empty = /bin/sh -c
+  std::optional<HealthSpec> health;  // Docker's extension; `test` in exec form
+  std::vector<Digest> diff_ids;      // lowest first
   std::vector<HistoryEntry> history;
   bool operator==(const ImageConfig&) const = default;
 
@@ -118,7 +119,8 @@ struct ImageConfig {
 bool is_manifest_type(std::string_view media_type);
 bool is_index_type(std::string_view media_type);
 
-// `media_type` as the server said it, or ""; a document that names another is refused (it could be read as two things).
+// `media_type` as the server said it, or ""; a document that names another is refused (it could be read as
+// two things).
 Result<ImageManifest> parse_manifest(std::string_view bytes, std::string_view media_type = "");
 Result<ImageIndex> parse_index(std::string_view bytes);
 Result<ImageConfig> parse_config(std::string_view bytes);

@@ -6,8 +6,12 @@ namespace naru::format {
 
 namespace {
 
-bool alnum_lower(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
-bool alnum(char c) { return alnum_lower(c) || (c >= 'A' && c <= 'Z'); }
+bool alnum_lower(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+bool alnum(char c) {
+  return alnum_lower(c) || (c >= 'A' && c <= 'Z');
+}
 
 // path-component: [a-z0-9]+ ((\.|_|__|-+) [a-z0-9]+)*
 bool valid_component(std::string_view part) {
@@ -37,7 +41,8 @@ bool valid_repository(std::string_view repository) {
 }
 
 bool valid_port(std::string_view port) {
-  return !port.empty() && port.size() <= 5 && std::ranges::all_of(port, [](char c) { return c >= '0' && c <= '9'; });
+  return !port.empty() && port.size() <= 5 &&
+         std::ranges::all_of(port, [](char c) { return c >= '0' && c <= '9'; });
 }
 
 bool valid_registry(std::string_view registry) {
@@ -83,7 +88,8 @@ std::string quoted(std::string_view text) {
 
 Result<ImageReference> ImageReference::parse(std::string_view text) {
   const auto bad = [&](std::string_view why) {
-    return fail(Code::malformed, "image reference '{}': {} (expected [registry/]name[:tag][@sha256:...])", quoted(text), why);
+    return fail(Code::malformed, "image reference '{}': {} (expected [registry/]name[:tag][@sha256:...])",
+                quoted(text), why);
   };
   if (text.empty() || text.size() > 600) return bad(text.empty() ? "it is empty" : "longer than 600 bytes");
   ImageReference reference;
@@ -109,10 +115,13 @@ Result<ImageReference> ImageReference::parse(std::string_view text) {
   reference.registry = has_registry ? name.substr(0, slash) : "docker.io";
   if (reference.registry == "index.docker.io") reference.registry = "docker.io";
   reference.repository = has_registry ? name.substr(slash + 1) : name;
-  if (reference.registry == "docker.io" && !reference.repository.contains('/')) reference.repository.insert(0, "library/");
+  if (reference.registry == "docker.io" && !reference.repository.contains('/'))
+    reference.repository.insert(0, "library/");
   if (!valid_registry(reference.registry)) return bad("the registry is not a host name");
-  if (!valid_repository(reference.repository)) return bad("the name must be lower-case letters, digits and single separators . _ -");
-  if (reference.registry.size() + reference.repository.size() > 255) return bad("the name is longer than 255 bytes");
+  if (!valid_repository(reference.repository))
+    return bad("the name must be lower-case letters, digits and single separators . _ -");
+  if (reference.registry.size() + reference.repository.size() > 255)
+    return bad("the name is longer than 255 bytes");
   return reference;
 }
 

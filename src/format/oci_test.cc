@@ -43,12 +43,31 @@ TEST(ImageReference, KeepsATagBesideADigest) {
 }
 
 TEST(ImageReference, RefusesWhatIsNoReference) {
-  for (const std::string& bad :
-       {std::string(), std::string("Debian"), std::string("a//b"), std::string("/a"), std::string("a/"), std::string("a:"),
-        std::string("a:b:c"), std::string("a:-x"), std::string("a___b"), std::string("a..b"), std::string("-a"), std::string("a@"),
-        std::string("a@sha256:12"), "a@sha512:" + kHex + kHex, std::string("../x"), std::string("a/../b"), std::string("a b"),
-        std::string("a\n"), std::string("exa mple.com/a"), std::string("host:port/a"), std::string("https://x/y"), std::string("-h.io/a"),
-        std::string(300, 'a'), "a:" + std::string(129, 't'), std::string("a\0b", 3)}) {
+  for (const std::string& bad : {std::string(),
+                                 std::string("Debian"),
+                                 std::string("a//b"),
+                                 std::string("/a"),
+                                 std::string("a/"),
+                                 std::string("a:"),
+                                 std::string("a:b:c"),
+                                 std::string("a:-x"),
+                                 std::string("a___b"),
+                                 std::string("a..b"),
+                                 std::string("-a"),
+                                 std::string("a@"),
+                                 std::string("a@sha256:12"),
+                                 "a@sha512:" + kHex + kHex,
+                                 std::string("../x"),
+                                 std::string("a/../b"),
+                                 std::string("a b"),
+                                 std::string("a\n"),
+                                 std::string("exa mple.com/a"),
+                                 std::string("host:port/a"),
+                                 std::string("https://x/y"),
+                                 std::string("-h.io/a"),
+                                 std::string(300, 'a'),
+                                 "a:" + std::string(129, 't'),
+                                 std::string("a\0b", 3)}) {
     const auto reference = ImageReference::parse(bad);
     ASSERT_FALSE(reference) << bad;
     EXPECT_EQ(reference.error().code, Code::malformed);
@@ -59,7 +78,8 @@ std::string descriptor(std::string_view type, std::int64_t size = 3) {
   return fmt::format(R"({{"mediaType":"{}","digest":"sha256:{}","size":{}}})", type, kHex, size);
 }
 std::string manifest_text(std::string_view type = kOciManifest) {
-  return fmt::format(R"({{"schemaVersion":2,"mediaType":"{}","config":{},"layers":[{}]}})", type, descriptor(kOciConfig), descriptor(kOciLayerGzip));
+  return fmt::format(R"({{"schemaVersion":2,"mediaType":"{}","config":{},"layers":[{}]}})", type,
+                     descriptor(kOciConfig), descriptor(kOciLayerGzip));
 }
 
 TEST(Manifest, IsReadAndWrittenBack) {
@@ -83,9 +103,12 @@ TEST(Manifest, RefusesADocumentThatCouldBeTwoThings) {
 
 TEST(Manifest, RefusesGarbage) {
   for (const std::string& bad :
-       {std::string(), std::string("[]"), std::string("null"), std::string("{"), std::string("{}"), std::string(R"({"schemaVersion":2,"config":5,"layers":[]})"),
-        std::string(R"({"schemaVersion":2,"layers":[]})"), fmt::format(R"({{"config":{},"layers":{{}}}})", descriptor(kOciConfig)),
-        fmt::format(R"({{"config":{},"layers":[1]}})", descriptor(kOciConfig)), fmt::format(R"({{"config":{},"layers":[]}})", descriptor(kOciConfig, -1)),
+       {std::string(), std::string("[]"), std::string("null"), std::string("{"), std::string("{}"),
+        std::string(R"({"schemaVersion":2,"config":5,"layers":[]})"),
+        std::string(R"({"schemaVersion":2,"layers":[]})"),
+        fmt::format(R"({{"config":{},"layers":{{}}}})", descriptor(kOciConfig)),
+        fmt::format(R"({{"config":{},"layers":[1]}})", descriptor(kOciConfig)),
+        fmt::format(R"({{"config":{},"layers":[]}})", descriptor(kOciConfig, -1)),
         std::string(R"({"config":{"digest":"sha256:../../etc/passwd","size":1},"layers":[]})"),
         std::string(R"({"config":{"digest":"sha256:x","size":1e30},"layers":[]})")})
     EXPECT_EQ(parse_manifest(bad).error().code, Code::malformed) << bad;
@@ -112,8 +135,16 @@ TEST(Manifest, SurvivesEveryTruncationAndManyFlippedBytes) {
 
 TEST(Index, ChoosesTheManifestOfThePlatform) {
   ImageIndex index;
-  index.manifests.push_back({.media_type = std::string(kOciManifest), .digest = Digest::of_sha256("a"), .size = 1, .annotations = {}, .platform = Platform{"linux", "arm64", "v8"}});
-  index.manifests.push_back({.media_type = std::string(kOciManifest), .digest = Digest::of_sha256("b"), .size = 1, .annotations = {}, .platform = Platform{"linux", "amd64", ""}});
+  index.manifests.push_back({.media_type = std::string(kOciManifest),
+                             .digest = Digest::of_sha256("a"),
+                             .size = 1,
+                             .annotations = {},
+                             .platform = Platform{"linux", "arm64", "v8"}});
+  index.manifests.push_back({.media_type = std::string(kOciManifest),
+                             .digest = Digest::of_sha256("b"),
+                             .size = 1,
+                             .annotations = {},
+                             .platform = Platform{"linux", "amd64", ""}});
   const auto again = parse_index(write_index(index)).value();
   EXPECT_EQ(again.select({"linux", "amd64", ""}).value().digest, Digest::of_sha256("b"));
   EXPECT_EQ(again.select({"linux", "arm64", ""}).value().digest, Digest::of_sha256("a"));
@@ -137,7 +168,8 @@ TEST(Config, KeepsEverythingThatItNames) {
   config.shell = {"/bin/bash", "-c"};
   config.health = HealthSpec{.test = {"curl", "x"}, .interval = 5s, .timeout = 2s, .retries = 7};
   config.diff_ids = {Digest::of_sha256("1"), Digest::of_sha256("2")};
-  config.history = {{.created = "", .created_by = "RUN x", .author = "", .comment = "c", .empty_layer = true}};
+  config.history = {
+      {.created = "", .created_by = "RUN x", .author = "", .comment = "c", .empty_layer = true}};
   EXPECT_EQ(parse_config(write_config(config)).value(), config);
 }
 
@@ -153,11 +185,14 @@ TEST(Config, ReadsWhatDockerWrites) {
 }
 
 TEST(Config, RefusesGarbage) {
-  for (const char* bad : {"{}", R"({"rootfs":[]})", R"({"rootfs":{"diff_ids":["x"]}})", R"({"rootfs":{},"config":[]})",
-                          R"({"rootfs":{},"config":{"Env":["=x"]}})", R"({"rootfs":{},"config":{"Env":["x"]}})", R"({"rootfs":{},"config":{"Cmd":"sh"}})",
-                          R"({"rootfs":{},"config":{"Cmd":[1]}})", R"({"rootfs":{},"config":{"User":"a\u0000b"}})",
-                          R"({"rootfs":{},"config":{"Healthcheck":{"Test":["X"]}}})", R"({"rootfs":{},"config":{"Healthcheck":{"Test":["CMD","x"],"Interval":-1}}})",
-                          R"({"rootfs":{},"history":[1]})", R"({"rootfs":{},"history":{}})"})
+  for (const char* bad :
+       {"{}", R"({"rootfs":[]})", R"({"rootfs":{"diff_ids":["x"]}})", R"({"rootfs":{},"config":[]})",
+        R"({"rootfs":{},"config":{"Env":["=x"]}})", R"({"rootfs":{},"config":{"Env":["x"]}})",
+        R"({"rootfs":{},"config":{"Cmd":"sh"}})", R"({"rootfs":{},"config":{"Cmd":[1]}})",
+        R"({"rootfs":{},"config":{"User":"a\u0000b"}})",
+        R"({"rootfs":{},"config":{"Healthcheck":{"Test":["X"]}}})",
+        R"({"rootfs":{},"config":{"Healthcheck":{"Test":["CMD","x"],"Interval":-1}}})",
+        R"({"rootfs":{},"history":[1]})", R"({"rootfs":{},"history":{}})"})
     EXPECT_EQ(parse_config(bad).error().code, Code::malformed) << bad;
 }
 
@@ -170,8 +205,10 @@ TEST(Config, WritesBytesThatAreNoUtf8WithoutThrowing) {
 TEST(Layer, MediaTypesNameTheirCompression) {
   EXPECT_EQ(layer_compression(kOciLayerZstd).value(), Compression::zstd);
   EXPECT_EQ(layer_compression(kDockerLayerGzip).value(), Compression::gzip);
-  EXPECT_EQ(layer_compression("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip").error().code, Code::unsupported);
-  for (const auto c : {Compression::none, Compression::gzip, Compression::zstd}) EXPECT_EQ(layer_compression(layer_media_type(c)).value(), c);
+  EXPECT_EQ(layer_compression("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip").error().code,
+            Code::unsupported);
+  for (const auto c : {Compression::none, Compression::gzip, Compression::zstd})
+    EXPECT_EQ(layer_compression(layer_media_type(c)).value(), c);
 }
 
 }  // namespace

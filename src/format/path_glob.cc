@@ -23,7 +23,8 @@ Result<std::bitset<256>> parse_class(std::string_view pattern, std::size_t& at) 
       ++at;
       high = byte();
     }
-    if (!low || !high || *high < *low) return fail(Code::malformed, "pattern '{}': a class with a wrong range", pattern);
+    if (!low || !high || *high < *low)
+      return fail(Code::malformed, "pattern '{}': a class with a wrong range", pattern);
     for (unsigned c = *low; c <= *high; ++c) set.set(c);
   }
   if (at >= pattern.size()) return fail(Code::malformed, "pattern '{}': '[' without its ']'", pattern);
@@ -54,7 +55,8 @@ Result<PathGlob> PathGlob::parse(std::string_view pattern, Options options) {
       glob.sets_.push_back(TRY(parse_class(pattern, at)));
       glob.tokens_.push_back({Kind::one_of, 0, glob.sets_.size() - 1});
     } else if (c == '\\') {
-      if (at >= pattern.size()) return fail(Code::malformed, "pattern '{}': nothing behind its last '\\'", pattern);
+      if (at >= pattern.size())
+        return fail(Code::malformed, "pattern '{}': nothing behind its last '\\'", pattern);
       glob.tokens_.push_back({Kind::literal, pattern[at++], 0});
     } else {
       glob.tokens_.push_back({Kind::literal, c, 0});

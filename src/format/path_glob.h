@@ -1,6 +1,7 @@
-// Patterns over slash-separated paths: `*` and `?` stay within a name, `[a-z]` and `[^a]` are classes, `\` protects,
-// and where allowed `**` crosses directories. As Go's filepath.Match (COPY) and moby/patternmatcher (.dockerignore).
-// Matching takes time proportional to pattern times path, whatever the pattern: it is a set of states, not backtracking.
+// Patterns over slash-separated paths: `*` and `?` stay within a name, `[a-z]` and `[^a]` are classes, `\`
+// protects, and where allowed `**` crosses directories. As Go's filepath.Match (COPY) and moby/patternmatcher
+// (.dockerignore). Matching takes time proportional to pattern times path, whatever the pattern: it is a set
+// of states, not backtracking.
 #pragma once
 
 #include <bitset>
@@ -21,7 +22,9 @@ class PathGlob {
   // malformed: a class without its end, a trailing escape; too_large.
   static Result<PathGlob> parse(std::string_view pattern, Options options);
   bool matches(std::string_view path) const;
-  static bool has_wildcard(std::string_view pattern) { return pattern.find_first_of("*?[\\") != pattern.npos; }
+  static bool has_wildcard(std::string_view pattern) {
+    return pattern.find_first_of("*?[\\") != pattern.npos;
+  }
 
  private:
   enum class Kind { literal, any, one_of, star, tree, tree_slash };

@@ -10,9 +10,11 @@ namespace {
 // Takes a number without a sign or exponent off the front.
 std::optional<double> take_number(std::string_view& text) {
   std::size_t length = 0;
-  while (length < text.size() && ((text[length] >= '0' && text[length] <= '9') || text[length] == '.')) ++length;
+  while (length < text.size() && ((text[length] >= '0' && text[length] <= '9') || text[length] == '.'))
+    ++length;
   double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + length, value, std::chars_format::fixed);
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + length, value, std::chars_format::fixed);
   if (length == 0 || error != std::errc() || end != text.data() + length) return std::nullopt;
   text.remove_prefix(length);
   return value;

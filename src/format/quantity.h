@@ -1,5 +1,6 @@
-// Durations, sizes and shares as compose files write them. Source: Compose Specification, 11-extension ("Specifying
-// durations", "Specifying byte values"). Every function refuses trailing text, negative values and overflow.
+// Durations, sizes and shares as compose files write them. Source: Compose Specification, 11-extension
+// ("Specifying durations", "Specifying byte values"). Every function refuses trailing text, negative values
+// and overflow.
 #pragma once
 
 #include <optional>
@@ -10,7 +11,8 @@
 
 namespace naru::format {
 
-// "1m30s", "500ms", "2h", "1d", "1.5s", "0"; units d h m s ms us ns; at most 100 days. Below a millisecond rounds up.
+// "1m30s", "500ms", "2h", "1d", "1.5s", "0"; units d h m s ms us ns; at most 100 days. Below a millisecond
+// rounds up.
 std::optional<milliseconds> parse_duration(std::string_view text);
 
 // "512m", "1.5gb", "64KiB", "1024"; b k kb kib m mb mib g gb gib t tb tib, of 1,024; at most 2^53.

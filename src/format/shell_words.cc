@@ -15,14 +15,17 @@ Result<std::vector<std::string>> split_shell_words(std::string_view text) {
       word.reset();
     } else if (c == '\'') {
       const std::size_t end = text.find('\'', i + 1);
-      if (end == std::string_view::npos) return fail(Code::malformed, "found a single quote that does not end");
+      if (end == std::string_view::npos)
+        return fail(Code::malformed, "found a single quote that does not end");
       open() += text.substr(i + 1, end - i - 1);
       i = end;
     } else if (c == '"') {
       std::string& out = open();
       for (++i; i < text.size() && text[i] != '"'; ++i) {
         // Inside double quotes a backslash is special only before these (POSIX 2.2.3).
-        if (text[i] == '\\' && i + 1 < text.size() && std::string_view("$`\"\\\n").find(text[i + 1]) != std::string_view::npos) ++i;
+        if (text[i] == '\\' && i + 1 < text.size() &&
+            std::string_view("$`\"\\\n").find(text[i + 1]) != std::string_view::npos)
+          ++i;
         out += text[i];
       }
       if (i >= text.size()) return fail(Code::malformed, "found a double quote that does not end");

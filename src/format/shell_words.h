@@ -1,4 +1,5 @@
-// Splits a command line as a POSIX shell would, without expansions (compose's `command: "..."`; python's shlex). Pure.
+// Splits a command line as a POSIX shell would, without expansions (compose's `command: "..."`; python's
+// shlex). Pure.
 #pragma once
 
 #include <string>

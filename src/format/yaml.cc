@@ -103,8 +103,10 @@ class Builder {
   };
 
   template <class... Args>
-  std::unexpected<Error> fault(Code code, Place at, fmt::format_string<Args...> format, Args&&... args) const {
-    std::string where = fmt::format("{}:{}:{}: {}", file_, at.line, at.column, fmt::format(format, std::forward<Args>(args)...));
+  std::unexpected<Error> fault(Code code, Place at, fmt::format_string<Args...> format,
+                               Args&&... args) const {
+    std::string where = fmt::format("{}:{}:{}: {}", file_, at.line, at.column,
+                                    fmt::format(format, std::forward<Args>(args)...));
     if (std::string lines = excerpt(text_, at.line, at.column); !lines.empty()) where += "\n" + lines;
     return std::unexpected(Error{code, std::move(where), 0, {}});
   }
@@ -151,17 +153,22 @@ Result<YamlNode> Builder::run(fy_parser* parser, fy_diag* diag) {
 Result<> Builder::on_event(const Event& event) {
   switch (event->type) {
     case FYET_DOCUMENT_START:
-      if (++documents_ > 1) return fault(Code::malformed, event.place(), "found a second document, expected one");
+      if (++documents_ > 1)
+        return fault(Code::malformed, event.place(), "found a second document, expected one");
       return {};
-    case FYET_SCALAR: return on_scalar(event);
-    case FYET_ALIAS: return on_alias(event);
+    case FYET_SCALAR:
+      return on_scalar(event);
+    case FYET_ALIAS:
+      return on_alias(event);
     case FYET_MAPPING_START:
       return open(event, YamlKind::mapping, event->mapping_start.anchor, event->mapping_start.tag);
     case FYET_SEQUENCE_START:
       return open(event, YamlKind::sequence, event->sequence_start.anchor, event->sequence_start.tag);
     case FYET_MAPPING_END:
-    case FYET_SEQUENCE_END: return close(event);
-    default: return {};
+    case FYET_SEQUENCE_END:
+      return close(event);
+    default:
+      return {};
   }
 }
 
@@ -194,7 +201,8 @@ Result<> Builder::on_alias(const Event& event) {
   const Place at = event.place();
   const auto found = anchors_.find(name);
   if (found == anchors_.end())
-    return fault(Code::malformed, at, "found the alias *{}, but no anchor &{} is complete before it", name, name);
+    return fault(Code::malformed, at, "found the alias *{}, but no anchor &{} is complete before it", name,
+                 name);
   const Anchored& anchored = found->second;
   TRY(spend(at, anchored.nodes, anchored.bytes));
   if (stack_.size() + anchored.height > limits_.depth)
@@ -255,9 +263,11 @@ Result<> Builder::place_node(YamlNode node, const std::string& anchor) {
 
 Result<> Builder::place_key(Open& parent, YamlNode node) {
   const Place at{node.line, node.column};
-  if (node.kind != YamlKind::scalar) return fault(Code::malformed, at, "found a collection as a key, expected text");
+  if (node.kind != YamlKind::scalar)
+    return fault(Code::malformed, at, "found a collection as a key, expected text");
   if (!parent.keys.insert(node.text).second)
-    return fault(Code::malformed, at, "found the key \"{}\" a second time in one mapping", node.text.substr(0, 100));
+    return fault(Code::malformed, at, "found the key \"{}\" a second time in one mapping",
+                 node.text.substr(0, 100));
   parent.pending = YamlEntry{std::move(node.text), at.line, at.column, {}};
   return {};
 }
@@ -275,7 +285,8 @@ Result<> Builder::merge(Open& mapping) {
 
 Result<> Builder::merge_one(Open& mapping, const YamlNode& source) {
   const Place at{source.line, source.column};
-  if (source.kind != YamlKind::mapping) return fault(Code::malformed, at, "found something else than a mapping to merge with `<<`");
+  if (source.kind != YamlKind::mapping)
+    return fault(Code::malformed, at, "found something else than a mapping to merge with `<<`");
   for (const YamlEntry& entry : source.entries) {
     if (!mapping.keys.insert(entry.key).second) continue;  // the nearer one wins
     TRY(spend(at, count_nodes(entry.value), count_bytes(entry.value)));
@@ -288,7 +299,8 @@ Result<> Builder::spend(Place at, std::size_t nodes, std::size_t bytes) {
   nodes_ += nodes;
   bytes_ += bytes;
   if (nodes_ > limits_.nodes)
-    return fault(Code::too_large, at, "the document has more than {} values once its aliases are expanded", limits_.nodes);
+    return fault(Code::too_large, at, "the document has more than {} values once its aliases are expanded",
+                 limits_.nodes);
   if (bytes_ > limits_.expanded_bytes)
     return fault(Code::too_large, at, "the aliases expand to more than {} bytes", limits_.expanded_bytes);
   return {};
@@ -303,7 +315,8 @@ Result<> Builder::check_tag(Place at, fy_token* tag, bool& is_text) const {
     return {};
   }
   if (!name.starts_with(kCore))
-    return fault(Code::malformed, at, "found the tag {}, which is not part of YAML's core schema", name.substr(0, 100));
+    return fault(Code::malformed, at, "found the tag {}, which is not part of YAML's core schema",
+                 name.substr(0, 100));
   is_text = name.substr(kCore.size()) == "str";
   return {};
 }
@@ -321,10 +334,13 @@ std::unexpected<Error> Builder::syntax_fault(fy_diag* diag) const {
 
 // The length of the well-formed UTF-8 character at `i` that YAML allows (5.1), or 0.
 std::size_t printable_at(std::string_view text, std::size_t i) {
-  const auto byte = [&](std::size_t k) { return static_cast<unsigned char>(i + k < text.size() ? text[i + k] : 0); };
+  const auto byte = [&](std::size_t k) {
+    return static_cast<unsigned char>(i + k < text.size() ? text[i + k] : 0);
+  };
   const auto tail = [&](std::size_t k) { return (byte(k) & 0xc0) == 0x80; };
   const unsigned first = byte(0);
-  if (first < 0x80) return first == '\t' || first == '\n' || first == '\r' || (first >= 0x20 && first != 0x7f) ? 1 : 0;
+  if (first < 0x80)
+    return first == '\t' || first == '\n' || first == '\r' || (first >= 0x20 && first != 0x7f) ? 1 : 0;
   if (first >= 0xc2 && first <= 0xdf) {
     const bool control = first == 0xc2 && byte(1) < 0xa0 && byte(1) != 0x85;
     return tail(1) && !control ? 2 : 0;
@@ -347,8 +363,8 @@ Result<> check_characters(std::string_view text, std::string_view file) {
   for (std::size_t i = 0; i < text.size();) {
     const std::size_t length = printable_at(text, i);
     if (length == 0)
-      return fail(Code::malformed, "{}:{}:{}: found the byte 0x{:02x}, expected printable UTF-8 text", file, line, column,
-                  static_cast<unsigned char>(text[i]));
+      return fail(Code::malformed, "{}:{}:{}: found the byte 0x{:02x}, expected printable UTF-8 text", file,
+                  line, column, static_cast<unsigned char>(text[i]));
     if (text[i] == '\n') {
       ++line;
       column = 1;
@@ -377,7 +393,9 @@ std::size_t character_offset(std::string_view line, std::size_t index) {
 
 }  // namespace
 
-bool YamlNode::is_null() const { return kind == YamlKind::scalar && plain && yaml_null(text); }
+bool YamlNode::is_null() const {
+  return kind == YamlKind::scalar && plain && yaml_null(text);
+}
 
 const YamlNode* YamlNode::find(std::string_view key) const {
   for (const YamlEntry& entry : entries)
@@ -400,7 +418,8 @@ Result<YamlNode> parse_yaml(std::string_view text, std::string_view file_name, c
   if (!diag) return fail(Code::internal, "{}: no memory for the YAML parser", file_name);
   fy_diag_set_collect_errors(diag.get(), true);
   fy_parse_cfg config{};
-  config.flags = static_cast<fy_parse_cfg_flags>(FYPCF_QUIET | FYPCF_COLLECT_DIAG | FYPCF_DEFAULT_VERSION_1_2 | FYPCF_JSON_NONE);
+  config.flags = static_cast<fy_parse_cfg_flags>(FYPCF_QUIET | FYPCF_COLLECT_DIAG |
+                                                 FYPCF_DEFAULT_VERSION_1_2 | FYPCF_JSON_NONE);
   config.diag = diag.get();
   const std::unique_ptr<fy_parser, ParserDeleter> parser(fy_parser_create(&config));
   if (!parser || fy_parser_set_string(parser.get(), text.data(), text.size()) != 0)
@@ -408,7 +427,9 @@ Result<YamlNode> parse_yaml(std::string_view text, std::string_view file_name, c
   return Builder(text, file_name, limits).run(parser.get(), diag.get());
 }
 
-bool yaml_null(std::string_view text) { return one_of(text, {"", "~", "null", "Null", "NULL"}); }
+bool yaml_null(std::string_view text) {
+  return one_of(text, {"", "~", "null", "Null", "NULL"});
+}
 
 std::optional<bool> yaml_bool(std::string_view text) {
   if (one_of(text, {"true", "True", "TRUE"})) return true;
@@ -420,8 +441,10 @@ std::optional<std::int64_t> yaml_int(std::string_view text) {
   int base = 10;
   if (text.starts_with("0x")) base = 16;
   if (text.starts_with("0o")) base = 8;
-  if (base != 10) text.remove_prefix(2);
-  else if (text.starts_with('+')) text.remove_prefix(1);
+  if (base != 10)
+    text.remove_prefix(2);
+  else if (text.starts_with('+'))
+    text.remove_prefix(1);
   if (text.empty() || (base != 10 && text[0] == '-') || text.starts_with("+")) return std::nullopt;
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
@@ -431,7 +454,8 @@ std::optional<std::int64_t> yaml_int(std::string_view text) {
 
 std::optional<double> yaml_float(std::string_view text) {
   if (text.starts_with('+')) text.remove_prefix(1);
-  if (text.empty() || text.find_first_not_of("0123456789.eE+-") != std::string_view::npos || text[0] == '+') return std::nullopt;
+  if (text.empty() || text.find_first_not_of("0123456789.eE+-") != std::string_view::npos || text[0] == '+')
+    return std::nullopt;
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) return std::nullopt;
@@ -460,11 +484,13 @@ std::string caret_under(std::string_view line, std::uint32_t column) {
   std::string pad;
   const std::string_view before = line.substr(begin, character_offset(line, index) - begin);
   for (const char c : before) {
-    if (c == '\t') pad += '\t';
-    else if ((static_cast<unsigned char>(c) & 0xc0) != 0x80) pad += ' ';
+    if (c == '\t')
+      pad += '\t';
+    else if ((static_cast<unsigned char>(c) & 0xc0) != 0x80)
+      pad += ' ';
   }
-  return fmt::format("    | {}{}{}\n    | {}{}^", first > 0 ? "..." : "", shown, end < line.size() ? "..." : "",
-                     first > 0 ? "   " : "", pad);
+  return fmt::format("    | {}{}{}\n    | {}{}^", first > 0 ? "..." : "", shown,
+                     end < line.size() ? "..." : "", first > 0 ? "   " : "", pad);
 }
 
 std::string excerpt(std::string_view text, std::uint32_t line, std::uint32_t column) {

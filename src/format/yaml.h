@@ -1,8 +1,9 @@
 // YAML 1.2 as a tree that remembers where everything stood. Pure; made for hostile bytes.
 //
-// Source: yaml.org/spec/1.2.2; scalars stay text and are read by the core schema (10.3.2) by whoever wants a type, so that
-// variables can be put in first. Aliases are expanded and merge keys (`<<`, yaml.org/type/merge.html) applied here, within
-// bounds: a document of a few lines cannot become gigabytes ("billion laughs").
+// Source: yaml.org/spec/1.2.2; scalars stay text and are read by the core schema (10.3.2) by whoever wants a
+// type, so that variables can be put in first. Aliases are expanded and merge keys (`<<`,
+// yaml.org/type/merge.html) applied here, within bounds: a document of a few lines cannot become gigabytes
+// ("billion laughs").
 #pragma once
 
 #include <string>
@@ -38,7 +39,7 @@ struct YamlEntry {
 
 struct YamlLimits {
   std::size_t bytes = 1 << 20;
-  std::size_t nodes = 50'000;           // after aliases are expanded
+  std::size_t nodes = 50'000;            // after aliases are expanded
   std::size_t expanded_bytes = 4 << 20;  // of text copied by aliases
   std::size_t depth = 50;
 };
@@ -48,9 +49,9 @@ Result<YamlNode> parse_yaml(std::string_view text, std::string_view file_name, c
 
 // The core schema, for plain scalars and for text that variables were put into.
 bool yaml_null(std::string_view text);
-std::optional<bool> yaml_bool(std::string_view text);          // true, True, TRUE, false, ...
-std::optional<std::int64_t> yaml_int(std::string_view text);   // 12, -3, 0o17, 0x1f
-std::optional<double> yaml_float(std::string_view text);       // finite ones
+std::optional<bool> yaml_bool(std::string_view text);         // true, True, TRUE, false, ...
+std::optional<std::int64_t> yaml_int(std::string_view text);  // 12, -3, 0o17, 0x1f
+std::optional<double> yaml_float(std::string_view text);      // finite ones
 
 // "    | <the line>\n    | <spaces>^", long lines cut around the column; "" when there is no such line.
 std::string excerpt(std::string_view text, std::uint32_t line, std::uint32_t column);

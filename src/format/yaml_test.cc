@@ -52,7 +52,9 @@ TEST(Yaml, FollowsTheCoreSchemaOfVersion12) {
 }
 
 TEST(Yaml, NamesThePlaceOfAFault) {
-  EXPECT_EQ(bad("a: 1\nb: *none\n"), "f.yaml:2:4: found the alias *none, but no anchor &none is complete before it\n    | b: *none\n    |    ^");
+  EXPECT_EQ(bad("a: 1\nb: *none\n"),
+            "f.yaml:2:4: found the alias *none, but no anchor &none is complete before it\n    | b: *none\n  "
+            "  |    ^");
   EXPECT_TRUE(bad("a: 1\na: 2\n").starts_with("f.yaml:2:1: found the key \"a\" a second time"));
   EXPECT_TRUE(bad("a: &a [*a]\n").starts_with("f.yaml:1:8: found the alias"));
   EXPECT_TRUE(bad("a: [1\n").starts_with("f.yaml:"));
@@ -75,7 +77,8 @@ TEST(Quantity, ReadsDurations) {
   EXPECT_EQ(parse_duration("1.5s"), 1500ms);
   EXPECT_EQ(parse_duration("10us"), 1ms);
   EXPECT_EQ(parse_duration("0"), 0ms);
-  for (const auto* text : {"", "5", "s", "5x", "-5s", "5s ", "1e9h", "99999999999999999999d", "5s3"}) EXPECT_EQ(parse_duration(text), std::nullopt) << text;
+  for (const auto* text : {"", "5", "s", "5x", "-5s", "5s ", "1e9h", "99999999999999999999d", "5s3"})
+    EXPECT_EQ(parse_duration(text), std::nullopt) << text;
 }
 
 TEST(Quantity, ReadsSizesAndPercentages) {
@@ -83,14 +86,17 @@ TEST(Quantity, ReadsSizesAndPercentages) {
   EXPECT_EQ(parse_bytes("1.5KiB"), 1536u);
   EXPECT_EQ(parse_bytes("2GB"), 2ull << 30);
   EXPECT_EQ(parse_bytes("7"), 7u);
-  for (const auto* text : {"", "m", "-1m", "1mm", "1e9", "99999999t", "1 m b"}) EXPECT_EQ(parse_bytes(text), std::nullopt) << text;
+  for (const auto* text : {"", "m", "-1m", "1mm", "1e9", "99999999t", "1 m b"})
+    EXPECT_EQ(parse_bytes(text), std::nullopt) << text;
   EXPECT_EQ(parse_percentage("0.5%")->value, 50u);
   EXPECT_EQ(parse_percentage("100")->value, 10'000u);
-  for (const auto* text : {"", "%", "101%", "-5%", "5%%", "NaN"}) EXPECT_EQ(parse_percentage(text), std::nullopt) << text;
+  for (const auto* text : {"", "%", "101%", "-5%", "5%%", "NaN"})
+    EXPECT_EQ(parse_percentage(text), std::nullopt) << text;
 }
 
 TEST(ShellWords, SplitsAsAShellDoes) {
-  EXPECT_EQ(*split_shell_words(R"(a 'b c' "d \"e" f\ g "" h"i"'j')"), (std::vector<std::string>{"a", "b c", "d \"e", "f g", "", "hij"}));
+  EXPECT_EQ(*split_shell_words(R"(a 'b c' "d \"e" f\ g "" h"i"'j')"),
+            (std::vector<std::string>{"a", "b c", "d \"e", "f g", "", "hij"}));
   EXPECT_TRUE(split_shell_words("  ")->empty());
   for (const auto* text : {"'a", "\"a", "a\\", "\"a\\\""}) EXPECT_FALSE(split_shell_words(text)) << text;
 }
@@ -118,17 +124,20 @@ TEST(Interpolation, FollowsTheComposeSpecification) {
 }
 
 TEST(Interpolation, RefusesWhatItDoesNotKnow) {
-  for (const auto* text : {"$", "$1", "${", "${A", "${}", "${A!b}", "${A:}", "${A:b}", "100% $ x"}) EXPECT_TRUE(filled(text).starts_with("error: ")) << text;
+  for (const auto* text : {"$", "$1", "${", "${A", "${}", "${A!b}", "${A:}", "${A:b}", "100% $ x"})
+    EXPECT_TRUE(filled(text).starts_with("error: ")) << text;
   std::string deep, end;
   for (int i = 0; i < 100; ++i) deep += "${NO:-", end += "}";
   EXPECT_TRUE(filled(deep + end).starts_with("error: "));
 }
 
 TEST(Dotenv, ReadsQuotesCommentsAndVariables) {
-  const auto entries = parse_dotenv("# c\nA=1\nexport B='x $A' # c\nC=\"two\nlines\\t$A\\$\"\nD=a#b c # d\nE=\nF\n", ".env", {});
+  const auto entries = parse_dotenv(
+      "# c\nA=1\nexport B='x $A' # c\nC=\"two\nlines\\t$A\\$\"\nD=a#b c # d\nE=\nF\n", ".env", {});
   ASSERT_TRUE(entries) << entries.error().context;
   std::string all;
-  for (const DotenvEntry& entry : *entries) all += fmt::format("{}:{}={};", entry.line, entry.key, entry.value.value_or("-"));
+  for (const DotenvEntry& entry : *entries)
+    all += fmt::format("{}:{}={};", entry.line, entry.key, entry.value.value_or("-"));
   EXPECT_EQ(all, "2:A=1;3:B=x $A;4:C=two\nlines\t1$;6:D=a#b c;7:E=;8:F=-;");
 }
 

@@ -55,14 +55,19 @@ std::optional<Side> side_from_baggage(const Split& split, const http1::RequestHe
     if (!http1::iequals(field.name, "baggage")) continue;
     for_each_baggage(field.value, [&](std::string_view member) {
       member = member.substr(0, member.find(';'));
-      if (!member.starts_with(kCohortKey) || member.size() <= kCohortKey.size() || member[kCohortKey.size()] != '=') return;
+      if (!member.starts_with(kCohortKey) || member.size() <= kCohortKey.size() ||
+          member[kCohortKey.size()] != '=')
+        return;
       const std::string_view value = member.substr(kCohortKey.size() + 1);
       std::uint64_t rollout = 0;
       const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), rollout);
-      if (error != std::errc{} || rollout != split.rollout) return;  // of an earlier rollout: says nothing now
+      if (error != std::errc{} || rollout != split.rollout)
+        return;  // of an earlier rollout: says nothing now
       const std::string_view rest(end, static_cast<std::size_t>(value.data() + value.size() - end));
-      if (rest == ":canary") side = Side::canary;
-      else if (rest == ":stable") side = Side::stable;
+      if (rest == ":canary")
+        side = Side::canary;
+      else if (rest == ":stable")
+        side = Side::stable;
     });
   }
   return side;
@@ -70,14 +75,18 @@ std::optional<Side> side_from_baggage(const Split& split, const http1::RequestHe
 
 }  // namespace
 
-Assignment assign_edge(const route::Environment& environment, const http1::RequestHead& head, std::string_view client_ip) {
+Assignment assign_edge(const route::Environment& environment, const http1::RequestHead& head,
+                       std::string_view client_ip) {
   Assignment out;
   const bool split = environment.split.has_value();
-  const bool own = split && (!environment.split->cohort_cookie.empty() || !environment.split->cohort_header.empty());
+  const bool own =
+      split && (!environment.split->cohort_cookie.empty() || !environment.split->cohort_header.empty());
   std::string_view user = own ? own_key(*environment.split, head) : std::string_view{};
   if (!own) {
-    if (const auto value = cookie(head, kUserCookie); value && is_user_id(*value)) user = *value;
-    else out.new_cookie = secure_random_hex(16);
+    if (const auto value = cookie(head, kUserCookie); value && is_user_id(*value))
+      user = *value;
+    else
+      out.new_cookie = secure_random_hex(16);
   }
   if (!split) return out;
   if (const auto forced = forced_side(head)) {
@@ -85,13 +94,16 @@ Assignment assign_edge(const route::Environment& environment, const http1::Reque
     return out;
   }
   const std::string_view counted = user.empty() ? client_ip : user;
-  const std::string_view routed = !user.empty() ? user : !out.new_cookie.empty() ? std::string_view(out.new_cookie) : client_ip;
+  const std::string_view routed = !user.empty()             ? user
+                                  : !out.new_cookie.empty() ? std::string_view(out.new_cookie)
+                                                            : client_ip;
   out.side = side_of(environment, routed);
   count_as(out, environment, counted);
   return out;
 }
 
-Assignment assign_inner_connection(const route::Environment& environment, const route::CallerView& caller, std::uint32_t draw) {
+Assignment assign_inner_connection(const route::Environment& environment, const route::CallerView& caller,
+                                   std::uint32_t draw) {
   Assignment out;
   if (!environment.split) return out;
   if (caller.side) {
@@ -103,8 +115,8 @@ Assignment assign_inner_connection(const route::Environment& environment, const 
   return out;
 }
 
-Assignment assign_inner(const route::Environment& environment, const http1::RequestHead& head, const route::CallerView& caller,
-                        std::uint32_t draw) {
+Assignment assign_inner(const route::Environment& environment, const http1::RequestHead& head,
+                        const route::CallerView& caller, std::uint32_t draw) {
   if (environment.split)
     if (const auto side = side_from_baggage(*environment.split, head)) {
       Assignment out;

@@ -12,26 +12,29 @@ namespace naru::gateway {
 
 namespace http1 = format::http1;
 
-inline constexpr std::string_view kUserCookie = "naru_user";       // 32 hex digits
-inline constexpr std::string_view kReleaseHeader = "x-naru-release";  // "canary" or "stable": forced, no evidence
-inline constexpr std::string_view kCohortKey = "naru-cohort";      // baggage: "<rollout>:<side>"
+inline constexpr std::string_view kUserCookie = "naru_user";  // 32 hex digits
+inline constexpr std::string_view kReleaseHeader =
+    "x-naru-release";                                          // "canary" or "stable": forced, no evidence
+inline constexpr std::string_view kCohortKey = "naru-cohort";  // baggage: "<rollout>:<side>"
 
 struct Assignment {
   route::Side side = route::Side::stable;
-  bool evidence = false;        // counts for the verdict
-  std::uint32_t bucket = 0;     // of the user who is counted
-  std::string new_cookie;       // to be set on the answer; "" = none
+  bool evidence = false;             // counts for the verdict
+  std::uint32_t bucket = 0;          // of the user who is counted
+  std::string new_cookie;            // to be set on the answer; "" = none
   bool split_by_connection = false;  // inner: it carried no cohort
 };
 
-// At the edge: a forced release, else the user's cookie (or what the application chose instead), else a new cookie,
-// which routes at once but is counted under the client's address until it comes back.
-Assignment assign_edge(const route::Environment& environment, const http1::RequestHead& head, std::string_view client_ip);
+// At the edge: a forced release, else the user's cookie (or what the application chose instead), else a new
+// cookie, which routes at once but is counted under the client's address until it comes back.
+Assignment assign_edge(const route::Environment& environment, const http1::RequestHead& head,
+                       std::string_view client_ip);
 
 // Between services: baggage, else the caller's release, else a draw of 0..9,999 that the connection keeps.
-Assignment assign_inner(const route::Environment& environment, const http1::RequestHead& head, const route::CallerView& caller,
-                        std::uint32_t draw);
-Assignment assign_inner_connection(const route::Environment& environment, const route::CallerView& caller, std::uint32_t draw);
+Assignment assign_inner(const route::Environment& environment, const http1::RequestHead& head,
+                        const route::CallerView& caller, std::uint32_t draw);
+Assignment assign_inner_connection(const route::Environment& environment, const route::CallerView& caller,
+                                   std::uint32_t draw);
 
 // A TCP connection at the edge: the user is the client's address.
 Assignment assign_edge_connection(const route::Environment& environment, std::string_view client_ip);

@@ -19,8 +19,8 @@ class Buffer {
   void consume(std::size_t bytes) { begin_ += bytes; }
   void clear() { begin_ = end_ = 0; }
 
-  // Room to read into. Moves what is there to the front when there is little behind it, so no view into the buffer may
-  // be kept over this call; grows up to `limit`. Empty: full.
+  // Room to read into. Moves what is there to the front when there is little behind it, so no view into the
+  // buffer may be kept over this call; grows up to `limit`. Empty: full.
   std::span<char> space(std::size_t limit = kBlock) {
     if (!block_) allocate(kBlock);
     if (begin_ == end_) clear();

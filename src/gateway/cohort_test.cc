@@ -11,7 +11,9 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-std::string cookie(std::uint64_t user) { return fmt::format("Cookie: a=b; naru_user={:032x}\r\n", user); }
+std::string cookie(std::uint64_t user) {
+  return fmt::format("Cookie: a=b; naru_user={:032x}\r\n", user);
+}
 
 TEST(Cohorts, AUserWithoutACookieIsGivenOneThatKeepsItsSide) {
   World world;
@@ -36,7 +38,8 @@ TEST(Cohorts, AUserWithoutACookieIsGivenOneThatKeepsItsSide) {
   EXPECT_GT(canary, 0);
   EXPECT_LT(canary, 40);
   const auto evidence = world.telemetry->evidence_of(0);
-  EXPECT_LE(evidence.stable.users_seen + evidence.canary.users_seen, 42U) << "cookieless requests count under one address";
+  EXPECT_LE(evidence.stable.users_seen + evidence.canary.users_seen, 42U)
+      << "cookieless requests count under one address";
   EXPECT_EQ(evidence.stable.requests + evidence.canary.requests, 80U);
 }
 
@@ -99,7 +102,8 @@ TEST(Cohorts, TheApplicationsOwnCookieOrHeaderCanBeTheUser) {
 TEST(Cohorts, AFailingCanaryIsReplacedByStableAndCountedAgainstTheCanary) {
   World world;
   world.stable();
-  world.canary(Backend::each([](const std::string&, Backend&) { return answer("broken", "500 Internal Server Error"); }));
+  world.canary(Backend::each(
+      [](const std::string&, Backend&) { return answer("broken", "500 Internal Server Error"); }));
   world.publish();
   const std::string got = world.ask(get("/item?x=1", cookie(1)));
   EXPECT_THAT(got, StartsWith("HTTP/1.1 200"));
@@ -119,9 +123,12 @@ TEST(Cohorts, AFailingCanaryIsReplacedByStableAndCountedAgainstTheCanary) {
 TEST(Cohorts, APostThatFailsOnTheCanaryIsNotRepeated) {
   World world;
   Backend& stable = world.stable();
-  world.canary(Backend::each([](const std::string&, Backend&) { return answer("broken", "500 Internal Server Error"); }));
+  world.canary(Backend::each(
+      [](const std::string&, Backend&) { return answer("broken", "500 Internal Server Error"); }));
   world.publish();
-  EXPECT_THAT(world.ask("POST / HTTP/1.1\r\nHost: web.production.shop.localhost\r\nContent-Length: 0\r\n\r\n"), StartsWith("HTTP/1.1 500"));
+  EXPECT_THAT(
+      world.ask("POST / HTTP/1.1\r\nHost: web.production.shop.localhost\r\nContent-Length: 0\r\n\r\n"),
+      StartsWith("HTTP/1.1 500"));
   EXPECT_TRUE(stable.heads().empty());
 }
 
@@ -133,7 +140,9 @@ TEST(Cohorts, ACrashedCanaryCostsNobodyARequest) {
   EXPECT_EQ(World::body_of(world.ask(get("/", cookie(1)))), "127.0.0.3");
   canary.stop();
   EXPECT_EQ(World::body_of(world.ask(get("/", cookie(2)))), "127.0.0.2");
-  EXPECT_EQ(World::body_of(world.ask("POST / HTTP/1.1\r\nHost: web.production.shop.localhost\r\n" + cookie(3) + "Content-Length: 2\r\n\r\nab")), "127.0.0.2")
+  EXPECT_EQ(World::body_of(world.ask("POST / HTTP/1.1\r\nHost: web.production.shop.localhost\r\n" +
+                                     cookie(3) + "Content-Length: 2\r\n\r\nab")),
+            "127.0.0.2")
       << "nothing was sent, so anything may be sent elsewhere";
   EXPECT_EQ(world.telemetry->evidence_of(0).canary.users_bad, 2U);
 }
@@ -141,7 +150,8 @@ TEST(Cohorts, ACrashedCanaryCostsNobodyARequest) {
 TEST(Cohorts, RetriesStayWithinTheirBudget) {
   World world;
   Backend& stable = world.stable();
-  world.canary(Backend::each([](const std::string&, Backend&) { return answer("broken", "500 Internal Server Error"); }));
+  world.canary(Backend::each(
+      [](const std::string&, Backend&) { return answer("broken", "500 Internal Server Error"); }));
   world.publish();
   Client client(world.edge());
   int failed = 0;
@@ -178,7 +188,8 @@ TEST(Cohorts, AnUnchangedServiceStillCountsItsUsersBySide) {
   EXPECT_EQ(world.telemetry->evidence_of(0).canary.users_seen, 1U);
 }
 
-// The inner listener stands on the virtual address itself: without a redirection that is what the caller meant.
+// The inner listener stands on the virtual address itself: without a redirection that is what the caller
+// meant.
 struct InnerWorld : World {
   InnerWorld() {
     stop();
@@ -213,7 +224,9 @@ TEST(InnerCalls, FollowTheBaggageThenTheCallersReleaseThenADraw) {
   world.environment().split->weight = kEverybody;
   world.publish();
   EXPECT_EQ(world.call(), "127.0.0.3") << "everybody";
-  EXPECT_EQ(world.telemetry->evidence_of(0).canary.requests + world.telemetry->evidence_of(0).stable.requests, 0U) << "evidence is counted at the edge only";
+  EXPECT_EQ(world.telemetry->evidence_of(0).canary.requests + world.telemetry->evidence_of(0).stable.requests,
+            0U)
+      << "evidence is counted at the edge only";
 }
 
 }  // namespace

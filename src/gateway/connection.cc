@@ -1,8 +1,8 @@
 // A new connection: what does it speak, and who answers it?
 //
-// HTTP is recognised by its first bytes. A client that is silent for 50 ms may be one of a protocol where the server
-// speaks first (databases, mail): its upstream is dialled, and whoever speaks first decides. Only a server that did
-// is remembered as TCP, so that a browser's idle connection changes nothing.
+// HTTP is recognised by its first bytes. A client that is silent for 50 ms may be one of a protocol where the
+// server speaks first (databases, mail): its upstream is dialled, and whoever speaks first decides. Only a
+// server that did is remembered as TCP, so that a browser's idle connection changes nothing.
 #include "base/log.h"
 #include "gateway/dial.h"
 
@@ -57,7 +57,8 @@ Task<Speaks> listen_to_client(io::Stream& client, milliseconds patience, std::st
     early.resize(kSniffBytes);
     auto got = co_await client.read(std::span<char>(early).subspan(have), deadline);
     early.resize(have + (got ? *got : 0));
-    if (!got && got.error().code == Code::timeout) co_return early.empty() ? Speaks::nothing_yet : Speaks::bytes;
+    if (!got && got.error().code == Code::timeout)
+      co_return early.empty() ? Speaks::nothing_yet : Speaks::bytes;
     if (!got) co_return Speaks::gone;
     if (*got == 0) co_return early.empty() ? Speaks::gone : Speaks::bytes;
     const http1::Protocol protocol = http1::sniff(early);
@@ -89,7 +90,8 @@ Task<void> serve_bytes(Worker& worker, io::Stream client, Arrival arrival, std::
 
 // Two sockets, one waiter: the first that has something to say.
 struct Race {
-  Race(io::Reactor& reactor, io::Stream a, io::Stream b) : client(std::move(a)), server(std::move(b)), spoken(reactor) {}
+  Race(io::Reactor& reactor, io::Stream a, io::Stream b)
+      : client(std::move(a)), server(std::move(b)), spoken(reactor) {}
   io::Stream client, server;
   bool client_spoke = false, server_spoke = false;
   io::Event spoken;
@@ -127,7 +129,8 @@ Task<void> serve_undecided(Worker& worker, io::Stream client, Arrival arrival, P
   }
   const Speaks speaks = co_await listen_to_client(back, kFirstBytes, early);
   if (speaks == Speaks::gone) co_return;
-  if (speaks != Speaks::http) co_return co_await relay_bytes(worker, back, std::move(*dialled), std::move(early));
+  if (speaks != Speaks::http)
+    co_return co_await relay_bytes(worker, back, std::move(*dialled), std::move(early));
   worker.upstreams().give_back(std::move(dialled->upstream));
   co_await serve_http(worker, std::move(back), std::move(arrival), std::move(early));
 }
@@ -136,7 +139,8 @@ Task<void> serve_undecided(Worker& worker, io::Stream client, Arrival arrival, P
 Task<void> wait_for_first_table(Worker& worker, const io::Stream& client) {
   const io::Deadline end = io::after(kFirstTable);
   Worker::Hold hold(worker, 0);
-  while (hold.admitted() && !worker.routes() && !hung_up(client) && std::chrono::steady_clock::now() < end) co_await hold.wait(250ms);
+  while (hold.admitted() && !worker.routes() && !hung_up(client) && std::chrono::steady_clock::now() < end)
+    co_await hold.wait(250ms);
 }
 
 }  // namespace
@@ -145,17 +149,23 @@ Task<void> serve_connection(Worker& worker, io::Stream client, std::shared_ptr<c
   const Worker::Client counted(worker);
   if (!worker.routes()) co_await wait_for_first_table(worker, client);
   Arrival arrival = arrival_of(worker, client, std::move(origin));
-  if (arrival.origin->kind == ListenerKind::http) co_return co_await serve_http(worker, std::move(client), std::move(arrival), std::string());
+  if (arrival.origin->kind == ListenerKind::http)
+    co_return co_await serve_http(worker, std::move(client), std::move(arrival), std::string());
   Port port = port_of(worker, arrival);
-  if (!port.known || port.protocol == "http") co_return co_await serve_http(worker, std::move(client), std::move(arrival), std::string());
+  if (!port.known || port.protocol == "http")
+    co_return co_await serve_http(worker, std::move(client), std::move(arrival), std::string());
   std::string early;
   if (port.protocol == "tcp" || worker.speaks_first(port.key))
     co_return co_await serve_bytes(worker, std::move(client), std::move(arrival), std::string());
   switch (co_await listen_to_client(client, kSilence, early)) {
-    case Speaks::gone: co_return;
-    case Speaks::http: co_return co_await serve_http(worker, std::move(client), std::move(arrival), std::move(early));
-    case Speaks::bytes: co_return co_await serve_bytes(worker, std::move(client), std::move(arrival), std::move(early));
-    case Speaks::nothing_yet: co_return co_await serve_undecided(worker, std::move(client), std::move(arrival), std::move(port));
+    case Speaks::gone:
+      co_return;
+    case Speaks::http:
+      co_return co_await serve_http(worker, std::move(client), std::move(arrival), std::move(early));
+    case Speaks::bytes:
+      co_return co_await serve_bytes(worker, std::move(client), std::move(arrival), std::move(early));
+    case Speaks::nothing_yet:
+      co_return co_await serve_undecided(worker, std::move(client), std::move(arrival), std::move(port));
   }
 }
 

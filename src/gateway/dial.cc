@@ -21,11 +21,13 @@ Task<Result<Lookup>> find_instances(Worker& worker, const Arrival& arrival, cons
   Lookup found = look_up(worker, arrival);
   if (found.to.service && found.to.service->hold) {
     Worker::Hold hold(worker, 0);
-    if (!hold.admitted()) co_return fail(Code::unavailable, "too many connections wait for {}", found.to.service->label);
+    if (!hold.admitted())
+      co_return fail(Code::unavailable, "too many connections wait for {}", found.to.service->label);
     const io::Deadline end = io::after(kHoldFor);
     while (found.to.service && found.to.service->hold) {
       if (hung_up(client)) co_return fail(Code::cancelled, "the client went away while it waited");
-      if (std::chrono::steady_clock::now() >= end) co_return fail(Code::unavailable, "{} did not start in time", found.to.service->label);
+      if (std::chrono::steady_clock::now() >= end)
+        co_return fail(Code::unavailable, "{} did not start in time", found.to.service->label);
       co_await hold.wait(250ms);
       found = look_up(worker, arrival);
     }
@@ -38,19 +40,27 @@ Assignment assign(Worker& worker, const Arrival& arrival, const route::Environme
   if (arrival.edge) return assign_edge_connection(environment, arrival.client_ip);
   const route::CallerView caller = environment.caller(arrival.client_address);
   Assignment out = assign_inner_connection(environment, caller, arrival.draw);
-  if (environment.split && caller.service) worker.telemetry().inner_call(caller.service->stable.slot, out.split_by_connection);
+  if (environment.split && caller.service)
+    worker.telemetry().inner_call(caller.service->stable.slot, out.split_by_connection);
   return out;
 }
 
-void count(Worker& worker, const route::Environment& environment, const Assignment& assigned, std::uint32_t slot, bool connected) {
-  if (connected) worker.telemetry().connection(slot);
-  else worker.telemetry().count(slot, ipc::Outcome::connect_failure);
+void count(Worker& worker, const route::Environment& environment, const Assignment& assigned,
+           std::uint32_t slot, bool connected) {
+  if (connected)
+    worker.telemetry().connection(slot);
+  else
+    worker.telemetry().count(slot, ipc::Outcome::connect_failure);
   if (environment.split && assigned.evidence)
-    worker.telemetry().evidence(environment.split->evidence_slot, {.side = assigned.side == route::Side::canary ? ipc::Side::canary : ipc::Side::stable,
-                                                                   .bucket = assigned.bucket, .bad = !connected});
+    worker.telemetry().evidence(
+        environment.split->evidence_slot,
+        {.side = assigned.side == route::Side::canary ? ipc::Side::canary : ipc::Side::stable,
+         .bucket = assigned.bucket,
+         .bad = !connected});
 }
 
-Task<Result<Dialled>> connect_one(Worker& worker, const route::Pool& pool, std::uint16_t port, std::uint32_t avoid) {
+Task<Result<Dialled>> connect_one(Worker& worker, const route::Pool& pool, std::uint16_t port,
+                                  std::uint32_t avoid) {
   const route::Target* target = worker.upstreams().choose(pool.targets, port, avoid);
   if (!target) co_return fail(Code::unavailable, "there is no ready instance");
   const EndpointKey endpoint{target->address, port};

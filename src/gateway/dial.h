@@ -11,9 +11,9 @@ struct Dialled {
   UpstreamPool::Load load;
 };
 
-// Assigns the connection to a side, waits while the service is held (and `client` is there), connects; a canary that
-// does not take the connection is counted and replaced by stable.
-// unavailable: no instance, or none took it; cancelled: the client went away.
+// Assigns the connection to a side, waits while the service is held (and `client` is there), connects; a
+// canary that does not take the connection is counted and replaced by stable. unavailable: no instance, or
+// none took it; cancelled: the client went away.
 io::Task<Result<Dialled>> dial(Worker& worker, const Arrival& arrival, const io::Stream& client);
 
 }  // namespace naru::gateway

@@ -16,7 +16,8 @@ std::string_view without_suffix(std::string_view name, std::string_view suffix) 
 }
 
 DnsDecision found(const DnsQuery& query, std::uint32_t address) {
-  if (query.type == format::kDnsTypeA || query.type == format::kDnsTypeAny) return {DnsDecision::Kind::address, address};
+  if (query.type == format::kDnsTypeA || query.type == format::kDnsTypeAny)
+    return {DnsDecision::Kind::address, address};
   return {DnsDecision::Kind::nodata, 0};
 }
 
@@ -28,7 +29,8 @@ struct Asked {
 };
 
 Asked ask_as(std::string bytes, const DnsQuery& query, Rng& rng) {
-  Asked out{std::move(bytes), static_cast<std::uint16_t>(rng.next() >> 48), format::dns_lower_question(query.question)};
+  Asked out{std::move(bytes), static_cast<std::uint16_t>(rng.next() >> 48),
+            format::dns_lower_question(query.question)};
   format::set_dns_id(out.bytes, out.id);
   return out;
 }
@@ -47,14 +49,16 @@ bool answers(const Asked& asked, std::string_view bytes) {
 }
 
 // The port is new for every question, the id random, and the question compared: an answer is hard to forge.
-Task<Result<std::string>> ask_udp(Worker& worker, const Asked& asked, io::Address resolver, io::Deadline deadline) {
+Task<Result<std::string>> ask_udp(Worker& worker, const Asked& asked, io::Address resolver,
+                                  io::Deadline deadline) {
   CO_TRY(io::Address any, io::Address::of_ip("0.0.0.0", 0));
   CO_TRY(io::DatagramSocket socket, io::DatagramSocket::bind(worker.reactor(), any));
   CO_TRY_VOID(socket.send_to(asked.bytes, resolver));
   std::string buffer(4096, '\0');
   while (true) {
     CO_TRY(auto got, co_await socket.receive(std::span<char>(buffer), deadline));
-    if (got.from.text() != resolver.text() || !answers(asked, std::string_view(buffer).substr(0, got.bytes))) continue;
+    if (got.from.text() != resolver.text() || !answers(asked, std::string_view(buffer).substr(0, got.bytes)))
+      continue;
     buffer.resize(got.bytes);
     co_return buffer;
   }
@@ -74,7 +78,8 @@ Task<Result<std::string>> read_exactly(io::Stream& stream, std::size_t size, io:
 
 Task<Result<std::string>> read_framed(io::Stream& stream, std::size_t limit, io::Deadline deadline) {
   CO_TRY(std::string prefix, co_await read_exactly(stream, 2, deadline));
-  const std::size_t size = (static_cast<unsigned char>(prefix[0]) << 8U) | static_cast<unsigned char>(prefix[1]);
+  const std::size_t size =
+      (static_cast<unsigned char>(prefix[0]) << 8U) | static_cast<unsigned char>(prefix[1]);
   if (size == 0 || size > limit) co_return fail(Code::malformed, "dns: a message of {} bytes", size);
   co_return co_await read_exactly(stream, size, deadline);
 }
@@ -84,7 +89,8 @@ std::string framed(std::string_view bytes) {
   return out.append(bytes);
 }
 
-Task<Result<std::string>> ask_tcp(Worker& worker, const Asked& asked, io::Address resolver, io::Deadline deadline) {
+Task<Result<std::string>> ask_tcp(Worker& worker, const Asked& asked, io::Address resolver,
+                                  io::Deadline deadline) {
   CO_TRY(io::Stream stream, co_await io::connect(worker.reactor(), resolver, deadline));
   const std::string request = framed(asked.bytes);
   CO_TRY_VOID(co_await stream.write(request, deadline));
@@ -103,8 +109,10 @@ Task<std::string> resolve_outside(Worker& worker, DnsQuery query, std::string by
     const Asked asked = ask_as(bytes, query, worker.rng());
     const io::Address resolver = resolver_address(resolvers[i]);
     Result<std::string> answer = fail(Code::unavailable, "dns: not asked");
-    if (tcp) answer = co_await ask_tcp(worker, asked, resolver, deadline);
-    else answer = co_await ask_udp(worker, asked, resolver, deadline);
+    if (tcp)
+      answer = co_await ask_tcp(worker, asked, resolver, deadline);
+    else
+      answer = co_await ask_udp(worker, asked, resolver, deadline);
     if (!answer) continue;
     format::set_dns_id(*answer, query.id);
     co_return std::move(*answer);
@@ -115,11 +123,16 @@ Task<std::string> resolve_outside(Worker& worker, DnsQuery query, std::string by
 // "" = ask outside.
 std::string local_answer(const DnsQuery& query, const DnsDecision& decision) {
   switch (decision.kind) {
-    case DnsDecision::Kind::address: return format::dns_addresses(query, {&decision.address, 1}, kDnsTtlSeconds);
-    case DnsDecision::Kind::nodata: return format::dns_addresses(query, {}, kDnsTtlSeconds);
-    case DnsDecision::Kind::no_such_name: return format::dns_error(query, DnsCode::no_such_name);
-    case DnsDecision::Kind::refuse: return format::dns_error(query, DnsCode::server_failure);
-    case DnsDecision::Kind::forward: break;
+    case DnsDecision::Kind::address:
+      return format::dns_addresses(query, {&decision.address, 1}, kDnsTtlSeconds);
+    case DnsDecision::Kind::nodata:
+      return format::dns_addresses(query, {}, kDnsTtlSeconds);
+    case DnsDecision::Kind::no_such_name:
+      return format::dns_error(query, DnsCode::no_such_name);
+    case DnsDecision::Kind::refuse:
+      return format::dns_error(query, DnsCode::server_failure);
+    case DnsDecision::Kind::forward:
+      break;
   }
   return {};
 }
@@ -135,7 +148,8 @@ DnsDecision decide_dns(const DnsQuery& query, const route::Environment* environm
   if (query.klass != format::kDnsClassIn) return {Kind::forward, 0};
   std::string_view name = query.name;
   if (name == "localhost") return found(query, kLoopback);
-  for (const std::string_view suffix : {".localhost", ".naru", ".internal"}) name = without_suffix(name, suffix);
+  for (const std::string_view suffix : {".localhost", ".naru", ".internal"})
+    name = without_suffix(name, suffix);
   const std::size_t dot = name.find('.');
   const std::string_view first = name.substr(0, dot);
   if (dot != std::string_view::npos) {
@@ -143,18 +157,21 @@ DnsDecision decide_dns(const DnsQuery& query, const route::Environment* environm
     if (!environment) return {Kind::forward, 0};
     const std::string_view rest = name.substr(dot + 1);
     std::string domain = environment->name + "." + environment->app;
-    std::ranges::transform(domain, domain.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    std::ranges::transform(domain, domain.begin(),
+                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     if (rest != domain) return {name.size() != query.name.size() ? Kind::no_such_name : Kind::forward, 0};
   } else if (name.empty()) {
     return {Kind::forward, 0};  // the root
   }
   if (!environment) return {Kind::refuse, 0};
   for (const route::Service& service : environment->services)
-    if (http1::iequals(service.name, first) && service.virtual_address != 0) return found(query, service.virtual_address);
+    if (http1::iequals(service.name, first) && service.virtual_address != 0)
+      return found(query, service.virtual_address);
   return {Kind::no_such_name, 0};
 }
 
-Result<std::shared_ptr<DnsSocket>> DnsSocket::start(Worker& worker, std::shared_ptr<const Origin> origin, Fd fd) {
+Result<std::shared_ptr<DnsSocket>> DnsSocket::start(Worker& worker, std::shared_ptr<const Origin> origin,
+                                                    Fd fd) {
   auto socket = TRY(io::DatagramSocket::adopt(worker.reactor(), std::move(fd)));
   auto self = std::make_shared<DnsSocket>(worker, std::move(origin), std::move(socket));
   worker.reactor().spawn(receive_loop(self));
@@ -174,18 +191,22 @@ Task<void> DnsSocket::receive_loop(std::shared_ptr<DnsSocket> self) {
     const std::string_view bytes(buffer->data(), got->bytes);
     auto query = format::parse_dns_query(bytes);
     if (!query) {
-      const DnsCode code = query.error().code == Code::unsupported ? DnsCode::not_implemented : DnsCode::format_error;
+      const DnsCode code =
+          query.error().code == Code::unsupported ? DnsCode::not_implemented : DnsCode::format_error;
       self->answer(format::dns_error_for(bytes, code), got->from);
       continue;
     }
-    std::string local = local_answer(*query, decide_dns(*query, environment_of(*self->worker_, *self->origin_)));
-    if (!local.empty()) self->answer(std::move(local), got->from);
+    std::string local =
+        local_answer(*query, decide_dns(*query, environment_of(*self->worker_, *self->origin_)));
+    if (!local.empty())
+      self->answer(std::move(local), got->from);
     else if (self->in_flight_ < kDnsInFlight)
       self->worker_->reactor().spawn(forward(self, std::move(*query), std::string(bytes), got->from));
   }
 }
 
-Task<void> DnsSocket::forward(std::shared_ptr<DnsSocket> self, DnsQuery query, std::string bytes, io::Address from) {
+Task<void> DnsSocket::forward(std::shared_ptr<DnsSocket> self, DnsQuery query, std::string bytes,
+                              io::Address from) {
   ++self->in_flight_;
   const std::size_t fits = query.udp_size;
   std::string answer = co_await resolve_outside(*self->worker_, query, std::move(bytes), false);
@@ -207,8 +228,10 @@ Task<void> serve_dns_connection(Worker& worker, io::Stream client, std::shared_p
     if (!bytes) co_return;
     auto query = format::parse_dns_query(*bytes);
     std::string answer;
-    if (!query) answer = format::dns_error_for(*bytes, DnsCode::format_error);
-    else answer = local_answer(*query, decide_dns(*query, environment_of(worker, *origin)));
+    if (!query)
+      answer = format::dns_error_for(*bytes, DnsCode::format_error);
+    else
+      answer = local_answer(*query, decide_dns(*query, environment_of(worker, *origin)));
     if (query && answer.empty()) answer = co_await resolve_outside(worker, *query, *bytes, true);
     if (answer.empty()) co_return;
     const std::string out = framed(answer);

@@ -1,4 +1,5 @@
-// Names for containers: services of their environment from the route table, anything else from the host's resolvers.
+// Names for containers: services of their environment from the route table, anything else from the host's
+// resolvers.
 #pragma once
 
 #include <memory>
@@ -9,9 +10,10 @@
 
 namespace naru::gateway {
 
-inline constexpr std::size_t kDnsInFlight = 256;      // forwarded at once; further ones are dropped (the asker repeats)
-inline constexpr milliseconds kDnsTimeout{2'000};     // of a forwarded question, over all resolvers
-inline constexpr std::uint32_t kDnsTtlSeconds = 5;    // virtual addresses hardly change, but may
+inline constexpr std::size_t kDnsInFlight =
+    256;  // forwarded at once; further ones are dropped (the asker repeats)
+inline constexpr milliseconds kDnsTimeout{2'000};   // of a forwarded question, over all resolvers
+inline constexpr std::uint32_t kDnsTtlSeconds = 5;  // virtual addresses hardly change, but may
 
 // What to do with a question. Pure.
 struct DnsDecision {
@@ -24,14 +26,16 @@ DnsDecision decide_dns(const format::DnsQuery& query, const route::Environment* 
 
 class DnsSocket : public std::enable_shared_from_this<DnsSocket> {
  public:
-  static Result<std::shared_ptr<DnsSocket>> start(Worker& worker, std::shared_ptr<const Origin> origin, Fd fd);
+  static Result<std::shared_ptr<DnsSocket>> start(Worker& worker, std::shared_ptr<const Origin> origin,
+                                                  Fd fd);
   void close() { socket_.close(); }
   DnsSocket(Worker& worker, std::shared_ptr<const Origin> origin, io::DatagramSocket socket)
       : worker_(&worker), origin_(std::move(origin)), socket_(std::move(socket)) {}
 
  private:
   static io::Task<void> receive_loop(std::shared_ptr<DnsSocket> self);
-  static io::Task<void> forward(std::shared_ptr<DnsSocket> self, format::DnsQuery query, std::string bytes, io::Address from);
+  static io::Task<void> forward(std::shared_ptr<DnsSocket> self, format::DnsQuery query, std::string bytes,
+                                io::Address from);
   void answer(std::string bytes, const io::Address& from);
 
   Worker* worker_;

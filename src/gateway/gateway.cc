@@ -16,7 +16,8 @@ void use_all_descriptors() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
   limit.rlim_cur = limit.rlim_max;
-  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) log_event(Level::warn, "gateway.few_descriptors", {{"limit", limit.rlim_cur}});
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+    log_event(Level::warn, "gateway.few_descriptors", {{"limit", limit.rlim_cur}});
 }
 
 }  // namespace

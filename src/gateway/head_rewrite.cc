@@ -7,15 +7,20 @@ namespace {
 
 constexpr std::string_view kHex = "0123456789abcdef";
 
-bool lower_hex(std::string_view text) { return text.find_first_not_of(kHex) == std::string_view::npos; }
-bool all_zero(std::string_view text) { return text.find_first_not_of('0') == std::string_view::npos; }
+bool lower_hex(std::string_view text) {
+  return text.find_first_not_of(kHex) == std::string_view::npos;
+}
+bool all_zero(std::string_view text) {
+  return text.find_first_not_of('0') == std::string_view::npos;
+}
 
 // "00-<32 hex>-<16 hex>-<2 hex>"; higher versions may be longer.
 bool valid_traceparent(std::string_view text) {
   if (text.size() < 55 || (text.size() > 55 && (text.starts_with("00") || text[55] != '-'))) return false;
   if (text[2] != '-' || text[35] != '-' || text[52] != '-' || text.starts_with("ff")) return false;
   const std::string_view trace = text.substr(3, 32), span = text.substr(36, 16);
-  return lower_hex(text.substr(0, 2)) && lower_hex(trace) && lower_hex(span) && lower_hex(text.substr(53, 2)) && !all_zero(trace) && !all_zero(span);
+  return lower_hex(text.substr(0, 2)) && lower_hex(trace) && lower_hex(span) &&
+         lower_hex(text.substr(53, 2)) && !all_zero(trace) && !all_zero(span);
 }
 
 void append_hex(std::string& out, std::uint64_t value) {
@@ -29,15 +34,24 @@ Fate fate_of(const http1::Field& field, const RequestRewrite& r) {
   const std::string_view name = field.name;
   const auto is = [name](std::string_view other) { return http1::iequals(name, other); };
   switch (name.empty() ? '\0' : static_cast<char>(name[0] | 0x20)) {
-    case 'b': return is("baggage") ? Fate::baggage : Fate::keep;
-    case 'c': return is("content-length") ? Fate::drop : Fate::keep;
-    case 'e': return is("expect") ? Fate::drop : Fate::keep;
-    case 'f': return r.edge && is("forwarded") ? Fate::drop : Fate::keep;
-    case 't': return is("traceparent") || (r.trace.fresh && is("tracestate")) ? Fate::drop : Fate::keep;
+    case 'b':
+      return is("baggage") ? Fate::baggage : Fate::keep;
+    case 'c':
+      return is("content-length") ? Fate::drop : Fate::keep;
+    case 'e':
+      return is("expect") ? Fate::drop : Fate::keep;
+    case 'f':
+      return r.edge && is("forwarded") ? Fate::drop : Fate::keep;
+    case 't':
+      return is("traceparent") || (r.trace.fresh && is("tracestate")) ? Fate::drop : Fate::keep;
     case 'x':
       if (is(kReleaseHeader)) return Fate::drop;
-      return r.edge && (is("x-forwarded-for") || is("x-forwarded-proto") || is("x-forwarded-host") || is("x-forwarded-port") || is("x-real-ip")) ? Fate::drop : Fate::keep;
-    default: return Fate::keep;
+      return r.edge && (is("x-forwarded-for") || is("x-forwarded-proto") || is("x-forwarded-host") ||
+                        is("x-forwarded-port") || is("x-real-ip"))
+                 ? Fate::drop
+                 : Fate::keep;
+    default:
+      return Fate::keep;
   }
 }
 
@@ -53,7 +67,11 @@ void filter_baggage(std::string& out, std::string_view field, bool edge) {
 void append_baggage(std::string& out, const RequestRewrite& r, std::string kept) {
   if (r.edge && r.environment.split) {
     if (!kept.empty()) kept.append(",");
-    kept.append(kCohortKey).append("=").append(std::to_string(r.environment.split->rollout)).append(":").append(side_name(r.side));
+    kept.append(kCohortKey)
+        .append("=")
+        .append(std::to_string(r.environment.split->rollout))
+        .append(":")
+        .append(side_name(r.side));
   }
   if (!kept.empty()) http1::append_field(out, "Baggage", kept);
 }
@@ -88,8 +106,8 @@ Trace trace_of(const http1::RequestHead& head, Rng& rng) {
 }
 
 bool wants_tunnel(const http1::RequestHead& head) {
-  return head.connection_upgrade && !head.upgrade.empty() && head.framing.kind == http1::BodyKind::none && head.minor_version == 1 &&
-         !http1::list_contains(head.upgrade, "h2c");
+  return head.connection_upgrade && !head.upgrade.empty() && head.framing.kind == http1::BodyKind::none &&
+         head.minor_version == 1 && !http1::list_contains(head.upgrade, "h2c");
 }
 
 void append_request_head(std::string& out, const RequestRewrite& r) {
@@ -100,16 +118,23 @@ void append_request_head(std::string& out, const RequestRewrite& r) {
   for (const http1::Field& field : r.head.fields()) {
     if (http1::iequals(field.name, "host") || r.head.is_hop_by_hop(field.name)) continue;
     switch (fate_of(field, r)) {
-      case Fate::keep: http1::append_field(out, field.name, field.value); break;
-      case Fate::baggage: filter_baggage(baggage, field.value, r.edge); break;
-      case Fate::drop: break;
+      case Fate::keep:
+        http1::append_field(out, field.name, field.value);
+        break;
+      case Fate::baggage:
+        filter_baggage(baggage, field.value, r.edge);
+        break;
+      case Fate::drop:
+        break;
     }
   }
   if (r.edge) append_forwarded(out, r);
   append_baggage(out, r, std::move(baggage));
   http1::append_field(out, "Traceparent", r.trace.parent);
-  if (r.head.framing.kind == http1::BodyKind::chunked) http1::append_field(out, "Transfer-Encoding", "chunked");
-  else if (r.head.content_length) http1::append_content_length(out, *r.head.content_length);
+  if (r.head.framing.kind == http1::BodyKind::chunked)
+    http1::append_field(out, "Transfer-Encoding", "chunked");
+  else if (r.head.content_length)
+    http1::append_content_length(out, *r.head.content_length);
   if (r.upgrade) {
     http1::append_field(out, "Connection", "Upgrade");
     http1::append_field(out, "Upgrade", r.head.upgrade);
@@ -123,10 +148,16 @@ void append_response_head(std::string& out, const ResponseRewrite& r) {
     if (r.head.is_hop_by_hop(field.name) || http1::iequals(field.name, "content-length")) continue;
     http1::append_field(out, field.name, field.value);
   }
-  if (r.chunked) http1::append_field(out, "Transfer-Encoding", "chunked");
-  else if (r.head.content_length && r.head.status >= 200 && r.head.status != 204) http1::append_content_length(out, *r.head.content_length);
+  if (r.chunked)
+    http1::append_field(out, "Transfer-Encoding", "chunked");
+  else if (r.head.content_length && r.head.status >= 200 && r.head.status != 204)
+    http1::append_content_length(out, *r.head.content_length);
   if (!r.new_cookie.empty())
-    out.append("Set-Cookie: ").append(kUserCookie).append("=").append(r.new_cookie).append("; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax\r\n");
+    out.append("Set-Cookie: ")
+        .append(kUserCookie)
+        .append("=")
+        .append(r.new_cookie)
+        .append("; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax\r\n");
   if (r.upgrade) {
     http1::append_field(out, "Connection", "Upgrade");
     http1::append_field(out, "Upgrade", r.head.upgrade);

@@ -23,20 +23,20 @@ struct RequestRewrite {
   const http1::RequestHead& head;
   const route::Environment& environment;
   route::Side side;
-  bool edge = true;             // from a user: forwarding fields and baggage of theirs are not believed
+  bool edge = true;  // from a user: forwarding fields and baggage of theirs are not believed
   std::string_view client_ip;
   const Trace& trace;
-  bool upgrade = false;         // the Upgrade goes through
+  bool upgrade = false;  // the Upgrade goes through
 };
 void append_request_head(std::string& out, const RequestRewrite& rewrite);
 
 struct ResponseRewrite {
   const http1::ResponseHead& head;
-  bool chunked = false;          // the body is sent so
-  bool close = false;            // the client's connection ends after it
-  bool keep_alive_1_0 = false;   // an HTTP/1.0 client wants to hear that it stays open
-  bool upgrade = false;          // 101
-  std::string_view new_cookie;   // user id to set; "" = none
+  bool chunked = false;         // the body is sent so
+  bool close = false;           // the client's connection ends after it
+  bool keep_alive_1_0 = false;  // an HTTP/1.0 client wants to hear that it stays open
+  bool upgrade = false;         // 101
+  std::string_view new_cookie;  // user id to set; "" = none
 };
 void append_response_head(std::string& out, const ResponseRewrite& rewrite);
 

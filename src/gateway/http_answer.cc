@@ -5,18 +5,26 @@ namespace naru::gateway {
 
 using io::Task;
 
-bool HttpSession::keeps_alive() const { return head_.keep_alive && !worker_.draining(); }
+bool HttpSession::keeps_alive() const {
+  return head_.keep_alive && !worker_.draining();
+}
 
 Page HttpSession::page_for(Attempt ended) const {
   const std::string& label = now_.to.service->label;
   switch (ended) {
-    case Attempt::no_instance: return no_instance_page(label);
-    case Attempt::connect_failed: return unreachable_page(label, "no connection to its instance could be made");
-    case Attempt::broken: return unreachable_page(label, "its instance closed the connection");
-    case Attempt::malformed: return unreachable_page(label, "its instance's answer is not HTTP/1.1");
-    case Attempt::first_byte_timeout: return first_byte_page(label, std::chrono::duration_cast<seconds>(kFirstByte).count());
+    case Attempt::no_instance:
+      return no_instance_page(label);
+    case Attempt::connect_failed:
+      return unreachable_page(label, "no connection to its instance could be made");
+    case Attempt::broken:
+      return unreachable_page(label, "its instance closed the connection");
+    case Attempt::malformed:
+      return unreachable_page(label, "its instance's answer is not HTTP/1.1");
+    case Attempt::first_byte_timeout:
+      return first_byte_page(label, std::chrono::duration_cast<seconds>(kFirstByte).count());
     case Attempt::answered:
-    case Attempt::client_gone: break;
+    case Attempt::client_gone:
+      break;
   }
   return {500, "A fault of the gateway's own."};
 }
@@ -37,23 +45,29 @@ Task<HttpSession::After> HttpSession::answer_bad_body() {
   co_await join_pump();
   if (!now_.body_started || hung_up(client_)) co_return After::close;
   Page page{400, "The request's body is not the chunked coding."};
-  if (body_end_ == BodyEnd::source_stalled) page = Page{408, "The request's body did not come to its end in time."};
-  else if (body_end_ != BodyEnd::source_malformed) co_return After::close;
+  if (body_end_ == BodyEnd::source_stalled)
+    page = Page{408, "The request's body did not come to its end in time."};
+  else if (body_end_ != BodyEnd::source_malformed)
+    co_return After::close;
   co_return co_await answer_page(std::move(page));
 }
 
 Task<HttpSession::After> HttpSession::pass_answer(bool counts) {
   Upstream& upstream = *upstream_;
   const http1::Framing framing = upstream.head.framing;
-  const bool length_unknown = framing.kind == http1::BodyKind::chunked || framing.kind == http1::BodyKind::until_close;
+  const bool length_unknown =
+      framing.kind == http1::BodyKind::chunked || framing.kind == http1::BodyKind::until_close;
   const bool chunked = length_unknown && head_.minor_version == 1;
   const bool close = !keeps_alive() || (length_unknown && !chunked);
   const bool events = upstream.head.find("content-type").value_or("").starts_with("text/event-stream");
   const bool reusable = upstream.head.keep_alive && framing.kind != http1::BodyKind::until_close;
 
   out_.clear();
-  append_response_head(out_, {.head = upstream.head, .chunked = chunked, .close = close,
-                              .keep_alive_1_0 = !close && head_.minor_version == 0, .new_cookie = now_.assigned.new_cookie});
+  append_response_head(out_, {.head = upstream.head,
+                              .chunked = chunked,
+                              .close = close,
+                              .keep_alive_1_0 = !close && head_.minor_version == 0,
+                              .new_cookie = now_.assigned.new_cookie});
   // A small body that came with its head leaves with it: one write, as nearly every answer needs.
   std::size_t at_once = 0;
   if (framing.kind == http1::BodyKind::length && framing.length <= upstream.in.size()) {
@@ -63,14 +77,23 @@ Task<HttpSession::After> HttpSession::pass_answer(bool counts) {
   }
   auto written = co_await client_.write(out_, io::after(kWriteIdle));
   BodyEnd end = written ? BodyEnd::complete : BodyEnd::sink_failed;
-  Transfer body{.from = &upstream.stream, .in = &upstream.in, .to = &client_, .framing = framing, .chunked_out = chunked,
-                .read_idle = events ? kStreamIdle : kResponseBodyIdle, .write_idle = kWriteIdle,
-                .abandoned_by = length_unknown ? &client_ : nullptr, .pipes = &worker_.pipes()};
-  if (written && !(framing.kind == http1::BodyKind::length && framing.length == at_once)) end = co_await run_transfer(body);
+  Transfer body{.from = &upstream.stream,
+                .in = &upstream.in,
+                .to = &client_,
+                .framing = framing,
+                .chunked_out = chunked,
+                .read_idle = events ? kStreamIdle : kResponseBodyIdle,
+                .write_idle = kWriteIdle,
+                .abandoned_by = length_unknown ? &client_ : nullptr,
+                .pipes = &worker_.pipes()};
+  if (written && !(framing.kind == http1::BodyKind::length && framing.length == at_once))
+    end = co_await run_transfer(body);
   worker_.telemetry().bytes(upstream_slot_, 0, at_once + body.bytes);
 
   const std::uint32_t slot = upstream_slot_;
-  if (counts && (end == BodyEnd::source_cut || end == BodyEnd::source_malformed || end == BodyEnd::source_stalled)) count_incomplete(slot);
+  if (counts &&
+      (end == BodyEnd::source_cut || end == BodyEnd::source_malformed || end == BodyEnd::source_stalled))
+    count_incomplete(slot);
   co_await join_pump();  // the server answered before it had read everything
   const bool request_whole = now_.body_in_buffer || body_end_ == BodyEnd::complete;
   const bool clean = end == BodyEnd::complete && request_whole && reusable && upstream.in.empty();
@@ -89,7 +112,8 @@ Task<HttpSession::After> HttpSession::pass_answer(bool counts) {
 Task<HttpSession::After> HttpSession::tunnel(bool counts) {
   (void)counts;  // the handshake was counted; how a tunnel ends says nothing
   out_.clear();
-  append_response_head(out_, {.head = upstream_->head, .upgrade = true, .new_cookie = now_.assigned.new_cookie});
+  append_response_head(out_,
+                       {.head = upstream_->head, .upgrade = true, .new_cookie = now_.assigned.new_cookie});
   out_.append(upstream_->in.view());
   upstream_->in.clear();
   auto written = co_await client_.write(out_, io::after(kWriteIdle));

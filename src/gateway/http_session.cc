@@ -10,17 +10,22 @@ using io::Task;
 constexpr milliseconds kKeepBuffer{2'000};
 
 std::uint64_t microseconds_between(MonoTime from, MonoTime to) {
-  return static_cast<std::uint64_t>(std::max<std::int64_t>(0, std::chrono::duration_cast<microseconds>(to - from).count()));
+  return static_cast<std::uint64_t>(
+      std::max<std::int64_t>(0, std::chrono::duration_cast<microseconds>(to - from).count()));
 }
 
-ipc::Side telemetry_side(route::Side side) { return side == route::Side::canary ? ipc::Side::canary : ipc::Side::stable; }
+ipc::Side telemetry_side(route::Side side) {
+  return side == route::Side::canary ? ipc::Side::canary : ipc::Side::stable;
+}
 
 ipc::Outcome outcome_of(int status) {
   const int group = std::clamp(status / 100, 1, 5);
   return static_cast<ipc::Outcome>(group - 1);
 }
 
-bool safe_method(std::string_view method) { return method == "GET" || method == "HEAD" || method == "OPTIONS"; }
+bool safe_method(std::string_view method) {
+  return method == "GET" || method == "HEAD" || method == "OPTIONS";
+}
 
 bool idempotent_method(std::string_view method) {
   return safe_method(method) || method == "PUT" || method == "DELETE" || method == "TRACE";
@@ -86,7 +91,8 @@ Task<bool> HttpSession::read_head() {
     }
     if (first) deadline = io::after(kHeadTimeout);
     if (!got && got.error().code == Code::timeout) {
-      const std::string page = render_page({408, "The request's head did not come to its end in time.", 0}, false, true);
+      const std::string page =
+          render_page({408, "The request's head did not come to its end in time.", 0}, false, true);
       auto written = co_await client_.write(page, io::after(kWriteIdle));
       (void)written;
       co_return false;
@@ -99,17 +105,19 @@ Task<bool> HttpSession::read_head() {
 Task<HttpSession::After> HttpSession::serve_request() {
   now_.started = std::chrono::steady_clock::now();
   worker_.retries().request();
-  // What follows the head in the buffer is body, as far as there is one, then the next request. The head's views stay
-  // valid: the buffer is not read into before the request is over.
+  // What follows the head in the buffer is body, as far as there is one, then the next request. The head's
+  // views stay valid: the buffer is not read into before the request is over.
   const std::size_t behind = in_.size() - head_bytes_;
   const http1::Framing& framing = head_.framing;
-  now_.body_in_buffer = framing.kind == http1::BodyKind::none || (framing.kind == http1::BodyKind::length && framing.length <= behind);
+  now_.body_in_buffer = framing.kind == http1::BodyKind::none ||
+                        (framing.kind == http1::BodyKind::length && framing.length <= behind);
   body_in_.clear();
   if (!now_.body_in_buffer) body_in_.append(in_.view().substr(head_bytes_));
 
   const auto settle = [this, &framing, behind] {
     const bool framed = now_.body_in_buffer && framing.kind == http1::BodyKind::length;
-    if (now_.body_in_buffer) return in_.consume(head_bytes_ + (framed ? static_cast<std::size_t>(framing.length) : 0));
+    if (now_.body_in_buffer)
+      return in_.consume(head_bytes_ + (framed ? static_cast<std::size_t>(framing.length) : 0));
     in_.consume(head_bytes_ + behind);
     in_.append(body_in_.view());  // the next request, read together with the end of the body
   };
@@ -139,7 +147,9 @@ std::optional<Page> HttpSession::locate() {
     const route::Service* service = now_.routes->by_host(head_.authority);
     if (!service) return unknown_host_page(head_.authority, now_.routes->hosts(20));
     now_.to = {service->environment, service, service->http_port()};
-    if (now_.to.port == 0) return Page{404, fmt::format("{} speaks no HTTP: it has no port that could answer here.", service->label)};
+    if (now_.to.port == 0)
+      return Page{404,
+                  fmt::format("{} speaks no HTTP: it has no port that could answer here.", service->label)};
   } else {
     now_.to = destination_of(*now_.routes, arrival_);
     if (!now_.to.service) return Page{503, "Nothing serves this address at present. See `naru status`.", 1};
@@ -169,7 +179,8 @@ void HttpSession::assign() {
   } else {
     const route::CallerView caller = environment.caller(arrival_.client_address);
     now_.assigned = assign_inner(environment, head_, caller, arrival_.draw);
-    if (environment.split && caller.service) worker_.telemetry().inner_call(caller.service->stable.slot, now_.assigned.split_by_connection);
+    if (environment.split && caller.service)
+      worker_.telemetry().inner_call(caller.service->stable.slot, now_.assigned.split_by_connection);
   }
   if (environment.split && now_.assigned.evidence) {
     now_.evidence_slot = environment.split->evidence_slot;
@@ -181,13 +192,17 @@ void HttpSession::assign() {
 
 // ---- attempts
 
-bool HttpSession::replayable() const { return safe_method(head_.method) && head_.framing.kind == http1::BodyKind::none; }
+bool HttpSession::replayable() const {
+  return safe_method(head_.method) && head_.framing.kind == http1::BodyKind::none;
+}
 
-// Nothing of an answer has reached the client. What was never sent may be sent again whatever it is; what was sent
-// only when doing it twice does no harm, and then only to save a user from the canary. That is done at the edge alone,
-// whichever service failed behind it: a retry further in would hide the failure from the evidence.
+// Nothing of an answer has reached the client. What was never sent may be sent again whatever it is; what was
+// sent only when doing it twice does no harm, and then only to save a user from the canary. That is done at
+// the edge alone, whichever service failed behind it: a retry further in would hide the failure from the
+// evidence.
 bool HttpSession::may_retry(Attempt ended, const route::Pool& pool) const {
-  const bool canary = arrival_.edge && now_.to.environment->split && now_.assigned.side == route::Side::canary;
+  const bool canary =
+      arrival_.edge && now_.to.environment->split && now_.assigned.side == route::Side::canary;
   if (ended == Attempt::no_instance) return canary && &pool != &now_.to.service->stable;
   if (ended == Attempt::connect_failed) return !now_.body_started && (canary || pool.targets.size() > 1);
   if (!canary || !replayable() || now_.tunnel) return false;
@@ -249,7 +264,9 @@ Task<HttpSession::Attempt> HttpSession::attempt(const route::Pool& pool, std::ui
 
 Task<HttpSession::Attempt> HttpSession::open_upstream(const route::Target& target, bool allow_reuse) {
   const EndpointKey endpoint{target.address, now_.to.port};
-  if (allow_reuse) upstream_ = worker_.upstreams().take_idle(endpoint, !idempotent_method(head_.method) || !now_.body_in_buffer);
+  if (allow_reuse)
+    upstream_ =
+        worker_.upstreams().take_idle(endpoint, !idempotent_method(head_.method) || !now_.body_in_buffer);
   if (upstream_) co_return Attempt::answered;
   auto connected = co_await worker_.upstreams().connect(endpoint);
   if (!connected) co_return Attempt::connect_failed;
@@ -259,12 +276,19 @@ Task<HttpSession::Attempt> HttpSession::open_upstream(const route::Target& targe
 
 Task<Result<void>> HttpSession::send_request() {
   out_.clear();
-  append_request_head(out_, {.head = head_, .environment = *now_.to.environment, .side = now_.assigned.side, .edge = arrival_.edge,
-                             .client_ip = arrival_.client_ip, .trace = now_.trace, .upgrade = now_.tunnel});
+  append_request_head(out_, {.head = head_,
+                             .environment = *now_.to.environment,
+                             .side = now_.assigned.side,
+                             .edge = arrival_.edge,
+                             .client_ip = arrival_.client_ip,
+                             .trace = now_.trace,
+                             .upgrade = now_.tunnel});
   if (now_.body_in_buffer && head_.framing.kind == http1::BodyKind::length) {
-    const std::string_view body = in_.view().substr(head_bytes_, static_cast<std::size_t>(head_.framing.length));
+    const std::string_view body =
+        in_.view().substr(head_bytes_, static_cast<std::size_t>(head_.framing.length));
     worker_.telemetry().bytes(upstream_slot_, body.size(), 0);
-    std::array<iovec, 2> parts{iovec{out_.data(), out_.size()}, iovec{const_cast<char*>(body.data()), body.size()}};
+    std::array<iovec, 2> parts{iovec{out_.data(), out_.size()},
+                               iovec{const_cast<char*>(body.data()), body.size()}};
     co_return co_await upstream_->stream.write(std::span<iovec>(parts), io::after(kWriteIdle));
   }
   co_return co_await upstream_->stream.write(out_, io::after(kWriteIdle));
@@ -281,9 +305,14 @@ Task<HttpSession::Attempt> HttpSession::exchange_heads() {
     now_.body_started = true;
     stop_body_ = false;
     request_done_.clear();
-    body_ = Transfer{.from = &client_, .in = &body_in_, .to = &upstream_->stream, .framing = head_.framing,
-                     .chunked_out = head_.framing.kind == http1::BodyKind::chunked, .read_idle = kRequestBodyIdle,
-                     .write_idle = kWriteIdle, .stop = &stop_body_};
+    body_ = Transfer{.from = &client_,
+                     .in = &body_in_,
+                     .to = &upstream_->stream,
+                     .framing = head_.framing,
+                     .chunked_out = head_.framing.kind == http1::BodyKind::chunked,
+                     .read_idle = kRequestBodyIdle,
+                     .write_idle = kWriteIdle,
+                     .stop = &stop_body_};
     pumping_ = true;
     worker_.reactor().spawn(pump_request(shared_from_this()));
   }
@@ -295,7 +324,8 @@ Task<void> HttpSession::pump_request(std::shared_ptr<HttpSession> self) {
   self->body_end_ = co_await run_transfer(self->body_);
   self->worker_.telemetry().bytes(self->upstream_slot_, self->body_.bytes, 0);
   // A body cut short must not look whole to the server: the connection goes.
-  const bool cut = self->body_end_ != BodyEnd::complete && self->body_end_ != BodyEnd::sink_failed && self->body_end_ != BodyEnd::stopped;
+  const bool cut = self->body_end_ != BodyEnd::complete && self->body_end_ != BodyEnd::sink_failed &&
+                   self->body_end_ != BodyEnd::stopped;
   if (cut && self->upstream_) self->upstream_->stream.close();
   self->pumping_ = false;
   self->request_done_.raise();
@@ -316,9 +346,11 @@ Task<HttpSession::Attempt> HttpSession::read_answer_head() {
   Upstream& upstream = *upstream_;
   while (true) {
     if (!upstream.in.empty()) {
-      const http1::Parsed parsed = http1::parse_response(upstream.in.view(), scanned, head_.method, upstream.head, limits);
+      const http1::Parsed parsed =
+          http1::parse_response(upstream.in.view(), scanned, head_.method, upstream.head, limits);
       if (parsed.outcome == http1::Outcome::refused) co_return Attempt::malformed;
-      if (parsed.outcome == http1::Outcome::complete && (upstream.head.status >= 200 || (upstream.head.status == 101 && now_.tunnel))) {
+      if (parsed.outcome == http1::Outcome::complete &&
+          (upstream.head.status >= 200 || (upstream.head.status == 101 && now_.tunnel))) {
         // The views stay valid until the body is read: the answer's head is written before.
         now_.answered = std::chrono::steady_clock::now();
         upstream.in.consume(parsed.consumed);
@@ -338,16 +370,21 @@ Task<HttpSession::Attempt> HttpSession::read_answer_head() {
       upstream.in.filled(*got);
       continue;
     }
-    const bool client_cut = !pumping_ && now_.body_started && body_end_ != BodyEnd::complete && body_end_ != BodyEnd::sink_failed;
-    if (got || got.error().code != Code::timeout) co_return client_cut ? Attempt::client_gone : Attempt::broken;
-    if (pumping_) end = io::after(kFirstByte);  // the request is still on its way
-    else if (hung_up(client_)) co_return Attempt::client_gone;
+    const bool client_cut =
+        !pumping_ && now_.body_started && body_end_ != BodyEnd::complete && body_end_ != BodyEnd::sink_failed;
+    if (got || got.error().code != Code::timeout)
+      co_return client_cut ? Attempt::client_gone : Attempt::broken;
+    if (pumping_)
+      end = io::after(kFirstByte);  // the request is still on its way
+    else if (hung_up(client_))
+      co_return Attempt::client_gone;
     if (std::chrono::steady_clock::now() >= end) co_return Attempt::first_byte_timeout;
   }
 }
 
 void HttpSession::drop_upstream() {
-  if (upstream_slot_ != ipc::kNoSlot) worker_.telemetry().active(upstream_slot_, worker_.shared().generation, -1);
+  if (upstream_slot_ != ipc::kNoSlot)
+    worker_.telemetry().active(upstream_slot_, worker_.shared().generation, -1);
   upstream_slot_ = ipc::kNoSlot;
   load_.end();
   upstream_.reset();
@@ -362,30 +399,44 @@ void HttpSession::count_first(const route::Pool& pool, Attempt ended) {
   const MonoTime until = ended == Attempt::answered ? now_.answered : std::chrono::steady_clock::now();
   const std::uint64_t took = microseconds_between(now_.started, until);
   ipc::Outcome outcome = ipc::Outcome::connect_failure;
-  if (status) outcome = outcome_of(status);
-  else if (ended == Attempt::first_byte_timeout) outcome = ipc::Outcome::first_byte_timeout;
-  else if (ended == Attempt::malformed) outcome = ipc::Outcome::status_5xx;
+  if (status)
+    outcome = outcome_of(status);
+  else if (ended == Attempt::first_byte_timeout)
+    outcome = ipc::Outcome::first_byte_timeout;
+  else if (ended == Attempt::malformed)
+    outcome = ipc::Outcome::status_5xx;
   telemetry.count(pool.slot, outcome);
   if (status && status != 101) telemetry.latency(pool.slot, took);
   const bool bad = status == 0 || status >= 500;
-  telemetry.evidence(now_.evidence_slot, {.side = telemetry_side(now_.assigned.side), .bucket = now_.assigned.bucket, .bad = bad,
-                                          .slow = now_.slow_us > 0 && took > static_cast<std::uint64_t>(now_.slow_us)});
+  telemetry.evidence(now_.evidence_slot,
+                     {.side = telemetry_side(now_.assigned.side),
+                      .bucket = now_.assigned.bucket,
+                      .bad = bad,
+                      .slow = now_.slow_us > 0 && took > static_cast<std::uint64_t>(now_.slow_us)});
   if (bad) record_failure(outcome, status);
 }
 
 void HttpSession::count_incomplete(std::uint32_t slot) {
   worker_.telemetry().count(slot, ipc::Outcome::incomplete);
-  worker_.telemetry().evidence(now_.evidence_slot, {.side = telemetry_side(now_.assigned.side), .bucket = now_.assigned.bucket, .bad = true, .again = true});
+  worker_.telemetry().evidence(now_.evidence_slot, {.side = telemetry_side(now_.assigned.side),
+                                                    .bucket = now_.assigned.bucket,
+                                                    .bad = true,
+                                                    .again = true});
   record_failure(ipc::Outcome::incomplete, 0);
 }
 
 void HttpSession::record_failure(ipc::Outcome outcome, int status) {
   if (now_.evidence_slot == ipc::kNoSlot) return;
-  worker_.telemetry().failed(now_.evidence_slot,
-                             {.side = telemetry_side(now_.assigned.side), .status = static_cast<std::uint16_t>(status), .outcome = outcome,
-                              .method = std::string(head_.method), .path = std::string(head_.path), .service = now_.to.service->name,
-                              .trace_id = now_.trace.trace_id, .duration_us = microseconds_between(now_.started, std::chrono::steady_clock::now()),
-                              .time = SystemClock().wall()});
+  worker_.telemetry().failed(now_.evidence_slot, {.side = telemetry_side(now_.assigned.side),
+                                                  .status = static_cast<std::uint16_t>(status),
+                                                  .outcome = outcome,
+                                                  .method = std::string(head_.method),
+                                                  .path = std::string(head_.path),
+                                                  .service = now_.to.service->name,
+                                                  .trace_id = now_.trace.trace_id,
+                                                  .duration_us = microseconds_between(
+                                                      now_.started, std::chrono::steady_clock::now()),
+                                                  .time = SystemClock().wall()});
 }
 
 }  // namespace naru::gateway

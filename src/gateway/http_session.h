@@ -1,5 +1,5 @@
-// One client's HTTP/1.1 connection, request after request: read a strict head, find the service, find the user's
-// side, send to an instance, stream both bodies, count.
+// One client's HTTP/1.1 connection, request after request: read a strict head, find the service, find the
+// user's side, send to an instance, stream both bodies, count.
 #pragma once
 
 #include <memory>
@@ -14,17 +14,17 @@
 
 namespace naru::gateway {
 
-inline constexpr milliseconds kHeadTimeout{10'000};       // from a request's first byte to the end of its head
-inline constexpr milliseconds kClientIdle{75'000};        // between requests
-inline constexpr milliseconds kRequestBodyIdle{60'000};   // without progress of the client
-inline constexpr milliseconds kFirstByte{120'000};        // from the request's end to the answer's head
+inline constexpr milliseconds kHeadTimeout{10'000};      // from a request's first byte to the end of its head
+inline constexpr milliseconds kClientIdle{75'000};       // between requests
+inline constexpr milliseconds kRequestBodyIdle{60'000};  // without progress of the client
+inline constexpr milliseconds kFirstByte{120'000};       // from the request's end to the answer's head
 inline constexpr milliseconds kResponseBodyIdle{300'000};
-inline constexpr milliseconds kStreamIdle{3'600'000};     // event streams and tunnels
+inline constexpr milliseconds kStreamIdle{3'600'000};  // event streams and tunnels
 inline constexpr milliseconds kWriteIdle{60'000};
 inline constexpr milliseconds kLinger{1'000};
 
-// What a connection is for, before any request. `service` is set for host ports and inner calls, by the snapshot that
-// was current when it came; it is looked up anew for every request.
+// What a connection is for, before any request. `service` is set for host ports and inner calls, by the
+// snapshot that was current when it came; it is looked up anew for every request.
 struct Arrival {
   std::shared_ptr<const Origin> origin;
   bool edge = true;
@@ -32,7 +32,7 @@ struct Arrival {
   std::uint32_t client_address = 0;   // IPv4, or 0
   std::uint32_t virtual_address = 0;  // inner: what the caller dialled
   std::uint16_t virtual_port = 0;
-  std::uint32_t draw = 0;             // 0..9,999, for this connection
+  std::uint32_t draw = 0;  // 0..9,999, for this connection
 };
 
 struct Destination {
@@ -46,7 +46,10 @@ Destination destination_of(const route::Snapshot& routes, const Arrival& arrival
 class HttpSession : public std::enable_shared_from_this<HttpSession> {
  public:
   HttpSession(Worker& worker, io::Stream client, Arrival arrival)
-      : worker_(worker), client_(std::move(client)), arrival_(std::move(arrival)), request_done_(worker.reactor()) {}
+      : worker_(worker),
+        client_(std::move(client)),
+        arrival_(std::move(arrival)),
+        request_done_(worker.reactor()) {}
 
   // `early` is what was read while detecting the protocol. Until the connection ends.
   static io::Task<void> run(std::shared_ptr<HttpSession> self, std::string early);
@@ -54,7 +57,15 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
  private:
   enum class After : std::uint8_t { next_request, close };
   // How an attempt on one endpoint ended before an answer's head; `answered` has one.
-  enum class Attempt : std::uint8_t { answered, no_instance, connect_failed, broken, malformed, first_byte_timeout, client_gone };
+  enum class Attempt : std::uint8_t {
+    answered,
+    no_instance,
+    connect_failed,
+    broken,
+    malformed,
+    first_byte_timeout,
+    client_gone
+  };
 
   // What belongs to one request; forgotten after it.
   struct Current {
@@ -65,8 +76,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     MonoTime started{}, answered{};
     std::uint32_t evidence_slot = ipc::kNoSlot;
     std::int64_t slow_us = 0;
-    bool body_in_buffer = true;   // the whole request is here already
-    bool body_started = false;    // some of it was taken from the client: it cannot be sent again
+    bool body_in_buffer = true;  // the whole request is here already
+    bool body_started = false;   // some of it was taken from the client: it cannot be sent again
     bool tunnel = false;
     bool first_counted = false;
   };

@@ -89,7 +89,8 @@ TEST(Draining, TheNextAnswerOfAnOldConnectionSaysClose) {
   ASSERT_THAT(client.read_answer(), StartsWith("HTTP/1.1 200"));
   world.ask_to_stop();
   // Its control connection ends when draining begins.
-  while (world.control.receive(5s)) {}
+  while (world.control.receive(5s)) {
+  }
   std::string said;
   World::eventually([&] {
     client.send(get());
@@ -110,7 +111,8 @@ TEST(Draining, RestartsUnderLoadLoseNoRequest) {
   world.start();
   world.stable();
   world.publish();
-  ASSERT_TRUE(World::eventually([&] { return std::filesystem::exists(world.folder + "/routes.json"); })) << "written by a side thread";
+  ASSERT_TRUE(World::eventually([&] { return std::filesystem::exists(world.folder + "/routes.json"); }))
+      << "written by a side thread";
   std::atomic<bool> done{false};
   std::atomic<int> sent{0}, failed{0};
   std::vector<std::jthread> clients;
@@ -151,7 +153,9 @@ TEST(Detection, UnknownBytesAndTlsPassThroughAsTcp) {
     while (client.read_some()) client.send(std::exchange(client.in, {}));
   });
   world.publish();
-  for (const std::string& hello : {std::string("\x16\x03\x01\x02\x00\x01", 6), std::string("\0\0\0\x08\x04\xd2\x16\x2f", 8), std::string("*1\r\n$4\r\nPING\r\n")}) {
+  for (const std::string& hello :
+       {std::string("\x16\x03\x01\x02\x00\x01", 6), std::string("\0\0\0\x08\x04\xd2\x16\x2f", 8),
+        std::string("*1\r\n$4\r\nPING\r\n")}) {
     Client client(world.host_port());
     client.send(hello);
     EXPECT_EQ(client.take(hello.size()), hello);

@@ -17,7 +17,8 @@ std::string shown(std::string_view text) {
 }  // namespace
 
 std::string render_page(const Page& page, bool head_only, bool close) {
-  const std::string body = fmt::format("{} {}\n\n{}\n", page.status, format::http1::reason_phrase(page.status), page.text);
+  const std::string body =
+      fmt::format("{} {}\n\n{}\n", page.status, format::http1::reason_phrase(page.status), page.text);
   std::string out;
   format::http1::append_status_line(out, page.status);
   format::http1::append_field(out, "Content-Type", "text/plain; charset=utf-8");
@@ -36,18 +37,24 @@ Page refused_page(const format::http1::Refusal& refusal) {
 }
 
 Page unknown_host_page(std::string_view host, const std::vector<std::string>& known) {
-  std::string text = host.empty() ? "The request names no host." : fmt::format("Nothing is known by the host name '{}'.", shown(host));
+  std::string text = host.empty() ? "The request names no host."
+                                  : fmt::format("Nothing is known by the host name '{}'.", shown(host));
   text += known.empty() ? "\nNo application answers here yet: push one." : "\nKnown here:";
   for (const std::string& name : known) text += "\n  http://" + name;
   return {404, std::move(text)};
 }
 
 Page no_instance_page(std::string_view label) {
-  return {503, fmt::format("There is no ready instance of {}.\nSee `naru ps` and `naru logs` for why.", label), 1};
+  return {503,
+          fmt::format("There is no ready instance of {}.\nSee `naru ps` and `naru logs` for why.", label), 1};
 }
 
 Page hold_full_page(std::string_view label) {
-  return {503, fmt::format("{} is being started, and as many requests wait for it already as may (1,000 requests or 4 MB of heads, 30 s each).", label), 2};
+  return {503,
+          fmt::format("{} is being started, and as many requests wait for it already as may (1,000 requests "
+                      "or 4 MB of heads, 30 s each).",
+                      label),
+          2};
 }
 
 Page unreachable_page(std::string_view label, std::string_view why) {

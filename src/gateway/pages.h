@@ -11,8 +11,8 @@ namespace naru::gateway {
 
 struct Page {
   int status = 500;
-  std::string text{};    // one or a few lines
-  int retry_after = 0;   // seconds; 0 = not said
+  std::string text{};   // one or a few lines
+  int retry_after = 0;  // seconds; 0 = not said
 };
 
 // The whole answer. `head_only` for HEAD.

@@ -16,7 +16,8 @@ TEST(Gateway, RoutesByHostAndByHostPort) {
   EXPECT_THAT(world.ask(get("/a?b=c")), StartsWith("HTTP/1.1 200 OK\r\n"));
   EXPECT_EQ(World::body_of(world.ask(get("/", "", "anything"), world.host_port())), "127.0.0.2");
   ASSERT_EQ(backend.heads().size(), 2U);
-  EXPECT_THAT(backend.heads()[0], StartsWith("GET /a?b=c HTTP/1.1\r\nHost: web.production.shop.localhost\r\n"));
+  EXPECT_THAT(backend.heads()[0],
+              StartsWith("GET /a?b=c HTTP/1.1\r\nHost: web.production.shop.localhost\r\n"));
 }
 
 TEST(Gateway, ARequestBeforeTheFirstTableWaitsForIt) {
@@ -32,14 +33,19 @@ TEST(Gateway, TellsTheInstanceWhoAskedAndBelievesNobodyElse) {
   World world;
   Backend& backend = world.stable();
   world.publish();
-  world.ask(get("/", "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nBaggage: a=1, naru-cohort=7:canary ,b=2\r\n"
-                     "Connection: keep-alive, x-secret\r\nX-Secret: 1\r\nTE: trailers\r\nX-Naru-Release: canary\r\nKeep-Alive: 5\r\n"));
+  world.ask(
+      get("/",
+          "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nBaggage: a=1, naru-cohort=7:canary ,b=2\r\n"
+          "Connection: keep-alive, x-secret\r\nX-Secret: 1\r\nTE: trailers\r\nX-Naru-Release: "
+          "canary\r\nKeep-Alive: 5\r\n"));
   const std::string head = backend.heads().at(0);
-  EXPECT_THAT(head, HasSubstr("X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: web.production.shop.localhost\r\n"));
+  EXPECT_THAT(head, HasSubstr("X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: "
+                              "web.production.shop.localhost\r\n"));
   EXPECT_THAT(head, HasSubstr("Forwarded: for=127.0.0.1;"));
   EXPECT_THAT(head, HasSubstr("Baggage: a=1,b=2\r\n"));
   EXPECT_THAT(head, HasSubstr("Traceparent: 00-"));
-  for (const char* gone : {"6.6.6.6", "naru-cohort", "X-Secret", "TE:", "Keep-Alive", "X-Naru-Release"}) EXPECT_THAT(head, Not(HasSubstr(gone)));
+  for (const char* gone : {"6.6.6.6", "naru-cohort", "X-Secret", "TE:", "Keep-Alive", "X-Naru-Release"})
+    EXPECT_THAT(head, Not(HasSubstr(gone)));
 }
 
 TEST(Gateway, PassesTheCallersTraceOn) {
@@ -72,7 +78,8 @@ TEST(Gateway, KeepsConnectionsOpenOnBothSides) {
 TEST(Gateway, AnswersHeadWithoutABodyAndHttp10WithClose) {
   World world;
   world.stable(Backend::each([](const std::string& head, Backend&) {
-    return head.starts_with("HEAD") ? std::string("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n") : answer("hello");
+    return head.starts_with("HEAD") ? std::string("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+                                    : answer("hello");
   }));
   world.publish();
   Client client(world.edge());
@@ -105,27 +112,53 @@ TEST(Gateway, MalformedHeadsNeverReachAnInstance) {
   world.publish();
   const std::string host = "Host: web.production.shop.localhost\r\n";
   const std::vector<std::string> bad = {
-      "GET / HTTP/1.1\n" + host + "\r\n", "GET / HTTP/1.1\r\nHost : web.production.shop.localhost\r\n\r\n", "GET / HTTP/1.1\r\n" + host + host + "\r\n",
-      "GET / HTTP/1.1\r\n\r\n", "GET  / HTTP/1.1\r\n" + host + "\r\n", "GET / HTTP/1.1 \r\n" + host + "\r\n", "GET / HTTP/2.0\r\n" + host + "\r\n",
-      "GET / http/1.1\r\n" + host + "\r\n", "GET /\r\n" + host + "\r\n", "GET\t/ HTTP/1.1\r\n" + host + "\r\n", "G@T / HTTP/1.1\r\n" + host + "\r\n",
-      "GET / HTTP/1.1\r\n" + host + "X: a\r\n b\r\n\r\n", "GET / HTTP/1.1\r\n" + host + ": x\r\n\r\n", "GET / HTTP/1.1\r\n" + host + "X\r\n\r\n",
-      "GET / HTTP/1.1\r\n" + host + std::string("X: a\0b\r\n\r\n", 11), "GET / HTTP/1.1\r\n" + host + "X: a\rb\r\n\r\n", "GET / HTTP/1.1\r\n" + host + "X: a\nY: b\r\n\r\n",
-      "POST / HTTP/1.1\r\n" + host + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", "POST / HTTP/1.1\r\n" + host + "Content-Length: +1\r\n\r\na",
-      "POST / HTTP/1.1\r\n" + host + "Content-Length: 1,1\r\n\r\na", "POST / HTTP/1.1\r\n" + host + "Content-Length: -1\r\n\r\n",
-      "POST / HTTP/1.1\r\n" + host + "Content-Length: 99999999999999999999\r\n\r\n", "POST / HTTP/1.1\r\n" + host + "Content-Length: 0x1\r\n\r\na",
-      "POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", "POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-      "POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", "POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-      "POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: identity\r\n\r\n", "POST / HTTP/1.0\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-      "GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", "GET http://other/ HTTP/1.1\r\n" + host + "\r\n", "GET x HTTP/1.1\r\n" + host + "\r\n",
-      "GET /\x7f HTTP/1.1\r\n" + host + "\r\n", "\r\n\r\n\r\nGET / HTTP/1.1\r\n" + host + "\r\n", "GET / HTTP/1.1\r\n" + host + "X[]: 1\r\n\r\n",
-      "GET / HTTP/1.1\r\n" + host + "X: " + std::string(70'000, 'a') + "\r\n\r\n", "GET /" + std::string(40'000, 'a') + " HTTP/1.1\r\n" + host + "\r\n"};
+      "GET / HTTP/1.1\n" + host + "\r\n",
+      "GET / HTTP/1.1\r\nHost : web.production.shop.localhost\r\n\r\n",
+      "GET / HTTP/1.1\r\n" + host + host + "\r\n",
+      "GET / HTTP/1.1\r\n\r\n",
+      "GET  / HTTP/1.1\r\n" + host + "\r\n",
+      "GET / HTTP/1.1 \r\n" + host + "\r\n",
+      "GET / HTTP/2.0\r\n" + host + "\r\n",
+      "GET / http/1.1\r\n" + host + "\r\n",
+      "GET /\r\n" + host + "\r\n",
+      "GET\t/ HTTP/1.1\r\n" + host + "\r\n",
+      "G@T / HTTP/1.1\r\n" + host + "\r\n",
+      "GET / HTTP/1.1\r\n" + host + "X: a\r\n b\r\n\r\n",
+      "GET / HTTP/1.1\r\n" + host + ": x\r\n\r\n",
+      "GET / HTTP/1.1\r\n" + host + "X\r\n\r\n",
+      "GET / HTTP/1.1\r\n" + host + std::string("X: a\0b\r\n\r\n", 11),
+      "GET / HTTP/1.1\r\n" + host + "X: a\rb\r\n\r\n",
+      "GET / HTTP/1.1\r\n" + host + "X: a\nY: b\r\n\r\n",
+      "POST / HTTP/1.1\r\n" + host + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+      "POST / HTTP/1.1\r\n" + host + "Content-Length: +1\r\n\r\na",
+      "POST / HTTP/1.1\r\n" + host + "Content-Length: 1,1\r\n\r\na",
+      "POST / HTTP/1.1\r\n" + host + "Content-Length: -1\r\n\r\n",
+      "POST / HTTP/1.1\r\n" + host + "Content-Length: 99999999999999999999\r\n\r\n",
+      "POST / HTTP/1.1\r\n" + host + "Content-Length: 0x1\r\n\r\na",
+      "POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+      "POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+      "POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+      "POST / HTTP/1.1\r\n" + host +
+          "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+      "POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: identity\r\n\r\n",
+      "POST / HTTP/1.0\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+      "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+      "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+      "GET http://other/ HTTP/1.1\r\n" + host + "\r\n",
+      "GET x HTTP/1.1\r\n" + host + "\r\n",
+      "GET /\x7f HTTP/1.1\r\n" + host + "\r\n",
+      "\r\n\r\n\r\nGET / HTTP/1.1\r\n" + host + "\r\n",
+      "GET / HTTP/1.1\r\n" + host + "X[]: 1\r\n\r\n",
+      "GET / HTTP/1.1\r\n" + host + "X: " + std::string(70'000, 'a') + "\r\n\r\n",
+      "GET /" + std::string(40'000, 'a') + " HTTP/1.1\r\n" + host + "\r\n"};
   EXPECT_GE(bad.size(), 31U);
   for (const std::string& request : bad) {
     Client client(world.edge());
     client.send(request);
     shutdown(client.fd(), SHUT_WR);
     const std::string said = client.read_to_end();
-    EXPECT_THAT(said, ::testing::AnyOf(StartsWith("HTTP/1.1 4"), StartsWith("HTTP/1.1 5"))) << request.substr(0, 200);
+    EXPECT_THAT(said, ::testing::AnyOf(StartsWith("HTTP/1.1 4"), StartsWith("HTTP/1.1 5")))
+        << request.substr(0, 200);
     if (said.empty()) continue;
     EXPECT_THAT(said, HasSubstr("Connection: close")) << request.substr(0, 200);
   }
@@ -163,7 +196,9 @@ TEST(Gateway, CarriesLargeBodiesBothWays) {
   Client client(world.edge());
   for (int round = 0; round < 2; ++round) {
     std::jthread sender([&] {
-      client.send(fmt::format("POST / HTTP/1.1\r\nHost: web.production.shop.localhost\r\nContent-Length: {}\r\n\r\n", body.size()));
+      client.send(
+          fmt::format("POST / HTTP/1.1\r\nHost: web.production.shop.localhost\r\nContent-Length: {}\r\n\r\n",
+                      body.size()));
       client.send(body);
     });
     const std::string got = client.read_answer();
@@ -176,7 +211,9 @@ TEST(Gateway, CarriesChunkedBodiesWhileTheyAreStillComing) {
   world.stable(echo_bodies());
   world.publish();
   Client client(world.edge());
-  client.send("POST / HTTP/1.1\r\nHost: web.production.shop.localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+  client.send(
+      "POST / HTTP/1.1\r\nHost: web.production.shop.localhost\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n5\r\nhello\r\n");
   ASSERT_TRUE(client.read_until("hello")) << "the answer begins before the request has ended";
   client.send("6;ext=1\r\n world\r\n0\r\nTrailer: x\r\n\r\n" + get("/next", "Content-Length: 0\r\n"));
   ASSERT_TRUE(client.read_until("0\r\n\r\n"));
@@ -191,7 +228,9 @@ TEST(Gateway, AnswersExpectContinueItself) {
   Backend& backend = world.stable(echo_bodies());
   world.publish();
   Client client(world.edge());
-  client.send("POST / HTTP/1.1\r\nHost: web.production.shop.localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+  client.send(
+      "POST / HTTP/1.1\r\nHost: web.production.shop.localhost\r\nContent-Length: 5\r\nExpect: "
+      "100-continue\r\n\r\n");
   ASSERT_TRUE(client.read_until("100 Continue\r\n\r\n"));
   client.in.clear();
   client.send("hello");
@@ -205,7 +244,9 @@ TEST(Gateway, ABadChunkedBodyIsNamedAndNeverLooksWhole) {
   world.stable([&](Client& client, Backend&) { whole = client.read_until("0\r\n\r\n"); });
   world.publish();
   Client client(world.edge());
-  client.send("POST / HTTP/1.1\r\nHost: web.production.shop.localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n");
+  client.send(
+      "POST / HTTP/1.1\r\nHost: web.production.shop.localhost\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n3\r\nabc\r\nzz\r\n");
   EXPECT_THAT(client.read_to_end(), StartsWith("HTTP/1.1 400"));
   EXPECT_FALSE(whole);
 }
@@ -235,7 +276,9 @@ TEST(Gateway, TunnelsWebSockets) {
   world.stable([](Client& client, Backend& self) {
     if (!client.read_until("\r\n\r\n")) return;
     self.saw(client.take(client.in.find("\r\n\r\n") + 4));
-    client.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\nhello");
+    client.send(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "
+        "websocket\r\nSec-WebSocket-Accept: x\r\n\r\nhello");
     while (client.read_some()) client.send(std::exchange(client.in, {}));
   });
   world.publish();
@@ -257,7 +300,9 @@ TEST(Gateway, StreamsEventsAsTheyCome) {
   std::atomic<bool> go{false}, gone{false};
   world.stable([&](Client& client, Backend&) {
     client.read_until("\r\n\r\n");
-    client.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n8\r\ndata: 1\n\r\n");
+    client.send(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n8\r\ndata: "
+        "1\n\r\n");
     World::eventually([&] { return go.load(); });
     client.send("8\r\ndata: 2\n\r\n");
     client.in.clear();
@@ -270,7 +315,8 @@ TEST(Gateway, StreamsEventsAsTheyCome) {
   go = true;
   ASSERT_TRUE(client.read_until("data: 2"));
   client.close_now();
-  EXPECT_TRUE(World::eventually([&] { return gone.load(); })) << "the instance hears that nobody listens any more";
+  EXPECT_TRUE(World::eventually([&] { return gone.load(); }))
+      << "the instance hears that nobody listens any more";
 }
 
 TEST(Gateway, ASlowHeadIsBoundedAndAnIdleClientCostsNobody) {

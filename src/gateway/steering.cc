@@ -37,7 +37,8 @@ Result<std::unique_ptr<Steering>> Steering::start(const GatewayOptions& options)
   self->shared_.nameservers = host_nameservers(options.resolv_conf);
   self->wake_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!self->wake_) return fail_errno(Code::system, "gateway: eventfd");
-  for (unsigned i = 0; i < thread_count(options.threads); ++i) self->workers_.push_back(TRY(Worker::start(self->shared_, i == 0)));
+  for (unsigned i = 0; i < thread_count(options.threads); ++i)
+    self->workers_.push_back(TRY(Worker::start(self->shared_, i == 0)));
   if (const auto loaded = self->load_table(); !loaded && loaded.error().code != Code::not_found)
     log_event(Level::warn, "gateway.last_table_unusable", {{"error", loaded.error().message()}});
   if (options.supervisor_fd >= 0) {
@@ -48,13 +49,19 @@ Result<std::unique_ptr<Steering>> Steering::start(const GatewayOptions& options)
   if (options.control_listen_fd >= 0) {
     const int flags = fcntl(options.control_listen_fd, F_GETFL);
     if (flags < 0 || fcntl(options.control_listen_fd, F_SETFL, flags | O_NONBLOCK) < 0)
-      return fail_errno(Code::system, "gateway: control's listening descriptor {}", options.control_listen_fd);
+      return fail_errno(Code::system, "gateway: control's listening descriptor {}",
+                        options.control_listen_fd);
   }
-  log_event(Level::info, "gateway.started", {{"generation", self->shared_.generation}, {"threads", self->workers_.size()}, {"routes", self->revision_}});
+  log_event(Level::info, "gateway.started",
+            {{"generation", self->shared_.generation},
+             {"threads", self->workers_.size()},
+             {"routes", self->revision_}});
   return self;
 }
 
-Steering::~Steering() { workers_.clear(); }
+Steering::~Steering() {
+  workers_.clear();
+}
 
 Result<void> Steering::load_table() {
   if (options_.table_path.empty()) return {};
@@ -92,10 +99,14 @@ void Steering::run(int stop_fd) {
 }
 
 void Steering::turn(int stop_fd, int timeout_ms) {
-  std::vector<pollfd> polled{{stop_fd, POLLIN, 0}, {wake_.get(), POLLIN, 0}, {supervisor_.fd(), POLLIN, 0}, {options_.control_listen_fd, POLLIN, 0}};
+  std::vector<pollfd> polled{{stop_fd, POLLIN, 0},
+                             {wake_.get(), POLLIN, 0},
+                             {supervisor_.fd(), POLLIN, 0},
+                             {options_.control_listen_fd, POLLIN, 0}};
   const std::size_t links = links_.size();
   for (const ControlLink& link : links_)
-    polled.push_back({link.channel.fd(), static_cast<short>(POLLIN | (link.channel.wants_write() ? POLLOUT : 0)), 0});
+    polled.push_back(
+        {link.channel.fd(), static_cast<short>(POLLIN | (link.channel.wants_write() ? POLLOUT : 0)), 0});
   if (poll(polled.data(), polled.size(), timeout_ms) <= 0) return;
   if (polled[0].revents) stopping_ = true;
   if (polled[1].revents) send_acks();
@@ -126,11 +137,14 @@ void Steering::take_listeners(ipc::Message message) {
   } catch (const Json::exception& error) {
     return log_event(Level::error, "gateway.listeners_malformed", {{"error", error.what()}});
   }
-  if (set.listeners.size() != message.fds.size() || incoming_.size() + set.listeners.size() > ipc::kMaxListeners) {
+  if (set.listeners.size() != message.fds.size() ||
+      incoming_.size() + set.listeners.size() > ipc::kMaxListeners) {
     incoming_.clear();
-    return log_event(Level::error, "gateway.listeners_malformed", {{"listeners", set.listeners.size()}, {"descriptors", message.fds.size()}});
+    return log_event(Level::error, "gateway.listeners_malformed",
+                     {{"listeners", set.listeners.size()}, {"descriptors", message.fds.size()}});
   }
-  for (std::size_t i = 0; i < set.listeners.size(); ++i) incoming_.push_back({set.listeners[i], std::move(message.fds[i])});
+  for (std::size_t i = 0; i < set.listeners.size(); ++i)
+    incoming_.push_back({set.listeners[i], std::move(message.fds[i])});
   if (!set.more) publish_listeners();
 }
 
@@ -150,8 +164,11 @@ void Steering::publish_listeners() {
     std::vector<Worker::NewListener> own;  // each thread polls a descriptor of its own
     for (const Worker::NewListener& one : added) {
       Fd copy(fcntl(one.fd.get(), F_DUPFD_CLOEXEC, 3));
-      if (copy) own.push_back({one.spec, std::move(copy)});
-      else log_event(Level::error, "gateway.listener_refused", {{"name", one.spec.name}, {"error", "out of descriptors"}});
+      if (copy)
+        own.push_back({one.spec, std::move(copy)});
+      else
+        log_event(Level::error, "gateway.listener_refused",
+                  {{"name", one.spec.name}, {"error", "out of descriptors"}});
     }
     worker->set_listeners(std::move(own), keep);
   }
@@ -177,8 +194,10 @@ void Steering::read_control(ControlLink& link) {
   auto messages = link.channel.read_available();
   if (!messages) return link.channel.close();
   for (const ipc::Message& message : *messages) {
-    if (message.body.contains("routes")) take_routes(link, message.body);
-    else send(link, {{"error", "unknown message: only \"routes\" is understood"}});
+    if (message.body.contains("routes"))
+      take_routes(link, message.body);
+    else
+      send(link, {{"error", "unknown message: only \"routes\" is understood"}});
   }
 }
 
@@ -186,8 +205,10 @@ void Steering::take_routes(ControlLink& link, const Json& body) {
   const Json& routes = body["routes"];
   auto table = read_route_table(routes);
   Result<std::shared_ptr<const route::Snapshot>> snapshot = fail(Code::internal, "");
-  if (table) snapshot = route::Snapshot::compile(*table);
-  else snapshot = std::unexpected(table.error());
+  if (table)
+    snapshot = route::Snapshot::compile(*table);
+  else
+    snapshot = std::unexpected(table.error());
   if (!snapshot) {
     log_event(Level::error, "gateway.routes_refused", {{"error", snapshot.error().message()}});
     return send(link, {{"refused", table ? table->revision : 0}, {"error", snapshot.error().message()}});
@@ -217,7 +238,9 @@ void Steering::send_acks() {
 }
 
 ipc::GatewayStats Steering::stats() const {
-  return {shared_.generation, revision_, shared_.connections.load(), shared_.held.load(), shared_.retried.load(), shared_.refused.load()};
+  return {shared_.generation,         revision_,
+          shared_.connections.load(), shared_.held.load(),
+          shared_.retried.load(),     shared_.refused.load()};
 }
 
 void Steering::send_stats() {
@@ -234,8 +257,8 @@ std::size_t Steering::clients() const {
   return sum;
 }
 
-// Control must find the next process, so its connections go at once; clients keep theirs until their next answer says
-// "close", or time is up.
+// Control must find the next process, so its connections go at once; clients keep theirs until their next
+// answer says "close", or time is up.
 void Steering::drain() {
   links_.clear();
   for (auto& worker : workers_) worker->drain();

@@ -1,5 +1,5 @@
-// The gateway's first thread: takes listeners from the supervisor and routes from control, gives them to the workers,
-// acknowledges, and drains at the end. It carries no traffic, and may block for moments.
+// The gateway's first thread: takes listeners from the supervisor and routes from control, gives them to the
+// workers, acknowledges, and drains at the end. It carries no traffic, and may block for moments.
 #pragma once
 
 #include <map>

@@ -28,7 +28,8 @@ Result<void> write_file(const std::string& path, std::string_view bytes) {
   if (!fd) return fail_errno(Code::system, "creating {}", beside);
   auto written = write_all(fd.get(), bytes, beside);
   if (written && fsync(fd.get()) != 0) written = fail_errno(Code::system, "fsync of {}", beside);
-  if (written && rename(beside.c_str(), path.c_str()) != 0) written = fail_errno(Code::system, "renaming {} to {}", beside, path);
+  if (written && rename(beside.c_str(), path.c_str()) != 0)
+    written = fail_errno(Code::system, "renaming {} to {}", beside, path);
   if (!written) unlink(beside.c_str());
   return written;
 }
@@ -38,7 +39,8 @@ Result<std::string> read_file(const std::string& path) {
   if (!fd) return fail_errno(errno == ENOENT ? Code::not_found : Code::system, "opening {}", path);
   struct stat status{};
   if (fstat(fd.get(), &status) != 0) return fail_errno(Code::system, "fstat of {}", path);
-  if (static_cast<std::size_t>(status.st_size) > kMaxTableBytes) return fail(Code::too_large, "{}: {} bytes", path, status.st_size);
+  if (static_cast<std::size_t>(status.st_size) > kMaxTableBytes)
+    return fail(Code::too_large, "{}: {} bytes", path, status.st_size);
   std::string bytes(static_cast<std::size_t>(status.st_size), '\0');
   std::size_t have = 0;
   while (have < bytes.size()) {

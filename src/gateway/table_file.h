@@ -1,5 +1,5 @@
-// The last route table on disk, so that a gateway that starts routes at once. Written by a thread of its own: a slow
-// disk stalls nobody; of tables that come faster than the disk, the last one is written.
+// The last route table on disk, so that a gateway that starts routes at once. Written by a thread of its own:
+// a slow disk stalls nobody; of tables that come faster than the disk, the last one is written.
 #pragma once
 
 #include <condition_variable>

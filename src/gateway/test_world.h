@@ -48,7 +48,8 @@ inline Fd bound(const std::string& ip, std::uint16_t port = 0, int type = SOCK_S
 // A blocking client. Every wait is bounded by ten seconds.
 class Client {
  public:
-  explicit Client(std::uint16_t port, const std::string& ip = "127.0.0.1") : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit Client(std::uint16_t port, const std::string& ip = "127.0.0.1")
+      : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     const timeval bound{10, 0};
     setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound);
     setsockopt(fd_.get(), SOL_SOCKET, SO_SNDTIMEO, &bound, sizeof bound);
@@ -78,11 +79,13 @@ class Client {
     return true;
   }
   std::string read_to_end() {
-    while (read_some()) {}
+    while (read_some()) {
+    }
     return std::exchange(in, {});
   }
   std::string take(std::size_t bytes) {
-    while (in.size() < bytes && read_some()) {}
+    while (in.size() < bytes && read_some()) {
+    }
     std::string out = in.substr(0, bytes);
     in.erase(0, out.size());
     return out;
@@ -104,10 +107,12 @@ class Client {
   Fd fd_;
 };
 
-inline std::string get(std::string_view path = "/", std::string_view more = "", std::string_view host = "web.production.shop.localhost") {
+inline std::string get(std::string_view path = "/", std::string_view more = "",
+                       std::string_view host = "web.production.shop.localhost") {
   return fmt::format("GET {} HTTP/1.1\r\nHost: {}\r\n{}\r\n", path, host, more);
 }
-inline std::string answer(std::string_view body, std::string_view status = "200 OK", std::string_view more = "") {
+inline std::string answer(std::string_view body, std::string_view status = "200 OK",
+                          std::string_view more = "") {
   return fmt::format("HTTP/1.1 {}\r\nContent-Length: {}\r\n{}\r\n{}", status, body.size(), more, body);
 }
 
@@ -116,7 +121,8 @@ class Backend {
  public:
   using Serve = std::function<void(Client&, Backend&)>;  // the whole connection, in raw bytes
 
-  Backend(std::string ip, std::uint16_t port, Serve serve) : name(ip), serve_(std::move(serve)), listener_(bound(ip, port)) {
+  Backend(std::string ip, std::uint16_t port, Serve serve)
+      : name(ip), serve_(std::move(serve)), listener_(bound(ip, port)) {
     accepting_ = std::thread([this] {
       while (true) {
         const int fd = accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC);
@@ -229,7 +235,9 @@ class World {
   std::uint16_t edge() { return port_of_socket(sockets.at(0).get()); }
   std::uint16_t host_port() { return port_of_socket(sockets.at(1).get()); }
 
-  Backend& stable(Backend::Serve serve = Backend::naming()) { return add(web().stable, "127.0.0.2", std::move(serve)); }
+  Backend& stable(Backend::Serve serve = Backend::naming()) {
+    return add(web().stable, "127.0.0.2", std::move(serve));
+  }
   Backend& canary(Backend::Serve serve = Backend::naming(), std::uint32_t weight = 10'000) {
     if (!environment().split) environment().split = Split{7, 1, 2, "salt", BasisPoints{weight}, 0, 0, "", ""};
     if (!web().canary) web().canary = RouteSide{2, 1, {}};

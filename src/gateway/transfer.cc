@@ -19,7 +19,9 @@ io::Deadline slice_end(const Transfer& t, io::Deadline idle_end) {
   return idle_end;
 }
 
-bool unwanted(const Transfer& t) { return (t.stop && *t.stop) || (t.abandoned_by && hung_up(*t.abandoned_by)); }
+bool unwanted(const Transfer& t) {
+  return (t.stop && *t.stop) || (t.abandoned_by && hung_up(*t.abandoned_by));
+}
 
 // complete: bytes were read (or, at the end of an until-close body, were not: `ended`).
 Task<BodyEnd> fill(Transfer& t, bool& ended) {
@@ -51,7 +53,8 @@ Task<bool> emit(Transfer& t, std::string_view data) {
   }
   std::string size;
   http1::append_chunk_size(size, data.size());
-  std::array<iovec, 3> parts{iovec{size.data(), size.size()}, iovec{const_cast<char*>(data.data()), data.size()},
+  std::array<iovec, 3> parts{iovec{size.data(), size.size()},
+                             iovec{const_cast<char*>(data.data()), data.size()},
                              iovec{const_cast<char*>("\r\n"), 2}};
   auto written = co_await t.to->write(std::span<iovec>(parts), io::after(t.write_idle));
   co_return written.has_value();
@@ -83,7 +86,8 @@ Task<BodyEnd> copy_length(Transfer& t) {
   std::uint64_t left = t.framing.length;
   while (left > 0) {
     if (t.in->empty()) {
-      if (left >= kSpliceFrom && t.pipes && !t.chunked_out && !t.from->is_tls() && !t.to->is_tls() && !t.stop && !t.abandoned_by)
+      if (left >= kSpliceFrom && t.pipes && !t.chunked_out && !t.from->is_tls() && !t.to->is_tls() &&
+          !t.stop && !t.abandoned_by)
         if (auto pipe = t.pipes->take()) {
           const BodyEnd end = co_await splice_length(t, *pipe, left);
           t.pipes->give(std::move(pipe));
@@ -94,7 +98,8 @@ Task<BodyEnd> copy_length(Transfer& t) {
       if (end != BodyEnd::complete) co_return end;
       if (ended) co_return BodyEnd::source_cut;
     }
-    const std::string_view data = t.in->view().substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(left, t.in->size())));
+    const std::string_view data =
+        t.in->view().substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(left, t.in->size())));
     if (!co_await emit(t, data)) co_return BodyEnd::sink_failed;
     left -= data.size();
     t.in->consume(data.size());
@@ -150,10 +155,14 @@ void PipeCache::give(std::unique_ptr<io::SplicePipe> pipe) {
 
 Task<BodyEnd> run_transfer(Transfer& t) {
   switch (t.framing.kind) {
-    case http1::BodyKind::none: co_return BodyEnd::complete;
-    case http1::BodyKind::length: co_return co_await copy_length(t);
-    case http1::BodyKind::chunked: co_return co_await copy_chunked(t);
-    case http1::BodyKind::until_close: co_return co_await copy_until_close(t);
+    case http1::BodyKind::none:
+      co_return BodyEnd::complete;
+    case http1::BodyKind::length:
+      co_return co_await copy_length(t);
+    case http1::BodyKind::chunked:
+      co_return co_await copy_chunked(t);
+    case http1::BodyKind::until_close:
+      co_return co_await copy_until_close(t);
   }
   co_return BodyEnd::complete;
 }

@@ -1,4 +1,5 @@
-// Bodies on their way through: one direction, with back-pressure (nothing is read before what was read is written).
+// Bodies on their way through: one direction, with back-pressure (nothing is read before what was read is
+// written).
 #pragma once
 
 #include <cstdint>
@@ -35,15 +36,16 @@ class PipeCache {
 
 struct Transfer {
   io::Stream* from = nullptr;
-  Buffer* in = nullptr;        // what was read already; afterwards what lies behind the body
+  Buffer* in = nullptr;  // what was read already; afterwards what lies behind the body
   io::Stream* to = nullptr;
-  http1::Framing framing{};    // of the source
+  http1::Framing framing{};  // of the source
   bool chunked_out = false;
   milliseconds read_idle{60'000}, write_idle{60'000};
-  const bool* stop = nullptr;        // looked at while waiting
-  io::Stream* abandoned_by = nullptr;  // ends the transfer when this one has hung up (a client that left a long answer)
-  PipeCache* pipes = nullptr;        // none: no splicing
-  std::uint64_t bytes = 0;           // of body, sent
+  const bool* stop = nullptr;  // looked at while waiting
+  io::Stream* abandoned_by =
+      nullptr;  // ends the transfer when this one has hung up (a client that left a long answer)
+  PipeCache* pipes = nullptr;  // none: no splicing
+  std::uint64_t bytes = 0;     // of body, sent
 };
 
 // The Transfer must outlive the task.

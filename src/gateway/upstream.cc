@@ -22,7 +22,8 @@ bool silent(Upstream& upstream) {
 
 }  // namespace
 
-const route::Target* UpstreamPool::choose(std::span<const route::Target> targets, std::uint16_t port, std::uint32_t avoid) {
+const route::Target* UpstreamPool::choose(std::span<const route::Target> targets, std::uint16_t port,
+                                          std::uint32_t avoid) {
   if (targets.empty()) return nullptr;
   const route::Target* a = &targets[rng_->below(targets.size())];
   const route::Target* b = &targets[rng_->below(targets.size())];
@@ -62,7 +63,9 @@ void UpstreamPool::give_back(std::unique_ptr<Upstream> upstream) {
   idle.push_back(std::move(upstream));
 }
 
-bool UpstreamPool::in_table(std::uint32_t address) const { return std::ranges::binary_search(addresses_, address); }
+bool UpstreamPool::in_table(std::uint32_t address) const {
+  return std::ranges::binary_search(addresses_, address);
+}
 
 void UpstreamPool::set_addresses(std::vector<std::uint32_t> sorted) {
   addresses_ = std::move(sorted);

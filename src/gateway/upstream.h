@@ -18,8 +18,8 @@ namespace naru::gateway {
 inline constexpr std::size_t kIdlePerEndpoint = 64;
 inline constexpr milliseconds kConnectTimeout{3'000};
 inline constexpr milliseconds kIdleUpstream{30'000};
-// Servers close idle connections after five seconds and more (node: 5): a request that must not be sent twice uses
-// no connection older than this.
+// Servers close idle connections after five seconds and more (node: 5): a request that must not be sent twice
+// uses no connection older than this.
 inline constexpr milliseconds kFreshUpstream{3'000};
 
 struct EndpointKey {
@@ -42,7 +42,8 @@ class UpstreamPool {
   UpstreamPool(io::Reactor& reactor, Rng& rng) : reactor_(&reactor), rng_(&rng) {}
 
   // The less loaded of two drawn at random (Mitzenmacher 2001); `avoid` is taken only when there is no other.
-  const route::Target* choose(std::span<const route::Target> targets, std::uint16_t port, std::uint32_t avoid = 0);
+  const route::Target* choose(std::span<const route::Target> targets, std::uint16_t port,
+                              std::uint32_t avoid = 0);
 
   // An idle connection that is still open, or null.
   std::unique_ptr<Upstream> take_idle(EndpointKey endpoint, bool fresh_only);
@@ -50,7 +51,8 @@ class UpstreamPool {
   // Kept for the next request, or closed when its endpoint has left the table or enough are idle.
   void give_back(std::unique_ptr<Upstream> upstream);
 
-  // After a new table: idle connections to addresses that left it are closed, those in use when they come back.
+  // After a new table: idle connections to addresses that left it are closed, those in use when they come
+  // back.
   void set_addresses(std::vector<std::uint32_t> sorted);
   // Closes what was idle too long; now and then.
   void sweep();
@@ -61,7 +63,9 @@ class UpstreamPool {
   class Load {
    public:
     Load() = default;
-    Load(UpstreamPool& pool, EndpointKey endpoint) : pool_(&pool), endpoint_(endpoint) { ++pool.entry(endpoint).active; }
+    Load(UpstreamPool& pool, EndpointKey endpoint) : pool_(&pool), endpoint_(endpoint) {
+      ++pool.entry(endpoint).active;
+    }
     Load(Load&& other) noexcept : pool_(std::exchange(other.pool_, nullptr)), endpoint_(other.endpoint_) {}
     Load& operator=(Load&& other) noexcept {
       std::swap(pool_, other.pool_);
@@ -86,7 +90,8 @@ class UpstreamPool {
   };
   struct Hash {
     std::size_t operator()(const EndpointKey& key) const {
-      return std::hash<std::uint64_t>{}((std::uint64_t{key.address} << 16 | key.port) * 0x9e3779b97f4a7c15ULL);
+      return std::hash<std::uint64_t>{}((std::uint64_t{key.address} << 16 | key.port) *
+                                        0x9e3779b97f4a7c15ULL);
     }
   };
   Entry& entry(EndpointKey endpoint) { return entries_[endpoint]; }

@@ -33,7 +33,11 @@ bool RetryBudget::take(MonoTime now) {
 }
 
 Worker::Worker(Shared& shared, std::unique_ptr<io::Reactor> reactor, bool serves_dns)
-    : shared_(&shared), reactor_(std::move(reactor)), rng_(secure_random_u64()), upstreams_(*reactor_, rng_), serves_dns_(serves_dns) {}
+    : shared_(&shared),
+      reactor_(std::move(reactor)),
+      rng_(secure_random_u64()),
+      upstreams_(*reactor_, rng_),
+      serves_dns_(serves_dns) {}
 
 Result<std::unique_ptr<Worker>> Worker::start(Shared& shared, bool serves_dns) {
   auto reactor = TRY(io::Reactor::create());
@@ -90,18 +94,23 @@ void Worker::open_listener(NewListener added) {
     return true;
   });
   Origin origin{added.spec.kind, added.spec.name, {}};
-  if (const auto colon = added.spec.name.find(':'); colon != std::string::npos) origin.network = added.spec.name.substr(colon + 1);
+  if (const auto colon = added.spec.name.find(':'); colon != std::string::npos)
+    origin.network = added.spec.name.substr(colon + 1);
   auto open = std::make_shared<Open>();
   open->origin = std::make_shared<const Origin>(std::move(origin));
   const bool dns = added.spec.kind == ListenerKind::dns_udp || added.spec.kind == ListenerKind::dns_tcp;
   if (dns && !serves_dns_) return;
   if (added.spec.kind == ListenerKind::dns_udp) {
     auto socket = DnsSocket::start(*this, open->origin, std::move(added.fd));
-    if (!socket) return log_event(Level::error, "gateway.listener_refused", {{"name", added.spec.name}, {"error", socket.error().message()}});
+    if (!socket)
+      return log_event(Level::error, "gateway.listener_refused",
+                       {{"name", added.spec.name}, {"error", socket.error().message()}});
     open->datagrams = *socket;
   } else {
     auto listener = io::Listener::adopt(*reactor_, std::move(added.fd));
-    if (!listener) return log_event(Level::error, "gateway.listener_refused", {{"name", added.spec.name}, {"error", listener.error().message()}});
+    if (!listener)
+      return log_event(Level::error, "gateway.listener_refused",
+                       {{"name", added.spec.name}, {"error", listener.error().message()}});
     open->listener.emplace(std::move(*listener));
     reactor_->spawn(accept_loop(*this, open));
   }
@@ -139,7 +148,8 @@ io::Task<void> Worker::keep_house(Worker& worker) {
   }
 }
 
-Worker::Hold::Hold(Worker& worker, std::size_t head_bytes) : worker_(worker), bytes_(head_bytes), table_changed_(worker.reactor()) {
+Worker::Hold::Hold(Worker& worker, std::size_t head_bytes)
+    : worker_(worker), bytes_(head_bytes), table_changed_(worker.reactor()) {
   Shared& shared = worker.shared();
   const bool count_fits = shared.held.fetch_add(1) < kHeldRequests;
   const bool bytes_fit = shared.held_bytes.fetch_add(bytes_) + bytes_ <= kHeldBytes;

@@ -1,5 +1,5 @@
-// One thread of the gateway: a reactor, its listeners, its view of the routes. What sessions ask it for is used on its
-// own thread only, so nothing here is locked.
+// One thread of the gateway: a reactor, its listeners, its view of the routes. What sessions ask it for is
+// used on its own thread only, so nothing here is locked.
 #pragma once
 
 #include <array>
@@ -82,8 +82,8 @@ class Worker {
   Rng& rng() { return rng_; }
   bool draining() const { return draining_; }
 
-  // Waits for the next table (or a short while): false when too many wait already. The caller looks again, and again,
-  // until its own deadline.
+  // Waits for the next table (or a short while): false when too many wait already. The caller looks again,
+  // and again, until its own deadline.
   class Hold {
    public:
     Hold(Worker& worker, std::size_t head_bytes);

@@ -11,12 +11,18 @@ constexpr std::size_t kMaxName = 512;
 constexpr std::size_t kMaxDepth = 8;
 constexpr std::size_t kMaxDocuments = 64U << 20;  // all documents together
 
-bool is_document(std::string_view name) { return name == "oci-layout" || name == "repositories" || name.ends_with(".json"); }
+bool is_document(std::string_view name) {
+  return name == "oci-layout" || name == "repositories" || name.ends_with(".json");
+}
 
-bool is_blob(std::string_view name) { return name.starts_with("blobs/") || name.ends_with(".tar"); }
+bool is_blob(std::string_view name) {
+  return name.starts_with("blobs/") || name.ends_with(".tar");
+}
 
 // "<id>/VERSION" and "<id>/json" are Docker's first format, still written beside the present one.
-bool belongs_to_an_image(std::string_view name) { return is_document(name) || is_blob(name) || name.ends_with("/VERSION") || name.ends_with("/json"); }
+bool belongs_to_an_image(std::string_view name) {
+  return is_document(name) || is_blob(name) || name.ends_with("/VERSION") || name.ends_with("/json");
+}
 
 // "blobs/sha256/<hex>" names its own digest.
 std::optional<Digest> digest_in(std::string_view name) {
@@ -36,7 +42,8 @@ struct Stored {
   format::Compression compression;
 };
 
-Result<Stored> store_blob(const Store& store, TarReader& reader, std::string_view name, const ImportLimits& limits) {
+Result<Stored> store_blob(const Store& store, TarReader& reader, std::string_view name,
+                          const ImportLimits& limits) {
   BlobWriter writer = TRY(store.begin_blob(limits.blob_bytes));
   format::Compression compression = format::Compression::none;
   std::uint64_t end = 0;
@@ -71,7 +78,8 @@ Result<ArchiveParts> ArchiveParts::read(const Store& store, TarStream& stream, c
   const auto reader = TRY(TarReader::open(stream));
   std::size_t entries = 0, documents = 0;
   while (archive_entry* entry = TRY(reader->next())) {
-    if (++entries > limits.entries) return fail(Code::too_large, "the archive has more than {} entries", limits.entries);
+    if (++entries > limits.entries)
+      return fail(Code::too_large, "the archive has more than {} entries", limits.entries);
     const std::string name = TRY(clean_name(entry_name(entry), kMaxName, kMaxDepth));
     const std::string hard = entry_hardlink(entry);
     if (!hard.empty()) {
@@ -83,7 +91,8 @@ Result<ArchiveParts> ArchiveParts::read(const Store& store, TarStream& stream, c
     } else if (is_document(name)) {
       std::string content = TRY(reader->read_small(format::kMaxConfigBytes, name));
       documents += content.size();
-      if (documents > kMaxDocuments) return fail(Code::too_large, "the archive has more than {} bytes of JSON", kMaxDocuments);
+      if (documents > kMaxDocuments)
+        return fail(Code::too_large, "the archive has more than {} bytes of JSON", kMaxDocuments);
       parts.documents_[name] = std::move(content);
     } else if (is_blob(name)) {
       const Stored stored = TRY(store_blob(store, *reader, name, limits));
@@ -95,9 +104,11 @@ Result<ArchiveParts> ArchiveParts::read(const Store& store, TarStream& stream, c
 }
 
 Result<Image> ArchiveParts::assemble(const Store& store, std::string_view what) const {
-  if (documents_.contains("index.json") && documents_.contains("oci-layout")) return assemble_oci(store, what);
+  if (documents_.contains("index.json") && documents_.contains("oci-layout"))
+    return assemble_oci(store, what);
   if (documents_.contains("manifest.json")) return assemble_docker(store, what);
-  return fail(Code::malformed, "{}: neither a docker-archive (manifest.json) nor an oci-archive (oci-layout)", what);
+  return fail(Code::malformed, "{}: neither a docker-archive (manifest.json) nor an oci-archive (oci-layout)",
+              what);
 }
 
 Result<Image> ArchiveParts::assemble_oci(const Store& store, std::string_view what) const {
@@ -105,11 +116,14 @@ Result<Image> ArchiveParts::assemble_oci(const Store& store, std::string_view wh
   if (index.manifests.empty()) return fail(Code::malformed, "{}: its index names no image", what);
   if (index.manifests.size() == 1) return store.image(index.manifests.front().digest);
   const auto chosen = index.select(format::host_platform());
-  if (!chosen) return fail(Code::unsupported, "{}: it holds {} images; save one at a time", what, index.manifests.size());
+  if (!chosen)
+    return fail(Code::unsupported, "{}: it holds {} images; save one at a time", what,
+                index.manifests.size());
   return store.image(chosen->digest);
 }
 
-Result<Layer> ArchiveParts::docker_layer(const std::string& name, const Digest& diff_id, std::string_view what) const {
+Result<Layer> ArchiveParts::docker_layer(const std::string& name, const Digest& diff_id,
+                                         std::string_view what) const {
   std::string at = name;
   for (int hops = 0; hops < 8 && !blobs_.contains(at); ++hops) {
     const auto alias = aliases_.find(at);
@@ -117,29 +131,41 @@ Result<Layer> ArchiveParts::docker_layer(const std::string& name, const Digest& 
     at = alias->second;
   }
   const auto blob = blobs_.find(at);
-  if (blob == blobs_.end()) return fail(Code::malformed, "{}: manifest.json names layer '{}', which is not in it", what, name.substr(0, 200));
+  if (blob == blobs_.end())
+    return fail(Code::malformed, "{}: manifest.json names layer '{}', which is not in it", what,
+                name.substr(0, 200));
   const format::Compression compression = compression_.at(at);
   if (compression == format::Compression::none && blob->second.digest != diff_id)
-    return fail(Code::digest_mismatch, "{}: layer '{}' has the digest {}, the configuration says {}", what, name.substr(0, 200), blob->second.digest.text(), diff_id.text());
-  return Layer{blob->second.digest, diff_id, std::string(format::layer_media_type(compression)), blob->second.size};
+    return fail(Code::digest_mismatch, "{}: layer '{}' has the digest {}, the configuration says {}", what,
+                name.substr(0, 200), blob->second.digest.text(), diff_id.text());
+  return Layer{blob->second.digest, diff_id, std::string(format::layer_media_type(compression)),
+               blob->second.size};
 }
 
 Result<Image> ArchiveParts::assemble_docker(const Store& store, std::string_view what) const {
   const Json manifest = TRY(parse_json(documents_.at("manifest.json"), "manifest.json"));
-  const auto bad = [&](std::string_view why) { return fail(Code::malformed, "{}: manifest.json: {}", what, why); };
+  const auto bad = [&](std::string_view why) {
+    return fail(Code::malformed, "{}: manifest.json: {}", what, why);
+  };
   if (!manifest.is_array() || manifest.empty()) return bad("expected a list of images");
-  if (manifest.size() > 1) return fail(Code::unsupported, "{}: it holds {} images; save one at a time", what, manifest.size());
+  if (manifest.size() > 1)
+    return fail(Code::unsupported, "{}: it holds {} images; save one at a time", what, manifest.size());
   const Json& image = manifest.front();
-  if (!image.is_object() || !image.contains("Config") || !image["Config"].is_string()) return bad("no Config");
+  if (!image.is_object() || !image.contains("Config") || !image["Config"].is_string())
+    return bad("no Config");
   if (!image.contains("Layers") || !image["Layers"].is_array()) return bad("no Layers");
   const std::string config_name = image["Config"].get<std::string>();
   std::string config_bytes;
-  if (const auto document = documents_.find(config_name); document != documents_.end()) config_bytes = document->second;
-  else if (const auto blob = blobs_.find(config_name); blob != blobs_.end()) config_bytes = TRY(store.read_blob(blob->second.digest, format::kMaxConfigBytes));
-  else return bad("its Config is not in the archive");
+  if (const auto document = documents_.find(config_name); document != documents_.end())
+    config_bytes = document->second;
+  else if (const auto blob = blobs_.find(config_name); blob != blobs_.end())
+    config_bytes = TRY(store.read_blob(blob->second.digest, format::kMaxConfigBytes));
+  else
+    return bad("its Config is not in the archive");
   format::ImageConfig config = TRY(format::parse_config(config_bytes));
   const Json& names = image["Layers"];
-  if (names.size() != config.diff_ids.size()) return bad(fmt::format("{} layers, but {} diff ids", names.size(), config.diff_ids.size()));
+  if (names.size() != config.diff_ids.size())
+    return bad(fmt::format("{} layers, but {} diff ids", names.size(), config.diff_ids.size()));
   std::vector<Layer> layers;
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (!names[i].is_string()) return bad("a layer's name is no string");

@@ -1,5 +1,5 @@
-// The pieces of a docker-archive or oci-archive, read in one pass: blobs go to the store, small documents stay here.
-// Internal to import.
+// The pieces of a docker-archive or oci-archive, read in one pass: blobs go to the store, small documents
+// stay here. Internal to import.
 #pragma once
 
 #include <map>
@@ -25,10 +25,11 @@ class ArchiveParts {
   std::map<std::string, std::string> documents_;  // name -> content of *.json and oci-layout
   std::map<std::string, BlobInfo> blobs_;         // name -> as stored
   std::map<std::string, format::Compression> compression_;
-  std::map<std::string, std::string> aliases_;    // links, name -> target
+  std::map<std::string, std::string> aliases_;  // links, name -> target
 };
 
-// Looks for manifest.json or oci-layout among the entries; stops at the first that only a root file system has.
+// Looks for manifest.json or oci-layout among the entries; stops at the first that only a root file system
+// has.
 Result<bool> is_image_archive(TarStream& stream, std::size_t max_entries);
 
 }  // namespace naru::image

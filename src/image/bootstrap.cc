@@ -43,7 +43,8 @@ std::vector<std::string_view> lines(std::string_view text) {
 bool belongs(std::string_view suite, std::string_view wanted) {
   if (!suite.starts_with(wanted)) return false;
   const auto rest = suite.substr(wanted.size());
-  return rest.empty() || rest == "-updates" || rest == "-security" || rest == "-backports" || rest == "/updates";
+  return rest.empty() || rest == "-updates" || rest == "-security" || rest == "-backports" ||
+         rest == "/updates";
 }
 
 // "deb [signed-by=...] http://... bookworm main": the suite is the second word after the options.
@@ -67,9 +68,11 @@ bool stanza_belongs(const std::vector<std::string_view>& stanza, std::string_vie
     const auto colon = line.find(':');
     if (!goes_on && colon != std::string_view::npos) {
       field = line.substr(0, colon);
-      std::ranges::transform(field, field.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+      std::ranges::transform(field, field.begin(),
+                             [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     }
-    for (const std::string_view word : words(goes_on ? line : line.substr(colon == std::string_view::npos ? line.size() : colon + 1))) {
+    for (const std::string_view word :
+         words(goes_on ? line : line.substr(colon == std::string_view::npos ? line.size() : colon + 1))) {
       if (field == "suites") suite = suite || belongs(word, wanted);
       if (field == "types") binary = binary || word == "deb";
       if (field == "enabled") enabled = word != "no" && word != "false" && word != "0";
@@ -89,8 +92,10 @@ std::string deb822_of_suite(std::string_view content, std::string_view suite) {
     stanza.clear();
   };
   for (const std::string_view line : lines(content)) {
-    if (words(line).empty()) close();
-    else stanza.push_back(line);
+    if (words(line).empty())
+      close();
+    else
+      stanza.push_back(line);
   }
   close();
   return kept;
@@ -140,23 +145,27 @@ Result<Process> spawn(const std::vector<std::string>& argv, const std::vector<st
   posix_spawnattr_init(&attributes);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);  // so that a timeout ends all of it
   Process process{-1, std::move(out)};
-  const int error = ::posix_spawnp(&process.pid, args[0], &actions, &attributes, args.data(), variables.data());
+  const int error =
+      ::posix_spawnp(&process.pid, args[0], &actions, &attributes, args.data(), variables.data());
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
-  if (error == ENOENT) return fail(Code::not_found, "{} is not installed (apt-get install {})", argv[0], argv[0]);
+  if (error == ENOENT)
+    return fail(Code::not_found, "{} is not installed (apt-get install {})", argv[0], argv[0]);
   if (error != 0) return std::unexpected(Error{Code::system, "start " + argv[0], error, {}});
   return process;
 }
 
 // Runs to the end, output line by line; bootstrap_failed with its last lines.
-Result<> run(const std::vector<std::string>& argv, const std::vector<std::string>& env, milliseconds timeout, const std::function<void(std::string_view)>& on_line) {
+Result<> run(const std::vector<std::string>& argv, const std::vector<std::string>& env, milliseconds timeout,
+             const std::function<void(std::string_view)>& on_line) {
   const Process process = TRY(spawn(argv, env));
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   std::deque<std::string> tail;
   std::string pending;
   bool late = false;
   for (char chunk[4096];;) {
-    const auto left = std::chrono::duration_cast<milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    const auto left =
+        std::chrono::duration_cast<milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     pollfd waiting{process.output.get(), POLLIN, 0};
     const int ready = left <= 0 ? 0 : ::poll(&waiting, 1, static_cast<int>(std::min<long>(left, 60'000)));
     if (ready < 0 && errno == EINTR) continue;
@@ -170,7 +179,8 @@ Result<> run(const std::vector<std::string>& argv, const std::vector<std::string
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) break;
     pending.append(chunk, static_cast<std::size_t>(got));
-    for (std::size_t end; (end = pending.find_first_of("\r\n")) != std::string::npos; pending.erase(0, end + 1)) {
+    for (std::size_t end; (end = pending.find_first_of("\r\n")) != std::string::npos;
+         pending.erase(0, end + 1)) {
       if (end == 0) continue;
       if (on_line) on_line(std::string_view(pending).substr(0, end));
       tail.push_back(pending.substr(0, end));
@@ -182,16 +192,21 @@ Result<> run(const std::vector<std::string>& argv, const std::vector<std::string
   while (::waitpid(process.pid, &status, 0) < 0 && errno == EINTR) {
   }
   if (!late && WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-  const std::string how = late ? fmt::format("took longer than {}", humanize(timeout)) : WIFEXITED(status) ? fmt::format("ended with {}", WEXITSTATUS(status)) : fmt::format("was killed by signal {}", WTERMSIG(status));
-  return fail(Code::bootstrap_failed, "{} {}: {}\ncommand: {}", argv[0], how, fmt::join(tail, "\n"), fmt::join(argv, " "));
+  const std::string how = late                ? fmt::format("took longer than {}", humanize(timeout))
+                          : WIFEXITED(status) ? fmt::format("ended with {}", WEXITSTATUS(status))
+                                              : fmt::format("was killed by signal {}", WTERMSIG(status));
+  return fail(Code::bootstrap_failed, "{} {}: {}\ncommand: {}", argv[0], how, fmt::join(tail, "\n"),
+              fmt::join(argv, " "));
 }
 
 // Proxy and validity as the host's apt has them: its mirror may be a snapshot, or behind a proxy.
 Result<std::vector<std::string>> host_apt_options() {
   std::vector<std::string> options;
   const auto take = [&](std::string_view line) {
-    const bool wanted = line.starts_with("Acquire::http::Proxy") || line.starts_with("Acquire::https::") || line.starts_with("Acquire::Check-") || line.starts_with("Acquire::Retries ");
-    if (wanted && line.ends_with("\";") && options.size() < 100) options.emplace_back(line.substr(0, line.size() - 1));
+    const bool wanted = line.starts_with("Acquire::http::Proxy") || line.starts_with("Acquire::https::") ||
+                        line.starts_with("Acquire::Check-") || line.starts_with("Acquire::Retries ");
+    if (wanted && line.ends_with("\";") && options.size() < 100)
+      options.emplace_back(line.substr(0, line.size() - 1));
   };
   TRY(run({"apt-config", "dump"}, {"LC_ALL=C.UTF-8"}, 30s, take));
   return options;
@@ -200,7 +215,8 @@ Result<std::vector<std::string>> host_apt_options() {
 Result<std::vector<fs::path>> write_sources(const BootstrapOptions& options, const fs::path& scratch) {
   std::vector<fs::path> inputs{options.apt_etc / "sources.list"}, written;
   std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(options.apt_etc / "sources.list.d", error)) inputs.push_back(entry.path());
+  for (const fs::directory_entry& entry : fs::directory_iterator(options.apt_etc / "sources.list.d", error))
+    inputs.push_back(entry.path());
   std::ranges::sort(inputs);
   for (const fs::path& input : inputs) {
     const std::string extension = input.extension();
@@ -215,7 +231,8 @@ Result<std::vector<fs::path>> write_sources(const BootstrapOptions& options, con
     written.push_back(scratch / fmt::format("{}{}", written.size(), extension));
     TRY(os::write_file_atomically(written.back(), kept, 0644));
   }
-  if (written.empty()) return fail(Code::not_found, "{}: no apt source for {}", options.apt_etc.string(), options.suite);
+  if (written.empty())
+    return fail(Code::not_found, "{}: no apt source for {}", options.apt_etc.string(), options.suite);
   return written;
 }
 
@@ -229,19 +246,25 @@ std::string sources_of_suite(std::string_view content, std::string_view suite, b
   return kept;
 }
 
-std::vector<std::string> bootstrap_command(const BootstrapOptions& options, const std::vector<fs::path>& sources,
-                                           const std::vector<std::string>& apt_options, const fs::path& out_tar) {
+std::vector<std::string> bootstrap_command(const BootstrapOptions& options,
+                                           const std::vector<fs::path>& sources,
+                                           const std::vector<std::string>& apt_options,
+                                           const fs::path& out_tar) {
   std::vector<std::string> argv{"mmdebstrap", "--mode=root", "--variant=minbase", "--format=tar"};
   if (!options.include.empty()) argv.push_back(fmt::format("--include={}", fmt::join(options.include, ",")));
-  for (const char* rule : {"path-exclude=/usr/share/man/*", "path-exclude=/usr/share/info/*", "path-exclude=/usr/share/doc/*",
-                           "path-include=/usr/share/doc/*/copyright", "path-exclude=/usr/share/locale/*", "path-exclude=/usr/share/lintian/*"})
+  for (const char* rule : {"path-exclude=/usr/share/man/*", "path-exclude=/usr/share/info/*",
+                           "path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright",
+                           "path-exclude=/usr/share/locale/*", "path-exclude=/usr/share/lintian/*"})
     argv.push_back(fmt::format("--dpkgopt={}", rule));
   argv.push_back("--aptopt=APT::Install-Recommends \"false\"");
   for (const std::string& option : apt_options) argv.push_back("--aptopt=" + option);
-  // A build mounts the host's sources; the image itself must not know where it came from. mmdebstrap keeps apt options in 99mmdebstrap.
+  // A build mounts the host's sources; the image itself must not know where it came from. mmdebstrap keeps
+  // apt options in 99mmdebstrap.
   argv.push_back(
-      "--customize-hook=rm -rf \"$1\"/etc/apt/sources.list.d/* \"$1\"/etc/apt/apt.conf.d/99mmdebstrap \"$1\"/etc/hostname \"$1\"/etc/resolv.conf "
-      "\"$1\"/var/cache/ldconfig/aux-cache && find \"$1\"/var/log -type f -delete && : >\"$1\"/etc/apt/sources.list && "
+      "--customize-hook=rm -rf \"$1\"/etc/apt/sources.list.d/* \"$1\"/etc/apt/apt.conf.d/99mmdebstrap "
+      "\"$1\"/etc/hostname \"$1\"/etc/resolv.conf "
+      "\"$1\"/var/cache/ldconfig/aux-cache && find \"$1\"/var/log -type f -delete && : "
+      ">\"$1\"/etc/apt/sources.list && "
       "printf 'APT::Install-Recommends \"false\";\\n' >\"$1\"/etc/apt/apt.conf.d/90no-recommends");
   argv.push_back(options.suite);
   argv.push_back(out_tar.string());
@@ -251,24 +274,35 @@ std::vector<std::string> bootstrap_command(const BootstrapOptions& options, cons
 
 Result<> bootstrap(const BootstrapOptions& options, const fs::path& out_tar) {
   const auto valid = [](std::string_view name) {
-    return !name.empty() && name.size() < 128 && name.front() != '-' && std::ranges::all_of(name, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '.' || c == '+'; });
+    return !name.empty() && name.size() < 128 && name.front() != '-' &&
+           std::ranges::all_of(
+               name,
+               [](char c) {
+                 return std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '.' || c == '+';
+               });
   };
-  if (!valid(options.suite)) return fail(Code::invalid_argument, "suite '{}': letters, digits, '-', '.' and '+' only", options.suite);
+  if (!valid(options.suite))
+    return fail(Code::invalid_argument, "suite '{}': letters, digits, '-', '.' and '+' only", options.suite);
   for (const std::string& package : options.include)
-    if (!valid(package)) return fail(Code::invalid_argument, "package '{}': letters, digits, '-', '.' and '+' only", package);
+    if (!valid(package))
+      return fail(Code::invalid_argument, "package '{}': letters, digits, '-', '.' and '+' only", package);
   const ScratchFolder scratch = TRY(ScratchFolder::make());
   const auto sources = TRY(write_sources(options, scratch.path));
   const auto apt_options = TRY(host_apt_options());
   const fs::path part = out_tar.parent_path() / fmt::format(".{}.part", out_tar.filename().string());
-  const std::vector<std::string> env{fmt::format("SOURCE_DATE_EPOCH={}", options.source_date_epoch.count()), "LC_ALL=C.UTF-8"};
-  const auto made = run(bootstrap_command(options, sources, apt_options, part), env, options.timeout, options.progress);
+  const std::vector<std::string> env{fmt::format("SOURCE_DATE_EPOCH={}", options.source_date_epoch.count()),
+                                     "LC_ALL=C.UTF-8"};
+  const auto made =
+      run(bootstrap_command(options, sources, apt_options, part), env, options.timeout, options.progress);
   std::error_code error;
   if (made) fs::rename(part, out_tar, error);
   if (!made || error) {
     std::error_code ignored;
     fs::remove(part, ignored);
   }
-  if (error) return std::unexpected(Error{file_code(error.value()), "rename to " + out_tar.string(), error.value(), {}});
+  if (error)
+    return std::unexpected(
+        Error{file_code(error.value()), "rename to " + out_tar.string(), error.value(), {}});
   return made;
 }
 

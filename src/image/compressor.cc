@@ -71,7 +71,8 @@ Compressor::Compressor(Compressor&&) noexcept = default;
 
 Result<Compressor> Compressor::open(int out_fd, format::Compression compression, int level) {
   auto state = std::make_unique<State>(out_fd, compression);
-  if (compression == format::Compression::gzip && deflateInit2(&state->gzip, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+  if (compression == format::Compression::gzip &&
+      deflateInit2(&state->gzip, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
     return fail(Code::invalid_argument, "gzip has no level {}", level);
   if (compression == format::Compression::zstd) {
     state->zstd = ZSTD_createCCtx();

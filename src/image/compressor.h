@@ -1,4 +1,5 @@
-// Bytes in, compressed bytes to a descriptor, both digests on the way. Deterministic for one version of zlib or zstd.
+// Bytes in, compressed bytes to a descriptor, both digests on the way. Deterministic for one version of zlib
+// or zstd.
 #pragma once
 
 #include <memory>

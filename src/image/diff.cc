@@ -20,8 +20,8 @@ namespace {
 constexpr int kMaxDepth = 256;
 constexpr std::size_t kMaxXattrs = 64U << 10;  // the kernel's own bound of a list
 
-// A layer of 135 MB (a minimal Debian) on one core: gzip 1 takes 1.6 s and leaves 35%, 2: 1.9 s, 35%; 4: 2.4 s, 33%;
-// 6: 4.8 s, 32%; zstd 3: 0.5 s, 28%. The difference in size is not worth a developer's wait.
+// A layer of 135 MB (a minimal Debian) on one core: gzip 1 takes 1.6 s and leaves 35%, 2: 1.9 s, 35%; 4: 2.4
+// s, 33%; 6: 4.8 s, 32%; zstd 3: 0.5 s, 28%. The difference in size is not worth a developer's wait.
 constexpr int kGzipLevel = 1;
 constexpr int kZstdLevel = 3;
 
@@ -66,14 +66,16 @@ Result<std::vector<std::string>> names_in(int fd, const std::string& shown) {
 }
 
 Result<TarEntry> TreeWriter::entry_of(const struct stat& info, std::string name) {
-  if (++entries > options_.max_entries) return fail(Code::too_large, "the layer has more than {} entries", options_.max_entries);
+  if (++entries > options_.max_entries)
+    return fail(Code::too_large, "the layer has more than {} entries", options_.max_entries);
   TarEntry entry;
   entry.name = std::move(name);
   entry.mode = info.st_mode & 07777;
   entry.uid = info.st_uid;
   entry.gid = info.st_gid;
   entry.mtime = info.st_mtim.tv_sec;
-  if (options_.latest_mtime && entry.mtime > options_.latest_mtime->count()) entry.mtime = options_.latest_mtime->count();
+  if (options_.latest_mtime && entry.mtime > options_.latest_mtime->count())
+    entry.mtime = options_.latest_mtime->count();
   return entry;
 }
 
@@ -86,20 +88,25 @@ Result<> TreeWriter::whiteout(const std::string& name) {
   TarEntry entry;
   entry.name = name;
   entry.mode = 0;
-  if (++entries > options_.max_entries) return fail(Code::too_large, "the layer has more than {} entries", options_.max_entries);
+  if (++entries > options_.max_entries)
+    return fail(Code::too_large, "the layer has more than {} entries", options_.max_entries);
   return plain(entry);
 }
 
 Result<> TreeWriter::read_xattrs(int fd, TarEntry& entry, bool* opaque) {
   const ssize_t size = ::flistxattr(fd, list_.data(), list_.size());
-  if (size < 0) return errno == ENOTSUP ? Result<>() : Result<>(fail_errno(Code::system, "list attributes of '{}'", entry.name));
+  if (size < 0)
+    return errno == ENOTSUP ? Result<>()
+                            : Result<>(fail_errno(Code::system, "list attributes of '{}'", entry.name));
   for (std::string_view rest(list_.data(), static_cast<std::size_t>(size)); !rest.empty();) {
     const std::string name(rest.substr(0, rest.find('\0')));
     rest.remove_prefix(std::min(rest.size(), name.size() + 1));
     if (name == "trusted.overlay.redirect" || name == "trusted.overlay.metacopy")
-      return fail(Code::unsupported, "'{}' has {}: mount the overlay with redirect_dir=off,metacopy=off", entry.name, name);
+      return fail(Code::unsupported, "'{}' has {}: mount the overlay with redirect_dir=off,metacopy=off",
+                  entry.name, name);
     const bool opaque_mark = name == "trusted.overlay.opaque";
-    const bool kept = name == "security.capability" || (name.starts_with("user.") && !name.starts_with("user.overlay."));
+    const bool kept =
+        name == "security.capability" || (name.starts_with("user.") && !name.starts_with("user.overlay."));
     if (!opaque_mark && !kept) continue;
     std::string value(kMaxXattrs, '\0');
     const ssize_t length = ::fgetxattr(fd, name.c_str(), value.data(), value.size());
@@ -122,7 +129,7 @@ Result<> TreeWriter::file(int parent, const std::string& base, TarEntry entry, c
   }
   const Fd fd(::openat(parent, base.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
   if (!fd) return fail_errno(Code::system, "open '{}'", entry.name);
-  struct stat opened {};
+  struct stat opened{};
   if (::fstat(fd.get(), &opened) != 0 || opened.st_ino != info.st_ino || opened.st_dev != info.st_dev)
     return fail(Code::conflict, "'{}' changed while the layer was written", entry.name);
   TRY(read_xattrs(fd.get(), entry, nullptr));
@@ -138,7 +145,8 @@ Result<> TreeWriter::file(int parent, const std::string& base, TarEntry entry, c
 }
 
 Result<> TreeWriter::subfolder(int parent, const std::string& base, TarEntry entry, int depth) {
-  if (depth >= kMaxDepth) return fail(Code::too_large, "'{}': deeper than {} folders", entry.name.substr(0, 200), kMaxDepth);
+  if (depth >= kMaxDepth)
+    return fail(Code::too_large, "'{}': deeper than {} folders", entry.name.substr(0, 200), kMaxDepth);
   const Fd fd(::openat(parent, base.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!fd) return fail_errno(Code::system, "open '{}'", entry.name);
   entry.kind = TarEntry::Kind::folder;
@@ -151,9 +159,12 @@ Result<> TreeWriter::subfolder(int parent, const std::string& base, TarEntry ent
 }
 
 Result<> TreeWriter::child(int parent, const std::string& base, const std::string& prefix, int depth) {
-  if (base.starts_with(".wh.")) return fail(Code::unsupported, "'{}{}': a name that begins with .wh. cannot be kept in a layer", prefix, base);
-  struct stat info {};
-  if (::fstatat(parent, base.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) return fail_errno(Code::system, "look at '{}{}'", prefix, base);
+  if (base.starts_with(".wh."))
+    return fail(Code::unsupported, "'{}{}': a name that begins with .wh. cannot be kept in a layer", prefix,
+                base);
+  struct stat info{};
+  if (::fstatat(parent, base.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0)
+    return fail_errno(Code::system, "look at '{}{}'", prefix, base);
   if (S_ISCHR(info.st_mode) && info.st_rdev == makedev(0, 0)) return whiteout(prefix + ".wh." + base);
   if (S_ISSOCK(info.st_mode) || S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode)) {
     ++left_out;
@@ -184,11 +195,13 @@ Result<> TreeWriter::folder(int fd, const std::string& prefix, int depth) {
 Result<DiffReport> commit_layer(const fs::path& upper, int out_fd, const DiffOptions& options) {
   const Fd root = TRY(open_file(upper, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   const int otherwise = options.compression == format::Compression::gzip ? kGzipLevel : kZstdLevel;
-  Compressor compressor = TRY(Compressor::open(out_fd, options.compression, options.level != 0 ? options.level : otherwise));
+  Compressor compressor =
+      TRY(Compressor::open(out_fd, options.compression, options.level != 0 ? options.level : otherwise));
   std::uint64_t written = 0;
   TarWriter tar([&](std::string_view bytes) -> Result<> {
     written += bytes.size();
-    if (written > options.max_bytes) return fail(Code::too_large, "the layer has more than {} bytes", options.max_bytes);
+    if (written > options.max_bytes)
+      return fail(Code::too_large, "the layer has more than {} bytes", options.max_bytes);
     return compressor.write(bytes);
   });
   TreeWriter tree(tar, options);
@@ -204,18 +217,23 @@ Result<DiffReport> commit_layer(const fs::path& upper, int out_fd, const DiffOpt
                     .media_type = std::string(format::layer_media_type(options.compression))};
 }
 
-Result<DiffReport> commit_layer_to_layout(const fs::path& upper, const fs::path& layout, const DiffOptions& options) {
+Result<DiffReport> commit_layer_to_layout(const fs::path& upper, const fs::path& layout,
+                                          const DiffOptions& options) {
   TempFile temp = TRY(make_temp(layout / ".tmp", "blob-"));
   const fs::path blobs = layout / "blobs" / "sha256";
   auto report = [&]() -> Result<DiffReport> {
     DiffReport made = TRY(commit_layer(upper, temp.fd.get(), options));
     TRY(adopt_owner(temp.fd.get(), layout));
-    if (::fchmod(temp.fd.get(), 0644) != 0 || ::fsync(temp.fd.get()) != 0) return fail_errno(file_code(errno), "write layer {}", made.blob.text());
-    if (::rename(temp.path.c_str(), (blobs / std::string(made.blob.hex())).c_str()) != 0) return fail_errno(file_code(errno), "rename layer {}", made.blob.text());
+    if (::fchmod(temp.fd.get(), 0644) != 0 || ::fsync(temp.fd.get()) != 0)
+      return fail_errno(file_code(errno), "write layer {}", made.blob.text());
+    if (::rename(temp.path.c_str(), (blobs / std::string(made.blob.hex())).c_str()) != 0)
+      return fail_errno(file_code(errno), "rename layer {}", made.blob.text());
     return made;
   }();
-  if (!report) ::unlink(temp.path.c_str());
-  else TRY(sync_folder(blobs));
+  if (!report)
+    ::unlink(temp.path.c_str());
+  else
+    TRY(sync_folder(blobs));
   return report;
 }
 

@@ -11,7 +11,8 @@ enum class Whiteouts { translate, refuse };
 
 class Extraction {
  public:
-  Extraction(int root_fd, const UnpackLimits& limits, Whiteouts whiteouts) : root_fd_(root_fd), root_(root_fd), limits_(limits), whiteouts_(whiteouts) {}
+  Extraction(int root_fd, const UnpackLimits& limits, Whiteouts whiteouts)
+      : root_fd_(root_fd), root_(root_fd), limits_(limits), whiteouts_(whiteouts) {}
   // All entries, then the folders' times.
   Result<> run(TarReader& reader);
   UnpackReport report;

@@ -28,19 +28,23 @@ Result<TempFile> make_temp(const std::filesystem::path& folder, std::string_view
 
 Result<> adopt_owner(int fd, const std::filesystem::path& folder) {
   if (::geteuid() != 0) return {};
-  struct stat owner {};
+  struct stat owner{};
   if (::stat(folder.c_str(), &owner) != 0) return fail_errno(Code::system, "stat {}", folder.string());
-  if (::fchown(fd, owner.st_uid, owner.st_gid) != 0) return fail_errno(Code::system, "chown a file in {}", folder.string());
+  if (::fchown(fd, owner.st_uid, owner.st_gid) != 0)
+    return fail_errno(Code::system, "chown a file in {}", folder.string());
   return {};
 }
 
-Result<> write_durably(const std::filesystem::path& path, std::string_view bytes, const std::filesystem::path& temp_folder) {
+Result<> write_durably(const std::filesystem::path& path, std::string_view bytes,
+                       const std::filesystem::path& temp_folder) {
   TempFile temp = TRY(make_temp(temp_folder, "file-"));
   const auto done = [&]() -> Result<> {
     TRY(write_all(temp.fd.get(), bytes, path.string()));
     TRY(adopt_owner(temp.fd.get(), path.parent_path()));
-    if (::fchmod(temp.fd.get(), 0644) != 0 || ::fsync(temp.fd.get()) != 0) return fail_errno(file_code(errno), "write {}", path.string());
-    if (::rename(temp.path.c_str(), path.c_str()) != 0) return fail_errno(file_code(errno), "rename to {}", path.string());
+    if (::fchmod(temp.fd.get(), 0644) != 0 || ::fsync(temp.fd.get()) != 0)
+      return fail_errno(file_code(errno), "write {}", path.string());
+    if (::rename(temp.path.c_str(), path.c_str()) != 0)
+      return fail_errno(file_code(errno), "rename to {}", path.string());
     return sync_folder(path.parent_path());
   }();
   if (!done) ::unlink(temp.path.c_str());

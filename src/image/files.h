@@ -24,6 +24,7 @@ Result<TempFile> make_temp(const std::filesystem::path& folder, std::string_view
 // Root writes for the folder's owner: control (user naru) must be able to remove what a worker made.
 Result<> adopt_owner(int fd, const std::filesystem::path& folder);
 // temp + fsync + rename + fsync of the folder; `temp_folder` is on the same file system.
-Result<> write_durably(const std::filesystem::path& path, std::string_view bytes, const std::filesystem::path& temp_folder);
+Result<> write_durably(const std::filesystem::path& path, std::string_view bytes,
+                       const std::filesystem::path& temp_folder);
 
 }  // namespace naru::image

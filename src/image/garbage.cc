@@ -18,7 +18,8 @@ constexpr int kMaxIndexDepth = 4;
 Result<> mark(const Store& store, const Digest& digest, std::set<std::string>& used, int depth = 0) {
   if (!used.insert(std::string(digest.hex())).second) return {};
   auto bytes = store.read_blob(digest, format::kMaxManifestBytes);
-  if (!bytes) return bytes.error().code == Code::image_unknown ? Result<>() : Result<>(std::unexpected(bytes.error()));
+  if (!bytes)
+    return bytes.error().code == Code::image_unknown ? Result<>() : Result<>(std::unexpected(bytes.error()));
   if (auto manifest = format::parse_manifest(*bytes)) {
     used.insert(std::string(manifest->config.digest.hex()));
     for (const format::Descriptor& layer : manifest->layers) used.insert(std::string(layer.digest.hex()));
@@ -30,7 +31,8 @@ Result<> mark(const Store& store, const Digest& digest, std::set<std::string>& u
 
 Result<std::set<std::string>> mark_all(const Store& store, const std::vector<Digest>& keep) {
   std::set<std::string> used;
-  for (const format::Descriptor& entry : TRY(read_layout_index(store.root()))) TRY(mark(store, entry.digest, used));
+  for (const format::Descriptor& entry : TRY(read_layout_index(store.root())))
+    TRY(mark(store, entry.digest, used));
   for (const Digest& digest : keep) TRY(mark(store, digest, used));
   return used;
 }
@@ -55,16 +57,20 @@ Result<GarbageReport> Store::collect_garbage(const GarbageOptions& options) cons
   for (const char* folder : {"blobs/sha256", ".tmp"}) {
     std::error_code error;
     for (const fs::directory_entry& entry : fs::directory_iterator(root_ / folder, error)) {
-      struct stat info {};
-      if (::lstat(entry.path().c_str(), &info) != 0 || !S_ISREG(info.st_mode) || !older_than(info, limit)) continue;
-      if (!used.contains(entry.path().filename().string())) remove_file(entry.path(), static_cast<std::uint64_t>(info.st_size), report);
+      struct stat info{};
+      if (::lstat(entry.path().c_str(), &info) != 0 || !S_ISREG(info.st_mode) || !older_than(info, limit))
+        continue;
+      if (!used.contains(entry.path().filename().string()))
+        remove_file(entry.path(), static_cast<std::uint64_t>(info.st_size), report);
     }
-    if (error) return std::unexpected(Error{Code::system, "list " + (root_ / folder).string(), error.value(), {}});
+    if (error)
+      return std::unexpected(Error{Code::system, "list " + (root_ / folder).string(), error.value(), {}});
   }
   return report;
 }
 
-Result<GarbageReport> Store::remove(const format::ImageReference& reference, const std::vector<Digest>& keep) const {
+Result<GarbageReport> Store::remove(const format::ImageReference& reference,
+                                    const std::vector<Digest>& keep) const {
   std::set<std::string> own;
   for (const format::Descriptor& entry : TRY(read_layout_index(root_)))
     if (reference_of(entry) == reference) TRY(mark(*this, entry.digest, own));
@@ -74,8 +80,9 @@ Result<GarbageReport> Store::remove(const format::ImageReference& reference, con
   GarbageReport report;
   for (const std::string& hex : own) {
     const fs::path path = root_ / "blobs" / "sha256" / hex;
-    struct stat info {};
-    if (!used.contains(hex) && ::lstat(path.c_str(), &info) == 0) remove_file(path, static_cast<std::uint64_t>(info.st_size), report);
+    struct stat info{};
+    if (!used.contains(hex) && ::lstat(path.c_str(), &info) == 0)
+      remove_file(path, static_cast<std::uint64_t>(info.st_size), report);
   }
   return report;
 }
@@ -86,8 +93,10 @@ Result<std::set<Digest>> Store::diff_ids_in_use(const std::vector<Digest>& keep)
   for (const format::Descriptor& entry : TRY(read_layout_index(root_))) manifests.push_back(entry.digest);
   for (const Digest& digest : manifests) {
     const auto found = image(digest);
-    if (found) ids.insert(found->config.diff_ids.begin(), found->config.diff_ids.end());
-    else if (found.error().code != Code::image_unknown) return std::unexpected(found.error());
+    if (found)
+      ids.insert(found->config.diff_ids.begin(), found->config.diff_ids.end());
+    else if (found.error().code != Code::image_unknown)
+      return std::unexpected(found.error());
   }
   return ids;
 }

@@ -39,7 +39,8 @@ Result<HttpAnswer> IoHttp::get(const HttpGet& request, const Sink& sink) {
   answer.status = response.status;
   for (const auto& header : response.headers) {
     std::string name(header.name);
-    std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    std::ranges::transform(name, name.begin(),
+                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     answer.headers.emplace(std::move(name), header.value);
   }
   const std::lock_guard lock(mutex_);

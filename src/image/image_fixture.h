@@ -24,7 +24,9 @@ using ::testing::HasSubstr;
 
 class Folder {
  public:
-  Folder() : path(fs::temp_directory_path() / ("naru-image-" + secure_random_hex(6))) { fs::create_directories(path); }
+  Folder() : path(fs::temp_directory_path() / ("naru-image-" + secure_random_hex(6))) {
+    fs::create_directories(path);
+  }
   Folder(const Folder&) = delete;
   Folder& operator=(const Folder&) = delete;
   ~Folder() {
@@ -56,12 +58,28 @@ class Tar {
     return *this;
   }
   Tar& file(const std::string& name, std::string_view content, std::uint32_t mode = 0644) {
-    return add({.kind = Kind::file, .name = name, .target = {}, .mode = mode, .size = content.size(), .mtime = 1000, .xattrs = {}}, content);
+    return add({.kind = Kind::file,
+                .name = name,
+                .target = {},
+                .mode = mode,
+                .size = content.size(),
+                .mtime = 1000,
+                .xattrs = {}},
+               content);
   }
-  Tar& folder(const std::string& name, std::uint32_t mode = 0755) { return add({.kind = Kind::folder, .name = name + "/", .target = {}, .mode = mode, .mtime = 2000, .xattrs = {}}); }
-  Tar& symlink(const std::string& name, const std::string& target) { return add({.kind = Kind::symlink, .name = name, .target = target, .xattrs = {}}); }
-  Tar& hardlink(const std::string& name, const std::string& target) { return add({.kind = Kind::hardlink, .name = name, .target = target, .xattrs = {}}); }
-  Tar& device(const std::string& name, char kind) { return add({.kind = static_cast<Kind>(kind), .name = name, .target = {}, .xattrs = {}}); }
+  Tar& folder(const std::string& name, std::uint32_t mode = 0755) {
+    return add(
+        {.kind = Kind::folder, .name = name + "/", .target = {}, .mode = mode, .mtime = 2000, .xattrs = {}});
+  }
+  Tar& symlink(const std::string& name, const std::string& target) {
+    return add({.kind = Kind::symlink, .name = name, .target = target, .xattrs = {}});
+  }
+  Tar& hardlink(const std::string& name, const std::string& target) {
+    return add({.kind = Kind::hardlink, .name = name, .target = target, .xattrs = {}});
+  }
+  Tar& device(const std::string& name, char kind) {
+    return add({.kind = static_cast<Kind>(kind), .name = name, .target = {}, .xattrs = {}});
+  }
   std::string bytes() const { return out_ + std::string(1024, '\0'); }
   std::string unfinished() const { return out_; }
 

@@ -37,24 +37,31 @@ format::ImageConfig default_rootfs_config() {
   return config;
 }
 
-Result<Image> import_rootfs(const Store& store, const fs::path& tar, const format::ImageReference& reference, format::ImageConfig config,
-                            const ImportLimits& limits) {
+Result<Image> import_rootfs(const Store& store, const fs::path& tar, const format::ImageReference& reference,
+                            format::ImageConfig config, const ImportLimits& limits) {
   const Fd fd = TRY(open_archive(tar));
   const format::Compression compression = sniff_compression(TRY(first_bytes(fd.get())));
   BlobWriter blob = TRY(store.begin_blob(limits.blob_bytes));
-  TarStream stream = TRY(TarStream::open(fd.get(), compression, {.bytes = limits.tar_bytes}, [&](std::string_view raw) { return blob.write(raw); }));
+  TarStream stream = TRY(TarStream::open(fd.get(), compression, {.bytes = limits.tar_bytes},
+                                         [&](std::string_view raw) { return blob.write(raw); }));
   const std::string_view first = TRY(stream.next());
   if (!looks_like_tar(first)) return fail(Code::malformed, "{}: not a tar, tar.gz or tar.zst", tar.string());
   const Digest diff_id = TRY(stream.finish());
   const BlobInfo stored = TRY(blob.commit());
-  if (config.history.empty()) config.history.push_back({.created = config.created, .created_by = "naru image import", .author = {}, .comment = {}, .empty_layer = false});
+  if (config.history.empty())
+    config.history.push_back({.created = config.created,
+                              .created_by = "naru image import",
+                              .author = {},
+                              .comment = {},
+                              .empty_layer = false});
   const Layer layer{stored.digest, diff_id, std::string(format::layer_media_type(compression)), stored.size};
   Image image = TRY(store.put_image(std::move(config), {layer}));
   TRY(store.tag(reference, image.manifest));
   return image;
 }
 
-Result<Image> import_archive(const Store& store, const fs::path& tar, const format::ImageReference& reference, const ImportLimits& limits) {
+Result<Image> import_archive(const Store& store, const fs::path& tar, const format::ImageReference& reference,
+                             const ImportLimits& limits) {
   const Fd fd = TRY(open_archive(tar));
   const format::Compression compression = sniff_compression(TRY(first_bytes(fd.get())));
   TarStream stream = TRY(TarStream::open(fd.get(), compression, {.bytes = limits.tar_bytes}));
@@ -64,7 +71,8 @@ Result<Image> import_archive(const Store& store, const fs::path& tar, const form
   return image;
 }
 
-Result<Image> import_file(const Store& store, const fs::path& tar, const format::ImageReference& reference, const ImportLimits& limits) {
+Result<Image> import_file(const Store& store, const fs::path& tar, const format::ImageReference& reference,
+                          const ImportLimits& limits) {
   const Fd fd = TRY(open_archive(tar));
   const format::Compression compression = sniff_compression(TRY(first_bytes(fd.get())));
   TarStream stream = TRY(TarStream::open(fd.get(), compression, {.bytes = limits.tar_bytes}));

@@ -22,7 +22,8 @@ Result<IndexLock> IndexLock::take(const std::filesystem::path& root) {
 Result<std::vector<format::Descriptor>> read_layout_index(const std::filesystem::path& root) {
   const Fd fd = TRY(open_file(root / "index.json", O_RDONLY));
   auto index = format::parse_index(TRY(os::read_fd(fd.get(), format::kMaxManifestBytes, "index.json")));
-  if (!index) return fail(index.error().code, "{}: {}", (root / "index.json").string(), index.error().message());
+  if (!index)
+    return fail(index.error().code, "{}: {}", (root / "index.json").string(), index.error().message());
   return std::move(index->manifests);
 }
 
@@ -30,7 +31,8 @@ Result<> write_layout_index(const std::filesystem::path& root, std::vector<forma
   const std::size_t tags = entries.size();
   const std::string bytes = format::write_index({std::move(entries)});
   if (tags > kMaxTags || bytes.size() > format::kMaxManifestBytes)
-    return fail(Code::too_large, "{}: more than {} tags; remove some with `naru image rm`", root.string(), kMaxTags);
+    return fail(Code::too_large, "{}: more than {} tags; remove some with `naru image rm`", root.string(),
+                kMaxTags);
   return write_durably(root / "index.json", bytes, root / ".tmp");
 }
 

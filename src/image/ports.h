@@ -1,4 +1,5 @@
-// What pulling needs of the world: one blocking HTTP GET. src/image/http_io.h implements it over src/io; tests hand in others.
+// What pulling needs of the world: one blocking HTTP GET. src/image/http_io.h implements it over src/io;
+// tests hand in others.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +37,8 @@ class HttpPort {
   // Body bytes, in order, with the answer's status. An error stops the transfer and is returned.
   using Sink = std::function<Result<>(int status, std::string_view bytes)>;
   virtual ~HttpPort() = default;
-  // Redirects are not followed. A body cut short is an error (closed). May be called on several threads at once.
+  // Redirects are not followed. A body cut short is an error (closed). May be called on several threads at
+  // once.
   virtual Result<HttpAnswer> get(const HttpGet& request, const Sink& sink) = 0;
 };
 

@@ -10,11 +10,13 @@ namespace naru::image {
 
 namespace {
 
-const std::string kAccept = fmt::format("{}, {}, {}, {}", format::kOciManifest, format::kDockerManifest, format::kOciIndex, format::kDockerList);
+const std::string kAccept = fmt::format("{}, {}, {}, {}", format::kOciManifest, format::kDockerManifest,
+                                        format::kOciIndex, format::kDockerList);
 
 class Pull {
  public:
-  Pull(const Store& store, HttpPort& http, const format::ImageReference& reference, const PullOptions& options)
+  Pull(const Store& store, HttpPort& http, const format::ImageReference& reference,
+       const PullOptions& options)
       : store_(store), reference_(reference), options_(options), registry_(http, reference, options) {}
 
   Result<Image> run() {
@@ -37,9 +39,11 @@ class Pull {
   Result<Digest> verified(const Registry::Document& document, const Digest& expected) const {
     const Digest digest = Digest::of_sha256(document.bytes);
     if (!expected.empty() && digest != expected)
-      return fail(Code::digest_mismatch, "{}: the manifest has the digest {}, asked for was {}", reference_.text(), digest.text(), expected.text());
+      return fail(Code::digest_mismatch, "{}: the manifest has the digest {}, asked for was {}",
+                  reference_.text(), digest.text(), expected.text());
     if (document.stated_digest.starts_with("sha256:") && document.stated_digest != digest.text())
-      return fail(Code::digest_mismatch, "{}: the registry calls the manifest {}, it is {}", reference_.text(), document.stated_digest.substr(0, 80), digest.text());
+      return fail(Code::digest_mismatch, "{}: the registry calls the manifest {}, it is {}",
+                  reference_.text(), document.stated_digest.substr(0, 80), digest.text());
     return digest;
   }
 
@@ -51,7 +55,8 @@ class Pull {
       const auto document = TRY(registry_.document("manifests/" + name, kAccept, format::kMaxManifestBytes));
       const Digest digest = TRY(verified(document, expected));
       if (!format::is_index_type(document.media_type)) {
-        manifest_ = TRY(format::parse_manifest(document.bytes, format::is_manifest_type(document.media_type) ? document.media_type : ""));
+        manifest_ = TRY(format::parse_manifest(
+            document.bytes, format::is_manifest_type(document.media_type) ? document.media_type : ""));
         manifest_bytes_ = document.bytes;
         return digest;
       }
@@ -63,16 +68,21 @@ class Pull {
 
   Result<> fetch_config() {
     const format::Descriptor& config = manifest_.config;
-    if (config.size > format::kMaxConfigBytes) return fail(Code::too_large, "{}: its configuration has {} bytes, the bound is {}", reference_.text(), config.size, format::kMaxConfigBytes);
+    if (config.size > format::kMaxConfigBytes)
+      return fail(Code::too_large, "{}: its configuration has {} bytes, the bound is {}", reference_.text(),
+                  config.size, format::kMaxConfigBytes);
     if (!store_.has(config.digest)) TRY(fetch_blob(config));
-    const auto parsed = TRY(format::parse_config(TRY(store_.read_blob(config.digest, format::kMaxConfigBytes))));
+    const auto parsed =
+        TRY(format::parse_config(TRY(store_.read_blob(config.digest, format::kMaxConfigBytes))));
     if (parsed.diff_ids.size() != manifest_.layers.size())
-      return fail(Code::malformed, "{}: {} layers, but {} diff ids", reference_.text(), manifest_.layers.size(), parsed.diff_ids.size());
+      return fail(Code::malformed, "{}: {} layers, but {} diff ids", reference_.text(),
+                  manifest_.layers.size(), parsed.diff_ids.size());
     return {};
   }
 
   Result<> fetch_blob(const format::Descriptor& descriptor) {
-    BlobWriter writer = TRY(registry_.blob(descriptor.digest, descriptor.size, [&] { return store_.begin_blob(descriptor.size); }));
+    BlobWriter writer = TRY(registry_.blob(descriptor.digest, descriptor.size,
+                                           [&] { return store_.begin_blob(descriptor.size); }));
     auto stored = writer.commit(descriptor.digest);
     if (!stored) return fail(stored.error().code, "{}: {}", reference_.text(), stored.error().message());
     return {};
@@ -91,7 +101,9 @@ class Pull {
   Result<> fetch_layers() {
     for (const format::Descriptor& layer : manifest_.layers) {  // refuse before the first byte
       TRY(format::layer_compression(layer.media_type));
-      if (layer.size > options_.max_layer_bytes) return fail(Code::too_large, "{}: layer {} has {} bytes, the bound is {}", reference_.text(), layer.digest.text(), layer.size, options_.max_layer_bytes);
+      if (layer.size > options_.max_layer_bytes)
+        return fail(Code::too_large, "{}: layer {} has {} bytes, the bound is {}", reference_.text(),
+                    layer.digest.text(), layer.size, options_.max_layer_bytes);
     }
     std::atomic<std::size_t> next{0};
     std::optional<Error> first_error;
@@ -106,7 +118,8 @@ class Pull {
     };
     {
       std::vector<std::jthread> threads;
-      const std::size_t count = std::min(std::max<std::size_t>(options_.parallel_layers, 1), manifest_.layers.size());
+      const std::size_t count =
+          std::min(std::max<std::size_t>(options_.parallel_layers, 1), manifest_.layers.size());
       for (std::size_t i = 1; i < count; ++i) threads.emplace_back(work);
       work();
     }
@@ -124,7 +137,8 @@ class Pull {
 
 }  // namespace
 
-Result<Image> pull(const Store& store, HttpPort& http, const format::ImageReference& reference, const PullOptions& options) {
+Result<Image> pull(const Store& store, HttpPort& http, const format::ImageReference& reference,
+                   const PullOptions& options) {
   return Pull(store, http, reference, options).run();
 }
 

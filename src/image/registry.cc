@@ -23,12 +23,14 @@ bool is_loopback(std::string_view registry) {
 
 std::string origin_of(std::string_view url) {
   const auto scheme = url.find("://");
-  return std::string(url.substr(0, scheme == std::string_view::npos ? 0 : url.find_first_of("/?#", scheme + 3)));
+  return std::string(
+      url.substr(0, scheme == std::string_view::npos ? 0 : url.find_first_of("/?#", scheme + 3)));
 }
 
 std::string printable(std::string_view text, std::size_t room) {
   std::string shown;
-  for (const char c : text.substr(0, room)) shown += static_cast<unsigned char>(c) < ' ' || c == 0x7f ? ' ' : c;
+  for (const char c : text.substr(0, room))
+    shown += static_cast<unsigned char>(c) < ' ' || c == 0x7f ? ' ' : c;
   return shown;
 }
 
@@ -41,19 +43,26 @@ bool worth_another_try(const Error& error) {
 std::string percent_encoded(std::string_view text) {
   std::string encoded;
   for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_' || c == '~';
-    if (plain) encoded += c;
-    else encoded += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '.' || c == '_' || c == '~';
+    if (plain)
+      encoded += c;
+    else
+      encoded += fmt::format("%{:02X}", static_cast<unsigned char>(c));
   }
   return encoded;
 }
 
 Result<Challenge> parse_challenge(std::string_view header) {
-  const auto bad = [&] { return fail(Code::malformed, "WWW-Authenticate '{}': not a challenge", printable(header, 120)); };
-  if (header.size() > 8192) return fail(Code::too_large, "WWW-Authenticate: {} bytes, the bound is 8192", header.size());
+  const auto bad = [&] {
+    return fail(Code::malformed, "WWW-Authenticate '{}': not a challenge", printable(header, 120));
+  };
+  if (header.size() > 8192)
+    return fail(Code::too_large, "WWW-Authenticate: {} bytes, the bound is 8192", header.size());
   const auto space = header.find(' ');
   Challenge challenge{std::string(header.substr(0, space)), {}};
-  std::ranges::transform(challenge.scheme, challenge.scheme.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::ranges::transform(challenge.scheme, challenge.scheme.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   if (challenge.scheme.empty()) return bad();
   std::size_t at = space == std::string_view::npos ? header.size() : space + 1;
   while (true) {
@@ -62,7 +71,8 @@ Result<Challenge> parse_challenge(std::string_view header) {
     const auto equals = header.find('=', at);
     if (equals == std::string_view::npos || equals == at) return bad();
     std::string key(header.substr(at, equals - at));
-    std::ranges::transform(key, key.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    std::ranges::transform(key, key.begin(),
+                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     std::string value;
     at = equals + 1;
     if (at < header.size() && header[at] == '"') {
@@ -81,8 +91,12 @@ Result<Challenge> parse_challenge(std::string_view header) {
 }
 
 Registry::Registry(HttpPort& http, const format::ImageReference& reference, const PullOptions& options)
-    : http_(http), options_(options), name_(reference.text()), scope_(fmt::format("repository:{}:pull", reference.repository)) {
-  const bool plain = is_loopback(reference.registry) || std::ranges::find(options.insecure, reference.registry) != options.insecure.end();
+    : http_(http),
+      options_(options),
+      name_(reference.text()),
+      scope_(fmt::format("repository:{}:pull", reference.repository)) {
+  const bool plain = is_loopback(reference.registry) ||
+                     std::ranges::find(options.insecure, reference.registry) != options.insecure.end();
   const std::string host = reference.registry == "docker.io" ? "registry-1.docker.io" : reference.registry;
   base_ = fmt::format("{}://{}", plain ? "http" : "https", host);
   prefix_ = fmt::format("{}/v2/{}/", base_, reference.repository);
@@ -91,44 +105,73 @@ Registry::Registry(HttpPort& http, const format::ImageReference& reference, cons
 Error Registry::refused(const std::string& url, const Outcome& outcome) const {
   const int status = outcome.answer.status;
   const std::string said = outcome.problem.empty() ? "" : ": " + printable(outcome.problem, 200);
-  if (status == 404) return {Code::image_unknown, fmt::format("{}: the registry does not have it (404 for {}){}", name_, printable(url, 300), said), 0, {}};
+  if (status == 404)
+    return {Code::image_unknown,
+            fmt::format("{}: the registry does not have it (404 for {}){}", name_, printable(url, 300), said),
+            0,
+            {}};
   if (status == 401 || status == 403)
-    return {Code::registry_refused, fmt::format("{}: the registry wants a login, or there is no such public image ({} for {}){}", name_, status, printable(url, 300), said), 0, {}};
+    return {Code::registry_refused,
+            fmt::format("{}: the registry wants a login, or there is no such public image ({} for {}){}",
+                        name_, status, printable(url, 300), said),
+            0,
+            {}};
   if (status == 429)
-    return {Code::registry_refused, fmt::format("{}: the registry limits how often it may be asked (429){}", name_, said), 0, "wait some minutes and try again"};
-  return {status >= 500 ? Code::unavailable : Code::registry_refused, fmt::format("{}: the registry answered {} for {}{}", name_, status, printable(url, 300), said), 0, {}};
+    return {Code::registry_refused,
+            fmt::format("{}: the registry limits how often it may be asked (429){}", name_, said), 0,
+            "wait some minutes and try again"};
+  return {status >= 500 ? Code::unavailable : Code::registry_refused,
+          fmt::format("{}: the registry answered {} for {}{}", name_, status, printable(url, 300), said),
+          0,
+          {}};
 }
 
 // The dance of https://distribution.github.io/distribution/spec/auth/token/: the refusal says whom to ask.
 Result<> Registry::authenticate(const HttpAnswer& refusal) {
   const Challenge challenge = TRY(parse_challenge(refusal.header("www-authenticate")));
-  if (challenge.scheme != "bearer") return fail(Code::registry_refused, "{}: the registry wants a login ({}); only public images can be pulled", name_, printable(challenge.scheme, 40));
+  if (challenge.scheme != "bearer")
+    return fail(Code::registry_refused,
+                "{}: the registry wants a login ({}); only public images can be pulled", name_,
+                printable(challenge.scheme, 40));
   const auto realm = challenge.parameters.find("realm");
   const bool secure = realm != challenge.parameters.end() && realm->second.starts_with("https://");
-  const bool plain = realm != challenge.parameters.end() && realm->second.starts_with("http://") && base_.starts_with("http://");
-  if (!secure && !plain) return fail(Code::registry_refused, "{}: the registry names no https address for its token", name_);
+  const bool plain = realm != challenge.parameters.end() && realm->second.starts_with("http://") &&
+                     base_.starts_with("http://");
+  if (!secure && !plain)
+    return fail(Code::registry_refused, "{}: the registry names no https address for its token", name_);
   std::string url = realm->second;
   url += url.contains('?') ? '&' : '?';
-  if (const auto service = challenge.parameters.find("service"); service != challenge.parameters.end()) url += "service=" + percent_encoded(service->second) + "&";
+  if (const auto service = challenge.parameters.find("service"); service != challenge.parameters.end())
+    url += "service=" + percent_encoded(service->second) + "&";
   url += "scope=" + percent_encoded(scope_);
   std::string body;
-  HttpGet request{.url = url, .headers = {{"Accept", "application/json"}}, .max_body = kMaxToken, .timeout = options_.request_timeout, .total_timeout = options_.request_timeout};
+  HttpGet request{.url = url,
+                  .headers = {{"Accept", "application/json"}},
+                  .max_body = kMaxToken,
+                  .timeout = options_.request_timeout,
+                  .total_timeout = options_.request_timeout};
   const HttpAnswer answer = TRY(http_.get(request, [&](int, std::string_view bytes) -> Result<> {
     body += bytes;
-    return body.size() > kMaxToken ? Result<>(fail(Code::too_large, "{}: a token of more than {} bytes", name_, kMaxToken)) : Result<>();
+    return body.size() > kMaxToken
+               ? Result<>(fail(Code::too_large, "{}: a token of more than {} bytes", name_, kMaxToken))
+               : Result<>();
   }));
-  if (answer.status != 200) return fail(Code::registry_refused, "{}: no anonymous token ({} for {})", name_, answer.status, printable(url, 300));
+  if (answer.status != 200)
+    return fail(Code::registry_refused, "{}: no anonymous token ({} for {})", name_, answer.status,
+                printable(url, 300));
   const Json json = TRY(parse_json(body, "the registry's token"));
   std::string token;
   for (const char* key : {"token", "access_token"})
     if (json.is_object() && json.contains(key) && json[key].is_string()) token = json[key].get<std::string>();
-  if (token.empty() || std::ranges::any_of(token, [](unsigned char c) { return c <= ' ' || c >= 0x7f; })) return fail(Code::malformed, "{}: the registry's token is not usable", name_);
+  if (token.empty() || std::ranges::any_of(token, [](unsigned char c) { return c <= ' ' || c >= 0x7f; }))
+    return fail(Code::malformed, "{}: the registry's token is not usable", name_);
   const std::lock_guard lock(mutex_);
   token_ = token;
   return {};
 }
 
-Result<Registry::Outcome> Registry::get(const std::string& first_url, HttpGet request, const HttpPort::Sink& sink) {
+Result<Registry::Outcome> Registry::get(const std::string& first_url, HttpGet request,
+                                        const HttpPort::Sink& sink) {
   std::string url = first_url;
   bool asked_for_token = false;
   for (int hops = 0;;) {
@@ -152,9 +195,12 @@ Result<Registry::Outcome> Registry::get(const std::string& first_url, HttpGet re
       continue;
     }
     if (status < 300 || status >= 400) return outcome;
-    if (++hops > kMaxRedirects) return fail(Code::registry_refused, "{}: more than {} redirects", name_, kMaxRedirects);
+    if (++hops > kMaxRedirects)
+      return fail(Code::registry_refused, "{}: more than {} redirects", name_, kMaxRedirects);
     const std::string next = TRY(io::resolve_reference(url, outcome.answer.header("location")));
-    if (url.starts_with("https://") && !next.starts_with("https://")) return fail(Code::registry_refused, "{}: a redirect away from https, to {}", name_, printable(next, 200));
+    if (url.starts_with("https://") && !next.starts_with("https://"))
+      return fail(Code::registry_refused, "{}: a redirect away from https, to {}", name_,
+                  printable(next, 200));
     url = next;
   }
 }
@@ -168,15 +214,22 @@ auto Registry::with_retries(const Attempt& attempt) -> decltype(attempt()) {
   }
 }
 
-Result<Registry::Document> Registry::document(const std::string& path, const std::string& accept, std::size_t max_bytes) {
+Result<Registry::Document> Registry::document(const std::string& path, const std::string& accept,
+                                              std::size_t max_bytes) {
   return with_retries([&]() -> Result<Document> {
     Document document;
     const std::string url = prefix_ + path;
-    HttpGet request{.url = {}, .headers = {}, .max_body = max_bytes, .timeout = options_.request_timeout, .total_timeout = options_.request_timeout * 2};
+    HttpGet request{.url = {},
+                    .headers = {},
+                    .max_body = max_bytes,
+                    .timeout = options_.request_timeout,
+                    .total_timeout = options_.request_timeout * 2};
     if (!accept.empty()) request.headers.emplace_back("Accept", accept);
     const Outcome outcome = TRY(get(url, request, [&](int, std::string_view bytes) -> Result<> {
       document.bytes += bytes;
-      return document.bytes.size() > max_bytes ? Result<>(fail(Code::too_large, "{}: {} has more than {} bytes", name_, path, max_bytes)) : Result<>();
+      return document.bytes.size() > max_bytes
+                 ? Result<>(fail(Code::too_large, "{}: {} has more than {} bytes", name_, path, max_bytes))
+                 : Result<>();
     }));
     if (outcome.answer.status != 200) return std::unexpected(refused(url, outcome));
     const std::string type = outcome.answer.header("content-type");
@@ -190,13 +243,21 @@ Result<BlobWriter> Registry::blob(const Digest& digest, std::uint64_t size, cons
   return with_retries([&]() -> Result<BlobWriter> {
     BlobWriter writer = TRY(begin());
     const std::string url = prefix_ + "blobs/" + digest.text();
-    const HttpGet request{.url = {}, .headers = {}, .max_body = size, .timeout = options_.request_timeout, .total_timeout = options_.blob_timeout};
+    const HttpGet request{.url = {},
+                          .headers = {},
+                          .max_body = size,
+                          .timeout = options_.request_timeout,
+                          .total_timeout = options_.blob_timeout};
     const Outcome outcome = TRY(get(url, request, [&](int, std::string_view bytes) -> Result<> {
-      if (writer.size() + bytes.size() > size) return fail(Code::too_large, "{}: blob {} is larger than the {} bytes that its manifest says", name_, digest.text(), size);
+      if (writer.size() + bytes.size() > size)
+        return fail(Code::too_large, "{}: blob {} is larger than the {} bytes that its manifest says", name_,
+                    digest.text(), size);
       return writer.write(bytes);
     }));
     if (outcome.answer.status != 200) return std::unexpected(refused(url, outcome));
-    if (writer.size() != size) return fail(Code::closed, "{}: blob {} ended after {} of {} bytes", name_, digest.text(), writer.size(), size);
+    if (writer.size() != size)
+      return fail(Code::closed, "{}: blob {} ended after {} of {} bytes", name_, digest.text(), writer.size(),
+                  size);
     return writer;
   });
 }

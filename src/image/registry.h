@@ -24,8 +24,8 @@ class Registry {
 
   struct Document {
     std::string bytes;
-    std::string media_type;       // Content-Type without parameters
-    std::string stated_digest;    // Docker-Content-Digest, may be empty
+    std::string media_type;     // Content-Type without parameters
+    std::string stated_digest;  // Docker-Content-Digest, may be empty
   };
   // `path` below /v2/<repository>/. image_unknown: 404.
   Result<Document> document(const std::string& path, const std::string& accept, std::size_t max_bytes);
@@ -50,7 +50,7 @@ class Registry {
   std::string base_;    // "https://registry-1.docker.io"
   std::string prefix_;  // base_ + "/v2/<repository>/"
   std::string scope_;
-  std::mutex mutex_;    // guards token_
+  std::mutex mutex_;  // guards token_
   std::string token_;
 };
 

@@ -22,7 +22,8 @@ constexpr int kMaxTreeDepth = 1024;  // deeper than what unpack itself makes
 Result<> remove_level(int parent, const std::string& base, int depth) {
   if (::unlinkat(parent, base.c_str(), 0) == 0 || errno == ENOENT) return {};
   if (errno != EISDIR && errno != EPERM) return fail_errno(Code::system, "remove {}", shown(base));
-  if (depth > kMaxTreeDepth) return fail(Code::too_large, "remove {}: deeper than {} folders", shown(base), kMaxTreeDepth);
+  if (depth > kMaxTreeDepth)
+    return fail(Code::too_large, "remove {}: deeper than {} folders", shown(base), kMaxTreeDepth);
   const int fd = ::openat(parent, base.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) return fail_errno(Code::system, "remove {}", shown(base));
   DIR* listing = ::fdopendir(fd);
@@ -35,16 +36,21 @@ Result<> remove_level(int parent, const std::string& base, int depth) {
     const std::string name = entry->d_name;
     if (name != "." && name != "..") TRY(remove_level(fd, name, depth + 1));
   }
-  if (::unlinkat(parent, base.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) return fail_errno(Code::system, "remove {}", shown(base));
+  if (::unlinkat(parent, base.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT)
+    return fail_errno(Code::system, "remove {}", shown(base));
   return {};
 }
 
 }  // namespace
 
-Result<> remove_tree(int parent, const std::string& base) { return remove_level(parent, base, 0); }
+Result<> remove_tree(int parent, const std::string& base) {
+  return remove_level(parent, base, 0);
+}
 
 Result<std::string> clean_name(std::string_view name, std::size_t max_bytes, std::size_t max_depth) {
-  if (name.size() > max_bytes) return fail(Code::too_large, "entry '{}...': its name has {} bytes, the bound is {}", shown(name), name.size(), max_bytes);
+  if (name.size() > max_bytes)
+    return fail(Code::too_large, "entry '{}...': its name has {} bytes, the bound is {}", shown(name),
+                name.size(), max_bytes);
   if (name.contains('\0')) return fail(Code::malformed, "entry '{}': a zero byte in its name", shown(name));
   std::string clean;
   std::size_t depth = 0;
@@ -54,8 +60,11 @@ Result<std::string> clean_name(std::string_view name, std::size_t max_bytes, std
     at = slash + 1;
     if (part.empty() || part == ".") continue;
     if (part == "..") return fail(Code::layer_escape, "entry '{}': '..' in its name", shown(name));
-    if (part.size() > 255) return fail(Code::too_large, "entry '{}': a component of its name has {} bytes, the bound is 255", shown(name), part.size());
-    if (++depth > max_depth) return fail(Code::too_large, "entry '{}': deeper than {} folders", shown(name), max_depth);
+    if (part.size() > 255)
+      return fail(Code::too_large, "entry '{}': a component of its name has {} bytes, the bound is 255",
+                  shown(name), part.size());
+    if (++depth > max_depth)
+      return fail(Code::too_large, "entry '{}': deeper than {} folders", shown(name), max_depth);
     if (!clean.empty()) clean += '/';
     clean += part;
   }
@@ -67,7 +76,8 @@ Result<Fd> RootedFolder::open_in_root(const std::string& name, int flags) {
   if (fd) return fd;
   const int error = fd.error().sys_errno;
   if (error == ENOTDIR || error == ELOOP || error == EXDEV)
-    return std::unexpected(Error{Code::malformed, fmt::format("'{}' leads through what is no folder", shown(name)), error, {}});
+    return std::unexpected(
+        Error{Code::malformed, fmt::format("'{}' leads through what is no folder", shown(name)), error, {}});
   return std::unexpected(Error{fd.error().code, fmt::format("open '{}'", shown(name)), error, {}});
 }
 
@@ -82,7 +92,8 @@ Result<Fd> RootedFolder::make_folders(const std::string& name) {
     if (!next && next.error().code == Code::not_found) {
       // EEXIST here is a symbolic link that leads nowhere: following it to create would be a guess.
       if (::mkdirat(at.get(), part.c_str(), 0755) != 0)
-        return fail_errno(errno == EEXIST ? Code::malformed : file_code(errno), "make folder '{}'", shown(prefix));
+        return fail_errno(errno == EEXIST ? Code::malformed : file_code(errno), "make folder '{}'",
+                          shown(prefix));
       next = open_in_root(prefix, O_PATH | O_DIRECTORY);
     }
     if (!next) return std::unexpected(next.error());
@@ -113,6 +124,8 @@ Result<RootedFolder::Place> RootedFolder::find(const std::string& name) {
   return Place{parent, slash == std::string::npos ? name : name.substr(slash + 1)};
 }
 
-Result<Fd> RootedFolder::open(const std::string& name, int flags) { return open_in_root(name, flags | O_NOFOLLOW); }
+Result<Fd> RootedFolder::open(const std::string& name, int flags) {
+  return open_in_root(name, flags | O_NOFOLLOW);
+}
 
 }  // namespace naru::image

@@ -1,5 +1,5 @@
-// Operations on names below a folder that cannot leave it, whatever symbolic links it holds (openat2(2)). Internal:
-// where unpack touches the file system with hostile names.
+// Operations on names below a folder that cannot leave it, whatever symbolic links it holds (openat2(2)).
+// Internal: where unpack touches the file system with hostile names.
 #pragma once
 
 #include <string>
@@ -20,11 +20,11 @@ class RootedFolder {
   explicit RootedFolder(int root_fd) : root_(root_fd) {}  // borrowed
 
   struct Place {
-    int parent = -1;    // borrowed, valid until the next call
-    std::string base;   // one component, no slash; never "." or ".."
+    int parent = -1;   // borrowed, valid until the next call
+    std::string base;  // one component, no slash; never "." or ".."
   };
-  // Where `name` (clean, not "") is created; missing folders on the way are made (0755). malformed: the way leads
-  // through something that is no folder.
+  // Where `name` (clean, not "") is created; missing folders on the way are made (0755). malformed: the way
+  // leads through something that is no folder.
   Result<Place> place_of(const std::string& name);
   // As place_of, but makes nothing; not_found.
   Result<Place> find(const std::string& name);

@@ -15,20 +15,26 @@ namespace naru::image {
 namespace fs = std::filesystem;
 
 std::uint64_t Image::size() const {
-  return std::accumulate(layers.begin(), layers.end(), std::uint64_t{0}, [](std::uint64_t sum, const Layer& layer) { return sum + layer.size; });
+  return std::accumulate(layers.begin(), layers.end(), std::uint64_t{0},
+                         [](std::uint64_t sum, const Layer& layer) { return sum + layer.size; });
 }
 
 BlobWriter::BlobWriter(fs::path root, fs::path temp, Fd fd, std::uint64_t max_bytes)
     : root_(std::move(root)), temp_(std::move(temp)), fd_(std::move(fd)), max_bytes_(max_bytes) {}
 BlobWriter::BlobWriter(BlobWriter&& other) noexcept
-    : root_(std::move(other.root_)), temp_(std::exchange(other.temp_, {})), fd_(std::move(other.fd_)), hash_(std::move(other.hash_)),
-      size_(other.size_), max_bytes_(other.max_bytes_) {}
+    : root_(std::move(other.root_)),
+      temp_(std::exchange(other.temp_, {})),
+      fd_(std::move(other.fd_)),
+      hash_(std::move(other.hash_)),
+      size_(other.size_),
+      max_bytes_(other.max_bytes_) {}
 BlobWriter::~BlobWriter() {
   if (!temp_.empty()) ::unlink(temp_.c_str());
 }
 
 Result<> BlobWriter::write(std::string_view bytes) {
-  if (size_ + bytes.size() > max_bytes_) return fail(Code::too_large, "the blob is larger than {} bytes", max_bytes_);
+  if (size_ + bytes.size() > max_bytes_)
+    return fail(Code::too_large, "the blob is larger than {} bytes", max_bytes_);
   TRY(write_all(fd_.get(), bytes, "a blob into " + root_.string()));
   hash_.update(bytes);
   size_ += bytes.size();
@@ -38,10 +44,12 @@ Result<> BlobWriter::write(std::string_view bytes) {
 Result<BlobInfo> BlobWriter::commit(const std::optional<Digest>& expected) {
   const BlobInfo info{hash_.finish(), size_};
   if (expected && *expected != info.digest)
-    return fail(Code::digest_mismatch, "blob {}: the {} bytes that came have the digest {}", expected->text(), size_, info.digest.text());
+    return fail(Code::digest_mismatch, "blob {}: the {} bytes that came have the digest {}", expected->text(),
+                size_, info.digest.text());
   const fs::path folder = root_ / "blobs" / "sha256";
   TRY(adopt_owner(fd_.get(), root_));
-  if (::fchmod(fd_.get(), 0644) != 0 || ::fsync(fd_.get()) != 0) return fail_errno(file_code(errno), "write blob {}", info.digest.text());
+  if (::fchmod(fd_.get(), 0644) != 0 || ::fsync(fd_.get()) != 0)
+    return fail_errno(file_code(errno), "write blob {}", info.digest.text());
   if (::rename(temp_.c_str(), (folder / std::string(info.digest.hex())).c_str()) != 0)
     return fail_errno(file_code(errno), "rename blob {}", info.digest.text());
   temp_.clear();
@@ -52,10 +60,13 @@ Result<BlobInfo> BlobWriter::commit(const std::optional<Digest>& expected) {
 Result<Store> Store::open(fs::path root) {
   std::error_code error;
   const bool fresh = !fs::exists(root / "oci-layout", error);
-  if (fresh && fs::exists(root / "index.json", error)) return fail(Code::malformed, "{}: has an index.json but no oci-layout", root.string());
+  if (fresh && fs::exists(root / "index.json", error))
+    return fail(Code::malformed, "{}: has an index.json but no oci-layout", root.string());
   for (const char* folder : {"blobs/sha256", ".tmp"}) {
     fs::create_directories(root / folder, error);
-    if (error) return std::unexpected(Error{file_code(error.value()), "create " + (root / folder).string(), error.value(), {}});
+    if (error)
+      return std::unexpected(
+          Error{file_code(error.value()), "create " + (root / folder).string(), error.value(), {}});
   }
   for (const char* folder : {"blobs", "blobs/sha256", ".tmp"}) {
     const Fd fd = TRY(open_file(root / folder, O_RDONLY | O_DIRECTORY));
@@ -64,10 +75,13 @@ Result<Store> Store::open(fs::path root) {
   Store store(std::move(root));
   const IndexLock lock = TRY(IndexLock::take(store.root_));
   if (!fs::exists(store.root_ / "index.json", error)) TRY(write_layout_index(store.root_, {}));
-  if (fresh) TRY(write_durably(store.root_ / "oci-layout", R"({"imageLayoutVersion":"1.0.0"})", store.root_ / ".tmp"));
+  if (fresh)
+    TRY(write_durably(store.root_ / "oci-layout", R"({"imageLayoutVersion":"1.0.0"})", store.root_ / ".tmp"));
   const Fd layout = TRY(open_file(store.root_ / "oci-layout", O_RDONLY));
-  const Json version = TRY(parse_json(TRY(os::read_fd(layout.get(), 4096, "oci-layout")), (store.root_ / "oci-layout").string()));
-  if (!version.is_object() || !version.contains("imageLayoutVersion") || !version["imageLayoutVersion"].is_string() ||
+  const Json version = TRY(
+      parse_json(TRY(os::read_fd(layout.get(), 4096, "oci-layout")), (store.root_ / "oci-layout").string()));
+  if (!version.is_object() || !version.contains("imageLayoutVersion") ||
+      !version["imageLayoutVersion"].is_string() ||
       !version["imageLayoutVersion"].get<std::string>().starts_with("1."))
     return fail(Code::malformed, "{}: not an OCI image layout of version 1", store.root_.string());
   return store;
@@ -84,7 +98,9 @@ Result<BlobInfo> Store::put_blob(std::string_view bytes, const std::optional<Dig
   return writer.commit(expected);
 }
 
-fs::path Store::blob_path(const Digest& blob) const { return root_ / "blobs" / "sha256" / std::string(blob.hex()); }
+fs::path Store::blob_path(const Digest& blob) const {
+  return root_ / "blobs" / "sha256" / std::string(blob.hex());
+}
 
 bool Store::has(const Digest& blob) const {
   if (blob.empty() || blob.algorithm() != "sha256") return false;
@@ -94,16 +110,19 @@ bool Store::has(const Digest& blob) const {
 }
 
 Result<Fd> Store::open_blob(const Digest& blob) const {
-  if (blob.empty() || blob.algorithm() != "sha256") return fail(Code::image_unknown, "blob '{}' is not in {}", blob.text(), root_.string());
+  if (blob.empty() || blob.algorithm() != "sha256")
+    return fail(Code::image_unknown, "blob '{}' is not in {}", blob.text(), root_.string());
   auto fd = open_file(blob_path(blob), O_RDONLY | O_NOFOLLOW);
-  if (!fd && fd.error().code == Code::not_found) return fail(Code::image_unknown, "blob {} is not in {}", blob.text(), root_.string());
+  if (!fd && fd.error().code == Code::not_found)
+    return fail(Code::image_unknown, "blob {} is not in {}", blob.text(), root_.string());
   return fd;
 }
 
 Result<std::string> Store::read_blob(const Digest& blob, std::size_t max_bytes) const {
   const Fd fd = TRY(open_blob(blob));
   std::string bytes = TRY(os::read_fd(fd.get(), max_bytes, "blob " + blob.text()));
-  if (Digest::of_sha256(bytes) != blob) return fail(Code::digest_mismatch, "blob {} in {} is damaged", blob.text(), root_.string());
+  if (Digest::of_sha256(bytes) != blob)
+    return fail(Code::digest_mismatch, "blob {} in {} is damaged", blob.text(), root_.string());
   return bytes;
 }
 
@@ -111,14 +130,25 @@ Result<Image> Store::put_image(format::ImageConfig config, const std::vector<Lay
   config.diff_ids.clear();
   format::ImageManifest manifest;
   for (const Layer& layer : layers) {
-    if (!has(layer.blob)) return fail(Code::image_unknown, "layer {} is not in {}", layer.blob.text(), root_.string());
+    if (!has(layer.blob))
+      return fail(Code::image_unknown, "layer {} is not in {}", layer.blob.text(), root_.string());
     config.diff_ids.push_back(layer.diff_id);
-    manifest.layers.push_back({.media_type = layer.media_type, .digest = layer.blob, .size = layer.size, .annotations = {}, .platform = {}});
+    manifest.layers.push_back({.media_type = layer.media_type,
+                               .digest = layer.blob,
+                               .size = layer.size,
+                               .annotations = {},
+                               .platform = {}});
   }
   const std::string config_bytes = format::write_config(config);
-  if (config_bytes.size() > format::kMaxConfigBytes) return fail(Code::too_large, "the image's configuration has {} bytes, the bound is {}", config_bytes.size(), format::kMaxConfigBytes);
+  if (config_bytes.size() > format::kMaxConfigBytes)
+    return fail(Code::too_large, "the image's configuration has {} bytes, the bound is {}",
+                config_bytes.size(), format::kMaxConfigBytes);
   const BlobInfo stored = TRY(put_blob(config_bytes));
-  manifest.config = {.media_type = std::string(format::kOciConfig), .digest = stored.digest, .size = stored.size, .annotations = {}, .platform = {}};
+  manifest.config = {.media_type = std::string(format::kOciConfig),
+                     .digest = stored.digest,
+                     .size = stored.size,
+                     .annotations = {},
+                     .platform = {}};
   const BlobInfo named = TRY(put_blob(format::write_manifest(manifest)));
   return Image{named.digest, stored.digest, std::move(config), layers};
 }
@@ -136,7 +166,8 @@ Result<Image> Store::image(const Digest& digest) const {
   Image image{digest, manifest->config.digest, {}, {}};
   image.config = TRY(format::parse_config(TRY(read_blob(image.config_digest, format::kMaxConfigBytes))));
   if (image.config.diff_ids.size() != manifest->layers.size())
-    return fail(Code::malformed, "image {}: {} layers, but {} diff ids", digest.text(), manifest->layers.size(), image.config.diff_ids.size());
+    return fail(Code::malformed, "image {}: {} layers, but {} diff ids", digest.text(),
+                manifest->layers.size(), image.config.diff_ids.size());
   for (std::size_t i = 0; i < manifest->layers.size(); ++i) {
     const format::Descriptor& layer = manifest->layers[i];
     image.layers.push_back({layer.digest, image.config.diff_ids[i], layer.media_type, layer.size});
@@ -147,7 +178,8 @@ Result<Image> Store::image(const Digest& digest) const {
 Result<Image> Store::resolve(const format::ImageReference& reference) const {
   if (!reference.digest.empty()) {
     auto pinned = image(reference.digest);
-    if (!pinned && pinned.error().code == Code::image_unknown) return fail(Code::image_unknown, "{}: not in the store", reference.text());
+    if (!pinned && pinned.error().code == Code::image_unknown)
+      return fail(Code::image_unknown, "{}: not in the store", reference.text());
     return pinned;
   }
   const auto index = TRY(read_layout_index(root_));
@@ -160,19 +192,23 @@ Result<> Store::tag(const format::ImageReference& reference, const Digest& manif
   const IndexLock lock = TRY(IndexLock::take(root_));
   const Image image = TRY(this->image(manifest));
   for (const Layer& layer : image.layers)
-    if (!has(layer.blob)) return fail(Code::image_unknown, "image {}: its layer {} is not in {}", manifest.text(), layer.blob.text(), root_.string());
-  struct stat info {};
-  if (::stat(blob_path(manifest).c_str(), &info) != 0) return fail_errno(Code::system, "stat {}", blob_path(manifest).string());
+    if (!has(layer.blob))
+      return fail(Code::image_unknown, "image {}: its layer {} is not in {}", manifest.text(),
+                  layer.blob.text(), root_.string());
+  struct stat info{};
+  if (::stat(blob_path(manifest).c_str(), &info) != 0)
+    return fail_errno(Code::system, "stat {}", blob_path(manifest).string());
   auto index = TRY(read_layout_index(root_));
   format::ImageReference plain = reference;
   plain.digest = {};
   if (plain.tag.empty()) plain.tag = "latest";
   std::erase_if(index, [&](const format::Descriptor& entry) { return reference_of(entry) == plain; });
-  index.push_back({.media_type = std::string(format::kOciManifest),
-                   .digest = manifest,
-                   .size = static_cast<std::uint64_t>(info.st_size),
-                   .annotations = {{std::string(kRefName), plain.text()}, {std::string(kContainerdName), plain.text()}},
-                   .platform = image.config.platform});
+  index.push_back(
+      {.media_type = std::string(format::kOciManifest),
+       .digest = manifest,
+       .size = static_cast<std::uint64_t>(info.st_size),
+       .annotations = {{std::string(kRefName), plain.text()}, {std::string(kContainerdName), plain.text()}},
+       .platform = image.config.platform});
   const auto stated = format::parse_manifest(TRY(read_blob(image.manifest, format::kMaxManifestBytes)));
   if (stated) index.back().media_type = stated->media_type;
   return write_layout_index(root_, std::move(index));
@@ -181,7 +217,8 @@ Result<> Store::tag(const format::ImageReference& reference, const Digest& manif
 Result<> Store::untag(const format::ImageReference& reference) const {
   const IndexLock lock = TRY(IndexLock::take(root_));
   auto index = TRY(read_layout_index(root_));
-  if (std::erase_if(index, [&](const format::Descriptor& entry) { return reference_of(entry) == reference; }) == 0)
+  if (std::erase_if(index,
+                    [&](const format::Descriptor& entry) { return reference_of(entry) == reference; }) == 0)
     return fail(Code::image_unknown, "{}: not in the store", reference.text());
   return write_layout_index(root_, std::move(index));
 }
@@ -192,7 +229,8 @@ Result<std::vector<TaggedImage>> Store::list() const {
     const auto reference = reference_of(entry);
     if (!reference) continue;
     TaggedImage tagged{*reference, entry.digest, 0, {}};
-    if (const auto image = this->image(entry.digest)) {  // a damaged one is still listed, so that it can be removed
+    if (const auto image =
+            this->image(entry.digest)) {  // a damaged one is still listed, so that it can be removed
       tagged.size = image->size();
       tagged.created = image->config.created;
     }

@@ -2,9 +2,10 @@
 //
 //   oci-layout  index.json  blobs/sha256/<hex>  .lock  .tmp/
 //
-// Any number of processes and threads may use one folder at once, and any may be killed at any instant: a blob
-// appears by rename after fsync, index.json is replaced atomically under a lock, and a tag is given only to an image
-// whose blobs are all there. A Store holds only paths: it is cheap to copy, and const functions are thread-safe.
+// Any number of processes and threads may use one folder at once, and any may be killed at any instant: a
+// blob appears by rename after fsync, index.json is replaced atomically under a lock, and a tag is given only
+// to an image whose blobs are all there. A Store holds only paths: it is cheap to copy, and const functions
+// are thread-safe.
 //
 // In index.json an image is found by its full reference, in org.opencontainers.image.ref.name
 // (`skopeo inspect oci:DIR:docker.io/library/debian:bookworm-slim`) and in io.containerd.image.name.
@@ -39,7 +40,7 @@ struct Image {
   Digest manifest;
   Digest config_digest;
   format::ImageConfig config;
-  std::vector<Layer> layers;  // lowest first; layers[i].diff_id == config.diff_ids[i]
+  std::vector<Layer> layers;   // lowest first; layers[i].diff_id == config.diff_ids[i]
   std::uint64_t size() const;  // of all layer blobs
 };
 
@@ -76,8 +77,8 @@ class BlobWriter {
 };
 
 struct GarbageOptions {
-  milliseconds grace{3'600'000};      // younger blobs stay: somebody may be about to tag them
-  std::vector<Digest> keep{};         // further manifests that are in use (releases)
+  milliseconds grace{3'600'000};  // younger blobs stay: somebody may be about to tag them
+  std::vector<Digest> keep{};     // further manifests that are in use (releases)
   WallTime now = SystemClock().wall();
 };
 struct GarbageReport {
@@ -96,21 +97,25 @@ class Store {
   Result<BlobInfo> put_blob(std::string_view bytes, const std::optional<Digest>& expected = {}) const;
   // A hit makes the blob fresh: its grace starts again.
   bool has(const Digest& blob) const;
-  Result<Fd> open_blob(const Digest& blob) const;                                // image_unknown
-  Result<std::string> read_blob(const Digest& blob, std::size_t max_bytes) const;  // also verifies; for small ones
+  Result<Fd> open_blob(const Digest& blob) const;  // image_unknown
+  Result<std::string> read_blob(const Digest& blob,
+                                std::size_t max_bytes) const;  // also verifies; for small ones
   std::filesystem::path blob_path(const Digest& blob) const;
 
   // Images.
   // Writes configuration and manifest over layer blobs that are there; config.diff_ids is set from `layers`.
   // Not tagged yet. Same input, same digest.
   Result<Image> put_image(format::ImageConfig config, const std::vector<Layer>& layers) const;
-  Result<Image> image(const Digest& manifest) const;                       // of an image manifest
-  Result<Image> resolve(const format::ImageReference& reference) const;    // image_unknown; a pinned digest wins over the tag
-  Result<> tag(const format::ImageReference& reference, const Digest& manifest) const;  // moves an existing tag
-  Result<> untag(const format::ImageReference& reference) const;           // image_unknown
-  Result<std::vector<TaggedImage>> list() const;                           // sorted by reference
+  Result<Image> image(const Digest& manifest) const;  // of an image manifest
+  Result<Image> resolve(
+      const format::ImageReference& reference) const;  // image_unknown; a pinned digest wins over the tag
+  Result<> tag(const format::ImageReference& reference,
+               const Digest& manifest) const;                     // moves an existing tag
+  Result<> untag(const format::ImageReference& reference) const;  // image_unknown
+  Result<std::vector<TaggedImage>> list() const;                  // sorted by reference
   // untag, then what nothing refers to any more goes, without grace for this image's own blobs.
-  Result<GarbageReport> remove(const format::ImageReference& reference, const std::vector<Digest>& keep = {}) const;
+  Result<GarbageReport> remove(const format::ImageReference& reference,
+                               const std::vector<Digest>& keep = {}) const;
   Result<GarbageReport> collect_garbage(const GarbageOptions& options) const;
   // Diff ids of every tagged image and of `keep`: unpacked folders outside of this set may go.
   Result<std::set<Digest>> diff_ids_in_use(const std::vector<Digest>& keep = {}) const;

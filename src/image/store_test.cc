@@ -14,7 +14,9 @@ namespace {
 using namespace test;
 using format::ImageReference;
 
-ImageReference named(std::string_view text) { return ImageReference::parse(text).value(); }
+ImageReference named(std::string_view text) {
+  return ImageReference::parse(text).value();
+}
 
 struct World {
   Folder folder;
@@ -22,8 +24,12 @@ struct World {
   Result<Image> import(const std::string& bytes, std::string_view name = "app:1") {
     return import_rootfs(store, folder.write("in.tar", bytes), named(name), default_rootfs_config());
   }
-  std::size_t blobs() const { return static_cast<std::size_t>(std::distance(fs::directory_iterator(store.root() / "blobs/sha256"), {})); }
-  std::size_t temps() const { return static_cast<std::size_t>(std::distance(fs::directory_iterator(store.root() / ".tmp"), {})); }
+  std::size_t blobs() const {
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(store.root() / "blobs/sha256"), {}));
+  }
+  std::size_t temps() const {
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(store.root() / ".tmp"), {}));
+  }
 };
 
 // Runs a program of the host; its exit status, output in `out`.
@@ -165,11 +171,20 @@ TEST(Store, RefusesAFolderThatIsSomethingElse) {
 
 TEST(Store, IsReadBySkopeo) {
   World world;
-  const Image image = world.import(gzip(Tar().file("bin/sh", "x").bytes()), "docker.io/library/debian:bookworm-slim").value();
+  const Image image =
+      world.import(gzip(Tar().file("bin/sh", "x").bytes()), "docker.io/library/debian:bookworm-slim").value();
   std::string out;
-  ASSERT_EQ(shell("skopeo inspect oci:" + world.store.root().string() + ":docker.io/library/debian:bookworm-slim", &out), 0) << out;
+  ASSERT_EQ(
+      shell("skopeo inspect oci:" + world.store.root().string() + ":docker.io/library/debian:bookworm-slim",
+            &out),
+      0)
+      << out;
   EXPECT_THAT(out, HasSubstr(image.manifest.text()));
-  ASSERT_EQ(shell("skopeo copy -q oci:" + world.store.root().string() + ":docker.io/library/debian:bookworm-slim dir:" + (world.folder.path / "copy").string(), &out), 0) << out;
+  ASSERT_EQ(shell("skopeo copy -q oci:" + world.store.root().string() +
+                      ":docker.io/library/debian:bookworm-slim dir:" + (world.folder.path / "copy").string(),
+                  &out),
+            0)
+      << out;
 }
 
 TEST(Import, TakesPlainGzipAndZstdRootFileSystems) {
@@ -188,13 +203,19 @@ TEST(Import, TakesPlainGzipAndZstdRootFileSystems) {
 TEST(Import, RefusesGarbageAndKeepsNothing) {
   World world;
   const std::string tar = Tar().file("a", "hello").bytes();
-  for (const std::string& bad : {std::string(), std::string("hello"), std::string(4096, 'x'), gzip("no tar"), gzip(tar).substr(0, 50), zstd(tar).substr(0, 20), std::string("\x1f\x8b garbage")})
+  for (const std::string& bad :
+       {std::string(), std::string("hello"), std::string(4096, 'x'), gzip("no tar"), gzip(tar).substr(0, 50),
+        zstd(tar).substr(0, 20), std::string("\x1f\x8b garbage")})
     EXPECT_EQ(world.import(bad).error().code, Code::malformed);
-  EXPECT_EQ(import_rootfs(world.store, world.folder.path, named("x"), {}).error().code, Code::invalid_argument);
-  EXPECT_EQ(import_rootfs(world.store, world.folder.path / "none", named("x"), {}).error().code, Code::not_found);
+  EXPECT_EQ(import_rootfs(world.store, world.folder.path, named("x"), {}).error().code,
+            Code::invalid_argument);
+  EXPECT_EQ(import_rootfs(world.store, world.folder.path / "none", named("x"), {}).error().code,
+            Code::not_found);
   const auto path = world.folder.write("big", tar);
-  EXPECT_EQ(import_rootfs(world.store, path, named("x"), {}, {.blob_bytes = 100}).error().code, Code::too_large);
-  EXPECT_EQ(import_rootfs(world.store, path, named("x"), {}, {.tar_bytes = 100}).error().code, Code::too_large);
+  EXPECT_EQ(import_rootfs(world.store, path, named("x"), {}, {.blob_bytes = 100}).error().code,
+            Code::too_large);
+  EXPECT_EQ(import_rootfs(world.store, path, named("x"), {}, {.tar_bytes = 100}).error().code,
+            Code::too_large);
   EXPECT_EQ(world.blobs(), 0U);
   EXPECT_EQ(world.temps(), 0U);
   EXPECT_TRUE(world.store.list()->empty());
@@ -207,7 +228,11 @@ TEST(Import, TakesWhatSkopeoWrites) {
   for (const std::string kind : {"oci-archive", "docker-archive"}) {
     const fs::path archive = from.folder.path / (kind + ".tar");
     std::string out;
-    ASSERT_EQ(shell("skopeo copy -q " + source + kind + ":" + archive.string() + (kind == "docker-archive" ? ":app:1" : ""), &out), 0) << out;
+    ASSERT_EQ(shell("skopeo copy -q " + source + kind + ":" + archive.string() +
+                        (kind == "docker-archive" ? ":app:1" : ""),
+                    &out),
+              0)
+        << out;
     World into;
     const auto imported = import_file(into.store, archive, named("copied:1"));
     ASSERT_TRUE(imported) << imported.error().message();
@@ -219,19 +244,37 @@ TEST(Import, TakesWhatSkopeoWrites) {
 
 TEST(Import, RefusesArchivesThatLie) {
   const std::string layer = Tar().file("a", "1").bytes();
-  const std::string config = fmt::format(R"({{"os":"linux","architecture":"amd64","rootfs":{{"type":"layers","diff_ids":["{}"]}}}})", Digest::of_sha256("other").text());
+  const std::string config =
+      fmt::format(R"({{"os":"linux","architecture":"amd64","rootfs":{{"type":"layers","diff_ids":["{}"]}}}})",
+                  Digest::of_sha256("other").text());
   const std::pair<Tar, Code> cases[] = {
       {Tar().file("manifest.json", "garbage"), Code::malformed},
       {Tar().file("manifest.json", "[]"), Code::malformed},
       {Tar().file("manifest.json", R"([{},{}])"), Code::unsupported},
       {Tar().file("manifest.json", R"([{"Config":"../../etc/passwd","Layers":[]}])"), Code::malformed},
-      {Tar().file("c.json", config).file("l.tar", layer).file("manifest.json", R"([{"Config":"c.json","Layers":["l.tar"]}])"), Code::digest_mismatch},
-      {Tar().file("c.json", config).file("manifest.json", R"([{"Config":"c.json","Layers":["l.tar"]}])"), Code::malformed},
-      {Tar().file("c.json", config).symlink("l.tar", "m.tar").symlink("m.tar", "l.tar").file("manifest.json", R"([{"Config":"c.json","Layers":["l.tar"]}])"), Code::malformed},
-      {Tar().file("c.json", config).file("manifest.json", R"([{"Config":"c.json","Layers":[]}])"), Code::malformed},
-      {Tar().file("c.json", config).file("manifest.json", R"([{"Config":"c.json","Layers":[7]}])"), Code::malformed},
+      {Tar()
+           .file("c.json", config)
+           .file("l.tar", layer)
+           .file("manifest.json", R"([{"Config":"c.json","Layers":["l.tar"]}])"),
+       Code::digest_mismatch},
+      {Tar().file("c.json", config).file("manifest.json", R"([{"Config":"c.json","Layers":["l.tar"]}])"),
+       Code::malformed},
+      {Tar()
+           .file("c.json", config)
+           .symlink("l.tar", "m.tar")
+           .symlink("m.tar", "l.tar")
+           .file("manifest.json", R"([{"Config":"c.json","Layers":["l.tar"]}])"),
+       Code::malformed},
+      {Tar().file("c.json", config).file("manifest.json", R"([{"Config":"c.json","Layers":[]}])"),
+       Code::malformed},
+      {Tar().file("c.json", config).file("manifest.json", R"([{"Config":"c.json","Layers":[7]}])"),
+       Code::malformed},
       {Tar().file("oci-layout", "{}").file("index.json", R"({"manifests":[]})"), Code::malformed},
-      {Tar().file("oci-layout", "{}").file("blobs/sha256/" + std::string(64, 'a'), "x").file("index.json", "{}"), Code::digest_mismatch},
+      {Tar()
+           .file("oci-layout", "{}")
+           .file("blobs/sha256/" + std::string(64, 'a'), "x")
+           .file("index.json", "{}"),
+       Code::digest_mismatch},
       {Tar().file("oci-layout", "{}").file("../../blobs/x", "x"), Code::layer_escape},
   };
   for (const auto& [tar, code] : cases) {
@@ -244,20 +287,31 @@ TEST(Import, RefusesArchivesThatLie) {
 }
 
 TEST(Bootstrap, KeepsOnlyTheSuitesOwnSources) {
-  EXPECT_EQ(sources_of_suite("# deb http://x bookworm main\ndeb http://d/debian bookworm main\ndeb-src http://d bookworm main\n"
-                             "deb [signed-by=/k arch=amd64] http://d bookworm-updates main\ndeb http://third cloud-sdk-bookworm main\ndeb http://d trixie main\n",
-                             "bookworm", false),
-            "deb http://d/debian bookworm main\ndeb [signed-by=/k arch=amd64] http://d bookworm-updates main\n");
-  const std::string debian = "Types: deb\nURIs: http://d\nSuites: bookworm\n bookworm-updates\nComponents: main\n";
-  EXPECT_EQ(sources_of_suite("# c\n\n" + debian + "\nTypes: deb\nURIs: http://n\nSuites: nodistro\n\n" + "Enabled: no\n" + debian + "\nTypes: deb-src\nSuites: bookworm\n", "bookworm", true), debian + "\n");
+  EXPECT_EQ(
+      sources_of_suite(
+          "# deb http://x bookworm main\ndeb http://d/debian bookworm main\ndeb-src http://d bookworm main\n"
+          "deb [signed-by=/k arch=amd64] http://d bookworm-updates main\ndeb http://third cloud-sdk-bookworm "
+          "main\ndeb http://d trixie main\n",
+          "bookworm", false),
+      "deb http://d/debian bookworm main\ndeb [signed-by=/k arch=amd64] http://d bookworm-updates main\n");
+  const std::string debian =
+      "Types: deb\nURIs: http://d\nSuites: bookworm\n bookworm-updates\nComponents: main\n";
+  EXPECT_EQ(sources_of_suite("# c\n\n" + debian + "\nTypes: deb\nURIs: http://n\nSuites: nodistro\n\n" +
+                                 "Enabled: no\n" + debian + "\nTypes: deb-src\nSuites: bookworm\n",
+                             "bookworm", true),
+            debian + "\n");
   EXPECT_EQ(sources_of_suite("garbage\0\xff", "bookworm", true), "");
 }
 
 TEST(Bootstrap, BuildsAReproducibleMinimalCommand) {
-  const auto argv = bootstrap_command({.include = {"ca-certificates", "tini"}}, {"/tmp/0.sources"}, {"Acquire::http::Proxy \"http://p:3128\""}, "/out.tar");
+  const auto argv = bootstrap_command({.include = {"ca-certificates", "tini"}}, {"/tmp/0.sources"},
+                                      {"Acquire::http::Proxy \"http://p:3128\""}, "/out.tar");
   EXPECT_EQ(argv.front(), "mmdebstrap");
-  EXPECT_THAT(argv, ::testing::IsSupersetOf({"--variant=minbase", "--format=tar", "--include=ca-certificates,tini", "--aptopt=Acquire::http::Proxy \"http://p:3128\""}));
-  EXPECT_EQ((std::vector<std::string>(argv.end() - 3, argv.end())), (std::vector<std::string>{"bookworm", "/out.tar", "/tmp/0.sources"}));
+  EXPECT_THAT(argv,
+              ::testing::IsSupersetOf({"--variant=minbase", "--format=tar", "--include=ca-certificates,tini",
+                                       "--aptopt=Acquire::http::Proxy \"http://p:3128\""}));
+  EXPECT_EQ((std::vector<std::string>(argv.end() - 3, argv.end())),
+            (std::vector<std::string>{"bookworm", "/out.tar", "/tmp/0.sources"}));
 }
 
 TEST(Bootstrap, SaysWhatIsMissingOrWrong) {

@@ -3,12 +3,20 @@
 namespace naru::image {
 
 namespace {
-std::string text_of(const char* bytes, const char* utf8) { return bytes ? bytes : utf8 ? utf8 : ""; }
+std::string text_of(const char* bytes, const char* utf8) {
+  return bytes ? bytes : utf8 ? utf8 : "";
+}
 }  // namespace
 
-std::string entry_name(archive_entry* entry) { return text_of(archive_entry_pathname(entry), archive_entry_pathname_utf8(entry)); }
-std::string entry_hardlink(archive_entry* entry) { return text_of(archive_entry_hardlink(entry), archive_entry_hardlink_utf8(entry)); }
-std::string entry_symlink(archive_entry* entry) { return text_of(archive_entry_symlink(entry), archive_entry_symlink_utf8(entry)); }
+std::string entry_name(archive_entry* entry) {
+  return text_of(archive_entry_pathname(entry), archive_entry_pathname_utf8(entry));
+}
+std::string entry_hardlink(archive_entry* entry) {
+  return text_of(archive_entry_hardlink(entry), archive_entry_hardlink_utf8(entry));
+}
+std::string entry_symlink(archive_entry* entry) {
+  return text_of(archive_entry_symlink(entry), archive_entry_symlink_utf8(entry));
+}
 
 la_ssize_t TarReader::on_read(archive* handle, void* self, const void** into) {
   auto& reader = *static_cast<TarReader*>(self);
@@ -42,7 +50,8 @@ Result<archive_entry*> TarReader::next() {
   archive_entry* entry = nullptr;
   const int code = archive_read_next_header(archive_, &entry);
   if (code == ARCHIVE_EOF) {
-    // libarchive takes a stream that ends without the closing zero blocks for complete, and a failed read, too.
+    // libarchive takes a stream that ends without the closing zero blocks for complete, and a failed read,
+    // too.
     if (stream_error_) return std::unexpected(*stream_error_);
     return nullptr;
   }
@@ -59,7 +68,9 @@ Result<TarData> TarReader::read() {
     const int code = archive_read_data_block(archive_, &bytes, &size, &offset);
     if (code == ARCHIVE_EOF) return TarData{};
     if (code != ARCHIVE_OK) return std::unexpected(error("a file's data"));
-    if (size > 0) return TarData{std::string_view(static_cast<const char*>(bytes), size), static_cast<std::uint64_t>(offset)};
+    if (size > 0)
+      return TarData{std::string_view(static_cast<const char*>(bytes), size),
+                     static_cast<std::uint64_t>(offset)};
   }
 }
 
@@ -68,7 +79,8 @@ Result<std::string> TarReader::read_small(std::size_t max_bytes, std::string_vie
   while (true) {
     const TarData data = TRY(read());
     if (data.bytes.empty()) return all;
-    if (data.offset + data.bytes.size() > max_bytes) return fail(Code::too_large, "{}: larger than {} bytes", what, max_bytes);
+    if (data.offset + data.bytes.size() > max_bytes)
+      return fail(Code::too_large, "{}: larger than {} bytes", what, max_bytes);
     all.resize(data.offset);
     all += data.bytes;
   }

@@ -15,8 +15,8 @@
 namespace naru::image {
 
 struct TarData {
-  std::string_view bytes;   // empty at the end of the entry
-  std::uint64_t offset = 0; // in the file (sparse files skip)
+  std::string_view bytes;    // empty at the end of the entry
+  std::uint64_t offset = 0;  // in the file (sparse files skip)
 };
 
 class TarReader {

@@ -26,12 +26,14 @@ bool looks_like_tar(std::string_view block) {
   block = block.substr(0, 512);
   if (block.find_first_not_of('\0') == std::string_view::npos) return true;
   unsigned sum = 0;
-  for (std::size_t i = 0; i < 512; ++i) sum += i >= 148 && i < 156 ? ' ' : static_cast<unsigned char>(block[i]);
+  for (std::size_t i = 0; i < 512; ++i)
+    sum += i >= 148 && i < 156 ? ' ' : static_cast<unsigned char>(block[i]);
   unsigned stated = 0;
   std::size_t at = 148;
   while (at < 156 && block[at] == ' ') ++at;
   if (at == 156 || block[at] < '0' || block[at] > '7') return false;
-  for (; at < 156 && block[at] >= '0' && block[at] <= '7'; ++at) stated = stated * 8 + static_cast<unsigned>(block[at] - '0');
+  for (; at < 156 && block[at] >= '0' && block[at] <= '7'; ++at)
+    stated = stated * 8 + static_cast<unsigned>(block[at] - '0');
   return sum == stated;
 }
 
@@ -49,7 +51,8 @@ struct TarStream::State {
   z_stream gzip{};
   ZSTD_DCtx* zstd = nullptr;
 
-  State(int from, format::Compression kind, StreamLimits bounds, std::function<Result<>(std::string_view)> tap)
+  State(int from, format::Compression kind, StreamLimits bounds,
+        std::function<Result<>(std::string_view)> tap)
       : fd(from), compression(kind), limits(bounds), on_raw(std::move(tap)) {}
   State(const State&) = delete;
   State& operator=(const State&) = delete;
@@ -93,7 +96,8 @@ struct TarStream::State {
     ZSTD_inBuffer from{pending.data(), pending.size(), 0};
     ZSTD_outBuffer to{out.data(), out.size(), 0};
     const std::size_t code = ZSTD_decompressStream(zstd, &to, &from);
-    if (ZSTD_isError(code)) return fail(Code::malformed, "the layer is not valid zstd: {}", ZSTD_getErrorName(code));
+    if (ZSTD_isError(code))
+      return fail(Code::malformed, "the layer is not valid zstd: {}", ZSTD_getErrorName(code));
     pending.remove_prefix(from.pos);
     between_frames = code == 0;
     return to.pos;
@@ -105,10 +109,13 @@ struct TarStream::State {
       if (compression == format::Compression::none) return std::exchange(pending, {});
       if (pending.empty() && raw_ended && between_frames) return std::string_view();
       const std::size_t before = pending.size();
-      const std::size_t made = compression == format::Compression::gzip ? TRY(inflate_some()) : TRY(unzstd_some());
+      const std::size_t made =
+          compression == format::Compression::gzip ? TRY(inflate_some()) : TRY(unzstd_some());
       if (made > 0) return std::string_view(out).substr(0, made);
-      if (raw_ended && pending.empty() && !between_frames) return fail(Code::malformed, "the layer's compressed data is cut short");
-      if (before == pending.size() && !pending.empty()) return fail(Code::malformed, "the layer's compressed data does not go on");
+      if (raw_ended && pending.empty() && !between_frames)
+        return fail(Code::malformed, "the layer's compressed data is cut short");
+      if (before == pending.size() && !pending.empty())
+        return fail(Code::malformed, "the layer's compressed data does not go on");
     }
   }
 };
@@ -120,7 +127,8 @@ TarStream::TarStream(TarStream&&) noexcept = default;
 Result<TarStream> TarStream::open(int fd, format::Compression compression, const StreamLimits& limits,
                                   std::function<Result<>(std::string_view)> on_raw) {
   auto state = std::make_unique<State>(fd, compression, limits, std::move(on_raw));
-  if (compression == format::Compression::gzip && inflateInit2(&state->gzip, 15 + 16) != Z_OK) return fail(Code::internal, "zlib does not start");
+  if (compression == format::Compression::gzip && inflateInit2(&state->gzip, 15 + 16) != Z_OK)
+    return fail(Code::internal, "zlib does not start");
   if (compression == format::Compression::zstd) {
     state->zstd = ZSTD_createDCtx();
     if (!state->zstd) return fail(Code::internal, "zstd does not start");
@@ -136,9 +144,11 @@ Result<std::string_view> TarStream::next() {
   s.ended = bytes.empty();
   s.tar += bytes.size();
   s.hash.update(bytes);
-  if (s.tar > s.limits.bytes) return fail(Code::too_large, "the layer holds more than {} bytes", s.limits.bytes);
+  if (s.tar > s.limits.bytes)
+    return fail(Code::too_large, "the layer holds more than {} bytes", s.limits.bytes);
   if (s.tar > s.limits.ratio_floor && s.tar / s.limits.ratio > s.raw)
-    return fail(Code::too_large, "the layer grows more than {}-fold on decompression ({} bytes from {})", s.limits.ratio, s.tar, s.raw);
+    return fail(Code::too_large, "the layer grows more than {}-fold on decompression ({} bytes from {})",
+                s.limits.ratio, s.tar, s.raw);
   return bytes;
 }
 
@@ -148,7 +158,11 @@ Result<Digest> TarStream::finish() {
   return state_->hash.finish();
 }
 
-std::uint64_t TarStream::raw_bytes() const { return state_->raw; }
-std::uint64_t TarStream::tar_bytes() const { return state_->tar; }
+std::uint64_t TarStream::raw_bytes() const {
+  return state_->raw;
+}
+std::uint64_t TarStream::tar_bytes() const {
+  return state_->tar;
+}
 
 }  // namespace naru::image

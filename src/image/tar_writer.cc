@@ -8,8 +8,8 @@ namespace naru::image {
 namespace {
 
 constexpr std::size_t kBlock = 512;
-constexpr std::uint64_t kMaxOctal7 = 07777777;        // 8-byte fields
-constexpr std::uint64_t kMaxOctal11 = 077777777777;   // 12-byte fields
+constexpr std::uint64_t kMaxOctal7 = 07777777;       // 8-byte fields
+constexpr std::uint64_t kMaxOctal11 = 077777777777;  // 12-byte fields
 
 bool ascii(std::string_view text) {
   for (const char c : text)
@@ -31,7 +31,8 @@ bool split_name(std::string_view name, std::string_view& prefix, std::string_vie
     base = name;
     return true;
   }
-  for (std::size_t slash = name.find('/'); slash != std::string_view::npos && slash <= 155; slash = name.find('/', slash + 1)) {
+  for (std::size_t slash = name.find('/'); slash != std::string_view::npos && slash <= 155;
+       slash = name.find('/', slash + 1)) {
     if (slash == 0 || name.size() - slash - 1 > 100 || slash + 1 == name.size()) continue;
     prefix = name.substr(0, slash);
     base = name.substr(slash + 1);
@@ -58,7 +59,8 @@ Result<> TarWriter::pad(std::uint64_t size) {
   return over == 0 ? Result<>() : sink_(std::string_view(kZero.data(), kBlock - over));
 }
 
-Result<> TarWriter::header(const TarEntry& entry, char kind, std::string_view name, std::string_view target, std::uint64_t size) {
+Result<> TarWriter::header(const TarEntry& entry, char kind, std::string_view name, std::string_view target,
+                           std::uint64_t size) {
   std::array<char, kBlock> block{};
   std::string_view prefix, base = name.substr(0, 100);
   split_name(name, prefix, base);
@@ -92,7 +94,8 @@ Result<> TarWriter::begin(const TarEntry& entry) {
   if (entry.size > kMaxOctal11) pax += pax_record("size", std::to_string(entry.size));
   if (entry.uid > kMaxOctal7) pax += pax_record("uid", std::to_string(entry.uid));
   if (entry.gid > kMaxOctal7) pax += pax_record("gid", std::to_string(entry.gid));
-  if (entry.mtime < 0 || static_cast<std::uint64_t>(entry.mtime) > kMaxOctal11) pax += pax_record("mtime", std::to_string(entry.mtime));
+  if (entry.mtime < 0 || static_cast<std::uint64_t>(entry.mtime) > kMaxOctal11)
+    pax += pax_record("mtime", std::to_string(entry.mtime));
   for (const auto& [name, value] : entry.xattrs) pax += pax_record("SCHILY.xattr." + name, value);
   if (!pax.empty()) {
     TarEntry extension;
@@ -113,7 +116,8 @@ Result<> TarWriter::data(std::string_view bytes) {
 }
 
 Result<> TarWriter::end() {
-  if (written_ != expected_) return fail(Code::conflict, "a file shrank while it was read ({} of {} bytes)", written_, expected_);
+  if (written_ != expected_)
+    return fail(Code::conflict, "a file shrank while it was read ({} of {} bytes)", written_, expected_);
   return pad(expected_);
 }
 

@@ -1,4 +1,5 @@
-// A deterministic tar: POSIX ustar headers, pax records (pax(1), POSIX.1-2001) only where ustar cannot say it.
+// A deterministic tar: POSIX ustar headers, pax records (pax(1), POSIX.1-2001) only where ustar cannot say
+// it.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +34,8 @@ class TarWriter {
   Result<> finish();                      // the closing zero blocks
 
  private:
-  Result<> header(const TarEntry& entry, char kind, std::string_view name, std::string_view target, std::uint64_t size);
+  Result<> header(const TarEntry& entry, char kind, std::string_view name, std::string_view target,
+                  std::uint64_t size);
   Result<> pad(std::uint64_t size);
   Sink sink_;
   std::uint64_t expected_ = 0, written_ = 0;

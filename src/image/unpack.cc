@@ -20,26 +20,32 @@ StreamLimits stream_limits(const UnpackLimits& limits) {
   return {.bytes = limits.bytes, .ratio = limits.ratio, .ratio_floor = limits.ratio_floor};
 }
 
-Result<UnpackReport> fill(int blob_fd, format::Compression compression, const Digest& diff_id, int root_fd, const UnpackLimits& limits) {
+Result<UnpackReport> fill(int blob_fd, format::Compression compression, const Digest& diff_id, int root_fd,
+                          const UnpackLimits& limits) {
   TarStream stream = TRY(TarStream::open(blob_fd, compression, stream_limits(limits)));
   const auto reader = TRY(TarReader::open(stream));
   Extraction extraction(root_fd, limits, Whiteouts::translate);
   TRY(extraction.run(*reader));
   const Digest found = TRY(stream.finish());
-  if (found != diff_id) return fail(Code::digest_mismatch, "the layer's tar has the digest {}, expected {}", found.text(), diff_id.text());
+  if (found != diff_id)
+    return fail(Code::digest_mismatch, "the layer's tar has the digest {}, expected {}", found.text(),
+                diff_id.text());
   return extraction.report;
 }
 
 }  // namespace
 
-Result<UnpackReport> unpack_layer(int blob_fd, std::string_view media_type, const Digest& diff_id, const fs::path& destination, const UnpackLimits& limits) {
+Result<UnpackReport> unpack_layer(int blob_fd, std::string_view media_type, const Digest& diff_id,
+                                  const fs::path& destination, const UnpackLimits& limits) {
   const format::Compression compression = TRY(format::layer_compression(media_type));
   const Fd parent = TRY(open_file(destination.parent_path(), O_RDONLY | O_DIRECTORY));
   const std::string name = destination.filename().string();
-  struct stat info {};
-  if (::fstatat(parent.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode)) return UnpackReport{.already_there = true};
+  struct stat info{};
+  if (::fstatat(parent.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode))
+    return UnpackReport{.already_there = true};
   const std::string temp = fmt::format("{}{}", kTempPrefix, secure_random_hex(8));
-  if (::mkdirat(parent.get(), temp.c_str(), 0755) != 0) return fail_errno(file_code(errno), "make {}", (destination.parent_path() / temp).string());
+  if (::mkdirat(parent.get(), temp.c_str(), 0755) != 0)
+    return fail_errno(file_code(errno), "make {}", (destination.parent_path() / temp).string());
   auto report = [&]() -> Result<UnpackReport> {
     const Fd root(::openat(parent.get(), temp.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!root) return fail_errno(Code::system, "open {}", temp);
@@ -51,13 +57,17 @@ Result<UnpackReport> unpack_layer(int blob_fd, std::string_view media_type, cons
   }();
   if (report) {
     if (::renameat2(parent.get(), temp.c_str(), parent.get(), name.c_str(), RENAME_NOREPLACE) == 0) {
-      if (::fsync(parent.get()) != 0) return fail_errno(file_code(errno), "sync {}", destination.parent_path().string());
+      if (::fsync(parent.get()) != 0)
+        return fail_errno(file_code(errno), "sync {}", destination.parent_path().string());
       return report;
     }
-    if (errno == EEXIST) report->already_there = true;  // another worker was quicker
-    else report = fail_errno(file_code(errno), "rename to {}", destination.string());
+    if (errno == EEXIST)
+      report->already_there = true;  // another worker was quicker
+    else
+      report = fail_errno(file_code(errno), "rename to {}", destination.string());
   }
-  if (auto removed = os::remove_tree(destination.parent_path() / temp); !removed && report) return std::unexpected(removed.error());
+  if (auto removed = os::remove_tree(destination.parent_path() / temp); !removed && report)
+    return std::unexpected(removed.error());
   return report;
 }
 

@@ -25,7 +25,8 @@ struct World {
     fs::create_directories(outside);
     folder.write("outside/secret", "secret");
   }
-  Result<UnpackReport> unpack(const std::string& tar, const UnpackLimits& limits = {}, std::string_view type = kOciLayerTar, const std::string& blob = {}) {
+  Result<UnpackReport> unpack(const std::string& tar, const UnpackLimits& limits = {},
+                              std::string_view type = kOciLayerTar, const std::string& blob = {}) {
     const fs::path path = folder.write("blob", blob.empty() ? tar : blob);
     const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     const Digest diff_id = Digest::of_sha256(tar);
@@ -41,12 +42,12 @@ struct World {
 };
 
 struct stat look(const fs::path& path) {
-  struct stat info {};
+  struct stat info{};
   EXPECT_EQ(::lstat(path.c_str(), &info), 0) << path;
   return info;
 }
 bool is_whiteout(const fs::path& path) {
-  struct stat info {};
+  struct stat info{};
   return ::lstat(path.c_str(), &info) == 0 && S_ISCHR(info.st_mode) && info.st_rdev == makedev(0, 0);
 }
 std::string xattr(const fs::path& path, const char* name) {
@@ -59,8 +60,20 @@ TEST(Unpack, MakesFilesFoldersAndLinksWithTheirModesOwnersAndTimes) {
   World world;
   Tar tar;
   tar.folder(".", 0711).folder("usr", 0750).folder("usr/bin");
-  tar.add({.kind = Kind::file, .name = "usr/bin/tool", .target = {}, .mode = 04755, .uid = 12, .gid = 34, .size = 3, .mtime = 77, .xattrs = {{"user.colour", "red"}}}, "abc");
-  tar.symlink("bin", "usr/bin").hardlink("usr/bin/again", "usr/bin/tool").file("bin/through-link", "x").add({.kind = Kind::fifo, .name = "pipe", .target = {}, .mode = 0622, .xattrs = {}});
+  tar.add({.kind = Kind::file,
+           .name = "usr/bin/tool",
+           .target = {},
+           .mode = 04755,
+           .uid = 12,
+           .gid = 34,
+           .size = 3,
+           .mtime = 77,
+           .xattrs = {{"user.colour", "red"}}},
+          "abc");
+  tar.symlink("bin", "usr/bin")
+      .hardlink("usr/bin/again", "usr/bin/tool")
+      .file("bin/through-link", "x")
+      .add({.kind = Kind::fifo, .name = "pipe", .target = {}, .mode = 0622, .xattrs = {}});
   const auto report = world.unpack(tar.bytes());
   ASSERT_TRUE(report) << report.error().message();
   EXPECT_EQ(look(world.made).st_mode & 07777, 0711U);
@@ -80,7 +93,9 @@ TEST(Unpack, MakesFilesFoldersAndLinksWithTheirModesOwnersAndTimes) {
 
 TEST(Unpack, ReadsGzipAndZstdAndVerifiesTheTarInside) {
   const std::string tar = Tar().file("a", "hello").bytes();
-  for (const auto& [type, blob] : {std::pair{kOciLayerGzip, gzip(tar)}, {kOciLayerZstd, zstd(tar)}, {kOciLayerGzip, gzip(tar.substr(0, 700)) + gzip(tar.substr(700))}}) {
+  for (const auto& [type, blob] : {std::pair{kOciLayerGzip, gzip(tar)},
+                                   {kOciLayerZstd, zstd(tar)},
+                                   {kOciLayerGzip, gzip(tar.substr(0, 700)) + gzip(tar.substr(700))}}) {
     World world;
     ASSERT_TRUE(world.unpack(tar, {}, type, blob));
     EXPECT_EQ(slurp(world.made / "a"), "hello");
@@ -93,18 +108,30 @@ TEST(Unpack, ReadsGzipAndZstdAndVerifiesTheTarInside) {
 
 TEST(Unpack, LeavesNothingWhenTheDiffIdIsAnother) {
   World world;
-  const auto report = world.unpack(Tar().file("a", "one").bytes(), {}, kOciLayerTar, Tar().file("a", "two").bytes());
+  const auto report =
+      world.unpack(Tar().file("a", "one").bytes(), {}, kOciLayerTar, Tar().file("a", "two").bytes());
   ASSERT_FALSE(report);
   EXPECT_EQ(report.error().code, Code::digest_mismatch);
   // Bytes after the end of the tar count, too.
-  EXPECT_EQ(world.unpack(Tar().file("a", "one").bytes(), {}, kOciLayerTar, Tar().file("a", "one").bytes() + std::string(512, 'x')).error().code, Code::digest_mismatch);
+  EXPECT_EQ(world
+                .unpack(Tar().file("a", "one").bytes(), {}, kOciLayerTar,
+                        Tar().file("a", "one").bytes() + std::string(512, 'x'))
+                .error()
+                .code,
+            Code::digest_mismatch);
   world.expect_clean(0);
 }
 
 TEST(Unpack, TranslatesWhiteoutsForOverlay) {
   World world;
   Tar tar;
-  tar.file("etc/.wh.gone", "").folder("var").file("var/.wh..wh..opq", "").file("var/kept", "k").file(".wh..wh.plnk", "").file("own", "o").file(".wh.own", "");
+  tar.file("etc/.wh.gone", "")
+      .folder("var")
+      .file("var/.wh..wh..opq", "")
+      .file("var/kept", "k")
+      .file(".wh..wh.plnk", "")
+      .file("own", "o")
+      .file(".wh.own", "");
   tar.file(".wh.reborn", "").folder("reborn").file("reborn/x", "");
   ASSERT_TRUE(world.unpack(tar.bytes()));
   EXPECT_TRUE(is_whiteout(world.made / "etc/gone"));
@@ -117,9 +144,11 @@ TEST(Unpack, TranslatesWhiteoutsForOverlay) {
 
 TEST(Unpack, KeepsNamesInAnyLanguageAndOfAnyLength) {
   World world;
-  const std::string korean = "나루/터미널.txt", deep = std::string(120, 'd') + "/" + std::string(200, 'e') + "/" + std::string(250, 'f');
+  const std::string korean = "나루/터미널.txt",
+                    deep = std::string(120, 'd') + "/" + std::string(200, 'e') + "/" + std::string(250, 'f');
   const std::string raw = "latin-\xe9\xff";
-  ASSERT_TRUE(world.unpack(Tar().file(korean, "k").file(deep, "d").file(raw, "r").symlink("l", std::string(300, 't')).bytes()));
+  ASSERT_TRUE(world.unpack(
+      Tar().file(korean, "k").file(deep, "d").file(raw, "r").symlink("l", std::string(300, 't')).bytes()));
   EXPECT_EQ(slurp(world.made / korean), "k");
   EXPECT_EQ(slurp(world.made / deep), "d");
   EXPECT_EQ(slurp(world.made / raw), "r");
@@ -129,7 +158,14 @@ TEST(Unpack, KeepsNamesInAnyLanguageAndOfAnyLength) {
 TEST(Unpack, LaterEntriesReplaceEarlierOnes) {
   World world;
   Tar tar;
-  tar.file("a/b", "1").file("a/b", "2").file("d/x", "").symlink("s", "d").folder("s").file("s/y", "y").file("f/sub/z", "").file("f", "now a file");
+  tar.file("a/b", "1")
+      .file("a/b", "2")
+      .file("d/x", "")
+      .symlink("s", "d")
+      .folder("s")
+      .file("s/y", "y")
+      .file("f/sub/z", "")
+      .file("f", "now a file");
   ASSERT_TRUE(world.unpack(tar.bytes()));
   EXPECT_EQ(slurp(world.made / "a/b"), "2");
   EXPECT_EQ(slurp(world.made / "s/y"), "y");
@@ -147,12 +183,18 @@ TEST(Unpack, NeverWritesOutsideOfItsRoot) {
       {"absolute", Tar().file(out + "/evil", "x")},
       {"symlink then write", Tar().symlink("link", out).file("link/evil", "x")},
       {"relative symlink then write", Tar().symlink("link", up).file("link/evil", "x")},
-      {"chain of symlinks", Tar().symlink("a", ".").symlink("a/b", "../..").symlink("b/c", "../../../" + out).file("c/evil", "x").file("b/outside/evil", "x")},
+      {"chain of symlinks", Tar()
+                                .symlink("a", ".")
+                                .symlink("a/b", "../..")
+                                .symlink("b/c", "../../../" + out)
+                                .file("c/evil", "x")
+                                .file("b/outside/evil", "x")},
       {"symlink replaced file", Tar().symlink("secret", out + "/secret").file("secret", "overwritten")},
       {"hard link outside", Tar().hardlink("stolen", out + "/secret")},
       {"hard link by dotdot", Tar().hardlink("stolen", "../../outside/secret")},
       {"hard link through symlink", Tar().symlink("link", out).hardlink("stolen", "link/secret")},
-      {"hard link to symlink, then write", Tar().symlink("link", out + "/secret").hardlink("l2", "link").file("l2", "overwritten")},
+      {"hard link to symlink, then write",
+       Tar().symlink("link", out + "/secret").hardlink("l2", "link").file("l2", "overwritten")},
       {"proc link", Tar().symlink("p", "/proc/self/root").file("p" + out + "/evil", "x")},
       {"whiteout of dotdot", Tar().file(".wh...", "")},
       {"whiteout through symlink", Tar().symlink("link", out).file("link/.wh.secret", "")},
@@ -167,7 +209,8 @@ TEST(Unpack, NeverWritesOutsideOfItsRoot) {
     if (report) {
       fs::remove_all(probe.made);
     } else {
-      EXPECT_THAT(report.error().code, ::testing::AnyOf(Code::layer_escape, Code::malformed)) << report.error().message();
+      EXPECT_THAT(report.error().code, ::testing::AnyOf(Code::layer_escape, Code::malformed))
+          << report.error().message();
     }
     EXPECT_EQ(look(probe.outside).st_mode, info.st_mode);
     EXPECT_EQ(xattr(probe.outside, "trusted.overlay.opaque"), "(none)");
@@ -180,7 +223,13 @@ TEST(Unpack, LeavesDevicesAndForeignAttributesOut) {
   World world;
   Tar tar;
   tar.device("null", '3').device("disk", '4');
-  tar.add({.kind = Kind::folder, .name = "d/", .target = {}, .mode = 0755, .xattrs = {{"trusted.overlay.redirect", "/etc"}, {"trusted.overlay.opaque", "y"}, {"user.overlay.opaque", "y"}}});
+  tar.add({.kind = Kind::folder,
+           .name = "d/",
+           .target = {},
+           .mode = 0755,
+           .xattrs = {{"trusted.overlay.redirect", "/etc"},
+                      {"trusted.overlay.opaque", "y"},
+                      {"user.overlay.opaque", "y"}}});
   const auto report = world.unpack(tar.bytes());
   ASSERT_TRUE(report) << report.error().message();
   EXPECT_EQ(report->devices_left_out, 2U);
@@ -192,7 +241,8 @@ TEST(Unpack, LeavesDevicesAndForeignAttributesOut) {
 
 TEST(Unpack, IsBoundedAgainstBombs) {
   World world;
-  const UnpackLimits small{.entries = 10, .bytes = 1 << 20, .ratio = 20, .ratio_floor = 64 << 10, .depth = 16, .xattr_bytes = 100};
+  const UnpackLimits small{
+      .entries = 10, .bytes = 1 << 20, .ratio = 20, .ratio_floor = 64 << 10, .depth = 16, .xattr_bytes = 100};
   Tar many;
   for (int i = 0; i < 11; ++i) many.file(std::to_string(i), "");
   const std::string zeros(900'000, '\0');
@@ -205,8 +255,14 @@ TEST(Unpack, IsBoundedAgainstBombs) {
       {"ratio zstd", Tar().file("a", zeros).bytes(), kOciLayerZstd, zstd(Tar().file("a", zeros).bytes())},
       {"depth", Tar().file(deep + "x", "").bytes(), kOciLayerTar, ""},
       {"name", Tar().file(longest, "").bytes(), kOciLayerTar, ""},
-      {"path", Tar().file(std::string(2100, 'a') + "/" + std::string(2100, 'b'), "").bytes(), kOciLayerTar, ""},
-      {"xattrs", Tar().add({.kind = Kind::file, .name = "x", .target = {}, .xattrs = {{"user.a", std::string(101, 'v')}}}).bytes(), kOciLayerTar, ""},
+      {"path", Tar().file(std::string(2100, 'a') + "/" + std::string(2100, 'b'), "").bytes(), kOciLayerTar,
+       ""},
+      {"xattrs",
+       Tar()
+           .add(
+               {.kind = Kind::file, .name = "x", .target = {}, .xattrs = {{"user.a", std::string(101, 'v')}}})
+           .bytes(),
+       kOciLayerTar, ""},
   };
   for (const auto& [name, tar, type, blob] : bombs) {
     const auto report = world.unpack(tar, small, type, blob);
@@ -214,12 +270,14 @@ TEST(Unpack, IsBoundedAgainstBombs) {
     EXPECT_EQ(report.error().code, Code::too_large) << name << ": " << report.error().message();
   }
   // A header that promises 8 EiB.
-  std::string huge = Tar().add({.kind = Kind::file, .name = "h", .target = {}, .size = 0, .xattrs = {}}).bytes();
+  std::string huge =
+      Tar().add({.kind = Kind::file, .name = "h", .target = {}, .size = 0, .xattrs = {}}).bytes();
   const auto promise = [&](std::string size) {
     std::string bytes = huge;
     bytes.replace(124, 12, size);
     unsigned sum = 0;
-    for (int i = 0; i < 512; ++i) sum += i >= 148 && i < 156 ? ' ' : static_cast<unsigned char>(bytes[static_cast<std::size_t>(i)]);
+    for (int i = 0; i < 512; ++i)
+      sum += i >= 148 && i < 156 ? ' ' : static_cast<unsigned char>(bytes[static_cast<std::size_t>(i)]);
     return bytes.replace(148, 7, fmt::format("{:06o}", sum) + std::string(1, '\0'));
   };
   EXPECT_FALSE(world.unpack(promise("77777777777" + std::string(1, '\0'))));
@@ -229,8 +287,10 @@ TEST(Unpack, IsBoundedAgainstBombs) {
 
 TEST(Unpack, RefusesGarbageWithoutLeavingAnything) {
   World world;
-  const std::string good = Tar().folder("a").file("a/b", std::string(3000, 'x')).symlink("l", "a").hardlink("h", "a/b").bytes();
-  for (const std::string& bad : {std::string("x"), std::string(511, 'x'), std::string(2048, 'x'), good.substr(0, 700), good.substr(0, 1100), good.substr(0, 3000)})
+  const std::string good =
+      Tar().folder("a").file("a/b", std::string(3000, 'x')).symlink("l", "a").hardlink("h", "a/b").bytes();
+  for (const std::string& bad : {std::string("x"), std::string(511, 'x'), std::string(2048, 'x'),
+                                 good.substr(0, 700), good.substr(0, 1100), good.substr(0, 3000)})
     EXPECT_FALSE(world.unpack(bad)) << bad.size();
   EXPECT_FALSE(world.unpack(good, {}, kOciLayerGzip, good));
   EXPECT_FALSE(world.unpack(good, {}, kOciLayerGzip, gzip(good).substr(0, 60)));
@@ -270,12 +330,29 @@ TEST(ExtractArchive, UnpacksIntoAnOpenFolderAndRefusesWhiteouts) {
 TEST(Diff, GivesBackWhatWasUnpacked) {
   World world;
   Tar tar;
-  tar.folder("a").file("a/x", "x", 04711).file("b", std::string(300'000, 'b')).hardlink("c", "b").symlink("l", "/a/x").file("a/.wh.gone", "").folder("o").file("o/.wh..wh..opq", "").file("나루", "k");
-  tar.add({.kind = Kind::file, .name = "z", .target = {}, .uid = 3'000'000, .size = 1, .mtime = 9, .xattrs = {{"user.k", std::string("v\0w", 3)}}}, "z");
-  tar.add({.kind = Kind::fifo, .name = "zpipe", .target = {}, .xattrs = {}}).file(std::string(90, 'y') + "/" + std::string(120, 'q'), "long");
+  tar.folder("a")
+      .file("a/x", "x", 04711)
+      .file("b", std::string(300'000, 'b'))
+      .hardlink("c", "b")
+      .symlink("l", "/a/x")
+      .file("a/.wh.gone", "")
+      .folder("o")
+      .file("o/.wh..wh..opq", "")
+      .file("나루", "k");
+  tar.add({.kind = Kind::file,
+           .name = "z",
+           .target = {},
+           .uid = 3'000'000,
+           .size = 1,
+           .mtime = 9,
+           .xattrs = {{"user.k", std::string("v\0w", 3)}}},
+          "z");
+  tar.add({.kind = Kind::fifo, .name = "zpipe", .target = {}, .xattrs = {}})
+      .file(std::string(90, 'y') + "/" + std::string(120, 'q'), "long");
   ASSERT_TRUE(world.unpack(tar.bytes()));
   const fs::path first = world.made;
-  for (const auto compression : {format::Compression::none, format::Compression::gzip, format::Compression::zstd}) {
+  for (const auto compression :
+       {format::Compression::none, format::Compression::gzip, format::Compression::zstd}) {
     const fs::path blob = world.folder.path / "out";
     Fd out(::open(blob.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     const auto report = commit_layer(first, out.get(), {.compression = compression});
@@ -304,10 +381,12 @@ TEST(Diff, ClampsTimesSoThatEqualBuildsGiveEqualLayers) {
   for (Digest& digest : digests) {
     World world;
     world.folder.write("up/a", "same");
-    struct timespec times[2] = {{static_cast<time_t>(2'000'000'000 + secure_random_u64() % 1000), 5}, {static_cast<time_t>(2'000'000'000 + secure_random_u64() % 1000), 7}};
+    struct timespec times[2] = {{static_cast<time_t>(2'000'000'000 + secure_random_u64() % 1000), 5},
+                                {static_cast<time_t>(2'000'000'000 + secure_random_u64() % 1000), 7}};
     ::utimensat(AT_FDCWD, (world.folder.path / "up/a").c_str(), times, 0);
     Fd out(::open((world.folder.path / "out").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-    digest = commit_layer(world.folder.path / "up", out.get(), {.latest_mtime = seconds(1'700'000'000)})->blob;
+    digest =
+        commit_layer(world.folder.path / "up", out.get(), {.latest_mtime = seconds(1'700'000'000)})->blob;
   }
   EXPECT_EQ(digests[0], digests[1]);
 }
@@ -345,8 +424,10 @@ TEST(Diff, OfARealOverlayHidesWhatWasRemovedThere) {
   world.folder.write("low/gone", "x");
   world.folder.write("low/dir/inner", "x");
   world.folder.write("low/kept", "x");
-  const std::string options = fmt::format("lowerdir={0}/low,upperdir={0}/up,workdir={0}/work,redirect_dir=off,metacopy=off", base.string());
-  if (::mount("overlay", (base / "merged").c_str(), "overlay", 0, options.c_str()) != 0) GTEST_SKIP() << "no overlay here";
+  const std::string options = fmt::format(
+      "lowerdir={0}/low,upperdir={0}/up,workdir={0}/work,redirect_dir=off,metacopy=off", base.string());
+  if (::mount("overlay", (base / "merged").c_str(), "overlay", 0, options.c_str()) != 0)
+    GTEST_SKIP() << "no overlay here";
   fs::remove(base / "merged/gone");
   fs::remove_all(base / "merged/dir");
   world.folder.write("merged/dir/new", "n");

@@ -21,8 +21,9 @@ Result<sockaddr_un> address_of(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path)
-    return fail(Code::invalid_argument, "'{}' is too long for a socket's path (at most {} bytes); choose a shorter data folder",
-                path, sizeof address.sun_path - 1);
+    return fail(Code::invalid_argument,
+                "'{}' is too long for a socket's path (at most {} bytes); choose a shorter data folder", path,
+                sizeof address.sun_path - 1);
   std::memcpy(address.sun_path, path.data(), path.size());
   return address;
 }
@@ -39,7 +40,8 @@ Result<std::string> frame(const Json& body, std::size_t fds) {
   // Replaces what is not UTF-8 (a path, a container's output) instead of throwing.
   const std::string text = out->dump(-1, ' ', false, Json::error_handler_t::replace);
   if (text.size() > kMaxMessage)
-    return fail(Code::too_large, "channel: a message of {} bytes is over the bound of {}", text.size(), kMaxMessage);
+    return fail(Code::too_large, "channel: a message of {} bytes is over the bound of {}", text.size(),
+                kMaxMessage);
   std::string bytes(kHeader, '\0');
   for (std::size_t i = 0; i < kHeader; ++i) bytes[i] = static_cast<char>((text.size() >> (8 * i)) & 255);
   return bytes + text;
@@ -66,7 +68,8 @@ Result<std::size_t> send_some(int socket, std::string_view bytes, std::span<cons
     if (sent >= 0) return static_cast<std::size_t>(sent);
     if (errno == EINTR) continue;
     if (errno == EAGAIN || errno == EWOULDBLOCK) return std::size_t{0};
-    return fail_errno(errno == EPIPE || errno == ECONNRESET ? Code::closed : Code::system, "channel: sendmsg");
+    return fail_errno(errno == EPIPE || errno == ECONNRESET ? Code::closed : Code::system,
+                      "channel: sendmsg");
   }
 }
 
@@ -91,7 +94,8 @@ Result<Channel> Channel::connect(const std::string& path) {
 
 Result<std::pair<Channel, Channel>> Channel::pair() {
   int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return fail_errno(Code::system, "channel: socketpair");
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    return fail_errno(Code::system, "channel: socketpair");
   return std::pair(Channel(Fd(ends[0])), Channel(Fd(ends[1])));
 }
 
@@ -116,12 +120,14 @@ Result<void> Channel::wait(short events, MonoTime deadline, std::string_view doi
 
 Result<void> Channel::send(const Json& body, milliseconds timeout, std::span<const int> fds) {
   if (!valid()) return fail(Code::closed, "channel: closed");
-  if (fds.size() > kMaxFds) return fail(Code::too_large, "channel: {} descriptors in one message; at most {}", fds.size(), kMaxFds);
+  if (fds.size() > kMaxFds)
+    return fail(Code::too_large, "channel: {} descriptors in one message; at most {}", fds.size(), kMaxFds);
   const std::string bytes = TRY(frame(body, fds.size()));
   const MonoTime deadline = std::chrono::steady_clock::now() + timeout;
   std::size_t sent = 0;
   while (sent < bytes.size()) {
-    const std::size_t now = TRY(send_some(socket_.get(), std::string_view(bytes).substr(sent), sent == 0 ? fds : std::span<const int>{}));
+    const std::size_t now = TRY(send_some(socket_.get(), std::string_view(bytes).substr(sent),
+                                          sent == 0 ? fds : std::span<const int>{}));
     sent += now;
     if (now == 0) TRY(wait(POLLOUT, deadline, "sending"));
   }
@@ -130,10 +136,12 @@ Result<void> Channel::send(const Json& body, milliseconds timeout, std::span<con
 
 Result<void> Channel::queue(const Json& body, std::vector<Fd> fds) {
   if (!valid()) return fail(Code::closed, "channel: closed");
-  if (fds.size() > kMaxFds) return fail(Code::too_large, "channel: {} descriptors in one message; at most {}", fds.size(), kMaxFds);
+  if (fds.size() > kMaxFds)
+    return fail(Code::too_large, "channel: {} descriptors in one message; at most {}", fds.size(), kMaxFds);
   std::string bytes = TRY(frame(body, fds.size()));
   if (queued_bytes_ + bytes.size() > kMaxQueued)
-    return fail(Code::too_large, "channel: the peer does not read: {} bytes wait already (bound {})", queued_bytes_, kMaxQueued);
+    return fail(Code::too_large, "channel: the peer does not read: {} bytes wait already (bound {})",
+                queued_bytes_, kMaxQueued);
   queued_bytes_ += bytes.size();
   outgoing_.push_back({std::move(bytes), 0, std::move(fds)});
   return {};
@@ -145,7 +153,8 @@ Result<void> Channel::flush() {
     std::vector<int> numbers;
     if (first.sent == 0)
       for (const Fd& fd : first.fds) numbers.push_back(fd.get());
-    const std::size_t now = TRY(send_some(socket_.get(), std::string_view(first.bytes).substr(first.sent), numbers));
+    const std::size_t now =
+        TRY(send_some(socket_.get(), std::string_view(first.bytes).substr(first.sent), numbers));
     if (now == 0) return {};
     first.sent += now;
     first.fds.clear();
@@ -188,7 +197,8 @@ Result<bool> Channel::read_some() {
   if ((message.msg_flags & MSG_CTRUNC) != 0 || incoming_fds_.size() > 2 * kMaxFds)
     return fail(Code::too_large, "channel: more descriptors than a message may have ({})", kMaxFds);
   if (got == 0) {
-    if (incoming_.size() > consumed_) return fail(Code::closed, "channel: the peer went away in the middle of a message");
+    if (incoming_.size() > consumed_)
+      return fail(Code::closed, "channel: the peer went away in the middle of a message");
     return fail(Code::closed, "channel: the peer closed the connection");
   }
   return true;
@@ -198,8 +208,11 @@ Result<std::optional<Message>> Channel::take_message() {
   const std::string_view rest = std::string_view(incoming_).substr(consumed_);
   if (rest.size() < kHeader) return std::nullopt;
   std::size_t length = 0;
-  for (std::size_t i = 0; i < kHeader; ++i) length |= static_cast<std::size_t>(static_cast<unsigned char>(rest[i])) << (8 * i);
-  if (length > kMaxMessage) return fail(Code::too_large, "channel: a message of {} bytes is announced; at most {}", length, kMaxMessage);
+  for (std::size_t i = 0; i < kHeader; ++i)
+    length |= static_cast<std::size_t>(static_cast<unsigned char>(rest[i])) << (8 * i);
+  if (length > kMaxMessage)
+    return fail(Code::too_large, "channel: a message of {} bytes is announced; at most {}", length,
+                kMaxMessage);
   if (rest.size() < kHeader + length) return std::nullopt;
   Message message;
   message.body = TRY(parse_json(rest.substr(kHeader, length), "channel: a message"));
@@ -243,7 +256,8 @@ Result<std::vector<Message>> Channel::read_available() {
     }
     auto more = read_some();
     if (!more) {
-      if (more.error().code != Code::closed || messages.empty()) return std::unexpected(std::move(more).error());
+      if (more.error().code != Code::closed || messages.empty())
+        return std::unexpected(std::move(more).error());
       ended_ = true;
       break;
     }
@@ -275,17 +289,22 @@ Result<Peer> peer_of(int socket) {
 }
 
 Json error_to_json(const Error& error) {
-  return {{"code", code_info(error.code).name}, {"context", error.context}, {"errno", error.sys_errno}, {"remedy", error.remedy}};
+  return {{"code", code_info(error.code).name},
+          {"context", error.context},
+          {"errno", error.sys_errno},
+          {"remedy", error.remedy}};
 }
 
 Error error_from_json(const Json& json) {
   const auto text = [&](const char* key) {
     const auto found = json.is_object() ? json.find(key) : json.end();
-    return json.is_object() && found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
+    return json.is_object() && found != json.end() && found->is_string() ? found->get<std::string>()
+                                                                         : std::string();
   };
   Error error{code_from_name(text("code")).value_or(Code::internal), text("context"), 0, text("remedy")};
   if (json.is_object())
-    if (const auto number = json.find("errno"); number != json.end() && number->is_number_integer()) error.sys_errno = number->get<int>();
+    if (const auto number = json.find("errno"); number != json.end() && number->is_number_integer())
+      error.sys_errno = number->get<int>();
   return error;
 }
 

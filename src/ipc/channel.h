@@ -1,12 +1,12 @@
-// JSON messages with file descriptors over a Unix stream socket: a four-byte little-endian length, then one JSON
-// object of at most kMaxMessage bytes. Descriptors travel beside the bytes (SCM_RIGHTS, unix(7)); the object's own
-// key "fds" says how many of them belong to the message (the channel writes and checks it).
+// JSON messages with file descriptors over a Unix stream socket: a four-byte little-endian length, then one
+// JSON object of at most kMaxMessage bytes. Descriptors travel beside the bytes (SCM_RIGHTS, unix(7)); the
+// object's own key "fds" says how many of them belong to the message (the channel writes and checks it).
 //
 // One Channel is used by one thread at a time. Two ways of use, not to be mixed within one direction:
 //   blocking      send(), receive(): with a deadline
 //   non-blocking  queue() + flush() when poll(2) says POLLOUT (wants_write()), read_available() on POLLIN
-// Errors: closed (the peer went away), timeout, too_large (a message or the queue is over its bound), malformed.
-// After any error but timeout-before-the-first-byte the channel is of no more use: close it.
+// Errors: closed (the peer went away), timeout, too_large (a message or the queue is over its bound),
+// malformed. After any error but timeout-before-the-first-byte the channel is of no more use: close it.
 #pragma once
 
 #include <deque>

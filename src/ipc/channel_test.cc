@@ -105,7 +105,10 @@ TEST(Channel, RefusesGarbage) {
       {std::string("\xff\xff\xff\x7f", 4), Code::too_large},
       {std::string("\x03\0\0\0{{{", 7), Code::malformed},
       {std::string("\x02\0\0\0[]", 6), Code::malformed},
-      {std::string("\x01\0\0\0" "7", 5), Code::malformed},
+      {std::string("\x01\0\0\0"
+                   "7",
+                   5),
+       Code::malformed},
       {std::string("\0\0\0\0", 4), Code::malformed},
       {std::string("\x09\0\0\0{\"fds\":1}", 13), Code::malformed},
       {std::string("\x0a\0\0\0{\"fds\":-1}", 14), Code::malformed},
@@ -145,7 +148,7 @@ TEST(Channel, ListensWithTheModeAndKnowsItsPeer) {
   {
     auto listening = listen_unix(path, 0600);
     ASSERT_TRUE(listening) << listening.error().message();
-    struct stat info {};
+    struct stat info{};
     ASSERT_EQ(::stat(path.c_str(), &info), 0);
     EXPECT_EQ(info.st_mode & 0777, 0600U);
     auto client = Channel::connect(path);

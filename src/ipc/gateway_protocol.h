@@ -1,16 +1,18 @@
 // What the gateway is told and says, over channel.h (length-prefixed JSON, file descriptors beside it).
 //
-//   supervisor -> gateway   {"listeners": [ListenerSpec...], "more": false}   + one descriptor a listener, same order
-//       Over the inherited stream socket `GatewayOptions::supervisor_fd`. The set is whole: a name that is not in it
-//       is no longer listened on. A set above kListenersPerMessage goes in several messages, all but the last with
-//       "more": true. A listener that the gateway already holds under the same name and spec may be sent again (the new
-//       descriptor is closed). Descriptors are listening stream sockets (http, tcp, inner, dns-tcp) or bound
-//       UDP sockets (dns-udp).
+//   supervisor -> gateway   {"listeners": [ListenerSpec...], "more": false}   + one descriptor a listener,
+//   same order
+//       Over the inherited stream socket `GatewayOptions::supervisor_fd`. The set is whole: a name that is
+//       not in it is no longer listened on. A set above kListenersPerMessage goes in several messages, all
+//       but the last with "more": true. A listener that the gateway already holds under the same name and
+//       spec may be sent again (the new descriptor is closed). Descriptors are listening stream sockets
+//       (http, tcp, inner, dns-tcp) or bound UDP sockets (dns-udp).
 //   control -> gateway      {"routes": RouteTable}      over run/gateway.sock (listening socket inherited)
 //   gateway -> control      {"acked": revision}         every thread of the gateway routes by it
 //                           {"refused": revision, "error": "..."}   the table in use stays
 //                           {"stats": GatewayStats}     once a second
-// Every table that comes is applied: control is the one who knows, and after a restore its revisions may be lower.
+// Every table that comes is applied: control is the one who knows, and after a restore its revisions may be
+// lower.
 #pragma once
 
 #include <cstdint>
@@ -32,12 +34,12 @@ NARU_JSON(ListenersMessage, listeners, more)
 
 // What is not in the shared memory (telemetry.h): gauges of the process itself.
 struct GatewayStats {
-  std::uint64_t generation = 0;      // of the process; rises with each start
-  std::uint64_t revision = 0;        // table in use
-  std::uint64_t connections = 0;     // open, from clients
-  std::uint64_t held_requests = 0;   // waiting for an instance
+  std::uint64_t generation = 0;        // of the process; rises with each start
+  std::uint64_t revision = 0;          // table in use
+  std::uint64_t connections = 0;       // open, from clients
+  std::uint64_t held_requests = 0;     // waiting for an instance
   std::uint64_t retried_requests = 0;  // canary failures answered by stable
-  std::uint64_t refused_heads = 0;   // malformed requests
+  std::uint64_t refused_heads = 0;     // malformed requests
 };
 NARU_JSON(GatewayStats, generation, revision, connections, held_requests, retried_requests, refused_heads)
 

@@ -20,7 +20,9 @@ constexpr milliseconds kRetryMin{100}, kRetryMax{2'000}, kWaitForConnection{2'00
 constexpr milliseconds kQuick{30'000}, kStart{120'000}, kWorker{45 * 60'000};
 constexpr std::size_t kMaxPending = 4096, kMaxRememberedExits = 1024;
 // An end of an exec or a build that nobody has asked for yet is remembered under this name.
-std::string exit_key(std::string_view kind, const std::string& id) { return fmt::format("{}:{}", kind, id); }
+std::string exit_key(std::string_view kind, const std::string& id) {
+  return fmt::format("{}:{}", kind, id);
+}
 }  // namespace
 
 struct LauncherClient::State {
@@ -52,7 +54,8 @@ struct LauncherClient::State {
   void run();
   bool pause(milliseconds how_long) const;
   // `used`: the connection that carried the call.
-  Result<Json> perform(std::string_view op, Json arguments, milliseconds timeout, std::vector<Fd>* fds, std::uint64_t* used = nullptr);
+  Result<Json> perform(std::string_view op, Json arguments, milliseconds timeout, std::vector<Fd>* fds,
+                       std::uint64_t* used = nullptr);
   Result<Json> wait_exit(const std::string& key, std::uint64_t on_connection, MonoTime deadline);
 };
 
@@ -90,7 +93,8 @@ void LauncherClient::State::run() {
 void LauncherClient::State::read_until_broken() {
   while (true) {
     std::array<pollfd, 2> entries{{{channel.fd(), POLLIN, 0}, {wake.get(), POLLIN, 0}}};
-    if (::poll(entries.data(), entries.size(), -1) < 0 && errno != EINTR) return break_connection("poll failed");
+    if (::poll(entries.data(), entries.size(), -1) < 0 && errno != EINTR)
+      return break_connection("poll failed");
     if (stopping) return break_connection("the client is closing");
     if (entries[0].revents == 0) continue;
     auto messages = channel.read_available();
@@ -128,13 +132,16 @@ void LauncherClient::State::dispatch(Message message) {
     return;
   }
   const auto id = body.find("id");
-  if (id == body.end() || !id->is_number_unsigned()) return log_event(Level::warn, "launcher_client.strange_message");
+  if (id == body.end() || !id->is_number_unsigned())
+    return log_event(Level::warn, "launcher_client.strange_message");
   const std::scoped_lock lock(mutex);
   const auto found = pending.find(id->get<std::uint64_t>());
   if (found == pending.end()) return;  // its caller has given up
   Pending& call = *found->second;
-  if (const auto error = body.find("error"); error != body.end()) call.result = std::unexpected(error_from_json(*error));
-  else call.result = body.value("result", Json::object());
+  if (const auto error = body.find("error"); error != body.end())
+    call.result = std::unexpected(error_from_json(*error));
+  else
+    call.result = body.value("result", Json::object());
   call.fds = std::move(message.fds);
   call.done = true;
   pending.erase(found);
@@ -165,12 +172,13 @@ LauncherClient::~LauncherClient() {
   state_->reader.join();
 }
 
-Result<Json> LauncherClient::call(std::string_view op, Json arguments, milliseconds timeout, std::vector<Fd>* fds) {
+Result<Json> LauncherClient::call(std::string_view op, Json arguments, milliseconds timeout,
+                                  std::vector<Fd>* fds) {
   return state_->perform(op, std::move(arguments), timeout, fds);
 }
 
-Result<Json> LauncherClient::State::perform(std::string_view op, Json arguments, milliseconds timeout, std::vector<Fd>* fds,
-                                            std::uint64_t* used) {
+Result<Json> LauncherClient::State::perform(std::string_view op, Json arguments, milliseconds timeout,
+                                            std::vector<Fd>* fds, std::uint64_t* used) {
   const MonoTime deadline = std::chrono::steady_clock::now() + timeout;
   auto call = std::make_shared<Pending>();
   std::uint64_t id = 0, on_connection = 0;
@@ -199,7 +207,8 @@ Result<Json> LauncherClient::State::perform(std::string_view op, Json arguments,
     // Half a frame may be out: this connection is of no more use. shutdown wakes the reader, which breaks it.
     if (sent.error().code == Code::timeout && connected && connection == on_connection)
       ::shutdown(channel.fd(), SHUT_RDWR);
-    return fail(sent.error().code == Code::too_large ? Code::too_large : Code::unavailable, "{}: {}", op, sent.error().message());
+    return fail(sent.error().code == Code::too_large ? Code::too_large : Code::unavailable, "{}: {}", op,
+                sent.error().message());
   }
   if (!changed.wait_until(lock, deadline, [&] { return call->done; })) {
     pending.erase(id);
@@ -209,7 +218,8 @@ Result<Json> LauncherClient::State::perform(std::string_view op, Json arguments,
   return std::move(call->result);
 }
 
-Result<Json> LauncherClient::State::wait_exit(const std::string& key, std::uint64_t on_connection, MonoTime deadline) {
+Result<Json> LauncherClient::State::wait_exit(const std::string& key, std::uint64_t on_connection,
+                                              MonoTime deadline) {
   std::unique_lock lock(mutex);
   while (true) {
     for (auto entry = exits.begin(); entry != exits.end(); ++entry) {
@@ -218,8 +228,10 @@ Result<Json> LauncherClient::State::wait_exit(const std::string& key, std::uint6
       exits.erase(entry);
       return body;
     }
-    if (connection != on_connection) return fail(Code::unavailable, "{}: the launcher's connection broke", key);
-    if (changed.wait_until(lock, deadline) == std::cv_status::timeout) return fail(Code::timeout, "{}: it has not ended yet", key);
+    if (connection != on_connection)
+      return fail(Code::unavailable, "{}: the launcher's connection broke", key);
+    if (changed.wait_until(lock, deadline) == std::cv_status::timeout)
+      return fail(Code::timeout, "{}: it has not ended yet", key);
   }
 }
 
@@ -240,7 +252,9 @@ Result<void> nothing(Result<Json> answer) {
 }
 }  // namespace
 
-Result<LauncherHello> LauncherClient::hello() { return read_as<LauncherHello>(call("hello", Json::object(), kQuick), "hello"); }
+Result<LauncherHello> LauncherClient::hello() {
+  return read_as<LauncherHello>(call("hello", Json::object(), kQuick), "hello");
+}
 
 Result<NetworkInfo> LauncherClient::ensure_network(const std::string& id) {
   return read_as<NetworkInfo>(call("network.ensure", {{"network", id}}, kQuick), "network.ensure");
@@ -248,17 +262,20 @@ Result<NetworkInfo> LauncherClient::ensure_network(const std::string& id) {
 Result<void> LauncherClient::remove_network(const std::string& id) {
   return nothing(call("network.remove", {{"network", id}}, kQuick));
 }
-Result<void> LauncherClient::set_udp_targets(const std::string& network, const std::vector<UdpTarget>& targets) {
+Result<void> LauncherClient::set_udp_targets(const std::string& network,
+                                             const std::vector<UdpTarget>& targets) {
   return nothing(call("network.udp", {{"network", network}, {"targets", targets}}, kQuick));
 }
 Result<ContainerStatus> LauncherClient::start(const ContainerSpec& spec) {
   return read_as<ContainerStatus>(call("container.start", {{"spec", spec}}, kStart), "container.start");
 }
-Result<ContainerStatus> LauncherClient::stop(const std::string& container, std::optional<milliseconds> grace) {
+Result<ContainerStatus> LauncherClient::stop(const std::string& container,
+                                             std::optional<milliseconds> grace) {
   Json arguments{{"container", container}};
   if (grace) arguments["grace_ms"] = grace->count();
   // Without a grace the spec's holds, which is bounded by the launcher (10 min).
-  return read_as<ContainerStatus>(call("container.stop", arguments, grace.value_or(600'000ms) + kQuick), "container.stop");
+  return read_as<ContainerStatus>(call("container.stop", arguments, grace.value_or(600'000ms) + kQuick),
+                                  "container.stop");
 }
 Result<void> LauncherClient::remove(const std::string& container) {
   return nothing(call("container.remove", {{"container", container}}, kQuick));
@@ -287,14 +304,18 @@ Result<ExecExit> LauncherClient::wait_exec(const std::string& exec, milliseconds
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   return read_as<ExecExit>(state_->wait_exit(exit_key("exec", exec), on_connection, deadline), "exec_exited");
 }
-Result<void> LauncherClient::kill_exec(const std::string& exec) { return nothing(call("exec.kill", {{"exec", exec}}, kQuick)); }
+Result<void> LauncherClient::kill_exec(const std::string& exec) {
+  return nothing(call("exec.kill", {{"exec", exec}}, kQuick));
+}
 
-Result<ProbeResult> LauncherClient::probe(const std::string& container, const std::vector<std::string>& argv, milliseconds timeout) {
+Result<ProbeResult> LauncherClient::probe(const std::string& container, const std::vector<std::string>& argv,
+                                          milliseconds timeout) {
   const Json arguments{{"container", container}, {"argv", argv}, {"timeout_ms", timeout.count()}};
   return read_as<ProbeResult>(call("container.probe", arguments, timeout + kQuick), "container.probe");
 }
 Result<ContainerStats> LauncherClient::stats(const std::string& container) {
-  return read_as<ContainerStats>(call("container.stats", {{"container", container}}, kQuick), "container.stats");
+  return read_as<ContainerStats>(call("container.stats", {{"container", container}}, kQuick),
+                                 "container.stats");
 }
 Result<void> LauncherClient::ensure_volume(const std::string& name) {
   return nothing(call("volume.ensure", {{"volume", name}}, kQuick));
@@ -306,18 +327,27 @@ Result<std::vector<VolumeInfo>> LauncherClient::list_volumes() {
   const Json answer = TRY(call("volume.list", Json::object(), kQuick));
   return read_as<std::vector<VolumeInfo>>(answer.value("volumes", Json::array()), "volume.list");
 }
-Result<void> LauncherClient::unpack_layer(const Digest& blob, const Digest& diff_id, const std::string& media_type) {
-  return nothing(call("layer.unpack", {{"blob", blob}, {"diff_id", diff_id}, {"media_type", media_type}}, kWorker));
+Result<void> LauncherClient::unpack_layer(const Digest& blob, const Digest& diff_id,
+                                          const std::string& media_type) {
+  return nothing(
+      call("layer.unpack", {{"blob", blob}, {"diff_id", diff_id}, {"media_type", media_type}}, kWorker));
 }
 
-Result<void> LauncherClient::build_begin(Json request) { return nothing(call("build.begin", std::move(request), kQuick)); }
-Result<void> LauncherClient::build_copy(Json request) { return nothing(call("build.copy", std::move(request), kWorker)); }
-Result<Json> LauncherClient::build_commit(const std::string& build) { return call("build.commit", {{"build", build}}, kWorker); }
+Result<void> LauncherClient::build_begin(Json request) {
+  return nothing(call("build.begin", std::move(request), kQuick));
+}
+Result<void> LauncherClient::build_copy(Json request) {
+  return nothing(call("build.copy", std::move(request), kWorker));
+}
+Result<Json> LauncherClient::build_commit(const std::string& build) {
+  return call("build.commit", {{"build", build}}, kWorker);
+}
 Result<void> LauncherClient::build_discard(const std::string& build) {
   return nothing(call("build.discard", {{"build", build}}, kQuick));
 }
 
-Result<Json> LauncherClient::build_run(Json request, const std::function<void(std::string_view)>& output, std::stop_token stop) {
+Result<Json> LauncherClient::build_run(Json request, const std::function<void(std::string_view)>& output,
+                                       std::stop_token stop) {
   const std::string build = request.value("build", "");
   std::uint64_t on_connection = 0;
   {
@@ -327,7 +357,8 @@ Result<Json> LauncherClient::build_run(Json request, const std::function<void(st
   }
   std::vector<Fd> fds;
   TRY(state_->perform("build.run", std::move(request), kStart, &fds, &on_connection));
-  if (fds.size() != 1) return fail(Code::malformed, "build.run: {} descriptors came with the answer", fds.size());
+  if (fds.size() != 1)
+    return fail(Code::malformed, "build.run: {} descriptors came with the answer", fds.size());
   bool killed = false;
   std::vector<char> buffer(64UL << 10);
   while (true) {
@@ -339,7 +370,8 @@ Result<Json> LauncherClient::build_run(Json request, const std::function<void(st
     if (::poll(&entry, 1, 100) == 0) continue;  // 100 ms: how late a stop request may be seen
     const ssize_t got = ::read(fds[0].get(), buffer.data(), buffer.size());
     if (got == 0) break;
-    if (got < 0 && errno != EINTR && errno != EAGAIN) return fail_errno(Code::system, "build.run: reading the output of {}", build);
+    if (got < 0 && errno != EINTR && errno != EAGAIN)
+      return fail_errno(Code::system, "build.run: reading the output of {}", build);
     if (got > 0 && output) output(std::string_view(buffer.data(), static_cast<std::size_t>(got)));
   }
   const auto deadline = std::chrono::steady_clock::now() + kQuick;

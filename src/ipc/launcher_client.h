@@ -1,7 +1,7 @@
-// Control's (and a test's) side of ipc/launcher_protocol.h. Thread-safe: several workers share one connection, a
-// reader thread dispatches answers and events. The connection is made again by itself (every 100 ms to 2 s); calls
-// in flight when it breaks, and calls made while it is down (after waiting for it up to 2 s), fail with unavailable;
-// every operation is idempotent by its ids, so that a caller may repeat it.
+// Control's (and a test's) side of ipc/launcher_protocol.h. Thread-safe: several workers share one
+// connection, a reader thread dispatches answers and events. The connection is made again by itself (every
+// 100 ms to 2 s); calls in flight when it breaks, and calls made while it is down (after waiting for it up to
+// 2 s), fail with unavailable; every operation is idempotent by its ids, so that a caller may repeat it.
 // Errors: unavailable, timeout, and whatever the launcher answered.
 #pragma once
 
@@ -28,7 +28,8 @@ struct ExecRequest {
 };
 NARU_JSON(ExecRequest, container, argv, env, user, cwd, tty, rows, cols, timeout)
 
-// A running exec. With tty: fds = {pty master}; else {stdin, stdout, stderr}. Ends with the event "exec_exited".
+// A running exec. With tty: fds = {pty master}; else {stdin, stdout, stderr}. Ends with the event
+// "exec_exited".
 struct ExecSession {
   std::string exec;  // id
   std::vector<Fd> fds;
@@ -85,7 +86,8 @@ class LauncherClient {
   // Never fails for want of a launcher: connects in the background.
   static std::unique_ptr<LauncherClient> open(Options options);
   ~LauncherClient();  // fails what is in flight, joins the reader
-  // Fails what is in flight and what comes after with `unavailable`, so that those who wait for an answer can end.
+  // Fails what is in flight and what comes after with `unavailable`, so that those who wait for an answer can
+  // end.
   void stop();
   LauncherClient(const LauncherClient&) = delete;
   LauncherClient& operator=(const LauncherClient&) = delete;
@@ -99,26 +101,31 @@ class LauncherClient {
   Result<void> remove(const std::string& container);
   Result<std::vector<ContainerStatus>> list();
   Result<ExecSession> exec(const ExecRequest& request);
-  // Waits for the end of an exec of this connection (also one that ended before the call). timeout; unavailable.
+  // Waits for the end of an exec of this connection (also one that ended before the call). timeout;
+  // unavailable.
   Result<ExecExit> wait_exec(const std::string& exec, milliseconds timeout);
   Result<void> kill_exec(const std::string& exec);
-  Result<ProbeResult> probe(const std::string& container, const std::vector<std::string>& argv, milliseconds timeout);
+  Result<ProbeResult> probe(const std::string& container, const std::vector<std::string>& argv,
+                            milliseconds timeout);
   Result<ContainerStats> stats(const std::string& container);
   Result<void> ensure_volume(const std::string& name);
   Result<void> remove_volume(const std::string& name);
   Result<std::vector<VolumeInfo>> list_volumes();
   Result<void> unpack_layer(const Digest& blob, const Digest& diff_id, const std::string& media_type);
-  // Builds: arguments and results are the structs of build/workbench.h as JSON (this layer does not know them).
+  // Builds: arguments and results are the structs of build/workbench.h as JSON (this layer does not know
+  // them).
   Result<void> build_begin(Json request);
-  // Blocks until the command ended, handing on its output in pieces as it comes, on this thread; a stop request kills
-  // the command (build.kill) and waits for its end. The result is a RunResult.
-  Result<Json> build_run(Json request, const std::function<void(std::string_view)>& output, std::stop_token stop = {});
+  // Blocks until the command ended, handing on its output in pieces as it comes, on this thread; a stop
+  // request kills the command (build.kill) and waits for its end. The result is a RunResult.
+  Result<Json> build_run(Json request, const std::function<void(std::string_view)>& output,
+                         std::stop_token stop = {});
   Result<void> build_copy(Json request);
   Result<Json> build_commit(const std::string& build);
   Result<void> build_discard(const std::string& build);
 
   // Any operation of the protocol; received descriptors go to `fds` (else they are closed).
-  Result<Json> call(std::string_view op, Json arguments, milliseconds timeout, std::vector<Fd>* fds = nullptr);
+  Result<Json> call(std::string_view op, Json arguments, milliseconds timeout,
+                    std::vector<Fd>* fds = nullptr);
 
  private:
   struct State;

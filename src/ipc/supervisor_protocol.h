@@ -1,7 +1,9 @@
 // What control asks of the supervisor, over the inherited stream socket (channel.h):
-//   {"id", "listeners": [ListenerSpec...]}   the whole set; answer {"id", "errors": [{"name", "message"}]}: those that could
+//   {"id", "listeners": [ListenerSpec...]}   the whole set; answer {"id", "errors": [{"name", "message"}]}:
+//   those that could
 //                                            not be opened (the others are open and given to the gateway)
-//   {"id", "down": true}                     ends launcher, gateway, control and the supervisor; containers live on
+//   {"id", "down": true}                     ends launcher, gateway, control and the supervisor; containers
+//   live on
 #pragma once
 
 #include <string>

@@ -36,8 +36,9 @@ struct alignas(64) SideSlot {
   Bitmap seen, bad, slow;
 };
 
-// One failed request as it is kept. A record is written under an odd sequence number and is valid under an even one
-// that did not change while it was read (a sequence lock whose data are atomics, so that a torn read is only stale).
+// One failed request as it is kept. A record is written under an odd sequence number and is valid under an
+// even one that did not change while it was read (a sequence lock whose data are atomics, so that a torn read
+// is only stale).
 struct Record {
   std::uint8_t side, outcome;
   std::uint16_t status;
@@ -74,13 +75,16 @@ using layout::File;
 using layout::Word;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
-void add(Word& word, std::uint64_t by = 1) { word.fetch_add(by, kRelaxed); }
+void add(Word& word, std::uint64_t by = 1) {
+  word.fetch_add(by, kRelaxed);
+}
 
 // True when the bit was not set before.
 bool set_bit(layout::Bitmap& bitmap, std::uint32_t bit) {
   const std::uint64_t mask = 1ULL << (bit % 64);
   Word& word = bitmap[bit / 64];
-  if (word.load(kRelaxed) & mask) return false;  // most users were seen already: no write, no cache line moved
+  if (word.load(kRelaxed) & mask)
+    return false;  // most users were seen already: no write, no cache line moved
   return !(word.fetch_or(mask, kRelaxed) & mask);
 }
 
@@ -140,7 +144,8 @@ std::uint64_t Histogram::quantile_us(double q) const {
 
 Histogram Histogram::since(const Histogram& earlier) const {
   Histogram out;
-  for (std::size_t i = 0; i < counts.size(); ++i) out.counts[i] = counts[i] - std::min(counts[i], earlier.counts[i]);
+  for (std::size_t i = 0; i < counts.size(); ++i)
+    out.counts[i] = counts[i] - std::min(counts[i], earlier.counts[i]);
   return out;
 }
 
@@ -159,7 +164,8 @@ std::uint64_t ServiceCounters::failures() const {
 Result<Telemetry> Telemetry::create() {
   Fd fd(memfd_create("naru-telemetry", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd) return fail_errno(Code::system, "telemetry: memfd_create");
-  if (ftruncate(fd.get(), sizeof(File)) != 0) return fail_errno(Code::system, "telemetry: ftruncate to {} bytes", sizeof(File));
+  if (ftruncate(fd.get(), sizeof(File)) != 0)
+    return fail_errno(Code::system, "telemetry: ftruncate to {} bytes", sizeof(File));
   if (fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
     return fail_errno(Code::system, "telemetry: sealing the shared memory");
   File* file = TRY(map(fd.get()));
@@ -175,18 +181,24 @@ Result<Telemetry> Telemetry::open(int fd) {
   struct stat status{};
   if (fstat(own.get(), &status) != 0) return fail_errno(Code::system, "telemetry: fstat");
   if (static_cast<std::uint64_t>(status.st_size) != sizeof(File))
-    return fail(Code::malformed, "telemetry: the shared memory has {} bytes, not {}: another version of Naru made it", status.st_size, sizeof(File));
+    return fail(Code::malformed,
+                "telemetry: the shared memory has {} bytes, not {}: another version of Naru made it",
+                status.st_size, sizeof(File));
   // Without the seals another holder could shrink it under us: SIGBUS.
   const int seals = fcntl(own.get(), F_GET_SEALS);
-  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) return fail(Code::malformed, "telemetry: descriptor {} is not sealed shared memory", fd);
+  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0)
+    return fail(Code::malformed, "telemetry: descriptor {} is not sealed shared memory", fd);
   File* file = TRY(map(own.get()));
   Telemetry out(std::move(own), file);
-  if (file->header.magic.load(std::memory_order_acquire) != kTelemetryMagic || file->header.version.load(kRelaxed) != kTelemetryVersion)
-    return fail(Code::malformed, "telemetry: magic or version of the shared memory differ: another version of Naru made it");
+  if (file->header.magic.load(std::memory_order_acquire) != kTelemetryMagic ||
+      file->header.version.load(kRelaxed) != kTelemetryVersion)
+    return fail(Code::malformed,
+                "telemetry: magic or version of the shared memory differ: another version of Naru made it");
   return out;
 }
 
-Telemetry::Telemetry(Telemetry&& other) noexcept : fd_(std::move(other.fd_)), file_(std::exchange(other.file_, nullptr)) {}
+Telemetry::Telemetry(Telemetry&& other) noexcept
+    : fd_(std::move(other.fd_)), file_(std::exchange(other.file_, nullptr)) {}
 
 Telemetry& Telemetry::operator=(Telemetry&& other) noexcept {
   std::swap(fd_, other.fd_);
@@ -202,10 +214,13 @@ std::uint32_t Telemetry::begin_generation() {
   return static_cast<std::uint32_t>(file_->header.generation.fetch_add(1, kRelaxed) + 1);
 }
 
-std::uint32_t Telemetry::generation() const { return static_cast<std::uint32_t>(file_->header.generation.load(kRelaxed)); }
+std::uint32_t Telemetry::generation() const {
+  return static_cast<std::uint32_t>(file_->header.generation.load(kRelaxed));
+}
 
 void Telemetry::count(std::uint32_t slot, Outcome outcome) {
-  if (slot < kServiceSlots) add(file_->services[slot].outcomes[static_cast<std::size_t>(outcome) % kOutcomes]);
+  if (slot < kServiceSlots)
+    add(file_->services[slot].outcomes[static_cast<std::size_t>(outcome) % kOutcomes]);
 }
 
 void Telemetry::latency(std::uint32_t slot, std::uint64_t us) {
@@ -272,7 +287,9 @@ void Telemetry::failed(std::uint32_t evidence_slot, const FailedRequest& request
   layout::RecordSlot& out = slot.records[slot.next_record.fetch_add(1, kRelaxed) % kFailedRequests];
   std::uint64_t sequence = out.sequence.load(kRelaxed);
   // Another writer is in this record (64 failures later): the older example is as good.
-  if (sequence % 2 == 1 || !out.sequence.compare_exchange_strong(sequence, sequence + 1, std::memory_order_acq_rel)) return;
+  if (sequence % 2 == 1 ||
+      !out.sequence.compare_exchange_strong(sequence, sequence + 1, std::memory_order_acq_rel))
+    return;
   for (std::size_t i = 0; i < words.size(); ++i) out.words[i].store(words[i], std::memory_order_release);
   out.sequence.store(sequence + 2, std::memory_order_release);
 }
@@ -297,7 +314,8 @@ ServiceCounters Telemetry::service(std::uint32_t slot) const {
   out.active = (active >> 32) == generation() ? (active & 0xffff'ffffULL) : 0;
   out.inner_calls = from.inner_calls.load(kRelaxed);
   out.inner_without_cohort = from.inner_without_cohort.load(kRelaxed);
-  for (std::uint32_t i = 0; i < kHistogramBuckets; ++i) out.latency.counts[i] = from.latency[i].load(kRelaxed);
+  for (std::uint32_t i = 0; i < kHistogramBuckets; ++i)
+    out.latency.counts[i] = from.latency[i].load(kRelaxed);
   return out;
 }
 
@@ -343,7 +361,8 @@ EvidenceCounters Telemetry::evidence_of(std::uint32_t slot) const {
   out.canary = read_side(from.sides[1]);
   const std::uint64_t next = from.next_record.load(kRelaxed);
   for (std::uint64_t i = next > kFailedRequests ? next - kFailedRequests : 0; i < next; ++i)
-    if (auto record = read_record(from.records[i % kFailedRequests])) out.failed.push_back(std::move(*record));
+    if (auto record = read_record(from.records[i % kFailedRequests]))
+      out.failed.push_back(std::move(*record));
   return out;
 }
 

@@ -1,17 +1,18 @@
-// Counters between gateway (writer, every thread) and control (reader, ten times a second) in one shared memory
-// file: a memfd that the supervisor creates and keeps, so that neither's death loses a count.
+// Counters between gateway (writer, every thread) and control (reader, ten times a second) in one shared
+// memory file: a memfd that the supervisor creates and keeps, so that neither's death loses a count.
 //
-// Layout, version 1, host byte order, every word a lock-free relaxed atomic (no locks, hence nothing that a killed
-// writer could leave locked):
+// Layout, version 1, host byte order, every word a lock-free relaxed atomic (no locks, hence nothing that a
+// killed writer could leave locked):
 //   Header                                    one page
 //   ServiceSlot[kServiceSlots]                (service, revision); control assigns the slots, and zeroes one
 //                                             before a table names it
-//   EvidenceSlot[kEvidenceSlots]              one step of one rollout; assigned and zeroed by control likewise
+//   EvidenceSlot[kEvidenceSlots]              one step of one rollout; assigned and zeroed by control
+//   likewise
 // About 16 MiB of address space; pages of unused slots are never touched.
 //
-// A snapshot is not a point in time: counters of one slot may be some requests apart from each other; a counter itself
-// never goes back until its slot is zeroed. users_bad <= users_seen holds in every snapshot (seen is counted first
-// and read last).
+// A snapshot is not a point in time: counters of one slot may be some requests apart from each other; a
+// counter itself never goes back until its slot is zeroed. users_bad <= users_seen holds in every snapshot
+// (seen is counted first and read last).
 #pragma once
 
 #include <array>
@@ -45,7 +46,16 @@ std::uint64_t histogram_value(std::uint32_t bucket);  // middle of the bucket, u
 
 enum class Side : std::uint8_t { stable = 0, canary = 1 };
 
-enum class Outcome : std::uint8_t { status_1xx, status_2xx, status_3xx, status_4xx, status_5xx, connect_failure, first_byte_timeout, incomplete };
+enum class Outcome : std::uint8_t {
+  status_1xx,
+  status_2xx,
+  status_3xx,
+  status_4xx,
+  status_5xx,
+  connect_failure,
+  first_byte_timeout,
+  incomplete
+};
 inline constexpr std::size_t kOutcomes = 8;
 
 // ---- what a reader gets
@@ -63,13 +73,13 @@ struct ServiceCounters {
   std::uint64_t bytes_in = 0, bytes_out = 0;  // bodies and tunnelled bytes; in = from the caller
   std::uint64_t connections = 0;              // TCP (not HTTP) connections carried
   std::uint64_t active = 0;                   // requests in flight in the newest gateway process
-  // Charged to the CALLING service (its stable slot) while a rollout splits traffic: its inner calls, and those of
-  // them that carried no cohort and were split by the connection ("web does not carry the cohort").
+  // Charged to the CALLING service (its stable slot) while a rollout splits traffic: its inner calls, and
+  // those of them that carried no cohort and were split by the connection ("web does not carry the cohort").
   std::uint64_t inner_calls = 0, inner_without_cohort = 0;
-  Histogram latency;                          // of answered requests
+  Histogram latency;  // of answered requests
   // All outcomes but `incomplete`: an answer that was cut was counted by its status when it began.
   std::uint64_t requests() const;
-  std::uint64_t failures() const;             // 5xx, connect failures, first-byte timeouts, incomplete answers
+  std::uint64_t failures() const;  // 5xx, connect failures, first-byte timeouts, incomplete answers
 };
 
 struct SideCounters {
@@ -82,8 +92,8 @@ struct FailedRequest {
   std::uint16_t status = 0;  // 0: no answer
   Outcome outcome = Outcome::status_5xx;
   std::string method{}, path{};  // path: at most kFailedPathBytes, without the query
-  std::string service{};     // at most 31 bytes
-  std::string trace_id{};    // 32 hex, or ""
+  std::string service{};         // at most 31 bytes
+  std::string trace_id{};        // 32 hex, or ""
   std::uint64_t duration_us = 0;
   WallTime time{};
 };
@@ -111,7 +121,8 @@ class Telemetry {
  public:
   // The supervisor: a new file, sealed against shrinking and growing. `fd` keeps it alive.
   static Result<Telemetry> create();
-  // Gateway and control: an inherited descriptor (duplicated here). malformed when magic, version or size differ.
+  // Gateway and control: an inherited descriptor (duplicated here). malformed when magic, version or size
+  // differ.
   static Result<Telemetry> open(int fd);
   Telemetry(Telemetry&& other) noexcept;
   Telemetry& operator=(Telemetry&& other) noexcept;

@@ -80,7 +80,8 @@ TEST(Telemetry, DifferenceOfHistogramsIsWhatHappenedBetween) {
 
 TEST(Telemetry, AUserCountsOnceHoweverOftenItFails) {
   Telemetry telemetry = *Telemetry::create();
-  for (int i = 0; i < 20; ++i) telemetry.evidence(1, {.side = Side::canary, .bucket = 77, .bad = true, .slow = i % 2 == 0});
+  for (int i = 0; i < 20; ++i)
+    telemetry.evidence(1, {.side = Side::canary, .bucket = 77, .bad = true, .slow = i % 2 == 0});
   telemetry.evidence(1, {.side = Side::canary, .bucket = 78});
   telemetry.evidence(1, {.side = Side::stable, .bucket = 77});
   const EvidenceCounters counters = telemetry.evidence_of(1);
@@ -100,7 +101,15 @@ TEST(Telemetry, AUserCountsOnceHoweverOftenItFails) {
 TEST(Telemetry, KeepsTheLastFailedRequestsOldestFirst) {
   Telemetry telemetry = *Telemetry::create();
   for (unsigned i = 0; i < kFailedRequests + 5; ++i)
-    telemetry.failed(2, {.side = Side::canary, .status = 503, .outcome = Outcome::status_5xx, .method = "GET", .path = "/" + std::string(i, 'x') + std::string(300, 'y'), .service = "web", .trace_id = std::string(32, 'a'), .duration_us = i, .time = from_epoch_ms(5)});
+    telemetry.failed(2, {.side = Side::canary,
+                         .status = 503,
+                         .outcome = Outcome::status_5xx,
+                         .method = "GET",
+                         .path = "/" + std::string(i, 'x') + std::string(300, 'y'),
+                         .service = "web",
+                         .trace_id = std::string(32, 'a'),
+                         .duration_us = i,
+                         .time = from_epoch_ms(5)});
   const auto failed = telemetry.evidence_of(2).failed;
   ASSERT_EQ(failed.size(), kFailedRequests);
   EXPECT_EQ(failed.front().duration_us, 5U);
@@ -150,7 +159,9 @@ TEST(Telemetry, WritersOnManyThreadsLoseNothing) {
       Rng rng(42);  // the same users on every thread
       for (int i = 0; i < kEach; ++i) {
         telemetry.count(0, Outcome::status_2xx);
-        telemetry.evidence(0, {.side = Side::stable, .bucket = static_cast<std::uint32_t>(rng.below(1000)), .bad = i % 3 == 0});
+        telemetry.evidence(
+            0,
+            {.side = Side::stable, .bucket = static_cast<std::uint32_t>(rng.below(1000)), .bad = i % 3 == 0});
         if (i % 100 == 0) telemetry.failed(0, {.method = "GET", .path = "/"});
       }
     });

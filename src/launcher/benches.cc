@@ -17,8 +17,8 @@ namespace {
 
 constexpr std::size_t kMaxBenches = 64;
 
-// What apt needs to fetch as the host does: sources, keys, and settings that only say how to acquire (a host's hooks
-// would call programs that the image does not have).
+// What apt needs to fetch as the host does: sources, keys, and settings that only say how to acquire (a
+// host's hooks would call programs that the image does not have).
 std::vector<container::HostMount> apt_mounts() {
   std::vector<container::HostMount> mounts;
   std::error_code error;
@@ -48,8 +48,10 @@ void add_host_mounts(container::StartOptions& options, std::vector<std::string>&
   std::error_code error;
   if (!fs::exists(kHostBundle, error)) return;
   options.host_mounts.push_back({kHostBundle, std::string(kBundlePlace), true});
-  for (const char* name : {"SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS"})
-    if (std::ranges::none_of(env, [&](const std::string& e) { return e.starts_with(std::string(name) + "="); }))
+  for (const char* name : {"SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE",
+                           "PIP_CERT", "NODE_EXTRA_CA_CERTS"})
+    if (std::ranges::none_of(env,
+                             [&](const std::string& e) { return e.starts_with(std::string(name) + "="); }))
       env.push_back(fmt::format("{}={}", name, kBundlePlace));
 }
 
@@ -84,9 +86,14 @@ std::string reachable_nameserver(std::string_view resolv_conf) {
 }
 
 Benches::Benches(container::Engine& engine, network::Networks& networks, Nursery& nursery)
-    : engine_(engine), networks_(networks), nursery_(nursery), builds_(engine.paths().data / "builds"), empty_(builds_ / ".empty") {}
+    : engine_(engine),
+      networks_(networks),
+      nursery_(nursery),
+      builds_(engine.paths().data / "builds"),
+      empty_(builds_ / ".empty") {}
 
-Result<std::unique_ptr<Benches>> Benches::open(container::Engine& engine, network::Networks& networks, Nursery& nursery) {
+Result<std::unique_ptr<Benches>> Benches::open(container::Engine& engine, network::Networks& networks,
+                                               Nursery& nursery) {
   std::unique_ptr<Benches> benches(new Benches(engine, networks, nursery));
   TRY(os::remove_tree(benches->builds_));
   TRY(os::make_dirs(benches->builds_, 0700));
@@ -97,12 +104,14 @@ Result<std::unique_ptr<Benches>> Benches::open(container::Engine& engine, networ
 Benches::Use::~Use() {
   if (benches_ == nullptr) return;
   const std::scoped_lock lock(benches_->mutex_);
-  if (const auto found = benches_->benches_.find(id_); found != benches_->benches_.end()) found->second.busy = false;
+  if (const auto found = benches_->benches_.find(id_); found != benches_->benches_.end())
+    found->second.busy = false;
 }
 
 void Benches::Use::keep_busy(std::string container) {
   const std::scoped_lock lock(benches_->mutex_);
-  if (const auto found = benches_->benches_.find(id_); found != benches_->benches_.end()) found->second.container = std::move(container);
+  if (const auto found = benches_->benches_.find(id_); found != benches_->benches_.end())
+    found->second.container = std::move(container);
   benches_ = nullptr;
 }
 
@@ -122,29 +131,34 @@ Result<Benches::Use> Benches::use(const std::string& build) {
   return Use(*this, build, found->second);
 }
 
-Result<std::vector<std::string>> Benches::lower_paths(const std::vector<Digest>& layers, bool with_upper) const {
+Result<std::vector<std::string>> Benches::lower_paths(const std::vector<Digest>& layers,
+                                                      bool with_upper) const {
   std::vector<std::string> paths;  // topmost first
   for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
     const fs::path path = engine_.paths().layers / std::string(layer->hex());
     std::error_code error;
-    if (!fs::is_directory(path, error)) return fail(Code::not_found, "layer {} is not unpacked", layer->text());
+    if (!fs::is_directory(path, error))
+      return fail(Code::not_found, "layer {} is not unpacked", layer->text());
     paths.push_back(path.string());
   }
   // An overlay without an upper needs two layers, with one it needs one (overlayfs.rst).
   while (paths.size() < (with_upper ? 1U : 2U)) paths.push_back(empty_.string());
-  if (!with_upper && paths.size() == 2 && paths[0] == paths[1]) return fail(Code::invalid_argument, "there are no layers to copy from");
+  if (!with_upper && paths.size() == 2 && paths[0] == paths[1])
+    return fail(Code::invalid_argument, "there are no layers to copy from");
   return paths;
 }
 
 Result<void> Benches::unpack(const build::LayerRef& layer) {
   TRY(check_digest(layer.blob, "blob"));
   TRY(check_digest(layer.diff_id, "diff id"));
-  if (layer.media_type.size() > 256) return fail(Code::invalid_argument, "a media type of {} bytes", layer.media_type.size());
+  if (layer.media_type.size() > 256)
+    return fail(Code::invalid_argument, "a media type of {} bytes", layer.media_type.size());
   std::error_code error;
   if (fs::is_directory(engine_.paths().layers / std::string(layer.diff_id.hex()), error)) return {};
   // The store is control's: opened without following links, so that no other file of the host can be named.
   const Fd data = TRY(os::open_folder(engine_.paths().data));
-  const Fd blob = TRY(os::open_beneath(data.get(), "images/blobs/sha256/" + std::string(layer.blob.hex()), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const Fd blob = TRY(os::open_beneath(data.get(), "images/blobs/sha256/" + std::string(layer.blob.hex()),
+                                       O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   TRY(nursery_.run(unpack_job(engine_.paths().layers, blob.get(), layer)));
   return {};
 }
@@ -161,7 +175,8 @@ void Benches::abandon(std::uint64_t owner) {
   }
   // What is in use ends with its step (finish_step), or makes room at the next begin.
   for (const std::string& id : left)
-    if (auto gone = discard(id); !gone) log_event(Level::info, "launcher.bench_in_use", {{"build", id}, {"reason", gone.error().message()}});
+    if (auto gone = discard(id); !gone)
+      log_event(Level::info, "launcher.bench_in_use", {{"build", id}, {"reason", gone.error().message()}});
 }
 
 Result<void> Benches::begin(const build::BeginRequest& request, std::uint64_t owner) {
@@ -178,7 +193,8 @@ Result<void> Benches::begin(const build::BeginRequest& request, std::uint64_t ow
   for (const std::string& id : abandoned) TRY(discard(id));
   {
     const std::scoped_lock lock(mutex_);
-    if (benches_.size() >= kMaxBenches) return fail(Code::unavailable, "{} builds are open already", kMaxBenches);
+    if (benches_.size() >= kMaxBenches)
+      return fail(Code::unavailable, "{} builds are open already", kMaxBenches);
     if (!benches_.emplace(request.build, Bench{request.layers, true, owner, false, {}}).second)
       return fail(Code::conflict, "build {} was begun twice at once", request.build);
   }
@@ -191,7 +207,8 @@ Result<void> Benches::begin(const build::BeginRequest& request, std::uint64_t ow
   return {};
 }
 
-Result<container::StartOptions> Benches::step_options(const build::RunRequest& request, const std::string& container,
+Result<container::StartOptions> Benches::step_options(const build::RunRequest& request,
+                                                      const std::string& container,
                                                       network::Attachment& attachment) {
   if (request.network) TRY(networks_.ensure(std::string(kBuildNetwork)));
   attachment = TRY(networks_.attach(request.network ? std::string(kBuildNetwork) : "", container));
@@ -217,7 +234,8 @@ Result<StartedStep> Benches::run(const build::RunRequest& request) {
   spec.user = request.user;
   spec.parent_cgroup = "builds";
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return fail_errno(Code::system, "pipe for the output of build {}", request.build);
+  if (::pipe2(ends, O_CLOEXEC) != 0)
+    return fail_errno(Code::system, "pipe for the output of build {}", request.build);
   Fd reading(ends[0]), writing(ends[1]);
   TRY(engine_.remove(spec.id));
   network::Attachment attachment;
@@ -227,7 +245,8 @@ Result<StartedStep> Benches::run(const build::RunRequest& request) {
   auto started = engine_.start(spec, options);
   if (!started) {
     if (auto released = networks_.release(spec.id); !released)
-      log_event(Level::warn, "launcher.release_failed", {{"container", spec.id}, {"error", released.error().message()}});
+      log_event(Level::warn, "launcher.release_failed",
+                {{"container", spec.id}, {"error", released.error().message()}});
     return std::unexpected(std::move(started).error());
   }
   using_it.keep_busy(spec.id);
@@ -292,8 +311,10 @@ Result<build::CommitResult> Benches::commit(const std::string& build) {
   Use using_it = TRY(use(build));
   const fs::path upper = folder(build) / "upper";
   WorkerFolder lower;
-  if (using_it.bench.layers.empty()) lower.root = empty_.string();
-  else lower.lower = TRY(lower_paths(using_it.bench.layers, false));
+  if (using_it.bench.layers.empty())
+    lower.root = empty_.string();
+  else
+    lower.lower = TRY(lower_paths(using_it.bench.layers, false));
   const Json answer = TRY(nursery_.run(commit_job(upper, std::move(lower), engine_.paths().data)));
   const auto committed = TRY(whole<Committed>(answer, "the commit worker's answer"));
   if (!committed.result.empty) {

@@ -1,6 +1,6 @@
-// Builds' writable overlays: builds/<id>/{upper,work} on unpacked layers, from build.begin to commit or discard. A bench
-// does not outlive its launcher: control builds again, from its cache.
-// Thread-safe; a bench that is in use by one operation answers conflict to another.
+// Builds' writable overlays: builds/<id>/{upper,work} on unpacked layers, from build.begin to commit or
+// discard. A bench does not outlive its launcher: control builds again, from its cache. Thread-safe; a bench
+// that is in use by one operation answers conflict to another.
 #pragma once
 
 #include <filesystem>
@@ -26,7 +26,8 @@ struct StartedStep {
 class Benches {
  public:
   // Empties builds/: call after the engine adopted.
-  static Result<std::unique_ptr<Benches>> open(container::Engine& engine, network::Networks& networks, Nursery& nursery);
+  static Result<std::unique_ptr<Benches>> open(container::Engine& engine, network::Networks& networks,
+                                               Nursery& nursery);
 
   Result<void> unpack(const build::LayerRef& layer);
   // `owner`: the connection that asked; abandon() ends what it left.
@@ -34,7 +35,8 @@ class Benches {
   void abandon(std::uint64_t owner);
   Result<StartedStep> run(const build::RunRequest& request);
   Result<void> kill_step(const std::string& build);
-  // After the step's process ended: its status; its container, address and mount points are gone. `timed_out` as given.
+  // After the step's process ended: its status; its container, address and mount points are gone. `timed_out`
+  // as given.
   Result<build::RunResult> finish_step(const std::string& build, bool timed_out);
   Result<void> copy(const build::CopyRequest& request);
   Result<build::CommitResult> commit(const std::string& build);
@@ -51,12 +53,16 @@ class Benches {
   // Holds a bench for one operation.
   class Use {
    public:
-    Use(Benches& benches, std::string id, Bench bench) : benches_(&benches), id_(std::move(id)), bench(std::move(bench)) {}
-    Use(Use&& other) noexcept : benches_(std::exchange(other.benches_, nullptr)), id_(std::move(other.id_)), bench(std::move(other.bench)) {}
+    Use(Benches& benches, std::string id, Bench bench)
+        : benches_(&benches), id_(std::move(id)), bench(std::move(bench)) {}
+    Use(Use&& other) noexcept
+        : benches_(std::exchange(other.benches_, nullptr)),
+          id_(std::move(other.id_)),
+          bench(std::move(other.bench)) {}
     Use& operator=(Use&&) = delete;
     ~Use();
     void keep_busy(std::string container);  // a step runs on
-    void end();                              // the bench is no more
+    void end();                             // the bench is no more
 
    private:
     Benches* benches_;
@@ -70,7 +76,8 @@ class Benches {
   Result<Use> use(const std::string& build);
   Result<std::vector<std::string>> lower_paths(const std::vector<Digest>& layers, bool with_upper) const;
   std::filesystem::path folder(const std::string& build) const { return builds_ / build; }
-  Result<container::StartOptions> step_options(const build::RunRequest& request, const std::string& container, network::Attachment& attachment);
+  Result<container::StartOptions> step_options(const build::RunRequest& request, const std::string& container,
+                                               network::Attachment& attachment);
 
   container::Engine& engine_;
   network::Networks& networks_;

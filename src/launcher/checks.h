@@ -1,5 +1,6 @@
-// What a request may name. The launcher is root and its callers are not: everything that becomes a path, a size or a
-// time is checked here, before anything else looks at it. Errors: invalid_argument, forbidden, malformed, too_large.
+// What a request may name. The launcher is root and its callers are not: everything that becomes a path, a
+// size or a time is checked here, before anything else looks at it. Errors: invalid_argument, forbidden,
+// malformed, too_large.
 #pragma once
 
 #include <string>
@@ -13,7 +14,8 @@ namespace naru::launcher {
 
 inline constexpr std::string_view kBuildPrefix = "naru-build-";  // ids of build containers; nobody else's
 inline constexpr std::string_view kBuildNetwork = "naru-builds";
-inline constexpr milliseconds kMaxGrace{600'000}, kMaxProbe{300'000}, kMaxExec{24 * 3'600'000}, kMaxBuildStep{2 * 3'600'000};
+inline constexpr milliseconds kMaxGrace{600'000}, kMaxProbe{300'000}, kMaxExec{24 * 3'600'000},
+    kMaxBuildStep{2 * 3'600'000};
 inline constexpr std::size_t kMaxArguments = 4096, kMaxArgumentBytes = 1U << 20;
 
 // A field of a request as T; malformed when it is missing or of another type.
@@ -42,15 +44,16 @@ Result<T> whole(const Json& request, std::string_view what) {
   }
 }
 
-Result<void> check_id(std::string_view id, std::string_view what);           // [a-z0-9][a-z0-9.-]{0,62}
-Result<void> check_volume_name(std::string_view name);                       // [a-z0-9][a-z0-9._-]{0,126}
-Result<void> check_digest(const Digest& digest, std::string_view what);      // sha256 and 64 hex digits
+Result<void> check_id(std::string_view id, std::string_view what);       // [a-z0-9][a-z0-9.-]{0,62}
+Result<void> check_volume_name(std::string_view name);                   // [a-z0-9][a-z0-9._-]{0,126}
+Result<void> check_digest(const Digest& digest, std::string_view what);  // sha256 and 64 hex digits
 Result<void> check_layers(const std::vector<Digest>& layers, bool may_be_empty);
 Result<void> check_duration(milliseconds value, milliseconds most, std::string_view what);
 Result<void> check_argv(const std::vector<std::string>& argv, const std::vector<std::string>& env);
 // "shop/4f2a/catalog": relative, no empty, "." or ".." parts, no NUL, at most 1,024 bytes.
 Result<void> check_relative_path(std::string_view path, std::string_view what);
-// Ids, layers, mounts, bounds of a spec; `checkouts` is where bind sources must lie. The engine checks the rest.
+// Ids, layers, mounts, bounds of a spec; `checkouts` is where bind sources must lie. The engine checks the
+// rest.
 Result<void> check_spec(const ContainerSpec& spec, const std::string& checkouts);
 Result<void> check_copy(const build::CopyRequest& request);
 

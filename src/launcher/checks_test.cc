@@ -25,7 +25,8 @@ TEST(Checks, AGoodSpecPasses) {
 }
 
 TEST(Checks, ForgedIdsAreRefused) {
-  for (const char* id : {"", ".", "..", "../x", "a/b", "/etc", "A", "-a", "a..b", "a b", "a\n", "naru-build-x", "\xff"}) {
+  for (const char* id :
+       {"", ".", "..", "../x", "a/b", "/etc", "A", "-a", "a..b", "a b", "a\n", "naru-build-x", "\xff"}) {
     ContainerSpec spec = good_spec();
     spec.id = id;
     EXPECT_FALSE(check_spec(spec, "/data/checkouts")) << id;
@@ -37,13 +38,15 @@ TEST(Checks, ForgedIdsAreRefused) {
 }
 
 TEST(Checks, BindsOutsideOfTheCheckoutsAreForbidden) {
-  for (const char* source : {"/etc", "/data/checkouts", "/data/checkouts/", "/data/checkouts/../volumes/x", "/data/checkouts/a/../../../etc",
-                             "/data/checkouts//etc", "/data/checkouts/./a", "/data/checkoutsx/a", "relative", "", "/data/checkouts/a/"}) {
+  for (const char* source : {"/etc", "/data/checkouts", "/data/checkouts/", "/data/checkouts/../volumes/x",
+                             "/data/checkouts/a/../../../etc", "/data/checkouts//etc", "/data/checkouts/./a",
+                             "/data/checkoutsx/a", "relative", "", "/data/checkouts/a/"}) {
     ContainerSpec spec = good_spec();
     spec.mounts.push_back({MountKind::bind, source, "/conf", true, 0});
     const auto refused = check_spec(spec, "/data/checkouts");
     ASSERT_FALSE(refused) << source;
-    EXPECT_TRUE(refused.error().code == Code::forbidden || refused.error().code == Code::invalid_argument) << source;
+    EXPECT_TRUE(refused.error().code == Code::forbidden || refused.error().code == Code::invalid_argument)
+        << source;
   }
 }
 
@@ -71,7 +74,14 @@ TEST(Checks, OtherForgedFieldsAreRefused) {
 }
 
 TEST(Checks, CopiesComeFromCheckoutsOrLayersOnly) {
-  build::CopyRequest request{.build = "b", .from = {}, .sources = {"a"}, .dest = "/x", .chown = "", .chmod = "", .ignore = "", .add = false};
+  build::CopyRequest request{.build = "b",
+                             .from = {},
+                             .sources = {"a"},
+                             .dest = "/x",
+                             .chown = "",
+                             .chmod = "",
+                             .ignore = "",
+                             .add = false};
   EXPECT_FALSE(check_copy(request));  // neither
   request.from.checkout = "shop/4f2a";
   EXPECT_TRUE(check_copy(request));
@@ -98,7 +108,8 @@ TEST(Checks, FieldsOfAnotherTypeAreNamed) {
 TEST(Benches, FindANameserverThatAContainerCanReach) {
   EXPECT_EQ(reachable_nameserver("# x\nnameserver 127.0.0.53\nnameserver 10.1.2.3\n"), "10.1.2.3");
   EXPECT_EQ(reachable_nameserver("nameserver\t192.0.2.1 # comment\n"), "192.0.2.1");
-  for (const char* none : {"", "nameserver", "nameserver \n", "nameserver ::1\n", "nameserverx 1.2.3.4", "search a.b\nnameserver 127.0.0.1"})
+  for (const char* none : {"", "nameserver", "nameserver \n", "nameserver ::1\n", "nameserverx 1.2.3.4",
+                           "search a.b\nnameserver 127.0.0.1"})
     EXPECT_EQ(reachable_nameserver(none), "") << none;
 }
 

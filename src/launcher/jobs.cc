@@ -17,7 +17,8 @@ namespace {
 Result<Json> unpack(const Json& arguments, const std::vector<Fd>& fds) {
   const auto layer = arguments.get<build::LayerRef>();
   if (fds.size() != 1) return fail(Code::internal, "unpack: {} descriptors", fds.size());
-  const auto report = TRY(image::unpack_layer(fds[0].get(), layer.media_type, layer.diff_id, "/layers/" + std::string(layer.diff_id.hex())));
+  const auto report = TRY(image::unpack_layer(fds[0].get(), layer.media_type, layer.diff_id,
+                                              "/layers/" + std::string(layer.diff_id.hex())));
   return Json{{"already_there", report.already_there}, {"entries", report.entries}, {"bytes", report.bytes}};
 }
 
@@ -38,14 +39,15 @@ bool empty_folder(const char* path) {
 constexpr int kMaxDepth = 256;
 
 bool same_folder(int upper, int lower) {
-  struct stat a {}, b {};
+  struct stat a{}, b{};
   if (::fstat(upper, &a) != 0 || ::fstat(lower, &b) != 0) return false;
   return a.st_mode == b.st_mode && a.st_uid == b.st_uid && a.st_gid == b.st_gid &&
          ::fgetxattr(upper, "trusted.overlay.opaque", nullptr, 0) < 0;
 }
 
-// Takes away folders of the upper that say nothing: empty, and as they are below. Mount points of the host's files and
-// the like leave such folders behind; without this, no step would ever be seen to have changed nothing.
+// Takes away folders of the upper that say nothing: empty, and as they are below. Mount points of the host's
+// files and the like leave such folders behind; without this, no step would ever be seen to have changed
+// nothing.
 void prune(int upper, int lower, int depth) {
   const int copy = ::openat(upper, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   const auto close = [](DIR* listing) { ::closedir(listing); };
@@ -58,7 +60,8 @@ void prune(int upper, int lower, int depth) {
     const Fd below(::openat(lower, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!child || !below) continue;  // new here: whatever it holds is new
     if (depth < kMaxDepth) prune(child.get(), below.get(), depth + 1);
-    if (same_folder(child.get(), below.get())) ::unlinkat(upper, entry->d_name, AT_REMOVEDIR);  // refused when not empty
+    if (same_folder(child.get(), below.get()))
+      ::unlinkat(upper, entry->d_name, AT_REMOVEDIR);  // refused when not empty
   }
 }
 
@@ -74,7 +77,7 @@ Result<Json> commit(const Json&, const std::vector<Fd>&) {
   }
   const image::DiffReport report = TRY(image::commit_layer_to_layout("/upper", "/images"));
   // The store belongs to control: it must be able to read and to collect what root wrote there.
-  struct stat owner {};
+  struct stat owner{};
   const std::string blob = "/images/blobs/sha256/" + std::string(report.blob.hex());
   if (::lstat("/images/blobs/sha256", &owner) != 0 || ::lchown(blob.c_str(), owner.st_uid, owner.st_gid) != 0)
     return fail_errno(Code::system, "commit: chown of the blob {}", report.blob.text());
@@ -85,11 +88,19 @@ Result<Json> commit(const Json&, const std::vector<Fd>&) {
 
 }  // namespace
 
-JobTable worker_jobs() { return {{"unpack", unpack}, {"copy", copy}, {"commit", commit}}; }
+JobTable worker_jobs() {
+  return {{"unpack", unpack}, {"copy", copy}, {"commit", commit}};
+}
 
 Job unpack_job(const std::filesystem::path& layers, int blob, const build::LayerRef& layer) {
   Job job{.kind = "unpack", .arguments = layer, .folders = {}, .fds = {blob}};
-  job.folders.push_back({.place = "layers", .access = FolderAccess::read_write, .root = layers.string(), .path = {}, .lower = {}, .upper = {}, .work = {}});
+  job.folders.push_back({.place = "layers",
+                         .access = FolderAccess::read_write,
+                         .root = layers.string(),
+                         .path = {},
+                         .lower = {},
+                         .upper = {},
+                         .work = {}});
   return job;
 }
 
@@ -107,12 +118,24 @@ Job copy_job(const build::CopyRequest& request, WorkerFolder bench, std::optiona
 
 Job commit_job(const std::filesystem::path& upper, WorkerFolder lower, const std::filesystem::path& data) {
   Job job{.kind = "commit", .arguments = Json::object(), .folders = {}, .fds = {}};
-  job.folders.push_back({.place = "upper", .access = FolderAccess::read_write, .root = upper.string(), .path = {}, .lower = {}, .upper = {}, .work = {}});
+  job.folders.push_back({.place = "upper",
+                         .access = FolderAccess::read_write,
+                         .root = upper.string(),
+                         .path = {},
+                         .lower = {},
+                         .upper = {},
+                         .work = {}});
   lower.place = "lower";
   lower.access = FolderAccess::read_only;
   job.folders.push_back(std::move(lower));
   // images/ is control's folder: opened below the data folder without following links.
-  job.folders.push_back({.place = "images", .access = FolderAccess::read_write, .root = data.string(), .path = "images", .lower = {}, .upper = {}, .work = {}});
+  job.folders.push_back({.place = "images",
+                         .access = FolderAccess::read_write,
+                         .root = data.string(),
+                         .path = "images",
+                         .lower = {},
+                         .upper = {},
+                         .work = {}});
   return job;
 }
 

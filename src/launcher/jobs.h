@@ -1,4 +1,5 @@
-// The kinds of confined work; each runs in a worker (worker.h) and sees only the folders that its maker names.
+// The kinds of confined work; each runs in a worker (worker.h) and sees only the folders that its maker
+// names.
 #pragma once
 
 #include <filesystem>

@@ -43,10 +43,16 @@ struct Completion {
 
 class Server {
  public:
-  Server(const LauncherOptions& options, container::Engine& engine, network::Networks& networks, Benches& benches, Nursery& nursery, Json hello)
-      : options_(options), nursery_(nursery), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+  Server(const LauncherOptions& options, container::Engine& engine, network::Networks& networks,
+         Benches& benches, Nursery& nursery, Json hello)
+      : options_(options),
+        nursery_(nursery),
+        wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         operations_{.engine = engine, .networks = networks, .benches = benches, .hello = std::move(hello)},
-        quick_("quick", options.worker_threads, 2048), stop_("stop", 16, 2048), probe_("probe", options.worker_threads, 2048), work_("work", 4, 512) {}
+        quick_("quick", options.worker_threads, 2048),
+        stop_("stop", 16, 2048),
+        probe_("probe", options.worker_threads, 2048),
+        work_("work", 4, 512) {}
 
   void watch(Watch watch) { watches_.push_back(std::move(watch)); }
   int serve(int signals);
@@ -84,10 +90,14 @@ class Server {
 
 Pool& Server::pool(Lane lane) {
   switch (lane) {
-    case Lane::quick: return quick_;
-    case Lane::stop: return stop_;
-    case Lane::probe: return probe_;
-    case Lane::work: break;
+    case Lane::quick:
+      return quick_;
+    case Lane::stop:
+      return stop_;
+    case Lane::probe:
+      return probe_;
+    case Lane::work:
+      break;
   }
   return work_;
 }
@@ -103,7 +113,8 @@ void Server::accept_client() {
   if (!socket) return;
   const auto peer = ipc::peer_of(socket.get());
   if (!peer || (peer->uid != 0 && peer->uid != options_.allowed_uid)) {
-    log_event(Level::warn, "launcher.stranger_refused", {{"uid", peer ? peer->uid : ~0U}, {"pid", peer ? peer->pid : 0}});
+    log_event(Level::warn, "launcher.stranger_refused",
+              {{"uid", peer ? peer->uid : ~0U}, {"pid", peer ? peer->pid : 0}});
     return;
   }
   if (clients_.size() >= options_.max_clients) {
@@ -114,7 +125,8 @@ void Server::accept_client() {
 }
 
 void Server::drop(Client& client, const Error& why) {
-  log_event(why.code == Code::closed ? Level::info : Level::warn, "launcher.client_left", {{"client", client.id}, {"reason", why.message()}});
+  log_event(why.code == Code::closed ? Level::info : Level::warn, "launcher.client_left",
+            {{"client", client.id}, {"reason", why.message()}});
   client.channel.close();
   // What it had running as exec or build ends with it; containers do not.
   for (Watch& watch : watches_)
@@ -136,8 +148,10 @@ void Server::send(Client& client, const Json& body, std::vector<Fd> fds) {
 
 void Server::answer(Client& client, Json id, Result<Reply> result) {
   Json body{{"id", std::move(id)}};
-  if (result) body["result"] = std::move(result->result);
-  else body["error"] = ipc::error_to_json(result.error());
+  if (result)
+    body["result"] = std::move(result->result);
+  else
+    body["error"] = ipc::error_to_json(result.error());
   send(client, body, result ? std::move(result->fds) : std::vector<Fd>{});
 }
 
@@ -152,15 +166,24 @@ void Server::take_request(Client& client, ipc::Message message) {
   if (id == message.body.end() || !id->is_number_unsigned())
     return drop(client, Error{Code::malformed, "a request without a whole number as id", 0, {}});
   const auto op = message.body.find("op");
-  if (op == message.body.end() || !op->is_string()) return answer(client, *id, fail(Code::malformed, "the request has no op"));
+  if (op == message.body.end() || !op->is_string())
+    return answer(client, *id, fail(Code::malformed, "the request has no op"));
   const std::string name = op->get<std::string>();
   const Operation* operation = find_operation(name);
-  if (operation == nullptr) return answer(client, *id, fail(Code::unsupported, "the launcher has no op '{}'", name.substr(0, 80)));
+  if (operation == nullptr)
+    return answer(client, *id, fail(Code::unsupported, "the launcher has no op '{}'", name.substr(0, 80)));
   if (client.in_flight >= kMaxInFlight)
-    return answer(client, *id, fail(Code::unavailable, "{}: {} requests of this connection are under way already", name, kMaxInFlight));
+    return answer(client, *id,
+                  fail(Code::unavailable, "{}: {} requests of this connection are under way already", name,
+                       kMaxInFlight));
   auto request = std::make_shared<Json>(std::move(message.body));
   const auto submitted = pool(operation->lane).submit([this, operation, request, name, from = client.id] {
-    Completion done{.client = from, .body = {{"id", (*request)["id"]}}, .fds = {}, .watches = {}, .answer = true, .again = {}};
+    Completion done{.client = from,
+                    .body = {{"id", (*request)["id"]}},
+                    .fds = {},
+                    .watches = {},
+                    .answer = true,
+                    .again = {}};
     Result<Reply> reply = fail(Code::internal, "{} did not run", name);
     try {
       reply = operation->carry_out(operations_, *request, from);
@@ -201,7 +224,8 @@ void Server::take_completions() {
     if (completion.again) later_.push_back(std::move(*completion.again));
     Client* client = completion.client == 0 ? nullptr : find(completion.client);
     if (client != nullptr && completion.answer) --client->in_flight;
-    if (client != nullptr) send(*client, completion.body, std::move(completion.fds));
+    if (client != nullptr)
+      send(*client, completion.body, std::move(completion.fds));
     else if (completion.client == 0 && !completion.body.is_null())
       for (Client& each : clients_) send(each, completion.body);
     const bool gone = completion.client != 0 && (client == nullptr || !client->channel.valid());
@@ -216,7 +240,8 @@ void Server::take_completions() {
 void Server::ended(Watch watch, MonoTime since) {
   auto shared = std::make_shared<Watch>(std::move(watch));
   const auto collect = [this, shared, since] {
-    Completion done{.client = shared->client, .body = nullptr, .fds = {}, .watches = {}, .answer = false, .again = {}};
+    Completion done{
+        .client = shared->client, .body = nullptr, .fds = {}, .watches = {}, .answer = false, .again = {}};
     const bool give_up = std::chrono::steady_clock::now() - since > kSettlePatience;
     if (shared->kind == WatchKind::container) {
       auto status = operations_.engine.settle(shared->id, give_up);
@@ -225,14 +250,20 @@ void Server::ended(Watch watch, MonoTime since) {
       } else if (status) {
         done.body = {{"event", "container_exited"}, {"status", *status}};
       } else if (status.error().code != Code::not_found) {  // not_found: it was removed meanwhile
-        log_event(Level::error, "launcher.settle_failed", {{"container", shared->id}, {"error", status.error().message()}});
+        log_event(Level::error, "launcher.settle_failed",
+                  {{"container", shared->id}, {"error", status.error().message()}});
       }
     } else if (shared->kind == WatchKind::exec) {
       const auto code = operations_.engine.finish_exec(shared->id);
-      done.body = {{"event", "exec_exited"}, {"exec", shared->id}, {"exit_code", code && *code ? **code : 137}, {"timed_out", shared->timed_out}};
+      done.body = {{"event", "exec_exited"},
+                   {"exec", shared->id},
+                   {"exit_code", code && *code ? **code : 137},
+                   {"timed_out", shared->timed_out}};
     } else {
       auto result = operations_.benches.finish_step(shared->id, shared->timed_out);
-      if (!result) log_event(Level::error, "launcher.step_failed", {{"build", shared->id}, {"error", result.error().message()}});
+      if (!result)
+        log_event(Level::error, "launcher.step_failed",
+                  {{"build", shared->id}, {"error", result.error().message()}});
       const build::RunResult lost{.exit_code = 137, .timed_out = shared->timed_out, .out_of_memory = false};
       done.body = {{"event", "build_exited"}, {"build", shared->id}, {"result", result ? *result : lost}};
     }
@@ -259,8 +290,10 @@ void Server::check_deadlines() {
     if (!watch.deadline || *watch.deadline > now) continue;
     watch.deadline.reset();
     watch.timed_out = true;
-    const auto killed = watch.kind == WatchKind::exec ? operations_.engine.kill_exec(watch.id, SIGKILL) : operations_.benches.kill_step(watch.id);
-    if (!killed) log_event(Level::warn, "launcher.kill_failed", {{"id", watch.id}, {"error", killed.error().message()}});
+    const auto killed = watch.kind == WatchKind::exec ? operations_.engine.kill_exec(watch.id, SIGKILL)
+                                                      : operations_.benches.kill_step(watch.id);
+    if (!killed)
+      log_event(Level::warn, "launcher.kill_failed", {{"id", watch.id}, {"error", killed.error().message()}});
   }
   std::vector<std::pair<Watch, MonoTime>> due;
   due.swap(later_);
@@ -268,9 +301,13 @@ void Server::check_deadlines() {
 }
 
 std::vector<pollfd> Server::poll_set(int signals) const {
-  std::vector<pollfd> entries{{signals, POLLIN, 0}, {nursery_.fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}, {options_.listen_fd, POLLIN, 0}};
+  std::vector<pollfd> entries{{signals, POLLIN, 0},
+                              {nursery_.fd(), POLLIN, 0},
+                              {wake_.get(), POLLIN, 0},
+                              {options_.listen_fd, POLLIN, 0}};
   for (const Client& client : clients_)
-    entries.push_back({client.channel.fd(), static_cast<short>(POLLIN | (client.channel.wants_write() ? POLLOUT : 0)), 0});
+    entries.push_back(
+        {client.channel.fd(), static_cast<short>(POLLIN | (client.channel.wants_write() ? POLLOUT : 0)), 0});
   for (const Watch& watch : watches_) entries.push_back({watch.pidfd.get(), POLLIN, 0});
   return entries;
 }
@@ -327,7 +364,10 @@ Result<void> end_builds(container::Engine& engine, network::Networks& networks) 
 Json make_hello(const container::Engine& engine, const network::Networks& networks) {
   std::vector<std::string> notices = engine.notices();
   for (std::string& notice : networks.notices()) notices.push_back(std::move(notice));
-  return {{"version", "0.1.0"}, {"boot_id", os::boot_id().value_or("")}, {"cgroup", engine.cgroup_mode()}, {"notices", notices}};
+  return {{"version", "0.1.0"},
+          {"boot_id", os::boot_id().value_or("")},
+          {"cgroup", engine.cgroup_mode()},
+          {"notices", notices}};
 }
 
 Result<int> start_and_serve(const LauncherOptions& options, int signals) {
@@ -345,7 +385,12 @@ Result<int> start_and_serve(const LauncherOptions& options, int signals) {
   Server server(options, *engine, *networks, *benches, *nursery, make_hello(*engine, *networks));
   for (container::RunningContainer& each : running)
     if (known.contains(each.status.id))
-      server.watch({.kind = WatchKind::container, .id = each.status.id, .pidfd = std::move(each.pidfd), .client = 0, .deadline = {}, .timed_out = false});
+      server.watch({.kind = WatchKind::container,
+                    .id = each.status.id,
+                    .pidfd = std::move(each.pidfd),
+                    .client = 0,
+                    .deadline = {},
+                    .timed_out = false});
   log_event(Level::info, "launcher.ready", {{"adopted", running.size()}, {"cgroup", engine->cgroup_mode()}});
   const int status = server.serve(signals);
   log_event(Level::info, "launcher.ends", {{"status", status}});
@@ -370,7 +415,8 @@ int run(const LauncherOptions& options) {
   }
   auto served = start_and_serve(options, signals.get());
   if (served) return *served;
-  log_event(Level::error, "launcher.cannot_start", {{"error", served.error().message()}, {"hint", served.error().hint()}});
+  log_event(Level::error, "launcher.cannot_start",
+            {{"error", served.error().message()}, {"hint", served.error().hint()}});
   return 1;
 }
 

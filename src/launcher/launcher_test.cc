@@ -57,7 +57,8 @@ class LauncherTest : public ::testing::Test {
 
   void SetUp() override {
     data = "/tmp/naru-launcher-" + secure_random_hex(4);
-    for (const char* part : {"layers", "checkouts", "images/blobs/sha256", "images/.tmp"}) fs::create_directories(data / part);
+    for (const char* part : {"layers", "checkouts", "images/blobs/sha256", "images/.tmp"})
+      fs::create_directories(data / part);
     std::ofstream(data / "images/oci-layout") << R"({"imageLayoutVersion":"1.0.0"})";
     std::ofstream(data / "images/index.json") << R"({"schemaVersion":2,"manifests":[]})";
     // A layer is a folder of root's; here the suite's own, shared.
@@ -84,7 +85,8 @@ class LauncherTest : public ::testing::Test {
       }
     client.reset();
     kill_launcher(SIGTERM);
-    const auto layout = os::cgroup_layout(os::read_file("/proc/self/mountinfo", 1 << 20).value(), os::read_file("/proc/self/cgroup", 1 << 20).value());
+    const auto layout = os::cgroup_layout(os::read_file("/proc/self/mountinfo", 1 << 20).value(),
+                                          os::read_file("/proc/self/cgroup", 1 << 20).value());
     const auto groups = os::Cgroups::open(*layout, "naru-" + Digest::of_sha256(data.native()).short_hex());
     EXPECT_TRUE(groups->ids("apps").empty());
     EXPECT_TRUE(groups->ids("builds").empty());
@@ -116,16 +118,18 @@ class LauncherTest : public ::testing::Test {
   Json event(const std::string& kind, const std::string& key = "", const std::string& value = "") {
     std::unique_lock lock(mutex);
     Json found;
-    EXPECT_TRUE(changed.wait_for(lock, 20s, [&] {
-      for (const Json& each : events) {
-        if (each.value("event", "") != kind) continue;
-        const Json& holder = kind == "container_exited" ? each["status"] : each;
-        if (!key.empty() && holder.value(key, "") != value) continue;
-        found = each;
-        return true;
-      }
-      return false;
-    })) << kind << " " << value;
+    EXPECT_TRUE(changed.wait_for(lock, 20s,
+                                 [&] {
+                                   for (const Json& each : events) {
+                                     if (each.value("event", "") != kind) continue;
+                                     const Json& holder = kind == "container_exited" ? each["status"] : each;
+                                     if (!key.empty() && holder.value(key, "") != value) continue;
+                                     found = each;
+                                     return true;
+                                   }
+                                   return false;
+                                 }))
+        << kind << " " << value;
     return found;
   }
 
@@ -142,7 +146,8 @@ class LauncherTest : public ::testing::Test {
   static std::string read_all(int fd) {
     std::string text;
     char buffer[4096];
-    for (ssize_t got = ::read(fd, buffer, sizeof buffer); got > 0; got = ::read(fd, buffer, sizeof buffer)) text.append(buffer, static_cast<std::size_t>(got));
+    for (ssize_t got = ::read(fd, buffer, sizeof buffer); got > 0; got = ::read(fd, buffer, sizeof buffer))
+      text.append(buffer, static_cast<std::size_t>(got));
     return text;
   }
   std::pair<std::int32_t, std::string> build_run(const std::string& build, const std::string& script) {
@@ -223,7 +228,8 @@ TEST_F(LauncherTest, ProbesAnswerWithCodeAndOutput) {
   const auto slow = client->probe("web-1", {"/bin/sleep", "1000"}, 100ms);
   ASSERT_TRUE(slow) << slow.error().message();
   EXPECT_TRUE(slow->timed_out);
-  const auto loud = client->probe("web-1", {"/bin/sh", "-c", "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxx; done"}, 200ms);
+  const auto loud =
+      client->probe("web-1", {"/bin/sh", "-c", "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxx; done"}, 200ms);
   ASSERT_TRUE(loud) << loud.error().message();
   EXPECT_EQ(loud->output.size(), 4096U);
   EXPECT_GT(client->stats("web-1")->pids, 0U);
@@ -292,13 +298,20 @@ TEST_F(LauncherTest, ForgedRequestsAreRefusedAndTheLauncherGoesOn) {
   EXPECT_EQ(code("container.stop", {{"container", "x"}, {"grace_ms", "soon"}}), Code::malformed);
   EXPECT_EQ(code("network.ensure", {{"network", "a/b"}}), Code::invalid_argument);
   EXPECT_EQ(code("volume.remove", {{"volume", "../layers"}}), Code::invalid_argument);
-  EXPECT_EQ(code("layer.unpack", {{"blob", "sha256:../../etc/passwd"}, {"diff_id", "x"}, {"media_type", ""}}), Code::invalid_argument);
-  EXPECT_EQ(code("layer.unpack", {{"blob", Digest::of_sha256("a").text()}, {"diff_id", Digest::of_sha256("b").text()}, {"media_type", "x"}}),
+  EXPECT_EQ(code("layer.unpack", {{"blob", "sha256:../../etc/passwd"}, {"diff_id", "x"}, {"media_type", ""}}),
+            Code::invalid_argument);
+  EXPECT_EQ(code("layer.unpack", {{"blob", Digest::of_sha256("a").text()},
+                                  {"diff_id", Digest::of_sha256("b").text()},
+                                  {"media_type", "x"}}),
             Code::not_found);
   EXPECT_EQ(code("build.begin", {{"build", "../b"}, {"layers", Json::array()}}), Code::invalid_argument);
-  EXPECT_EQ(code("build.begin", {{"build", "b"}, {"layers", {Digest::of_sha256("none").text()}}}), Code::not_found);
+  EXPECT_EQ(code("build.begin", {{"build", "b"}, {"layers", {Digest::of_sha256("none").text()}}}),
+            Code::not_found);
   EXPECT_EQ(code("build.commit", {{"build", "none"}}), Code::not_found);
-  EXPECT_EQ(code("build.copy", {{"build", "b"}, {"sources", {"a"}}, {"dest", "/x"}, {"from", {{"checkout", "../volumes"}}}}), Code::forbidden);
+  EXPECT_EQ(
+      code("build.copy",
+           {{"build", "b"}, {"sources", {"a"}}, {"dest", "/x"}, {"from", {{"checkout", "../volumes"}}}}),
+      Code::forbidden);
   ContainerSpec spec = shell("web-1", "true");
   spec.mounts.push_back({MountKind::bind, "/etc", "/x", true, 0});
   EXPECT_EQ(client->start(spec).error().code, Code::forbidden);
@@ -311,8 +324,10 @@ TEST_F(LauncherTest, ForgedRequestsAreRefusedAndTheLauncherGoesOn) {
 
 TEST_F(LauncherTest, GarbageEndsItsConnectionOnly) {
   ASSERT_TRUE(client->hello());
-  for (const std::string& garbage : {std::string("\xff\xff\xff\xff", 4), std::string("GET / HTTP/1.1\r\n\r\n"), std::string("\x02\0\0\0{]", 6),
-                                     std::string("\x02\0\0\0{}", 6), std::string("\x0b\0\0\0{\"id\":\"me\"}", 15)}) {
+  for (const std::string& garbage :
+       {std::string("\xff\xff\xff\xff", 4), std::string("GET / HTTP/1.1\r\n\r\n"),
+        std::string("\x02\0\0\0{]", 6), std::string("\x02\0\0\0{}", 6),
+        std::string("\x0b\0\0\0{\"id\":\"me\"}", 15)}) {
     auto raw = ipc::Channel::connect((data / "launcher.sock").string());
     ASSERT_TRUE(raw);
     ASSERT_GT(::send(raw->fd(), garbage.data(), garbage.size(), MSG_NOSIGNAL), 0);
@@ -378,7 +393,8 @@ TEST_F(LauncherTest, ABuildRunsCopiesAndCommitsALayerThatTheNextStandsOn) {
   const auto unpacked = client->unpack_layer(layer.blob, layer.diff_id, layer.media_type);
   ASSERT_TRUE(unpacked) << unpacked.error().message();
   ASSERT_TRUE(client->build_begin(build::BeginRequest{"b2", {base_digest(), layer.diff_id}}));
-  EXPECT_EQ(build_run("b2", "cat /made /srv/page.html; exit 4"), (std::pair<std::int32_t, std::string>(4, "made\npage")));
+  EXPECT_EQ(build_run("b2", "cat /made /srv/page.html; exit 4"),
+            (std::pair<std::int32_t, std::string>(4, "made\npage")));
   EXPECT_TRUE(client->build_discard("b2"));
   EXPECT_TRUE(client->build_discard("b2"));
   ASSERT_TRUE(client->build_begin(build::BeginRequest{"b3", {base_digest()}}));
@@ -396,7 +412,8 @@ TEST_F(LauncherTest, ABuildIsKilledOnRequestAndAtItsTimeout) {
   request.argv = {"/bin/sh", "-c", "echo begun; sleep 1000"};
   request.env = {"PATH=/usr/bin"};
   std::stop_source stop;
-  auto cancelled = client->build_run(request, [&](std::string_view) { stop.request_stop(); }, stop.get_token());
+  auto cancelled =
+      client->build_run(request, [&](std::string_view) { stop.request_stop(); }, stop.get_token());
   ASSERT_FALSE(cancelled);
   EXPECT_EQ(cancelled.error().code, Code::build_cancelled);
   request.timeout = 300ms;

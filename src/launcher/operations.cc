@@ -30,10 +30,13 @@ Result<std::string> network_field(const Json& request) {
   return id;
 }
 
-Result<Reply> hello(Operations& operations, const Json&, std::uint64_t) { return Reply{.result = operations.hello, .fds = {}, .watches = {}}; }
+Result<Reply> hello(Operations& operations, const Json&, std::uint64_t) {
+  return Reply{.result = operations.hello, .fds = {}, .watches = {}};
+}
 
 Result<Reply> network_ensure(Operations& operations, const Json& request, std::uint64_t) {
-  return Reply{.result = TRY(operations.networks.ensure(TRY(network_field(request)))), .fds = {}, .watches = {}};
+  return Reply{
+      .result = TRY(operations.networks.ensure(TRY(network_field(request)))), .fds = {}, .watches = {}};
 }
 
 Result<Reply> network_remove(Operations& operations, const Json& request, std::uint64_t) {
@@ -42,7 +45,8 @@ Result<Reply> network_remove(Operations& operations, const Json& request, std::u
 }
 
 Result<Reply> network_udp(Operations& operations, const Json& request, std::uint64_t) {
-  TRY(operations.networks.set_udp_targets(TRY(network_field(request)), TRY(field<std::vector<network::UdpForward>>(request, "targets"))));
+  TRY(operations.networks.set_udp_targets(TRY(network_field(request)),
+                                          TRY(field<std::vector<network::UdpForward>>(request, "targets"))));
   return Reply{};
 }
 
@@ -50,7 +54,8 @@ Result<Reply> container_start(Operations& operations, const Json& request, std::
   const auto spec = TRY(field<ContainerSpec>(request, "spec"));
   TRY(check_spec(spec, operations.engine.paths().checkouts.string()));
   const std::scoped_lock lock(operations.lock_of(spec.id));
-  if (auto known = operations.engine.status(spec.id)) return Reply{.result = *known, .fds = {}, .watches = {}};
+  if (auto known = operations.engine.status(spec.id))
+    return Reply{.result = *known, .fds = {}, .watches = {}};
   network::Attachment attachment;
   container::StartOptions options;
   if (!spec.network.empty()) {
@@ -60,11 +65,17 @@ Result<Reply> container_start(Operations& operations, const Json& request, std::
   auto started = operations.engine.start(spec, options);
   if (!started) {
     if (auto released = operations.networks.release(spec.id); !released)
-      log_event(Level::warn, "launcher.release_failed", {{"container", spec.id}, {"error", released.error().message()}});
+      log_event(Level::warn, "launcher.release_failed",
+                {{"container", spec.id}, {"error", released.error().message()}});
     return std::unexpected(std::move(started).error());
   }
   Reply reply{.result = started->status, .fds = {}, .watches = {}};
-  reply.watches.push_back({.kind = WatchKind::container, .id = spec.id, .pidfd = std::move(started->pidfd), .client = 0, .deadline = {}, .timed_out = false});
+  reply.watches.push_back({.kind = WatchKind::container,
+                           .id = spec.id,
+                           .pidfd = std::move(started->pidfd),
+                           .client = 0,
+                           .deadline = {},
+                           .timed_out = false});
   return reply;
 }
 
@@ -113,7 +124,12 @@ Result<Reply> container_exec(Operations& operations, const Json& request, std::u
   } else {
     for (Fd* fd : {&started.in, &started.out, &started.err}) reply.fds.push_back(std::move(*fd));
   }
-  Watch watch{.kind = WatchKind::exec, .id = started.id, .pidfd = std::move(started.pidfd), .client = client, .deadline = {}, .timed_out = false};
+  Watch watch{.kind = WatchKind::exec,
+              .id = started.id,
+              .pidfd = std::move(started.pidfd),
+              .client = client,
+              .deadline = {},
+              .timed_out = false};
   if (timeout > 0ms) watch.deadline = std::chrono::steady_clock::now() + timeout;
   reply.watches.push_back(std::move(watch));
   return reply;
@@ -127,11 +143,13 @@ Result<Reply> exec_kill(Operations& operations, const Json& request, std::uint64
 // Reads both outputs until the process ended or the deadline passed. True: it ended.
 Result<bool> gather(const container::StartedExec& exec, MonoTime deadline, std::string& output) {
   constexpr std::size_t kKept = 4096;
-  std::array<pollfd, 3> entries{{{exec.pidfd.get(), POLLIN, 0}, {exec.out.get(), POLLIN, 0}, {exec.err.get(), POLLIN, 0}}};
+  std::array<pollfd, 3> entries{
+      {{exec.pidfd.get(), POLLIN, 0}, {exec.out.get(), POLLIN, 0}, {exec.err.get(), POLLIN, 0}}};
   while (true) {
     const auto left = std::chrono::ceil<milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     if (left <= 0) return false;
-    if (::poll(entries.data(), entries.size(), static_cast<int>(left)) < 0 && errno != EINTR) return fail_errno(Code::system, "poll of a probe");
+    if (::poll(entries.data(), entries.size(), static_cast<int>(left)) < 0 && errno != EINTR)
+      return fail_errno(Code::system, "poll of a probe");
     bool read_something = false;
     for (std::size_t i = 1; i < entries.size(); ++i) {
       if (entries[i].fd < 0 || (entries[i].revents & (POLLIN | POLLHUP)) == 0) continue;
@@ -142,7 +160,8 @@ Result<bool> gather(const container::StartedExec& exec, MonoTime deadline, std::
         continue;
       }
       read_something = true;
-      output.append(buffer.data(), std::min(static_cast<std::size_t>(got), kKept - std::min(kKept, output.size())));
+      output.append(buffer.data(),
+                    std::min(static_cast<std::size_t>(got), kKept - std::min(kKept, output.size())));
     }
     // A grandchild may hold the pipes: the end of the process is the end of the probe.
     if ((entries[0].revents & POLLIN) != 0 && !read_something) return true;
@@ -181,8 +200,13 @@ Result<Reply> container_probe(Operations& operations, const Json& request, std::
 
 Result<Reply> container_stats(Operations& operations, const Json& request, std::uint64_t) {
   const container::Stats stats = TRY(operations.engine.stats(TRY(container_field(request))));
-  return Reply{.result = {{"memory_bytes", stats.memory_bytes}, {"memory_limit", stats.memory_limit}, {"cpu_usec", stats.cpu_usec},
-                          {"pids", stats.pids}, {"dropped_log_lines", stats.dropped_log_lines}}, .fds = {}, .watches = {}};
+  return Reply{.result = {{"memory_bytes", stats.memory_bytes},
+                          {"memory_limit", stats.memory_limit},
+                          {"cpu_usec", stats.cpu_usec},
+                          {"pids", stats.pids},
+                          {"dropped_log_lines", stats.dropped_log_lines}},
+               .fds = {},
+               .watches = {}};
 }
 
 Result<Reply> volume_ensure(Operations& operations, const Json& request, std::uint64_t) {
@@ -211,8 +235,12 @@ Result<Reply> build_run(Operations& operations, const Json& request, std::uint64
   Reply reply;
   reply.fds.push_back(std::move(step.output));
   const milliseconds timeout = run.timeout > 0ms ? run.timeout : kMaxBuildStep;
-  reply.watches.push_back({.kind = WatchKind::build, .id = run.build, .pidfd = std::move(step.pidfd), .client = client,
-                           .deadline = std::chrono::steady_clock::now() + timeout, .timed_out = false});
+  reply.watches.push_back({.kind = WatchKind::build,
+                           .id = run.build,
+                           .pidfd = std::move(step.pidfd),
+                           .client = client,
+                           .deadline = std::chrono::steady_clock::now() + timeout,
+                           .timed_out = false});
   return reply;
 }
 Result<Reply> build_kill(Operations& operations, const Json& request, std::uint64_t) {
@@ -224,7 +252,9 @@ Result<Reply> build_copy(Operations& operations, const Json& request, std::uint6
   return Reply{};
 }
 Result<Reply> build_commit(Operations& operations, const Json& request, std::uint64_t) {
-  return Reply{.result = TRY(operations.benches.commit(TRY(field<std::string>(request, "build")))), .fds = {}, .watches = {}};
+  return Reply{.result = TRY(operations.benches.commit(TRY(field<std::string>(request, "build")))),
+               .fds = {},
+               .watches = {}};
 }
 Result<Reply> build_discard(Operations& operations, const Json& request, std::uint64_t) {
   TRY(operations.benches.discard(TRY(field<std::string>(request, "build"))));

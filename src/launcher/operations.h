@@ -1,5 +1,5 @@
-// What each op of ipc/launcher_protocol.h does. A function here runs on a thread of its pool and may block that long;
-// it returns the answer, descriptors that go with it, and what the loop shall watch from now on.
+// What each op of ipc/launcher_protocol.h does. A function here runs on a thread of its pool and may block
+// that long; it returns the answer, descriptors that go with it, and what the loop shall watch from now on.
 #pragma once
 
 #include <array>
@@ -39,7 +39,9 @@ struct Operations {
   // Starts and removals of one container wait for each other, by a hash of its id.
   std::array<std::mutex, 64> locks{};
 
-  std::mutex& lock_of(const std::string& container) { return locks[std::hash<std::string>{}(container) % locks.size()]; }
+  std::mutex& lock_of(const std::string& container) {
+    return locks[std::hash<std::string>{}(container) % locks.size()];
+  }
 };
 
 struct Operation {

@@ -1,5 +1,5 @@
-// A fixed number of threads and a bounded queue. Work of one kind (starts, stops, probes, workers) has a pool of its
-// own, so that slow work of one kind cannot hold up another.
+// A fixed number of threads and a bounded queue. Work of one kind (starts, stops, probes, workers) has a pool
+// of its own, so that slow work of one kind cannot hold up another.
 #pragma once
 
 #include <condition_variable>
@@ -15,7 +15,8 @@ namespace naru::launcher {
 
 class Pool {
  public:
-  Pool(std::string name, unsigned threads, std::size_t max_queued) : name_(std::move(name)), max_queued_(max_queued) {
+  Pool(std::string name, unsigned threads, std::size_t max_queued)
+      : name_(std::move(name)), max_queued_(max_queued) {
     for (unsigned i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
   }
   ~Pool() {
@@ -35,7 +36,8 @@ class Pool {
     {
       const std::scoped_lock lock(mutex_);
       if (queue_.size() >= max_queued_)
-        return fail(Code::unavailable, "the launcher is busy: {} {} requests wait already", queue_.size(), name_);
+        return fail(Code::unavailable, "the launcher is busy: {} {} requests wait already", queue_.size(),
+                    name_);
       queue_.push_back(std::move(work));
     }
     changed_.notify_one();

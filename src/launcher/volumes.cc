@@ -13,7 +13,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::size_t kMaxVolumes = 10'000;
-constexpr std::uint64_t kMaxCounted = 1'000'000;  // entries: a size of more files is what was counted until there
+constexpr std::uint64_t kMaxCounted =
+    1'000'000;  // entries: a size of more files is what was counted until there
 
 std::uint64_t bytes_below(const fs::path& folder) {
   std::string path = folder.string();
@@ -23,7 +24,8 @@ std::uint64_t bytes_below(const fs::path& folder) {
   if (tree == nullptr) return 0;
   std::uint64_t bytes = 0, entries = 0;
   while (const FTSENT* entry = ::fts_read(tree)) {
-    if (entry->fts_info == FTS_F || entry->fts_info == FTS_D) bytes += static_cast<std::uint64_t>(entry->fts_statp->st_blocks) * 512;
+    if (entry->fts_info == FTS_F || entry->fts_info == FTS_D)
+      bytes += static_cast<std::uint64_t>(entry->fts_statp->st_blocks) * 512;
     if (++entries > kMaxCounted) break;
   }
   ::fts_close(tree);

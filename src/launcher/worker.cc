@@ -40,7 +40,9 @@ Result<Json> Nursery::run(const Job& job) {
   {
     const std::scoped_lock lock(mutex_);
     number = next_++;
-    TRY(channel_.send({{"job", number}, {"kind", job.kind}, {"arguments", job.arguments}, {"folders", job.folders}}, kHandOver, fds));
+    TRY(channel_.send(
+        {{"job", number}, {"kind", job.kind}, {"arguments", job.arguments}, {"folders", job.folders}},
+        kHandOver, fds));
   }
   theirs.close();
   auto answer = ours.receive(job.timeout);
@@ -48,8 +50,10 @@ Result<Json> Nursery::run(const Job& job) {
     const std::scoped_lock lock(mutex_);
     TRY(channel_.send({{"kill", number}}, kHandOver));
     if (answer.error().code == Code::timeout)
-      return fail(Code::timeout, "the {} worker did not end within {} and was killed", job.kind, humanize(job.timeout));
-    return fail(Code::worker_failed, "the {} worker ended without an answer ({})", job.kind, answer.error().message());
+      return fail(Code::timeout, "the {} worker did not end within {} and was killed", job.kind,
+                  humanize(job.timeout));
+    return fail(Code::worker_failed, "the {} worker ended without an answer ({})", job.kind,
+                answer.error().message());
   }
   if (const auto error = answer->body.find("error"); error != answer->body.end())
     return std::unexpected(ipc::error_from_json(*error));

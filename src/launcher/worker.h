@@ -1,9 +1,11 @@
-// Confined workers: the only place where bytes of a user's (layers, checkouts, image roots) are parsed as root.
+// Confined workers: the only place where bytes of a user's (layers, checkouts, image roots) are parsed as
+// root.
 //
-// A nursery is a process forked before the launcher has a second thread; it stays single-threaded, so that every job is a
-// plain fork of it into fresh mount, pid, network, ipc and uts namespaces. A job sees a root of its own with only the
-// folders of its kind, drops capabilities, forbids itself system calls that no job needs, does its work, answers, ends.
-// The nursery ends with the launcher, and every job with the nursery (PR_SET_PDEATHSIG).
+// A nursery is a process forked before the launcher has a second thread; it stays single-threaded, so that
+// every job is a plain fork of it into fresh mount, pid, network, ipc and uts namespaces. A job sees a root
+// of its own with only the folders of its kind, drops capabilities, forbids itself system calls that no job
+// needs, does its work, answers, ends. The nursery ends with the launcher, and every job with the nursery
+// (PR_SET_PDEATHSIG).
 #pragma once
 
 #include <map>
@@ -20,15 +22,18 @@
 namespace naru::launcher {
 
 enum class FolderAccess { read_only, read_write };
-NLOHMANN_JSON_SERIALIZE_ENUM(FolderAccess, {{FolderAccess::read_only, "ro"}, {FolderAccess::read_write, "rw"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(FolderAccess,
+                             {{FolderAccess::read_only, "ro"}, {FolderAccess::read_write, "rw"}})
 
 // One folder of the job's root.
 struct WorkerFolder {
   std::string place;  // "layers": its name below the root
   FolderAccess access = FolderAccess::read_only;
-  // Either a folder to bind: `path` below `root`, strictly and without symbolic links ("" = the root itself)...
+  // Either a folder to bind: `path` below `root`, strictly and without symbolic links ("" = the root
+  // itself)...
   std::string root, path;
-  // ... or an overlay; absolute paths that the launcher made from checked names, topmost first; upper "" = read-only.
+  // ... or an overlay; absolute paths that the launcher made from checked names, topmost first; upper "" =
+  // read-only.
   std::vector<std::string> lower;
   std::string upper, work;
 };
@@ -52,7 +57,8 @@ class Nursery {
   static Result<std::unique_ptr<Nursery>> open(JobTable table);
   ~Nursery();  // ends it and its jobs
 
-  // Blocks until the job answered. Thread-safe. worker_failed: it died without an answer; timeout: it was killed.
+  // Blocks until the job answered. Thread-safe. worker_failed: it died without an answer; timeout: it was
+  // killed.
   Result<Json> run(const Job& job);
   // Becomes readable when the nursery is gone: then the launcher ends, too, and is started anew.
   int fd() const { return channel_.fd(); }

@@ -27,21 +27,73 @@ constexpr rlim_t kMaxAddressSpace = 2ULL << 30;
 constexpr rlim_t kMaxFileSize = 64ULL << 30;
 constexpr milliseconds kAnswer{10'000};
 
-// What unpacking, copying and diffing as root need; SYS_ADMIN because trusted.* attributes (overlayfs) ask for it.
-constexpr std::array kKept{CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETFCAP, CAP_SYS_ADMIN};
+// What unpacking, copying and diffing as root need; SYS_ADMIN because trusted.* attributes (overlayfs) ask
+// for it.
+constexpr std::array kKept{CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER,
+                           CAP_FSETID, CAP_MKNOD,        CAP_SETFCAP,         CAP_SYS_ADMIN};
 
 // With SYS_ADMIN kept these would be ways out; no job needs them.
-constexpr std::array kForbidden{
-    "mount", "umount2", "pivot_root", "chroot", "fsopen", "fsconfig", "fsmount", "fspick", "move_mount", "open_tree", "mount_setattr",
-    "unshare", "setns", "fork", "vfork", "execve", "execveat", "ptrace", "process_vm_readv", "process_vm_writev", "bpf",
-    "perf_event_open", "keyctl", "add_key", "request_key", "init_module", "finit_module", "delete_module", "kexec_load",
-    "kexec_file_load", "open_by_handle_at", "name_to_handle_at", "swapon", "swapoff", "reboot", "sethostname", "setdomainname",
-    "quotactl", "socket", "socketpair", "connect", "bind", "io_uring_setup", "userfaultfd", "fanotify_init", "acct", "settimeofday",
-    "clock_settime", "adjtimex", "syslog", "iopl", "ioperm", "personality", "lookup_dcookie", "nfsservctl", "vhangup"};
+constexpr std::array kForbidden{"mount",
+                                "umount2",
+                                "pivot_root",
+                                "chroot",
+                                "fsopen",
+                                "fsconfig",
+                                "fsmount",
+                                "fspick",
+                                "move_mount",
+                                "open_tree",
+                                "mount_setattr",
+                                "unshare",
+                                "setns",
+                                "fork",
+                                "vfork",
+                                "execve",
+                                "execveat",
+                                "ptrace",
+                                "process_vm_readv",
+                                "process_vm_writev",
+                                "bpf",
+                                "perf_event_open",
+                                "keyctl",
+                                "add_key",
+                                "request_key",
+                                "init_module",
+                                "finit_module",
+                                "delete_module",
+                                "kexec_load",
+                                "kexec_file_load",
+                                "open_by_handle_at",
+                                "name_to_handle_at",
+                                "swapon",
+                                "swapoff",
+                                "reboot",
+                                "sethostname",
+                                "setdomainname",
+                                "quotactl",
+                                "socket",
+                                "socketpair",
+                                "connect",
+                                "bind",
+                                "io_uring_setup",
+                                "userfaultfd",
+                                "fanotify_init",
+                                "acct",
+                                "settimeofday",
+                                "clock_settime",
+                                "adjtimex",
+                                "syslog",
+                                "iopl",
+                                "ioperm",
+                                "personality",
+                                "lookup_dcookie",
+                                "nfsservctl",
+                                "vhangup"};
 
 Result<void> attach(int mount, const std::string& place) {
   const std::string target = "/" + place;
-  if (::mkdir(target.c_str(), 0755) != 0 && errno != EEXIST) return fail_errno(Code::system, "worker: mkdir {}", target);
+  if (::mkdir(target.c_str(), 0755) != 0 && errno != EEXIST)
+    return fail_errno(Code::system, "worker: mkdir {}", target);
   if (::syscall(SYS_move_mount, mount, "", AT_FDCWD, target.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0)
     return fail_errno(Code::system, "worker: attach {}", target);
   return {};
@@ -51,7 +103,8 @@ Result<Fd> prepare(const WorkerFolder& folder) {
   const std::uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC |
                                    (folder.access == FolderAccess::read_only ? MOUNT_ATTR_RDONLY : 0);
   if (folder.root.empty())
-    return os::overlay_mount({.lower = folder.lower, .upper = folder.upper, .work = folder.work}, attributes, "/mnt");
+    return os::overlay_mount({.lower = folder.lower, .upper = folder.upper, .work = folder.work}, attributes,
+                             "/mnt");
   // Opened here and not by the launcher: a mount can be copied only within its own mount namespace.
   const Fd root = TRY(os::open_folder(folder.root));
   if (folder.path.empty()) return os::bind_mount(root.get(), attributes);
@@ -61,18 +114,23 @@ Result<Fd> prepare(const WorkerFolder& folder) {
 
 Result<void> enter_root(const std::vector<WorkerFolder>& folders) {
   // Nothing that is mounted here may show up outside.
-  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return fail_errno(Code::system, "worker: private mounts");
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+    return fail_errno(Code::system, "worker: private mounts");
   std::vector<Fd> mounts;
   for (const WorkerFolder& folder : folders) mounts.push_back(TRY(prepare(folder)));
-  const Fd root = TRY(os::tmpfs_mount(1U << 20, "0755", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC));
+  const Fd root =
+      TRY(os::tmpfs_mount(1U << 20, "0755", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC));
   if (::syscall(SYS_move_mount, root.get(), "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) != 0)
     return fail_errno(Code::system, "worker: attach the root");
-  // pivot_root(".", "."): the old root lands on top of the new one and is taken away from there (pivot_root(2)).
-  if (::chdir("/proc") != 0 || ::syscall(SYS_pivot_root, ".", ".") != 0 || ::umount2(".", MNT_DETACH) != 0 || ::chdir("/") != 0)
+  // pivot_root(".", "."): the old root lands on top of the new one and is taken away from there
+  // (pivot_root(2)).
+  if (::chdir("/proc") != 0 || ::syscall(SYS_pivot_root, ".", ".") != 0 || ::umount2(".", MNT_DETACH) != 0 ||
+      ::chdir("/") != 0)
     return fail_errno(Code::system, "worker: pivot_root");
   for (std::size_t i = 0; i < folders.size(); ++i) TRY(attach(mounts[i].get(), folders[i].place));
   // Read-only: its sysctls are the host's.
-  if (::mkdir("/proc", 0555) != 0 || ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, nullptr) != 0)
+  if (::mkdir("/proc", 0555) != 0 ||
+      ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, nullptr) != 0)
     return fail_errno(Code::system, "worker: mount /proc");
   if (::mkdir("/tmp", 0700) != 0) return fail_errno(Code::system, "worker: mkdir /tmp");
   return {};
@@ -94,7 +152,8 @@ Result<void> drop_capabilities() {
 }
 
 Result<void> forbid_calls() {
-  const std::unique_ptr<void, decltype(&seccomp_release)> filter(seccomp_init(SCMP_ACT_ALLOW), &seccomp_release);
+  const std::unique_ptr<void, decltype(&seccomp_release)> filter(seccomp_init(SCMP_ACT_ALLOW),
+                                                                 &seccomp_release);
   if (!filter) return fail(Code::system, "worker: seccomp_init");
   for (const char* name : kForbidden) {
     const int number = seccomp_syscall_resolve_name(name);
@@ -104,13 +163,15 @@ Result<void> forbid_calls() {
       return fail_errno(Code::system, "worker: seccomp rule for {}", name);
     }
   }
-  // Threads are fine (a compressor may use one), processes and new namespaces are not. What clone3 asks for stands in
-  // memory, where a filter cannot look: libc falls back to clone.
+  // Threads are fine (a compressor may use one), processes and new namespaces are not. What clone3 asks for
+  // stands in memory, where a filter cannot look: libc falls back to clone.
   if (seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0) != 0 ||
-      seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0)) != 0)
+      seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
+                       SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0)) != 0)
     return fail(Code::system, "worker: seccomp rules for new processes");
   for (const unsigned flag : {CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET})
-    if (seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag)) != 0)
+    if (seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
+                         SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag)) != 0)
       return fail(Code::system, "worker: seccomp rule for clone");
   if (const int error = seccomp_load(filter.get()); error != 0) {
     errno = -error;
@@ -174,7 +235,8 @@ void start_job(ipc::Message message, const JobTable& table, Children& children) 
     [[maybe_unused]] const auto sent = answer.send({{"error", ipc::error_to_json(busy)}}, 1s);
     return;
   }
-  constexpr unsigned long kFlags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | SIGCHLD;
+  constexpr unsigned long kFlags =
+      CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | SIGCHLD;
   // As fork(2), into new namespaces; the nursery has one thread, so no lock can be held by another.
   const long pid = ::syscall(SYS_clone, kFlags, nullptr, nullptr, nullptr, nullptr);
   if (pid == 0) run_job(std::move(message), table);
@@ -234,8 +296,10 @@ void run_nursery(ipc::Channel channel, const JobTable& table) {
     auto messages = channel.read_available();
     if (!messages) ::_exit(0);  // the launcher is gone; PDEATHSIG ends the jobs
     for (ipc::Message& message : *messages) {
-      if (message.body.contains("kill")) children.kill(message.body.value("kill", std::uint64_t{0}));
-      else start_job(std::move(message), table, children);
+      if (message.body.contains("kill"))
+        children.kill(message.body.value("kill", std::uint64_t{0}));
+      else
+        start_job(std::move(message), table, children);
     }
   }
 }

@@ -18,7 +18,8 @@ namespace {
 Result<Json> look_around(const Json&, const std::vector<Fd>&) {
   Json seen;
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator("/", error)) seen["root"].push_back(entry.path().string());
+  for (const auto& entry : std::filesystem::directory_iterator("/", error))
+    seen["root"].push_back(entry.path().string());
   seen["pid"] = ::getpid();
   seen["shadow"] = ::open("/etc/shadow", O_RDONLY) >= 0;
   seen["up"] = ::open("/../../../etc/shadow", O_RDONLY) >= 0;
@@ -34,7 +35,9 @@ Result<Json> look_around(const Json&, const std::vector<Fd>&) {
   seen["core_pattern"] = ::open("/proc/sys/kernel/core_pattern", O_WRONLY) >= 0;
   return seen;
 }
-Result<Json> crash(const Json&, const std::vector<Fd>&) { std::abort(); }
+Result<Json> crash(const Json&, const std::vector<Fd>&) {
+  std::abort();
+}
 Result<Json> hang(const Json&, const std::vector<Fd>&) {
   while (true) ::pause();
 }
@@ -42,7 +45,9 @@ Result<Json> eat(const Json&, const std::vector<Fd>&) {
   std::vector<std::unique_ptr<char[]>> eaten;  // address space is what is bounded: no need to touch it
   while (true) eaten.emplace_back(new char[256U << 20]);
 }
-Result<Json> refuse(const Json& arguments, const std::vector<Fd>&) { return fail(Code::layer_escape, "{}", arguments.value("what", "")); }
+Result<Json> refuse(const Json& arguments, const std::vector<Fd>&) {
+  return fail(Code::layer_escape, "{}", arguments.value("what", ""));
+}
 Result<Json> read_fd(const Json&, const std::vector<Fd>& fds) {
   char buffer[16];
   const ssize_t got = ::read(fds.at(0).get(), buffer, sizeof buffer);
@@ -57,7 +62,12 @@ class WorkerTest : public ::testing::Test {
     folder = name;
     std::filesystem::create_directories(folder + "/given");
     std::filesystem::create_directories(folder + "/made");
-    auto made = Nursery::open({{"look", look_around}, {"crash", crash}, {"hang", hang}, {"eat", eat}, {"refuse", refuse}, {"read", read_fd}});
+    auto made = Nursery::open({{"look", look_around},
+                               {"crash", crash},
+                               {"hang", hang},
+                               {"eat", eat},
+                               {"refuse", refuse},
+                               {"read", read_fd}});
     ASSERT_TRUE(made);
     nursery = std::move(*made);
   }
@@ -86,13 +96,15 @@ class WorkerTest : public ::testing::Test {
 
 TEST_F(WorkerTest, SeesOnlyItsFoldersAndCanDoNothingElse) {
   Job looking = job("look");
-  looking.folders = {bind("given", FolderAccess::read_only, "given"), bind("made", FolderAccess::read_write, "made")};
+  looking.folders = {bind("given", FolderAccess::read_only, "given"),
+                     bind("made", FolderAccess::read_write, "made")};
   auto seen = nursery->run(looking);
   ASSERT_TRUE(seen) << seen.error().message();
   const auto root = (*seen)["root"].get<std::set<std::string>>();
   EXPECT_EQ(root, (std::set<std::string>{"/given", "/made", "/proc", "/tmp"}));
   EXPECT_EQ((*seen)["pid"], 1);
-  for (const char* refused : {"shadow", "up", "socket", "mount", "fork", "chroot", "write_ro", "open_device", "sysrq", "core_pattern"})
+  for (const char* refused : {"shadow", "up", "socket", "mount", "fork", "chroot", "write_ro", "open_device",
+                              "sysrq", "core_pattern"})
     EXPECT_FALSE((*seen)[refused].get<bool>()) << refused;
   EXPECT_TRUE((*seen)["write_rw"].get<bool>());
   EXPECT_TRUE(std::filesystem::exists(folder + "/made/x"));

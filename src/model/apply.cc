@@ -68,7 +68,8 @@ class Applier {
     row.release = e.release;
     row.finished = at_;
     for (BuildStage& stage : row.builds)
-      if (stage.state == StageState::waiting || stage.state == StageState::running) stage.state = StageState::cancelled;
+      if (stage.state == StageState::waiting || stage.state == StageState::running)
+        stage.state = StageState::cancelled;
   }
   void operator()(const event::ReleaseCreated& e) {
     number(e.release.id);
@@ -218,7 +219,8 @@ class Applier {
     state_.counters.routes_acked = std::max(state_.counters.routes_acked, e.revision);
     const bool newest = e.revision == state_.counters.routes_revision;
     for (const auto& [id, row] : state_.instances)
-      if (row.phase == InstancePhase::retiring && row.out_of_routes == WallTime{} && (newest || e.revision > row.retired_revision))
+      if (row.phase == InstancePhase::retiring && row.out_of_routes == WallTime{} &&
+          (newest || e.revision > row.retired_revision))
         instance(id).out_of_routes = at_;
   }
   void operator()(const event::VirtualAddressAssigned& e) {
@@ -306,15 +308,24 @@ Json row_of(const State& state, const std::string& kind, const std::string& key)
 }
 
 void load_row(State& state, const std::string& kind, const std::string& key, const Json& row) {
-  if (kind == "counters") state.counters = row.get<Counters>();
-  else if (kind == "app") state.apps[key] = row.get<App>();
-  else if (kind == "environment") state.environments[key] = row.get<Environment>();
-  else if (kind == "pipeline") state.pipelines[std::stoull(key)] = row.get<Pipeline>();
-  else if (kind == "release") state.releases[std::stoull(key)] = row.get<Release>();
-  else if (kind == "rollout") state.rollouts[std::stoull(key)] = row.get<Rollout>();
-  else if (kind == "instance") state.instances[key] = row.get<Instance>();
-  else if (kind == "slot") state.slots[key] = row.get<std::uint32_t>();
-  else if (kind == "action") state.outbox[std::stoull(key)] = row.get<Action>();
+  if (kind == "counters")
+    state.counters = row.get<Counters>();
+  else if (kind == "app")
+    state.apps[key] = row.get<App>();
+  else if (kind == "environment")
+    state.environments[key] = row.get<Environment>();
+  else if (kind == "pipeline")
+    state.pipelines[std::stoull(key)] = row.get<Pipeline>();
+  else if (kind == "release")
+    state.releases[std::stoull(key)] = row.get<Release>();
+  else if (kind == "rollout")
+    state.rollouts[std::stoull(key)] = row.get<Rollout>();
+  else if (kind == "instance")
+    state.instances[key] = row.get<Instance>();
+  else if (kind == "slot")
+    state.slots[key] = row.get<std::uint32_t>();
+  else if (kind == "action")
+    state.outbox[std::stoull(key)] = row.get<Action>();
 }
 
 }  // namespace naru

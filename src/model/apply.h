@@ -15,8 +15,8 @@ using Touched = std::set<std::pair<std::string, std::string>>;
 // `at` is when it happened. An event that does not fit the state is a bug of ours: asserted.
 void apply(State& state, const Event& event, WallTime at, Touched& touched);
 
-// One row as JSON by (kind, key): null when it does not exist. Kinds: counters, app, environment, pipeline, release,
-// rollout, instance, slot, action.
+// One row as JSON by (kind, key): null when it does not exist. Kinds: counters, app, environment, pipeline,
+// release, rollout, instance, slot, action.
 Json row_of(const State& state, const std::string& kind, const std::string& key);
 // The opposite, for loading.
 void load_row(State& state, const std::string& kind, const std::string& key, const Json& row);

@@ -1,5 +1,5 @@
-// What a decider writes to: each emitted event is applied at once, so that the next decision sees it; together they
-// become one transaction.
+// What a decider writes to: each emitted event is applied at once, so that the next decision sees it;
+// together they become one transaction.
 #pragma once
 
 #include "model/apply.h"

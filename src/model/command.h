@@ -8,44 +8,129 @@
 namespace naru::command {
 
 // ---- asked by people and by git
-struct CreateApp { std::string app; };
-struct RemoveApp { std::string app; };
-struct SetVariables { EnvKey environment; std::map<std::string, std::string> set; std::vector<std::string> unset; std::string by; };
-// `recovered`: found in the repository at start, not pushed now; nothing when the commit was integrated before.
-struct Push { std::string app, ref, commit, subject, author; bool recovered = false; };
-struct Promote { EnvKey environment; std::string by; };
-struct Abort { EnvKey environment; std::string by; };
-struct Rollback { EnvKey environment; std::optional<std::uint64_t> version; std::string by; };  // none: the release before
-struct StopEnvironment { EnvKey environment; bool stopped = true; };
+struct CreateApp {
+  std::string app;
+};
+struct RemoveApp {
+  std::string app;
+};
+struct SetVariables {
+  EnvKey environment;
+  std::map<std::string, std::string> set;
+  std::vector<std::string> unset;
+  std::string by;
+};
+// `recovered`: found in the repository at start, not pushed now; nothing when the commit was integrated
+// before.
+struct Push {
+  std::string app, ref, commit, subject, author;
+  bool recovered = false;
+};
+struct Promote {
+  EnvKey environment;
+  std::string by;
+};
+struct Abort {
+  EnvKey environment;
+  std::string by;
+};
+struct Rollback {
+  EnvKey environment;
+  std::optional<std::uint64_t> version;
+  std::string by;
+};  // none: the release before
+struct StopEnvironment {
+  EnvKey environment;
+  bool stopped = true;
+};
 
 // ---- results of actions; `action` leaves the outbox with them
-struct PlanFinished { ActionId action = 0; PipelineId pipeline = 0; std::string error; ApplicationSpec spec; std::vector<std::string> warnings; };
-struct BuildFinished { ActionId action = 0; PipelineId pipeline = 0; std::string service; bool cached = false; std::string error; ImageInfo image; };
-struct NetworkReady { ActionId action = 0; EnvKey environment; NetworkInfo network; };
-struct InstanceStarted { ActionId action = 0; std::string instance; std::uint32_t attempt = 0; std::string address; std::int32_t pid = 0; };
-struct InstanceStartFailed { ActionId action = 0; std::string instance; std::uint32_t attempt = 0; std::string error; };
-struct InstanceStopped { ActionId action = 0; std::string instance; };
-struct ContainerRemoved { ActionId action = 0; };
-struct RoutesAcked { ActionId action = 0; std::uint64_t revision = 0; };
+struct PlanFinished {
+  ActionId action = 0;
+  PipelineId pipeline = 0;
+  std::string error;
+  ApplicationSpec spec;
+  std::vector<std::string> warnings;
+};
+struct BuildFinished {
+  ActionId action = 0;
+  PipelineId pipeline = 0;
+  std::string service;
+  bool cached = false;
+  std::string error;
+  ImageInfo image;
+};
+struct NetworkReady {
+  ActionId action = 0;
+  EnvKey environment;
+  NetworkInfo network;
+};
+struct InstanceStarted {
+  ActionId action = 0;
+  std::string instance;
+  std::uint32_t attempt = 0;
+  std::string address;
+  std::int32_t pid = 0;
+};
+struct InstanceStartFailed {
+  ActionId action = 0;
+  std::string instance;
+  std::uint32_t attempt = 0;
+  std::string error;
+};
+struct InstanceStopped {
+  ActionId action = 0;
+  std::string instance;
+};
+struct ContainerRemoved {
+  ActionId action = 0;
+};
+struct RoutesAcked {
+  ActionId action = 0;
+  std::uint64_t revision = 0;
+};
 
 // ---- observations
-struct ContainerExited { std::string container; std::optional<std::int32_t> exit_code; bool out_of_memory = false; };
-// The launcher's whole truth, when control connects. `asked`: before the question was sent; what has started since is
-// not in it.
-struct ContainersListed { std::vector<ContainerStatus> containers; WallTime asked = WallTime::max(); };
-struct Probed { std::string instance; std::uint32_t attempt = 0; bool healthy = false; std::string reason; };
+struct ContainerExited {
+  std::string container;
+  std::optional<std::int32_t> exit_code;
+  bool out_of_memory = false;
+};
+// The launcher's whole truth, when control connects. `asked`: before the question was sent; what has started
+// since is not in it.
+struct ContainersListed {
+  std::vector<ContainerStatus> containers;
+  WallTime asked = WallTime::max();
+};
+struct Probed {
+  std::string instance;
+  std::uint32_t attempt = 0;
+  bool healthy = false;
+  std::string reason;
+};
 enum class Outcome { hold, promote, roll_back };
-struct Judged { RolloutId rollout = 0; std::uint32_t step = 0; Outcome outcome = Outcome::hold; std::string reason; Json judge; Json verdict; };
+struct Judged {
+  RolloutId rollout = 0;
+  std::uint32_t step = 0;
+  Outcome outcome = Outcome::hold;
+  std::string reason;
+  Json judge;
+  Json verdict;
+};
 // What a slow request is, from the stable side's recent past; 0: too few requests to say.
-struct LatencyBaseline { RolloutId rollout = 0; std::int64_t slow_us = 0; };
+struct LatencyBaseline {
+  RolloutId rollout = 0;
+  std::int64_t slow_us = 0;
+};
 struct Tick {};
 
 }  // namespace naru::command
 
 namespace naru {
 using Command = std::variant<
-    command::CreateApp, command::RemoveApp, command::SetVariables, command::Push, command::Promote, command::Abort,
-    command::Rollback, command::StopEnvironment, command::PlanFinished, command::BuildFinished, command::NetworkReady,
-    command::InstanceStarted, command::InstanceStartFailed, command::InstanceStopped, command::ContainerRemoved,
-    command::RoutesAcked, command::ContainerExited, command::ContainersListed, command::Probed, command::Judged, command::LatencyBaseline, command::Tick>;
+    command::CreateApp, command::RemoveApp, command::SetVariables, command::Push, command::Promote,
+    command::Abort, command::Rollback, command::StopEnvironment, command::PlanFinished,
+    command::BuildFinished, command::NetworkReady, command::InstanceStarted, command::InstanceStartFailed,
+    command::InstanceStopped, command::ContainerRemoved, command::RoutesAcked, command::ContainerExited,
+    command::ContainersListed, command::Probed, command::Judged, command::LatencyBaseline, command::Tick>;
 }  // namespace naru

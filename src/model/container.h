@@ -12,8 +12,8 @@ namespace naru {
 
 struct ContainerMount {
   MountKind kind = MountKind::volume;
-  std::string source;  // volume: its full name ("shop.production.data"); bind: absolute path, which the launcher
-                       // accepts only inside checkouts/; tmpfs: empty
+  std::string source;  // volume: its full name ("shop.production.data"); bind: absolute path, which the
+                       // launcher accepts only inside checkouts/; tmpfs: empty
   std::string target;
   bool read_only = false;
   std::uint64_t tmpfs_bytes = 0;
@@ -21,38 +21,46 @@ struct ContainerMount {
 NARU_JSON(ContainerMount, kind, source, target, read_only, tmpfs_bytes)
 
 struct ContainerSpec {
-  std::string id;                   // [a-z0-9][a-z0-9.-]{0,62}, unique in this Naru; starts are idempotent by it
+  std::string id;  // [a-z0-9][a-z0-9.-]{0,62}, unique in this Naru; starts are idempotent by it
   std::string hostname;
-  std::vector<Digest> layers;       // diff ids, lowest first; unpacked under layers/<hex>
-  std::vector<std::string> argv;    // at least one
-  std::vector<std::string> env;     // "K=V"
+  std::vector<Digest> layers;     // diff ids, lowest first; unpacked under layers/<hex>
+  std::vector<std::string> argv;  // at least one
+  std::vector<std::string> env;   // "K=V"
   std::string cwd = "/";
-  std::string user;                 // "", "uid", "uid:gid", "name", "name:group"; names from the image's /etc
+  std::string user;  // "", "uid", "uid:gid", "name", "name:group"; names from the image's /etc
   std::vector<ContainerMount> mounts;
   ResourceSpec resources;
   bool read_only_root = false;
   std::vector<std::string> cap_add, cap_drop;  // beyond the default set; names without CAP_
-  std::string network;              // id of an environment's network; "" = loopback only
+  std::string network;                         // id of an environment's network; "" = loopback only
   std::vector<std::string> dns_search;
   std::string stop_signal = "SIGTERM";
   milliseconds stop_grace{10'000};
   std::uint64_t log_file_bytes = 10ULL << 20;  // rotated at this size
   std::uint32_t log_files = 3;
-  std::string parent_cgroup = "apps";  // "apps" or "builds", below Naru's own group
+  std::string parent_cgroup = "apps";         // "apps" or "builds", below Naru's own group
   std::map<std::string, std::string> labels;  // kept, shown, not interpreted
 };
-NARU_JSON(ContainerSpec, id, hostname, layers, argv, env, cwd, user, mounts, resources, read_only_root, cap_add, cap_drop,
-          network, dns_search, stop_signal, stop_grace, log_file_bytes, log_files, parent_cgroup, labels)
+NARU_JSON(ContainerSpec, id, hostname, layers, argv, env, cwd, user, mounts, resources, read_only_root,
+          cap_add, cap_drop, network, dns_search, stop_signal, stop_grace, log_file_bytes, log_files,
+          parent_cgroup, labels)
 
-enum class ContainerState { created, running, exited, lost };  // lost: gone without an exit status (reboot, kill -9 of all)
-NLOHMANN_JSON_SERIALIZE_ENUM(ContainerState, {{ContainerState::created, "created"}, {ContainerState::running, "running"},
-                                              {ContainerState::exited, "exited"}, {ContainerState::lost, "lost"}})
+enum class ContainerState {
+  created,
+  running,
+  exited,
+  lost
+};  // lost: gone without an exit status (reboot, kill -9 of all)
+NLOHMANN_JSON_SERIALIZE_ENUM(ContainerState, {{ContainerState::created, "created"},
+                                              {ContainerState::running, "running"},
+                                              {ContainerState::exited, "exited"},
+                                              {ContainerState::lost, "lost"}})
 
 struct ContainerStatus {
   std::string id;
   ContainerState state = ContainerState::created;
-  std::int32_t pid = 0;        // on the host; 0 when not running
-  std::string address;         // IPv4 in its network; "" without one
+  std::int32_t pid = 0;                   // on the host; 0 when not running
+  std::string address;                    // IPv4 in its network; "" without one
   std::optional<std::int32_t> exit_code;  // 128 + signal when killed
   bool out_of_memory = false;
   WallTime started{};
@@ -60,15 +68,16 @@ struct ContainerStatus {
   std::map<std::string, std::string> labels;
   std::vector<std::string> notices;  // isolation that was left out, and why
 };
-NARU_JSON(ContainerStatus, id, state, pid, address, exit_code, out_of_memory, started, finished, labels, notices)
+NARU_JSON(ContainerStatus, id, state, pid, address, exit_code, out_of_memory, started, finished, labels,
+          notices)
 
 // One environment's network, as the launcher made it.
 struct NetworkInfo {
-  std::string id;           // "<app>.<env>"
-  std::string bridge;       // link name
-  std::string subnet;       // "10.88.0.0/23": containers
-  std::string gateway;      // "10.88.0.1": the bridge; DNS and the inner listener answer here
-  std::string virtual_range;  // "10.88.2.0/23": services' virtual addresses
+  std::string id;                // "<app>.<env>"
+  std::string bridge;            // link name
+  std::string subnet;            // "10.88.0.0/23": containers
+  std::string gateway;           // "10.88.0.1": the bridge; DNS and the inner listener answer here
+  std::string virtual_range;     // "10.88.2.0/23": services' virtual addresses
   std::uint16_t inner_port = 0;  // where nftables sends every TCP port of the virtual range, on `gateway`
 };
 NARU_JSON(NetworkInfo, id, bridge, subnet, gateway, virtual_range, inner_port)

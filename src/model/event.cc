@@ -6,7 +6,8 @@ namespace naru {
 
 namespace {
 
-// "naru::event::AppCreated" -> "AppCreated", from the compiler's own spelling: the name cannot drift from the type.
+// "naru::event::AppCreated" -> "AppCreated", from the compiler's own spelling: the name cannot drift from the
+// type.
 template <class T>
 constexpr std::string_view type_name() {
   std::string_view name = __PRETTY_FUNCTION__;
@@ -28,11 +29,14 @@ Result<Event> parse_as(std::size_t index, const Json& json, std::index_sequence<
     using T = typename decltype(tag)::type;
     event = json.template get<T>();
   };
-  (void)((index == I ? (parse(std::type_identity<std::variant_alternative_t<I, Event>>{}), true) : false) || ...);
+  (void)((index == I ? (parse(std::type_identity<std::variant_alternative_t<I, Event>>{}), true) : false) ||
+         ...);
   return event;
 }
 
-std::string app_of_env(const EnvKey& key) { return key.substr(0, key.find('/')); }
+std::string app_of_env(const EnvKey& key) {
+  return key.substr(0, key.find('/'));
+}
 
 template <class Map, class Key>
 std::string app_in(const Map& map, const Key& key) {
@@ -42,7 +46,9 @@ std::string app_in(const Map& map, const Key& key) {
 
 }  // namespace
 
-std::string_view event_name(const Event& event) { return kNames.at(event.index()); }
+std::string_view event_name(const Event& event) {
+  return kNames.at(event.index());
+}
 
 Json to_json_event(const Event& event) {
   Json json = std::visit([](const auto& e) -> Json { return e; }, event);
@@ -65,18 +71,30 @@ std::string event_app(const State& state, const Event& event) {
   return std::visit(
       [&](const auto& e) -> std::string {
         using T = std::decay_t<decltype(e)>;
-        if constexpr (requires { e.app.name; }) return e.app.name;
-        else if constexpr (std::is_same_v<T, event::AppRemoved>) return e.app;
-        else if constexpr (std::is_same_v<T, event::EnvironmentCreated>) return e.environment.app;
-        else if constexpr (std::is_same_v<T, event::PipelineCreated>) return e.pipeline.app;
-        else if constexpr (std::is_same_v<T, event::ReleaseCreated>) return e.release.app;
-        else if constexpr (std::is_same_v<T, event::RolloutStarted>) return e.rollout.app;
-        else if constexpr (std::is_same_v<T, event::InstanceCreated>) return e.instance.app;
-        else if constexpr (requires { e.environment; }) return app_of_env(e.environment);
-        else if constexpr (requires { e.pipeline; }) return app_in(state.pipelines, e.pipeline);
-        else if constexpr (requires { e.rollout; }) return app_in(state.rollouts, e.rollout);
-        else if constexpr (requires { e.instance; }) return app_in(state.instances, e.instance);
-        else return {};
+        if constexpr (requires { e.app.name; })
+          return e.app.name;
+        else if constexpr (std::is_same_v<T, event::AppRemoved>)
+          return e.app;
+        else if constexpr (std::is_same_v<T, event::EnvironmentCreated>)
+          return e.environment.app;
+        else if constexpr (std::is_same_v<T, event::PipelineCreated>)
+          return e.pipeline.app;
+        else if constexpr (std::is_same_v<T, event::ReleaseCreated>)
+          return e.release.app;
+        else if constexpr (std::is_same_v<T, event::RolloutStarted>)
+          return e.rollout.app;
+        else if constexpr (std::is_same_v<T, event::InstanceCreated>)
+          return e.instance.app;
+        else if constexpr (requires { e.environment; })
+          return app_of_env(e.environment);
+        else if constexpr (requires { e.pipeline; })
+          return app_in(state.pipelines, e.pipeline);
+        else if constexpr (requires { e.rollout; })
+          return app_in(state.rollouts, e.rollout);
+        else if constexpr (requires { e.instance; })
+          return app_in(state.instances, e.instance);
+        else
+          return {};
       },
       event);
 }

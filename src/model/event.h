@@ -9,105 +9,231 @@
 
 namespace naru::event {
 
-struct AppCreated { App app; };
+struct AppCreated {
+  App app;
+};
 NARU_JSON(AppCreated, app)
-struct AppRemoved { std::string app; };
+struct AppRemoved {
+  std::string app;
+};
 NARU_JSON(AppRemoved, app)
-struct EnvironmentCreated { Environment environment; };
+struct EnvironmentCreated {
+  Environment environment;
+};
 NARU_JSON(EnvironmentCreated, environment)
-struct VariablesSet { EnvKey environment; std::map<std::string, std::string> set; std::vector<std::string> unset; };
+struct VariablesSet {
+  EnvKey environment;
+  std::map<std::string, std::string> set;
+  std::vector<std::string> unset;
+};
 NARU_JSON(VariablesSet, environment, set, unset)
-struct NetworkReady { EnvKey environment; NetworkInfo network; };
+struct NetworkReady {
+  EnvKey environment;
+  NetworkInfo network;
+};
 NARU_JSON(NetworkReady, environment, network)
-struct EnvironmentStopped { EnvKey environment; bool stopped = true; };
+struct EnvironmentStopped {
+  EnvKey environment;
+  bool stopped = true;
+};
 NARU_JSON(EnvironmentStopped, environment, stopped)
 
-struct PipelineCreated { Pipeline pipeline; };
+struct PipelineCreated {
+  Pipeline pipeline;
+};
 NARU_JSON(PipelineCreated, pipeline)
-struct PipelinePlanned { PipelineId pipeline = 0; ApplicationSpec spec; std::vector<std::string> warnings; };
+struct PipelinePlanned {
+  PipelineId pipeline = 0;
+  ApplicationSpec spec;
+  std::vector<std::string> warnings;
+};
 NARU_JSON(PipelinePlanned, pipeline, spec, warnings)
-struct BuildStarted { PipelineId pipeline = 0; std::string service; };
+struct BuildStarted {
+  PipelineId pipeline = 0;
+  std::string service;
+};
 NARU_JSON(BuildStarted, pipeline, service)
-struct BuildFinished { PipelineId pipeline = 0; std::string service; bool ok = false; bool cached = false; ImageInfo image; std::string error; };
+struct BuildFinished {
+  PipelineId pipeline = 0;
+  std::string service;
+  bool ok = false;
+  bool cached = false;
+  ImageInfo image;
+  std::string error;
+};
 NARU_JSON(BuildFinished, pipeline, service, ok, cached, image, error)
-struct PipelineFinished { PipelineId pipeline = 0; StageState state = StageState::failed; std::string error; std::optional<ReleaseId> release; };
+struct PipelineFinished {
+  PipelineId pipeline = 0;
+  StageState state = StageState::failed;
+  std::string error;
+  std::optional<ReleaseId> release;
+};
 NARU_JSON(PipelineFinished, pipeline, state, error, release)
-struct ReleaseCreated { Release release; };
+struct ReleaseCreated {
+  Release release;
+};
 NARU_JSON(ReleaseCreated, release)
-struct ReleasePending { EnvKey environment; std::optional<ReleaseId> release; bool approved = false; };
+struct ReleasePending {
+  EnvKey environment;
+  std::optional<ReleaseId> release;
+  bool approved = false;
+};
 NARU_JSON(ReleasePending, environment, release, approved)
 
-struct RolloutStarted { Rollout rollout; };
+struct RolloutStarted {
+  Rollout rollout;
+};
 NARU_JSON(RolloutStarted, rollout)
 // A step begins (its split is published); it is live when the gateway has acknowledged.
-struct StepStarted { RolloutId rollout = 0; std::uint32_t step = 0; BasisPoints weight; std::uint32_t evidence_slot = 0; std::int64_t slow_us = 0; };
+struct StepStarted {
+  RolloutId rollout = 0;
+  std::uint32_t step = 0;
+  BasisPoints weight;
+  std::uint32_t evidence_slot = 0;
+  std::int64_t slow_us = 0;
+};
 NARU_JSON(StepStarted, rollout, step, weight, evidence_slot, slow_us)
-struct StepLive { RolloutId rollout = 0; };
+struct StepLive {
+  RolloutId rollout = 0;
+};
 NARU_JSON(StepLive, rollout)
-struct StepPassed { RolloutId rollout = 0; std::uint32_t step = 0; std::string verdict; };
+struct StepPassed {
+  RolloutId rollout = 0;
+  std::uint32_t step = 0;
+  std::string verdict;
+};
 NARU_JSON(StepPassed, rollout, step, verdict)
-struct EvidenceStored { RolloutId rollout = 0; Json judge; Json verdict; std::string reason; };
+struct EvidenceStored {
+  RolloutId rollout = 0;
+  Json judge;
+  Json verdict;
+  std::string reason;
+};
 NARU_JSON(EvidenceStored, rollout, judge, verdict, reason)
-struct LatencyBaselineSet { RolloutId rollout = 0; std::int64_t slow_us = 0; };
+struct LatencyBaselineSet {
+  RolloutId rollout = 0;
+  std::int64_t slow_us = 0;
+};
 NARU_JSON(LatencyBaselineSet, rollout, slow_us)
-struct RolloutResumed { RolloutId rollout = 0; std::string by; };
+struct RolloutResumed {
+  RolloutId rollout = 0;
+  std::string by;
+};
 NARU_JSON(RolloutResumed, rollout, by)
-struct ServiceSwapped { RolloutId rollout = 0; std::string service; bool to_new = true; };
+struct ServiceSwapped {
+  RolloutId rollout = 0;
+  std::string service;
+  bool to_new = true;
+};
 NARU_JSON(ServiceSwapped, rollout, service, to_new)
-struct OneshotCompleted { RolloutId rollout = 0; std::string service; };
+struct OneshotCompleted {
+  RolloutId rollout = 0;
+  std::string service;
+};
 NARU_JSON(OneshotCompleted, rollout, service)
-struct RolloutPhaseChanged { RolloutId rollout = 0; RolloutPhase phase = RolloutPhase::preparing; std::string reason; };
+struct RolloutPhaseChanged {
+  RolloutId rollout = 0;
+  RolloutPhase phase = RolloutPhase::preparing;
+  std::string reason;
+};
 NARU_JSON(RolloutPhaseChanged, rollout, phase, reason)
 
-struct InstanceCreated { Instance instance; };
+struct InstanceCreated {
+  Instance instance;
+};
 NARU_JSON(InstanceCreated, instance)
-struct InstanceStarting { std::string instance; std::uint32_t attempt = 0; };
+struct InstanceStarting {
+  std::string instance;
+  std::uint32_t attempt = 0;
+};
 NARU_JSON(InstanceStarting, instance, attempt)
-struct InstanceStarted { std::string instance; std::string address; std::int32_t pid = 0; };
+struct InstanceStarted {
+  std::string instance;
+  std::string address;
+  std::int32_t pid = 0;
+};
 NARU_JSON(InstanceStarted, instance, address, pid)
-struct InstanceReady { std::string instance; };
+struct InstanceReady {
+  std::string instance;
+};
 NARU_JSON(InstanceReady, instance)
-struct InstanceUnready { std::string instance; std::string reason; };
+struct InstanceUnready {
+  std::string instance;
+  std::string reason;
+};
 NARU_JSON(InstanceUnready, instance, reason)
 // The process is gone. next: waiting (starts again at retry_at), completed or failed.
-struct InstanceExited { std::string instance; std::optional<std::int32_t> exit_code; bool out_of_memory = false; std::string error; InstancePhase next = InstancePhase::waiting; WallTime retry_at{}; };
+struct InstanceExited {
+  std::string instance;
+  std::optional<std::int32_t> exit_code;
+  bool out_of_memory = false;
+  std::string error;
+  InstancePhase next = InstancePhase::waiting;
+  WallTime retry_at{};
+};
 NARU_JSON(InstanceExited, instance, exit_code, out_of_memory, error, next, retry_at)
-struct InstanceRetired { std::string instance; };
+struct InstanceRetired {
+  std::string instance;
+};
 NARU_JSON(InstanceRetired, instance)
-struct InstanceStopping { std::string instance; };
+struct InstanceStopping {
+  std::string instance;
+};
 NARU_JSON(InstanceStopping, instance)
-struct InstanceRemoved { std::string instance; };
+struct InstanceRemoved {
+  std::string instance;
+};
 NARU_JSON(InstanceRemoved, instance)
 
-struct SlotAssigned { std::string key; std::uint32_t slot = 0; };
+struct SlotAssigned {
+  std::string key;
+  std::uint32_t slot = 0;
+};
 NARU_JSON(SlotAssigned, key, slot)
-struct SlotFreed { std::string key; };
+struct SlotFreed {
+  std::string key;
+};
 NARU_JSON(SlotFreed, key)
-struct RoutesChanged { std::uint64_t revision = 0; std::string digest; };
+struct RoutesChanged {
+  std::uint64_t revision = 0;
+  std::string digest;
+};
 NARU_JSON(RoutesChanged, revision, digest)
-struct RoutesAcked { std::uint64_t revision = 0; };
+struct RoutesAcked {
+  std::uint64_t revision = 0;
+};
 NARU_JSON(RoutesAcked, revision)
 // The outbox: added in the transaction that decided, removed when the result has come back.
-struct ActionQueued { Action action; };
+struct ActionQueued {
+  Action action;
+};
 NARU_JSON(ActionQueued, action)
-struct ActionDone { ActionId action = 0; };
+struct ActionDone {
+  ActionId action = 0;
+};
 NARU_JSON(ActionDone, action)
-struct VirtualAddressAssigned { EnvKey environment; std::string service, address; };
+struct VirtualAddressAssigned {
+  EnvKey environment;
+  std::string service, address;
+};
 NARU_JSON(VirtualAddressAssigned, environment, service, address)
 
 }  // namespace naru::event
 
 namespace naru {
 
-using Event = std::variant<
-    event::AppCreated, event::AppRemoved, event::EnvironmentCreated, event::VariablesSet, event::NetworkReady,
-    event::EnvironmentStopped, event::PipelineCreated, event::PipelinePlanned, event::BuildStarted, event::BuildFinished,
-    event::PipelineFinished, event::ReleaseCreated, event::ReleasePending, event::RolloutStarted, event::StepStarted,
-    event::StepLive, event::StepPassed, event::EvidenceStored, event::LatencyBaselineSet, event::RolloutResumed, event::ServiceSwapped,
-    event::OneshotCompleted, event::RolloutPhaseChanged, event::InstanceCreated, event::InstanceStarting,
-    event::InstanceStarted, event::InstanceReady, event::InstanceUnready, event::InstanceExited, event::InstanceRetired,
-    event::InstanceStopping, event::InstanceRemoved, event::SlotAssigned, event::SlotFreed, event::RoutesChanged,
-    event::RoutesAcked, event::VirtualAddressAssigned, event::ActionQueued, event::ActionDone>;
+using Event =
+    std::variant<event::AppCreated, event::AppRemoved, event::EnvironmentCreated, event::VariablesSet,
+                 event::NetworkReady, event::EnvironmentStopped, event::PipelineCreated,
+                 event::PipelinePlanned, event::BuildStarted, event::BuildFinished, event::PipelineFinished,
+                 event::ReleaseCreated, event::ReleasePending, event::RolloutStarted, event::StepStarted,
+                 event::StepLive, event::StepPassed, event::EvidenceStored, event::LatencyBaselineSet,
+                 event::RolloutResumed, event::ServiceSwapped, event::OneshotCompleted,
+                 event::RolloutPhaseChanged, event::InstanceCreated, event::InstanceStarting,
+                 event::InstanceStarted, event::InstanceReady, event::InstanceUnready, event::InstanceExited,
+                 event::InstanceRetired, event::InstanceStopping, event::InstanceRemoved, event::SlotAssigned,
+                 event::SlotFreed, event::RoutesChanged, event::RoutesAcked, event::VirtualAddressAssigned,
+                 event::ActionQueued, event::ActionDone>;
 
 // {"event": "AppCreated", ...fields}. The name is the type's.
 Json to_json_event(const Event& event);

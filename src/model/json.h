@@ -21,12 +21,16 @@ Result<Json> parse_json(std::string_view bytes, std::string_view what);
 template <class T>
 struct nlohmann::adl_serializer<std::optional<T>> {
   static void to_json(json& j, const std::optional<T>& v) {
-    if (v) j = *v;
-    else j = nullptr;
+    if (v)
+      j = *v;
+    else
+      j = nullptr;
   }
   static void from_json(const json& j, std::optional<T>& v) {
-    if (j.is_null()) v.reset();
-    else v = j.get<T>();
+    if (j.is_null())
+      v.reset();
+    else
+      v = j.get<T>();
   }
 };
 template <>
@@ -50,8 +54,10 @@ template <>
 struct nlohmann::adl_serializer<naru::Digest> {
   static void to_json(json& j, const naru::Digest& v) { j = v.text(); }
   static void from_json(const json& j, naru::Digest& v) {
-    if (auto parsed = naru::Digest::parse(j.get<std::string>())) v = *parsed;
-    else v = {};
+    if (auto parsed = naru::Digest::parse(j.get<std::string>()))
+      v = *parsed;
+    else
+      v = {};
   }
 };
 

@@ -16,7 +16,8 @@ TEST(Json, RefusesWhatIsNestedTooDeep) {
 }
 
 TEST(Json, RefusesGarbage) {
-  for (const char* text : {"", "{", "[1,]", "nul", "{\"a\":}", "\xff\xfe"}) EXPECT_FALSE(parse_json(text, "a test")) << text;
+  for (const char* text : {"", "{", "[1,]", "nul", "{\"a\":}", "\xff\xfe"})
+    EXPECT_FALSE(parse_json(text, "a test")) << text;
 }
 
 }  // namespace

@@ -32,11 +32,11 @@ NARU_JSON(ServicePort, port, app_protocol)
 
 struct ServiceRoute {
   std::string name;
-  std::string virtual_address;       // IPv4
+  std::string virtual_address;  // IPv4
   std::vector<ServicePort> ports;
   RouteSide stable;
-  std::optional<RouteSide> canary;   // none: unchanged in this rollout, both cohorts use `stable`
-  bool hold = false;                 // being swapped or started: requests wait in the gateway
+  std::optional<RouteSide> canary;  // none: unchanged in this rollout, both cohorts use `stable`
+  bool hold = false;                // being swapped or started: requests wait in the gateway
 };
 NARU_JSON(ServiceRoute, name, virtual_address, ports, stable, canary, hold)
 
@@ -44,13 +44,14 @@ NARU_JSON(ServiceRoute, name, virtual_address, ports, stable, canary, hold)
 struct Split {
   std::uint64_t rollout = 0;
   std::uint64_t stable_release = 0, canary_release = 0;
-  std::string salt;             // hashed with the user's key
-  BasisPoints weight;           // of users, 0..10,000
+  std::string salt;                 // hashed with the user's key
+  BasisPoints weight;               // of users, 0..10,000
   std::uint32_t evidence_slot = 0;  // users' bitmaps and counts of this step; a step has a fresh, zeroed slot
-  std::int64_t slow_us = 0;     // a request slower than this counts its user as slow; 0 = not yet fixed
+  std::int64_t slow_us = 0;         // a request slower than this counts its user as slow; 0 = not yet fixed
   std::string cohort_cookie, cohort_header;  // "" = the gateway's own cookie
 };
-NARU_JSON(Split, rollout, stable_release, canary_release, salt, weight, evidence_slot, slow_us, cohort_cookie, cohort_header)
+NARU_JSON(Split, rollout, stable_release, canary_release, salt, weight, evidence_slot, slow_us, cohort_cookie,
+          cohort_header)
 
 // An instance as a caller: inner calls from its address belong to its release.
 struct Caller {
@@ -62,7 +63,7 @@ NARU_JSON(Caller, address, service, release)
 
 struct EnvironmentRoute {
   std::string app, environment;
-  std::string network;       // NetworkInfo::id; its inner listener and DNS socket serve this environment
+  std::string network;  // NetworkInfo::id; its inner listener and DNS socket serve this environment
   std::optional<Split> split;
   std::vector<ServiceRoute> services;
   std::vector<Caller> callers;
@@ -84,8 +85,11 @@ struct RouteTable {
 NARU_JSON(RouteTable, revision, environments, host_ports)
 
 enum class ListenerKind { http, tcp, inner, dns_udp, dns_tcp };
-NLOHMANN_JSON_SERIALIZE_ENUM(ListenerKind, {{ListenerKind::http, "http"}, {ListenerKind::tcp, "tcp"}, {ListenerKind::inner, "inner"},
-                                            {ListenerKind::dns_udp, "dns-udp"}, {ListenerKind::dns_tcp, "dns-tcp"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(ListenerKind, {{ListenerKind::http, "http"},
+                                            {ListenerKind::tcp, "tcp"},
+                                            {ListenerKind::inner, "inner"},
+                                            {ListenerKind::dns_udp, "dns-udp"},
+                                            {ListenerKind::dns_tcp, "dns-tcp"}})
 
 // A socket that the supervisor opens, keeps, and hands to the gateway.
 //   http   "edge": every environment, by Host; a host port uses kind tcp (HTTP by detection)

@@ -20,13 +20,15 @@ struct PortSpec {
   std::optional<std::uint16_t> host;  // none: reachable by name only
   std::string host_ip;                // "" = every address
   Transport transport = Transport::tcp;
-  std::string app_protocol;           // "http", "tcp", "" = detect
+  std::string app_protocol;  // "http", "tcp", "" = detect
   bool operator==(const PortSpec&) const = default;
 };
 NARU_JSON(PortSpec, container, host, host_ip, transport, app_protocol)
 
 enum class MountKind { volume, bind, tmpfs };
-NLOHMANN_JSON_SERIALIZE_ENUM(MountKind, {{MountKind::volume, "volume"}, {MountKind::bind, "bind"}, {MountKind::tmpfs, "tmpfs"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(MountKind, {{MountKind::volume, "volume"},
+                                         {MountKind::bind, "bind"},
+                                         {MountKind::tmpfs, "tmpfs"}})
 
 struct MountSpec {
   MountKind kind = MountKind::volume;
@@ -51,7 +53,7 @@ struct HealthSpec {
 NARU_JSON(HealthSpec, disabled, test, interval, timeout, start_period, start_interval, retries)
 
 struct BuildSpec {
-  std::string context = ".";  // relative to the compose file, inside the checkout
+  std::string context = ".";              // relative to the compose file, inside the checkout
   std::string dockerfile = "Dockerfile";  // relative to the context
   std::string target;                     // "" = the last stage
   std::map<std::string, std::string> args;
@@ -60,9 +62,10 @@ struct BuildSpec {
 NARU_JSON(BuildSpec, context, dockerfile, target, args)
 
 enum class DependencyCondition { started, healthy, completed };
-NLOHMANN_JSON_SERIALIZE_ENUM(DependencyCondition, {{DependencyCondition::started, "service_started"},
-                                                   {DependencyCondition::healthy, "service_healthy"},
-                                                   {DependencyCondition::completed, "service_completed_successfully"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(DependencyCondition,
+                             {{DependencyCondition::started, "service_started"},
+                              {DependencyCondition::healthy, "service_healthy"},
+                              {DependencyCondition::completed, "service_completed_successfully"}})
 struct Dependency {
   std::string service;
   DependencyCondition condition = DependencyCondition::started;
@@ -71,8 +74,10 @@ struct Dependency {
 NARU_JSON(Dependency, service, condition)
 
 enum class RestartMode { no, always, on_failure, unless_stopped };
-NLOHMANN_JSON_SERIALIZE_ENUM(RestartMode, {{RestartMode::no, "no"}, {RestartMode::always, "always"},
-                                           {RestartMode::on_failure, "on-failure"}, {RestartMode::unless_stopped, "unless-stopped"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(RestartMode, {{RestartMode::no, "no"},
+                                           {RestartMode::always, "always"},
+                                           {RestartMode::on_failure, "on-failure"},
+                                           {RestartMode::unless_stopped, "unless-stopped"}})
 struct RestartSpec {
   // A platform heals: without a `restart` key a service restarts (as Kubernetes does), a one-shot does not.
   RestartMode mode = RestartMode::always;
@@ -96,7 +101,7 @@ struct ServiceSpec {
   std::optional<std::vector<std::string>> entrypoint;  // none = the image's
   std::optional<std::vector<std::string>> command;     // none = the image's
   std::map<std::string, std::string> environment;      // env_file merged in
-  std::vector<PortSpec> ports;     // `ports` and `expose`
+  std::vector<PortSpec> ports;                         // `ports` and `expose`
   std::vector<Dependency> depends_on;
   std::optional<HealthSpec> health;  // none = the image's HEALTHCHECK
   std::vector<MountSpec> mounts;
@@ -126,12 +131,13 @@ struct ServiceSpec {
     return false;
   }
 };
-NARU_JSON(ServiceSpec, name, build, image, entrypoint, command, environment, ports, depends_on, health, mounts, networks,
-          restart, replicas, resources, user, working_dir, hostname, stop_signal, stop_grace, read_only, init, cap_add,
-          cap_drop, labels, shared, test_target)
+NARU_JSON(ServiceSpec, name, build, image, entrypoint, command, environment, ports, depends_on, health,
+          mounts, networks, restart, replicas, resources, user, working_dir, hostname, stop_signal,
+          stop_grace, read_only, init, cap_add, cap_drop, labels, shared, test_target)
 
 enum class StrategyKind { canary, recreate, all_at_once };
-NLOHMANN_JSON_SERIALIZE_ENUM(StrategyKind, {{StrategyKind::canary, "canary"}, {StrategyKind::recreate, "recreate"},
+NLOHMANN_JSON_SERIALIZE_ENUM(StrategyKind, {{StrategyKind::canary, "canary"},
+                                            {StrategyKind::recreate, "recreate"},
                                             {StrategyKind::all_at_once, "all-at-once"}})
 
 struct CanaryStep {
@@ -149,13 +155,13 @@ struct RolloutPolicy {
   std::vector<CanaryStep> steps{{BasisPoints{500}, milliseconds{30'000}, 50},
                                 {BasisPoints{2500}, milliseconds{30'000}, 50},
                                 {BasisPoints{5000}, milliseconds{30'000}, 50}};
-  milliseconds bake{120'000};         // least time from the first canary user to "everybody"
-  double alpha = 0.001;               // chance of a false rollback, per rollout, over all metrics
-  double error_objective = 0.01;      // the canary's bad-user rate that counts as good enough
-  double error_margin = 0.25;         // odds ratios up to 1 + margin are harmless; never 0
+  milliseconds bake{120'000};     // least time from the first canary user to "everybody"
+  double alpha = 0.001;           // chance of a false rollback, per rollout, over all metrics
+  double error_objective = 0.01;  // the canary's bad-user rate that counts as good enough
+  double error_margin = 0.25;     // odds ratios up to 1 + margin are harmless; never 0
   double latency_margin = 0.25;
-  milliseconds warm_up{10'000};       // latency of a new instance is not judged before
-  milliseconds ready_deadline{120'000};  // instances must be ready within
+  milliseconds warm_up{10'000};              // latency of a new instance is not judged before
+  milliseconds ready_deadline{120'000};      // instances must be ready within
   std::string cohort_cookie, cohort_header;  // "" = the gateway's own cookie
   bool operator==(const RolloutPolicy&) const = default;
 };
@@ -167,9 +173,9 @@ NLOHMANN_JSON_SERIALIZE_ENUM(DeployMode, {{DeployMode::automatic, "auto"}, {Depl
 
 // A compose file, read and resolved.
 struct ApplicationSpec {
-  std::vector<ServiceSpec> services;   // in the file's order
-  std::vector<std::string> volumes;    // declared named volumes
-  std::vector<std::string> networks;   // declared networks, without "default"
+  std::vector<ServiceSpec> services;  // in the file's order
+  std::vector<std::string> volumes;   // declared named volumes
+  std::vector<std::string> networks;  // declared networks, without "default"
   RolloutPolicy rollout;
   DeployMode deploy = DeployMode::automatic;  // x-naru.deploy
   bool operator==(const ApplicationSpec&) const = default;

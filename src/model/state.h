@@ -41,19 +41,21 @@ struct Environment {
   std::map<std::string, std::string> variables;  // secrets; rows of this kind are encrypted at rest
   std::optional<NetworkInfo> network;            // none until the launcher has made it
   std::optional<ReleaseId> stable;               // what everybody meets
-  std::optional<ReleaseId> pending;              // delivered next: waits for a rollout to end, or for a person
-  bool approved = false;                         // `pending` may start (deploy: auto, or promoted by a person)
-  std::optional<RolloutId> rollout;              // in progress
+  std::optional<ReleaseId> pending;  // delivered next: waits for a rollout to end, or for a person
+  bool approved = false;             // `pending` may start (deploy: auto, or promoted by a person)
+  std::optional<RolloutId> rollout;  // in progress
   std::map<std::string, std::string> virtual_addresses;  // service -> IPv4 of the virtual range; never reused
   std::uint32_t next_virtual = 0;
-  bool stopped = false;                          // `naru down --all`
+  bool stopped = false;  // `naru down --all`
 };
-NARU_JSON(Environment, app, name, deploy, variables, network, stable, pending, approved, rollout, virtual_addresses,
-          next_virtual, stopped)
+NARU_JSON(Environment, app, name, deploy, variables, network, stable, pending, approved, rollout,
+          virtual_addresses, next_virtual, stopped)
 
 enum class StageState { waiting, running, succeeded, failed, cancelled };
-NLOHMANN_JSON_SERIALIZE_ENUM(StageState, {{StageState::waiting, "waiting"}, {StageState::running, "running"},
-                                          {StageState::succeeded, "succeeded"}, {StageState::failed, "failed"},
+NLOHMANN_JSON_SERIALIZE_ENUM(StageState, {{StageState::waiting, "waiting"},
+                                          {StageState::running, "running"},
+                                          {StageState::succeeded, "succeeded"},
+                                          {StageState::failed, "failed"},
                                           {StageState::cancelled, "cancelled"}})
 
 // What of an image decides how it runs.
@@ -67,7 +69,8 @@ struct ImageInfo {
   std::vector<std::uint16_t> exposed;
   bool operator==(const ImageInfo&) const = default;
 };
-NARU_JSON(ImageInfo, manifest, layers, entrypoint, command, env, working_dir, user, stop_signal, health, volumes, exposed)
+NARU_JSON(ImageInfo, manifest, layers, entrypoint, command, env, working_dir, user, stop_signal, health,
+          volumes, exposed)
 
 struct BuildStage {
   std::string service;
@@ -83,7 +86,7 @@ struct Pipeline {
   PipelineId id = 0;
   std::string app, ref, commit, subject, author;
   StageState state = StageState::waiting;
-  ApplicationSpec spec;             // filled when planned
+  ApplicationSpec spec;  // filled when planned
   bool planned = false;
   std::vector<BuildStage> builds;
   std::string error;
@@ -91,8 +94,8 @@ struct Pipeline {
   std::optional<ReleaseId> release;
   WallTime pushed{}, planned_at{}, finished{};
 };
-NARU_JSON(Pipeline, id, app, ref, commit, subject, author, state, spec, planned, builds, error, warnings, release, pushed,
-          planned_at, finished)
+NARU_JSON(Pipeline, id, app, ref, commit, subject, author, state, spec, planned, builds, error, warnings,
+          release, pushed, planned_at, finished)
 
 struct ReleaseService {
   ServiceSpec spec;
@@ -120,7 +123,8 @@ struct Release {
     return nullptr;
   }
 };
-NARU_JSON(Release, id, app, version, commit, subject, author, pipeline, services, volumes, policy, deploy, created)
+NARU_JSON(Release, id, app, version, commit, subject, author, pipeline, services, volumes, policy, deploy,
+          created)
 
 enum class RolloutPhase {
   preparing,     // network, one-shots, instances of the new release; users meet the old one only
@@ -130,9 +134,11 @@ enum class RolloutPhase {
   done,          // ended well
   rolled_back,   // ended with the old release
 };
-NLOHMANN_JSON_SERIALIZE_ENUM(RolloutPhase, {{RolloutPhase::preparing, "preparing"}, {RolloutPhase::stepping, "stepping"},
+NLOHMANN_JSON_SERIALIZE_ENUM(RolloutPhase, {{RolloutPhase::preparing, "preparing"},
+                                            {RolloutPhase::stepping, "stepping"},
                                             {RolloutPhase::completing, "completing"},
-                                            {RolloutPhase::rolling_back, "rolling-back"}, {RolloutPhase::done, "done"},
+                                            {RolloutPhase::rolling_back, "rolling-back"},
+                                            {RolloutPhase::done, "done"},
                                             {RolloutPhase::rolled_back, "rolled-back"}})
 
 struct StepRecord {
@@ -150,25 +156,26 @@ struct Rollout {
   RolloutPolicy policy;
   RolloutPhase phase = RolloutPhase::preparing;
   std::uint32_t step = 0;
-  bool step_live = false;      // the gateway has acknowledged this step's split
-  WallTime step_started{};     // when it did
+  bool step_live = false;   // the gateway has acknowledged this step's split
+  WallTime step_started{};  // when it did
   std::string salt;
   std::uint32_t evidence_slot = 0;
   std::int64_t slow_us = 0;
   std::vector<StepRecord> steps;
-  std::vector<std::string> swapped;    // stateful services whose instance is the new revision's
+  std::vector<std::string> swapped;  // stateful services whose instance is the new revision's
   std::set<std::string> oneshots_done;
-  bool resume = false;         // a person said go on without waiting for evidence
-  Json judge;                  // judge::State, stored each second
-  Json verdict;                // the latest, with its evidence, for people
-  std::string reason;          // what it waits for, or why it ended
-  bool is_rollback = false;    // asked by `naru rollback`: one-shots do not rerun, goes to everybody at once
+  bool resume = false;       // a person said go on without waiting for evidence
+  Json judge;                // judge::State, stored each second
+  Json verdict;              // the latest, with its evidence, for people
+  std::string reason;        // what it waits for, or why it ended
+  bool is_rollback = false;  // asked by `naru rollback`: one-shots do not rerun, goes to everybody at once
   WallTime created{}, phase_since{}, first_user{}, completed{}, ended{};
 
   bool active() const { return phase != RolloutPhase::done && phase != RolloutPhase::rolled_back; }
 };
-NARU_JSON(Rollout, id, app, environment, from, to, policy, phase, step, step_live, step_started, salt, evidence_slot, slow_us,
-          steps, swapped, oneshots_done, resume, judge, verdict, reason, is_rollback, created, phase_since, first_user, completed, ended)
+NARU_JSON(Rollout, id, app, environment, from, to, policy, phase, step, step_live, step_started, salt,
+          evidence_slot, slow_us, steps, swapped, oneshots_done, resume, judge, verdict, reason, is_rollback,
+          created, phase_since, first_user, completed, ended)
 
 enum class InstancePhase {
   starting,   // the launcher was asked
@@ -180,10 +187,14 @@ enum class InstancePhase {
   completed,  // a one-shot that ended with 0
   failed,     // will not be started again
 };
-NLOHMANN_JSON_SERIALIZE_ENUM(InstancePhase, {{InstancePhase::starting, "starting"}, {InstancePhase::running, "running"},
-                                             {InstancePhase::ready, "ready"}, {InstancePhase::retiring, "retiring"},
-                                             {InstancePhase::stopping, "stopping"}, {InstancePhase::waiting, "waiting"},
-                                             {InstancePhase::completed, "completed"}, {InstancePhase::failed, "failed"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(InstancePhase, {{InstancePhase::starting, "starting"},
+                                             {InstancePhase::running, "running"},
+                                             {InstancePhase::ready, "ready"},
+                                             {InstancePhase::retiring, "retiring"},
+                                             {InstancePhase::stopping, "stopping"},
+                                             {InstancePhase::waiting, "waiting"},
+                                             {InstancePhase::completed, "completed"},
+                                             {InstancePhase::failed, "failed"}})
 
 // One wanted container. It keeps its id over restarts; each attempt is a container of its own.
 struct Instance {
@@ -208,16 +219,27 @@ struct Instance {
 
   std::string container() const { return id + "." + std::to_string(attempt); }
 };
-NARU_JSON(Instance, id, app, environment, service, revision, release, replica, oneshot, phase, attempt, restarts, address, pid,
-          exit_code, out_of_memory, error, was_ready, created, started, ready_at, retry_at, retired_at, retired_revision,
-          out_of_routes)
+NARU_JSON(Instance, id, app, environment, service, revision, release, replica, oneshot, phase, attempt,
+          restarts, address, pid, exit_code, out_of_memory, error, was_ready, created, started, ready_at,
+          retry_at, retired_at, retired_revision, out_of_routes)
 
-// Work for the world outside, stored in the transaction that decided it and kept until its result has come back.
-// Carried out at least once; idempotent by what it names.
-enum class ActionKind { plan_pipeline, build_service, ensure_network, start_instance, stop_instance, remove_container, publish_routes };
-NLOHMANN_JSON_SERIALIZE_ENUM(ActionKind, {{ActionKind::plan_pipeline, "plan_pipeline"}, {ActionKind::build_service, "build_service"},
-                                          {ActionKind::ensure_network, "ensure_network"}, {ActionKind::start_instance, "start_instance"},
-                                          {ActionKind::stop_instance, "stop_instance"}, {ActionKind::remove_container, "remove_container"},
+// Work for the world outside, stored in the transaction that decided it and kept until its result has come
+// back. Carried out at least once; idempotent by what it names.
+enum class ActionKind {
+  plan_pipeline,
+  build_service,
+  ensure_network,
+  start_instance,
+  stop_instance,
+  remove_container,
+  publish_routes
+};
+NLOHMANN_JSON_SERIALIZE_ENUM(ActionKind, {{ActionKind::plan_pipeline, "plan_pipeline"},
+                                          {ActionKind::build_service, "build_service"},
+                                          {ActionKind::ensure_network, "ensure_network"},
+                                          {ActionKind::start_instance, "start_instance"},
+                                          {ActionKind::stop_instance, "stop_instance"},
+                                          {ActionKind::remove_container, "remove_container"},
                                           {ActionKind::publish_routes, "publish_routes"}})
 struct Action {
   ActionId id = 0;
@@ -227,7 +249,7 @@ struct Action {
 };
 NARU_JSON(Action, id, kind, subject, detail)
 
-struct Counters {  // the single row that numbers everything
+struct Counters {                     // the single row that numbers everything
   std::uint64_t next_id = 1;          // pipelines, releases, rollouts, instances, actions
   std::uint64_t routes_revision = 0;  // wanted
   std::uint64_t routes_acked = 0;

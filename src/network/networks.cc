@@ -29,7 +29,8 @@ std::string short_hash(std::string_view text, std::size_t length) {
 }
 
 std::uint64_t mac_of(const std::string& name) {
-  const std::uint64_t bits = std::stoull(std::string(Digest::of_sha256(name).hex().substr(0, 10)), nullptr, 16);
+  const std::uint64_t bits =
+      std::stoull(std::string(Digest::of_sha256(name).hex().substr(0, 10)), nullptr, 16);
   return 0x020000000000ULL | (bits & 0xffffffffffULL);  // locally administered, unicast
 }
 
@@ -49,10 +50,10 @@ char read_sysctl(const std::string& path) {
 
 struct Networks::State {
   NetworksOptions options;
-  std::string folder;         // <data>/networks
-  std::string prefix;         // of all our links' names: "n" and 5 characters of the data folder's hash
-  std::string table;          // of nftables
-  mutable std::mutex mutex;   // everything below
+  std::string folder;        // <data>/networks
+  std::string prefix;        // of all our links' names: "n" and 5 characters of the data folder's hash
+  std::string table;         // of nftables
+  mutable std::mutex mutex;  // everything below
   std::optional<os::Netlink> netlink;
   std::map<std::string, Record> records;
   std::vector<std::string> notices;
@@ -80,15 +81,19 @@ Result<void> Networks::State::apply_rules() const {
 }
 
 Result<void> Networks::State::make_bridge(const NetworkInfo& info) {
-  if (auto made = netlink->create_bridge(info.bridge, mac_of(info.bridge)); !made && made.error().code != Code::already_exists)
+  if (auto made = netlink->create_bridge(info.bridge, mac_of(info.bridge));
+      !made && made.error().code != Code::already_exists)
     return made;
   os::Ipv4Prefix gateway = TRY(os::Ipv4Prefix::parse(info.subnet));
   gateway.address = TRY(os::parse_ipv4(info.gateway));
-  // Before it is up: nothing of the host answers on a link-local IPv6 address, no redirects towards neighbours.
+  // Before it is up: nothing of the host answers on a link-local IPv6 address, no redirects towards
+  // neighbours.
   write_sysctl("/proc/sys/net/ipv6/conf/" + info.bridge + "/disable_ipv6", "1");
   write_sysctl("/proc/sys/net/ipv4/conf/" + info.bridge + "/send_redirects", "0");
   write_sysctl("/proc/sys/net/ipv4/conf/" + info.bridge + "/route_localnet", "0");
-  if (auto added = netlink->add_address(info.bridge, gateway); !added && added.error().code != Code::already_exists) return added;
+  if (auto added = netlink->add_address(info.bridge, gateway);
+      !added && added.error().code != Code::already_exists)
+    return added;
   return netlink->set_up(info.bridge);
 }
 
@@ -124,18 +129,23 @@ Result<os::Ipv4Prefix> Networks::State::choose_block() {
     const os::Ipv4Prefix pool = TRY(os::Ipv4Prefix::parse(text));
     for (std::uint64_t first = pool.first(); first + 1023 <= pool.last(); first += 1024) {
       const os::Ipv4Prefix block{static_cast<std::uint32_t>(first), 22};
-      if (std::ranges::none_of(taken, [&](const os::Ipv4Prefix& other) { return block.overlaps(other); })) return block;
+      if (std::ranges::none_of(taken, [&](const os::Ipv4Prefix& other) { return block.overlaps(other); }))
+        return block;
     }
   }
-  return fail(Code::network_exhausted, "no free /22 in {}: {} networks of this Naru and the host's routes take them all",
+  return fail(Code::network_exhausted,
+              "no free /22 in {}: {} networks of this Naru and the host's routes take them all",
               fmt::join(options.pools, ", "), records.size());
 }
 
 void Networks::State::enable_forwarding() {
   const std::string path = "/proc/sys/net/ipv4/ip_forward";
   if (read_sysctl(path) == '1') return;
-  if (write_sysctl(path, "1")) notices.push_back("net.ipv4.ip_forward was 0 and is now 1: containers reach the outside through this host");
-  else notices.push_back("net.ipv4.ip_forward is 0 and cannot be changed: containers cannot reach the outside");
+  if (write_sysctl(path, "1"))
+    notices.push_back(
+        "net.ipv4.ip_forward was 0 and is now 1: containers reach the outside through this host");
+  else
+    notices.push_back("net.ipv4.ip_forward is 0 and cannot be changed: containers cannot reach the outside");
 }
 
 Result<void> Networks::State::reconcile() {
@@ -159,7 +169,8 @@ Result<std::unique_ptr<Networks>> Networks::open(NetworksOptions options) {
   auto state = std::make_unique<State>();
   std::error_code error;
   const std::string canonical = std::filesystem::weakly_canonical(options.data, error).string();
-  if (error || canonical.empty()) return fail(Code::invalid_argument, "'{}' is not a data folder", options.data);
+  if (error || canonical.empty())
+    return fail(Code::invalid_argument, "'{}' is not a data folder", options.data);
   state->prefix = "n" + short_hash(canonical, 5);
   state->table = "naru_" + short_hash(canonical, 5);
   state->folder = canonical + "/networks";
@@ -172,18 +183,25 @@ Networks::Networks(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Networks::~Networks() = default;
 
 Result<NetworkInfo> Networks::ensure(const std::string& id) {
-  if (!valid_id(id)) return fail(Code::invalid_argument, "'{}' cannot be a network's id: [a-z0-9][a-z0-9.-]{{0,62}}", id.substr(0, 80));
+  if (!valid_id(id))
+    return fail(Code::invalid_argument, "'{}' cannot be a network's id: [a-z0-9][a-z0-9.-]{{0,62}}",
+                id.substr(0, 80));
   const std::scoped_lock lock(state_->mutex);
   if (const auto found = state_->records.find(id); found != state_->records.end()) {
     TRY(state_->make_bridge(found->second.info));  // somebody may have taken it away
     return found->second.info;
   }
   if (state_->records.size() >= kMaxNetworks)
-    return fail(Code::network_exhausted, "there are {} networks already; remove environments that are no longer needed", kMaxNetworks);
+    return fail(Code::network_exhausted,
+                "there are {} networks already; remove environments that are no longer needed", kMaxNetworks);
   const os::Ipv4Prefix block = TRY(state_->choose_block());
   Record record;
-  record.info = {id, state_->bridge_of(id), os::Ipv4Prefix{block.first(), 23}.text(), os::ipv4_text(block.first() + 1),
-                 os::Ipv4Prefix{block.first() + 512, 23}.text(), state_->options.inner_port};
+  record.info = {id,
+                 state_->bridge_of(id),
+                 os::Ipv4Prefix{block.first(), 23}.text(),
+                 os::ipv4_text(block.first() + 1),
+                 os::Ipv4Prefix{block.first() + 512, 23}.text(),
+                 state_->options.inner_port};
   TRY(save_record(state_->folder, record));
   state_->records[id] = record;
   TRY(state_->apply_rules());
@@ -196,8 +214,8 @@ Result<void> Networks::remove(const std::string& id) {
   const auto found = state_->records.find(id);
   if (found == state_->records.end()) return {};
   if (!found->second.leases.empty())
-    return fail(Code::conflict, "network {}: {} containers are attached to it, for example {}", id, found->second.leases.size(),
-                found->second.leases.begin()->first);
+    return fail(Code::conflict, "network {}: {} containers are attached to it, for example {}", id,
+                found->second.leases.size(), found->second.leases.begin()->first);
   TRY(state_->remove_link_if_there(found->second.info.bridge));
   TRY(remove_record(state_->folder, id));
   state_->records.erase(found);
@@ -214,7 +232,9 @@ std::vector<NetworkInfo> Networks::list() const {
 Result<std::string> Networks::State::lease(Record& record, const std::string& container) {
   if (const auto found = record.leases.find(container); found != record.leases.end()) return found->second;
   const auto address = next_free_address(record);
-  if (!address) return fail(Code::network_exhausted, "network {}: all {} addresses of {} are taken", record.info.id, record.leases.size(), record.info.subnet);
+  if (!address)
+    return fail(Code::network_exhausted, "network {}: all {} addresses of {} are taken", record.info.id,
+                record.leases.size(), record.info.subnet);
   record.leases[container] = *address;
   if (auto saved = save_record(folder, record); !saved) {
     record.leases.erase(container);
@@ -224,12 +244,14 @@ Result<std::string> Networks::State::lease(Record& record, const std::string& co
 }
 
 Result<Attachment> Networks::attach(const std::string& network, const std::string& container) {
-  if (!valid_id(container)) return fail(Code::invalid_argument, "'{}' cannot be a container's id", container.substr(0, 80));
+  if (!valid_id(container))
+    return fail(Code::invalid_argument, "'{}' cannot be a container's id", container.substr(0, 80));
   os::NetworkNamespace space = TRY(os::create_network_namespace());
   if (network.empty()) return Attachment{std::move(space.fd), "", ""};
   const std::scoped_lock lock(state_->mutex);
   const auto found = state_->records.find(network);
-  if (found == state_->records.end()) return fail(Code::not_found, "there is no network {}; ensure it first", network);
+  if (found == state_->records.end())
+    return fail(Code::not_found, "there is no network {}; ensure it first", network);
   Record& record = found->second;
   const std::string address = TRY(state_->lease(record, container));
   const std::string veth = state_->veth_of(container);
@@ -267,19 +289,24 @@ Result<void> Networks::keep_only(const std::set<std::string>& known) {
 }
 
 Result<void> Networks::set_udp_targets(const std::string& network, std::vector<UdpForward> targets) {
-  if (targets.size() > kMaxUdpTargets) return fail(Code::too_large, "network {}: {} UDP targets; at most {}", network, targets.size(), kMaxUdpTargets);
+  if (targets.size() > kMaxUdpTargets)
+    return fail(Code::too_large, "network {}: {} UDP targets; at most {}", network, targets.size(),
+                kMaxUdpTargets);
   const std::scoped_lock lock(state_->mutex);
   const auto found = state_->records.find(network);
-  if (found == state_->records.end()) return fail(Code::not_found, "there is no network {}; ensure it first", network);
+  if (found == state_->records.end())
+    return fail(Code::not_found, "there is no network {}; ensure it first", network);
   const os::Ipv4Prefix subnet = TRY(os::Ipv4Prefix::parse(found->second.info.subnet));
   const os::Ipv4Prefix range = TRY(os::Ipv4Prefix::parse(found->second.info.virtual_range));
   std::set<std::pair<std::string, std::uint16_t>> seen;
   for (const UdpForward& target : targets) {
-    if (!range.overlaps({TRY(os::parse_ipv4(target.virtual_address)), 32}) || !subnet.overlaps({TRY(os::parse_ipv4(target.address)), 32}) ||
-        target.port == 0)
-      return fail(Code::invalid_argument, "network {}: UDP {}:{} -> {} lies outside of it", network, target.virtual_address, target.port, target.address);
+    if (!range.overlaps({TRY(os::parse_ipv4(target.virtual_address)), 32}) ||
+        !subnet.overlaps({TRY(os::parse_ipv4(target.address)), 32}) || target.port == 0)
+      return fail(Code::invalid_argument, "network {}: UDP {}:{} -> {} lies outside of it", network,
+                  target.virtual_address, target.port, target.address);
     if (!seen.emplace(target.virtual_address, target.port).second)
-      return fail(Code::invalid_argument, "network {}: UDP {}:{} is named twice", network, target.virtual_address, target.port);
+      return fail(Code::invalid_argument, "network {}: UDP {}:{} is named twice", network,
+                  target.virtual_address, target.port);
   }
   found->second.udp = std::move(targets);
   TRY(save_record(state_->folder, found->second));

@@ -1,15 +1,17 @@
-// The networks of this Naru: a bridge, a subnet and a virtual range per environment, default deny around each.
+// The networks of this Naru: a bridge, a subnet and a virtual range per environment, default deny around
+// each.
 //
 //   10.88.0.0/23  containers; 10.88.0.1 is the bridge (DNS and the inner listener answer there, nothing else)
-//   10.88.2.0/23  virtual addresses of services: TCP is redirected to the bridge's inner_port (the gateway reads
+//   10.88.2.0/23  virtual addresses of services: TCP is redirected to the bridge's inner_port (the gateway
+//   reads
 //                 SO_ORIGINAL_DST), UDP goes by DNAT to what set_udp_targets() names
 //
-// Names of links and of the nftables table derive from the data folder, so that two Narus coexist. What exists is
-// written to <data>/networks/<id>.json before it is made; open() makes the kernel agree with it again (after a
-// reboot, after a kill) and takes away links of ours that no file names. An address belongs to a container from
-// attach() to release(), whatever restarts in between.
-// Thread-safe. Must be used from the network namespace it was opened in.
-// Errors: network_exhausted (no free subnet or address), invalid_argument, not_found, conflict, system.
+// Names of links and of the nftables table derive from the data folder, so that two Narus coexist. What
+// exists is written to <data>/networks/<id>.json before it is made; open() makes the kernel agree with it
+// again (after a reboot, after a kill) and takes away links of ours that no file names. An address belongs to
+// a container from attach() to release(), whatever restarts in between. Thread-safe. Must be used from the
+// network namespace it was opened in. Errors: network_exhausted (no free subnet or address),
+// invalid_argument, not_found, conflict, system.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
-// Real bridges, veth pairs and nftables in a network namespace that the test makes for itself: the machine's own network
-// is not touched. Needs root.
+// Real bridges, veth pairs and nftables in a network namespace that the test makes for itself: the machine's
+// own network is not touched. Needs root.
 #include "network/networks.h"
 
 #include <arpa/inet.h>
@@ -49,7 +49,8 @@ Fd listen_in(int netns, const std::string& address, std::uint16_t port, int type
     const int yes = 1;
     ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     const sockaddr_in at = endpoint(address, port);
-    EXPECT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at), 0) << address << ":" << port;
+    EXPECT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at), 0)
+        << address << ":" << port;
     if (type == SOCK_STREAM) {
       EXPECT_EQ(::listen(socket.get(), 16), 0);
     }
@@ -225,9 +226,11 @@ TEST_P(NetworksTest, UdpOfAVirtualAddressGoesToItsTargetAndTheAnswerComesBackFro
   const Attachment web = attach(*networks, "shop.production", "web-1");
   const Attachment clock = attach(*networks, "shop.production", "clock-1");
   const std::string wanted = os::ipv4_text(os::Ipv4Prefix::parse(info.virtual_range)->first() + 9);
-  ASSERT_TRUE(on_host([&] { return networks->set_udp_targets("shop.production", {{wanted, 5353, clock.address}}); }));
+  ASSERT_TRUE(
+      on_host([&] { return networks->set_udp_targets("shop.production", {{wanted, 5353, clock.address}}); }));
   const Fd server = listen_in(clock.netns.get(), clock.address, 5353, SOCK_DGRAM);
-  const Fd client = inside(web.netns.get(), [&] { return Fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)); });
+  const Fd client =
+      inside(web.netns.get(), [&] { return Fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)); });
   const sockaddr_in to = endpoint(wanted, 5353);
   ASSERT_EQ(::connect(client.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
   ASSERT_EQ(::send(client.get(), "ask", 3, 0), 3);
@@ -235,9 +238,11 @@ TEST_P(NetworksTest, UdpOfAVirtualAddressGoesToItsTargetAndTheAnswerComesBackFro
   char buffer[16];
   sockaddr_in from{};
   socklen_t length = sizeof from;
-  ASSERT_EQ(::recvfrom(server.get(), buffer, sizeof buffer, 0, reinterpret_cast<sockaddr*>(&from), &length), 3);
+  ASSERT_EQ(::recvfrom(server.get(), buffer, sizeof buffer, 0, reinterpret_cast<sockaddr*>(&from), &length),
+            3);
   ASSERT_EQ(::sendto(server.get(), "tell", 4, 0, reinterpret_cast<const sockaddr*>(&from), length), 4);
-  ASSERT_TRUE(readable(client.get(), 2000));  // the socket is connected: only an answer from the virtual address arrives
+  ASSERT_TRUE(readable(client.get(),
+                       2000));  // the socket is connected: only an answer from the virtual address arrives
   EXPECT_EQ(::recv(client.get(), buffer, sizeof buffer, 0), 4);
 }
 
@@ -325,7 +330,8 @@ TEST_P(NetworksTest, SubnetsThatTheHostRoutesAreLeftAlone) {
   });
   const auto networks = open();
   EXPECT_EQ(ensure(*networks, "shop.production").subnet, "10.88.8.0/23");
-  const auto none = on_host([&] { return Networks::open({.data = folder + "/x", .pools = {"10.88.0.0/21"}}); });
+  const auto none =
+      on_host([&] { return Networks::open({.data = folder + "/x", .pools = {"10.88.0.0/21"}}); });
   const auto exhausted = on_host([&] { return (*none)->ensure("a.b"); });
   ASSERT_FALSE(exhausted);
   EXPECT_EQ(exhausted.error().code, Code::network_exhausted);
@@ -346,14 +352,18 @@ TEST_P(NetworksTest, ForgedIdsAndTargetsAreRefused) {
   }
   EXPECT_EQ(on_host([&] { return networks->attach("none.such", "web-1"); }).error().code, Code::not_found);
   ensure(*networks, "shop.production");
-  for (const UdpForward& bad : {UdpForward{"10.88.2.5", 0, "10.88.0.5"}, UdpForward{"8.8.8.8", 53, "10.88.0.5"},
-                                UdpForward{"10.88.2.5", 53, "127.0.0.1"}, UdpForward{"10.88.2.5 . 1 : 1.1.1.1", 53, "10.88.0.5"}})
-    EXPECT_EQ(on_host([&] { return networks->set_udp_targets("shop.production", {bad}); }).error().code, Code::invalid_argument);
+  for (const UdpForward& bad :
+       {UdpForward{"10.88.2.5", 0, "10.88.0.5"}, UdpForward{"8.8.8.8", 53, "10.88.0.5"},
+        UdpForward{"10.88.2.5", 53, "127.0.0.1"}, UdpForward{"10.88.2.5 . 1 : 1.1.1.1", 53, "10.88.0.5"}})
+    EXPECT_EQ(on_host([&] { return networks->set_udp_targets("shop.production", {bad}); }).error().code,
+              Code::invalid_argument);
 }
 
 TEST_P(NetworksTest, AFileOfGarbageIsSetAsideAndTheRestGoesOn) {
   open();
-  const auto write = [&](const std::string& name, const std::string& text) { std::ofstream(folder + "/networks/" + name) << text; };
+  const auto write = [&](const std::string& name, const std::string& text) {
+    std::ofstream(folder + "/networks/" + name) << text;
+  };
   write("a.b.json", "{{{");
   write("c.d.json", R"({"info": {"id": "../etc", "subnet": "10.88.0.0/23"}})");
   write("e.f.json", R"({"info": {"id": "e.f", "subnet": "garbage"}})");
@@ -367,7 +377,8 @@ TEST_P(NetworksTest, AFileOfGarbageIsSetAsideAndTheRestGoesOn) {
 
 TEST(Ruleset, IsTheSameForTheSameNetworks) {
   const NetworkInfo info{"a.b", "nxxxxxbyyyyyyyy", "10.88.0.0/23", "10.88.0.1", "10.88.2.0/23", 15001};
-  const std::string text = render_ruleset("naru_x", "nxxxxxb", 15001, {{info, {{"10.88.2.5", 53, "10.88.0.3"}}}});
+  const std::string text =
+      render_ruleset("naru_x", "nxxxxxb", 15001, {{info, {{"10.88.2.5", 53, "10.88.0.3"}}}});
   EXPECT_EQ(text, render_ruleset("naru_x", "nxxxxxb", 15001, {{info, {{"10.88.2.5", 53, "10.88.0.3"}}}}));
   EXPECT_TRUE(text.starts_with("add table inet naru_x\ndelete table inet naru_x\n"));
   EXPECT_NE(text.find("10.88.2.5 . 53 : 10.88.0.3 . 53"), std::string::npos);
@@ -388,7 +399,8 @@ TEST(Ipv4, ReadsBlocksAndRefusesGarbage) {
   EXPECT_EQ(os::Ipv4Prefix::parse("10.88.0.1/13")->text(), "10.88.0.1/13");
   EXPECT_TRUE(os::Ipv4Prefix::parse("10.0.0.0/8")->overlaps(*os::Ipv4Prefix::parse("10.88.0.0/22")));
   EXPECT_FALSE(os::Ipv4Prefix::parse("10.88.0.0/22")->overlaps(*os::Ipv4Prefix::parse("10.88.4.0/22")));
-  for (const char* bad : {"", "/", "10.0.0.0/", "10.0.0.0/33", "10.0.0/8", "10.0.0.0/-1", "10.0.0.0/8x", "::1/64", "10.0.0.0/008"})
+  for (const char* bad : {"", "/", "10.0.0.0/", "10.0.0.0/33", "10.0.0/8", "10.0.0.0/-1", "10.0.0.0/8x",
+                          "::1/64", "10.0.0.0/008"})
     EXPECT_EQ(os::Ipv4Prefix::parse(bad).error().code, Code::invalid_argument) << bad;
 }
 

@@ -15,7 +15,9 @@ namespace {
 
 constexpr std::uintmax_t kMaxFile = 1U << 20;
 
-std::string path_of(const std::string& folder, const std::string& id) { return folder + "/" + id + ".json"; }
+std::string path_of(const std::string& folder, const std::string& id) {
+  return folder + "/" + id + ".json";
+}
 
 Result<void> write_durably(const std::string& path, std::string_view text) {
   const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
@@ -26,7 +28,8 @@ Result<void> write_durably(const std::string& path, std::string_view text) {
     if (written < 0) return fail_errno(errno == ENOSPC ? Code::disk_full : Code::system, "write {}", path);
     text.remove_prefix(static_cast<std::size_t>(written));
   }
-  if (::fsync(file.get()) != 0) return fail_errno(errno == ENOSPC ? Code::disk_full : Code::system, "fsync {}", path);
+  if (::fsync(file.get()) != 0)
+    return fail_errno(errno == ENOSPC ? Code::disk_full : Code::system, "fsync {}", path);
   return {};
 }
 
@@ -61,14 +64,16 @@ Result<Record> read_record(const std::filesystem::path& path) {
 
 bool valid_id(std::string_view id) {
   const auto plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
-  if (id.empty() || id.size() > 63 || !plain(id.front()) || id.find("..") != std::string_view::npos) return false;
+  if (id.empty() || id.size() > 63 || !plain(id.front()) || id.find("..") != std::string_view::npos)
+    return false;
   return std::ranges::all_of(id, [&](char c) { return plain(c) || c == '.' || c == '-'; });
 }
 
 Result<void> save_record(const std::string& folder, const Record& record) {
   const std::string path = path_of(folder, record.info.id);
   TRY(write_durably(path + ".tmp", Json(record).dump(1)));
-  if (::rename((path + ".tmp").c_str(), path.c_str()) != 0) return fail_errno(Code::system, "rename {}.tmp", path);
+  if (::rename((path + ".tmp").c_str(), path.c_str()) != 0)
+    return fail_errno(Code::system, "rename {}.tmp", path);
   return sync_folder(folder);
 }
 

@@ -22,8 +22,8 @@ Result<void> save_record(const std::string& folder, const Record& record);
 Result<void> remove_record(const std::string& folder, const std::string& id);
 
 struct LoadedRecords {
-  std::map<std::string, Record> records;   // by network id
-  std::vector<std::string> unreadable;     // files set aside as <name>.bad
+  std::map<std::string, Record> records;  // by network id
+  std::vector<std::string> unreadable;    // files set aside as <name>.bad
 };
 Result<LoadedRecords> load_records(const std::string& folder);
 

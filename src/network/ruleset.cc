@@ -4,8 +4,8 @@ namespace naru::network {
 
 namespace {
 
-std::string set_of(std::string_view kind, std::string_view name, std::string_view type, const std::vector<std::string>& elements,
-                   bool interval) {
+std::string set_of(std::string_view kind, std::string_view name, std::string_view type,
+                   const std::vector<std::string>& elements, bool interval) {
   std::string text = fmt::format("  {} {} {{\n    type {}\n", kind, name, type);
   if (interval) text += "    flags interval\n";
   if (!elements.empty()) text += fmt::format("    elements = {{ {} }}\n", fmt::join(elements, ", "));
@@ -23,12 +23,14 @@ std::string sets(const std::vector<RuledNetwork>& networks) {
     subnets.push_back(info.subnet);
     virtuals.push_back(info.virtual_range);
     for (const UdpForward& forward : network.udp)
-      udp.push_back(fmt::format("{} . {} : {} . {}", forward.virtual_address, forward.port, forward.address, forward.port));
+      udp.push_back(fmt::format("{} . {} : {} . {}", forward.virtual_address, forward.port, forward.address,
+                                forward.port));
   }
   return set_of("set", "gateways", "ifname . ipv4_addr", gateways, false) +
          set_of("set", "sources", "ifname . ipv4_addr", sources, true) +
          set_of("set", "ranges", "ifname . ipv4_addr", ranges, true) +
-         set_of("set", "same_bridge", "ifname . ifname", same, false) + set_of("set", "subnets", "ipv4_addr", subnets, true) +
+         set_of("set", "same_bridge", "ifname . ifname", same, false) +
+         set_of("set", "subnets", "ipv4_addr", subnets, true) +
          set_of("set", "virtuals", "ipv4_addr", virtuals, true) +
          set_of("map", "udp_targets", "ipv4_addr . inet_service : ipv4_addr . inet_service", udp, false);
 }
@@ -79,10 +81,10 @@ constexpr std::string_view kChains = R"(
 
 }  // namespace
 
-std::string render_ruleset(const std::string& table, const std::string& bridge_prefix, std::uint16_t inner_port,
-                           const std::vector<RuledNetwork>& networks) {
-  return fmt::format("add table inet {0}\ndelete table inet {0}\ntable inet {0} {{\n", table) + sets(networks) +
-         fmt::format(fmt::runtime(kChains), bridge_prefix, inner_port) + "}\n";
+std::string render_ruleset(const std::string& table, const std::string& bridge_prefix,
+                           std::uint16_t inner_port, const std::vector<RuledNetwork>& networks) {
+  return fmt::format("add table inet {0}\ndelete table inet {0}\ntable inet {0} {{\n", table) +
+         sets(networks) + fmt::format(fmt::runtime(kChains), bridge_prefix, inner_port) + "}\n";
 }
 
 }  // namespace naru::network

@@ -28,7 +28,9 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
   return parts;
 }
 
-bool contains(const std::vector<std::string_view>& list, std::string_view item) { return std::ranges::find(list, item) != list.end(); }
+bool contains(const std::vector<std::string_view>& list, std::string_view item) {
+  return std::ranges::find(list, item) != list.end();
+}
 
 // The path of our group below a mount that may show only a part of the hierarchy (a container's bind mount).
 std::string below_mount(std::string_view path, std::string_view mount_root) {
@@ -45,7 +47,8 @@ struct Mount {
 Result<std::optional<Mount>> cgroup_mount(std::string_view line) {
   const auto fields = split(line, ' ');
   const auto dash = std::ranges::find(fields, "-");
-  if (fields.size() < 10 || fields.end() - dash < 4) return fail(Code::malformed, "mountinfo: '{}' has too few fields", line.substr(0, 200));
+  if (fields.size() < 10 || fields.end() - dash < 4)
+    return fail(Code::malformed, "mountinfo: '{}' has too few fields", line.substr(0, 200));
   if (*(dash + 1) != "cgroup" && *(dash + 1) != "cgroup2") return std::optional<Mount>{};
   Mount mount{std::string(fields[3]), std::string(fields[4]), std::string(*(dash + 1)), {}};
   for (const std::string_view option : split(*(dash + 3), ',')) mount.options.emplace_back(option);
@@ -81,7 +84,9 @@ Result<CgroupLayout> cgroup_layout(std::string_view mountinfo, std::string_view 
     hierarchy.v2 = mount->type == "cgroup2";
     const std::vector<std::string_view> options(mount->options.begin(), mount->options.end());
     for (const Membership& group : groups) {
-      const bool ours = hierarchy.v2 ? group.controllers.empty() : !group.controllers.empty() && contains(options, group.controllers.front());
+      const bool ours = hierarchy.v2
+                            ? group.controllers.empty()
+                            : !group.controllers.empty() && contains(options, group.controllers.front());
       if (ours) hierarchy.base = mount->point + below_mount(group.path, mount->root);
     }
     if (hierarchy.base.empty()) continue;
@@ -90,14 +95,16 @@ Result<CgroupLayout> cgroup_layout(std::string_view mountinfo, std::string_view 
       if (!unified) unified = hierarchy;
       continue;
     }
-    const auto known = [&](bool CgroupHierarchy::*member) {
-      return std::ranges::any_of(layout.hierarchies, [&](const CgroupHierarchy& other) { return other.*member; });
+    const auto known = [&](bool CgroupHierarchy::* member) {
+      return std::ranges::any_of(layout.hierarchies,
+                                 [&](const CgroupHierarchy& other) { return other.*member; });
     };
     hierarchy.memory = contains(options, "memory") && !known(&CgroupHierarchy::memory);
     hierarchy.cpu = contains(options, "cpu") && !known(&CgroupHierarchy::cpu);
     hierarchy.cpuacct = contains(options, "cpuacct") && !known(&CgroupHierarchy::cpuacct);
     hierarchy.pids = contains(options, "pids") && !known(&CgroupHierarchy::pids);
-    if (hierarchy.memory || hierarchy.cpu || hierarchy.cpuacct || hierarchy.pids) layout.hierarchies.push_back(hierarchy);
+    if (hierarchy.memory || hierarchy.cpu || hierarchy.cpuacct || hierarchy.pids)
+      layout.hierarchies.push_back(hierarchy);
   }
   layout.mode = layout.hierarchies.empty() ? (unified ? "v2" : "none") : (unified ? "hybrid" : "v1");
   if (layout.mode == "v2") layout.hierarchies.push_back(*unified);
@@ -120,7 +127,8 @@ std::uint64_t number(std::string_view text) {
 // "key value" lines.
 std::uint64_t keyed(const std::string& text, std::string_view key) {
   for (const std::string_view line : split(text, '\n'))
-    if (line.starts_with(key) && line.size() > key.size() && line[key.size()] == ' ') return number(line.substr(key.size() + 1));
+    if (line.starts_with(key) && line.size() > key.size() && line[key.size()] == ' ')
+      return number(line.substr(key.size() + 1));
   return 0;
 }
 
@@ -139,11 +147,13 @@ std::vector<Setting> settings(const CgroupHierarchy& hierarchy, const CgroupLimi
     const std::string bytes = fmt::format("{}", limits.memory_bytes);
     wanted.push_back({hierarchy.v2 ? "memory.max" : "memory.limit_in_bytes", bytes, true});
     // Without this a limited container swaps instead; the file is absent where swap is not accounted.
-    wanted.push_back({hierarchy.v2 ? "memory.swap.max" : "memory.memsw.limit_in_bytes", hierarchy.v2 ? "0" : bytes, false});
+    wanted.push_back({hierarchy.v2 ? "memory.swap.max" : "memory.memsw.limit_in_bytes",
+                      hierarchy.v2 ? "0" : bytes, false});
   }
   if (hierarchy.cpu && quota > 0) {
     if (hierarchy.v2) {
-      wanted.push_back({"cpu.max", fmt::format("{} {}", std::max<std::uint64_t>(quota, 1000), kPeriodUsec), true});
+      wanted.push_back(
+          {"cpu.max", fmt::format("{} {}", std::max<std::uint64_t>(quota, 1000), kPeriodUsec), true});
     } else {
       wanted.push_back({"cpu.cfs_period_us", fmt::format("{}", kPeriodUsec), true});
       wanted.push_back({"cpu.cfs_quota_us", fmt::format("{}", std::max<std::uint64_t>(quota, 1000)), true});
@@ -182,14 +192,19 @@ Result<std::vector<Fd>> Cgroup::join_files() const {
 CgroupUsage Cgroup::usage() const {
   CgroupUsage usage;
   for (const CgroupHierarchy& folder : folders_) {
-    const auto value = [&](std::string_view file) { return number(number_in(fmt::format("{}/{}", folder.base, file))); };
+    const auto value = [&](std::string_view file) {
+      return number(number_in(fmt::format("{}/{}", folder.base, file)));
+    };
     if (folder.memory) {
       usage.memory_bytes = value(folder.v2 ? "memory.current" : "memory.usage_in_bytes");
       usage.memory_limit = value(folder.v2 ? "memory.max" : "memory.limit_in_bytes");
       if (usage.memory_limit > (1ULL << 62)) usage.memory_limit = 0;
-      usage.oom_kills = keyed(number_in(folder.base + (folder.v2 ? "/memory.events" : "/memory.oom_control")), "oom_kill");
+      usage.oom_kills =
+          keyed(number_in(folder.base + (folder.v2 ? "/memory.events" : "/memory.oom_control")), "oom_kill");
     }
-    if (folder.cpuacct) usage.cpu_usec = folder.v2 ? keyed(number_in(folder.base + "/cpu.stat"), "usage_usec") : value("cpuacct.usage") / 1000;
+    if (folder.cpuacct)
+      usage.cpu_usec = folder.v2 ? keyed(number_in(folder.base + "/cpu.stat"), "usage_usec")
+                                 : value("cpuacct.usage") / 1000;
     if (folder.pids) usage.pids = value("pids.current");
   }
   return usage;
@@ -204,7 +219,8 @@ bool Cgroup::kill() const {
     }
     for (const pid_t pid : processes_in(folder)) {
       empty = false;
-      // Between reading and opening the pid may have become another's: it is ours if it still stands in the list.
+      // Between reading and opening the pid may have become another's: it is ours if it still stands in the
+      // list.
       const auto pidfd = pidfd_open(pid);
       if (!pidfd || !still_in(folder, pid)) continue;
       [[maybe_unused]] const auto ended_meanwhile = pidfd_send_signal(pidfd->get(), SIGKILL);
@@ -217,7 +233,8 @@ Result<void> Cgroup::remove() const {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(1);
   for (const CgroupHierarchy& folder : folders_) {
     while (::rmdir(folder.base.c_str()) != 0 && errno != ENOENT) {
-      if (errno != EBUSY || std::chrono::steady_clock::now() > deadline) return fail_errno(Code::system, "remove cgroup {}", folder.base);
+      if (errno != EBUSY || std::chrono::steady_clock::now() > deadline)
+        return fail_errno(Code::system, "remove cgroup {}", folder.base);
       kill();
       ::poll(nullptr, 0, 1);
     }
@@ -236,13 +253,17 @@ Result<void> prepare_v2(CgroupHierarchy& own, std::vector<std::string>& notices)
   if (!root && !inside.empty()) {
     TRY(make_dirs(own.base + leaf));
     for (const pid_t pid : inside) {
-      [[maybe_unused]] const auto ended_meanwhile = write_existing(own.base + leaf + "/cgroup.procs", fmt::format("{}", pid));
+      [[maybe_unused]] const auto ended_meanwhile =
+          write_existing(own.base + leaf + "/cgroup.procs", fmt::format("{}", pid));
     }
   }
-  for (const auto& [name, member] : {std::pair{"memory", &CgroupHierarchy::memory}, {"cpu", &CgroupHierarchy::cpu}, {"pids", &CgroupHierarchy::pids}}) {
+  for (const auto& [name, member] : {std::pair{"memory", &CgroupHierarchy::memory},
+                                     {"cpu", &CgroupHierarchy::cpu},
+                                     {"pids", &CgroupHierarchy::pids}}) {
     if (write_existing(own.base + "/cgroup.subtree_control", fmt::format("+{}", name))) continue;
     own.*member = false;
-    notices.push_back(fmt::format("cgroup v2: the {} controller is not delegated to {}; its limits are not held", name, own.base));
+    notices.push_back(fmt::format(
+        "cgroup v2: the {} controller is not delegated to {}; its limits are not held", name, own.base));
   }
   return {};
 }
@@ -252,7 +273,8 @@ Result<void> make_parents(const CgroupHierarchy& parent, bool plain_files) {
   for (const std::string& folder : folders) {
     TRY(make_dirs(folder));
     if (!parent.v2) continue;
-    for (const auto& [name, on] : {std::pair{"+memory", parent.memory}, {"+cpu", parent.cpu}, {"+pids", parent.pids}})
+    for (const auto& [name, on] :
+         {std::pair{"+memory", parent.memory}, {"+cpu", parent.cpu}, {"+pids", parent.pids}})
       if (on) TRY(write_existing(folder + "/cgroup.subtree_control", name, plain_files));
   }
   if (!parent.cpu) return {};
@@ -271,15 +293,20 @@ Result<Cgroups> Cgroups::open(const CgroupLayout& layout, const std::string& nam
     if (hierarchy.v2 && !plain_files) TRY(prepare_v2(hierarchy, groups.notices_));
     hierarchy.base += "/" + name;
     if (auto made = make_parents(hierarchy, plain_files); !made) {
-      groups.notices_.push_back("cgroup: " + made.error().message() + "; limits of this hierarchy are not held");
+      groups.notices_.push_back("cgroup: " + made.error().message() +
+                                "; limits of this hierarchy are not held");
       continue;
     }
     groups.parents_.push_back(std::move(hierarchy));
   }
-  const auto any = [&](bool CgroupHierarchy::*member) { return std::ranges::any_of(groups.parents_, [&](const auto& p) { return p.*member; }); };
-  if (!any(&CgroupHierarchy::memory)) groups.notices_.push_back("no memory controller: memory limits are not held");
+  const auto any = [&](bool CgroupHierarchy::* member) {
+    return std::ranges::any_of(groups.parents_, [&](const auto& p) { return p.*member; });
+  };
+  if (!any(&CgroupHierarchy::memory))
+    groups.notices_.push_back("no memory controller: memory limits are not held");
   if (!any(&CgroupHierarchy::cpu)) groups.notices_.push_back("no cpu controller: CPU limits are not held");
-  if (!any(&CgroupHierarchy::pids)) groups.notices_.push_back("no pids controller: process limits are not held");
+  if (!any(&CgroupHierarchy::pids))
+    groups.notices_.push_back("no pids controller: process limits are not held");
   return groups;
 }
 
@@ -296,10 +323,12 @@ Result<Cgroup> Cgroups::create(std::string_view parent, const std::string& id, c
     if (::mkdir(folder.base.c_str(), 0755) != 0) {
       if (errno != EEXIST) return fail_errno(Code::system, "make cgroup {}", folder.base);
       TRY(group.remove());
-      if (::mkdir(folder.base.c_str(), 0755) != 0) return fail_errno(Code::system, "make cgroup {}", folder.base);
+      if (::mkdir(folder.base.c_str(), 0755) != 0)
+        return fail_errno(Code::system, "make cgroup {}", folder.base);
     }
     for (const Setting& setting : settings(folder, limits)) {
-      const auto written = write_existing(fmt::format("{}/{}", folder.base, setting.file), setting.value, plain_files_);
+      const auto written =
+          write_existing(fmt::format("{}/{}", folder.base, setting.file), setting.value, plain_files_);
       if (!written && setting.required) notices.push_back("limit not held: " + written.error().message());
     }
   }
@@ -310,8 +339,10 @@ std::vector<std::string> Cgroups::ids(std::string_view parent) const {
   std::vector<std::string> found;
   for (const CgroupHierarchy& hierarchy : parents_) {
     std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(fmt::format("{}/{}", hierarchy.base, parent), error))
-      if (entry.is_directory(error) && std::ranges::find(found, entry.path().filename().native()) == found.end())
+    for (const auto& entry :
+         std::filesystem::directory_iterator(fmt::format("{}/{}", hierarchy.base, parent), error))
+      if (entry.is_directory(error) &&
+          std::ranges::find(found, entry.path().filename().native()) == found.end())
         found.push_back(entry.path().filename());
   }
   return found;
@@ -319,7 +350,8 @@ std::vector<std::string> Cgroups::ids(std::string_view parent) const {
 
 void Cgroups::remove_parents() const {
   for (const CgroupHierarchy& hierarchy : parents_) {
-    for (const std::string_view parent : kParents) ::rmdir(fmt::format("{}/{}", hierarchy.base, parent).c_str());
+    for (const std::string_view parent : kParents)
+      ::rmdir(fmt::format("{}/{}", hierarchy.base, parent).c_str());
     ::rmdir(hierarchy.base.c_str());
   }
 }

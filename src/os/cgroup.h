@@ -1,7 +1,7 @@
 // Cgroups v1, hybrid and v2 behind one face (cgroups(7)). Layout: <our own cgroup>/<name>/{apps,builds}/<id>.
 //
-// Hybrid uses the v1 controllers. A process joins by itself, single-threaded, writing "0" to every join file: in v1 to
-// `tasks`, since a move through `cgroup.procs` waits for an RCU grace period (5 to 13 ms).
+// Hybrid uses the v1 controllers. A process joins by itself, single-threaded, writing "0" to every join file:
+// in v1 to `tasks`, since a move through `cgroup.procs` waits for an RCU grace period (5 to 13 ms).
 // Thread-safe: no state besides paths.
 #pragma once
 
@@ -39,8 +39,8 @@ struct CgroupLayout {
 };
 Result<CgroupLayout> cgroup_layout(std::string_view mountinfo, std::string_view self_cgroup);
 
-// One container's group: its folder in every hierarchy. Kept in the container's state, so that it is found again when
-// a later launcher runs in another group itself.
+// One container's group: its folder in every hierarchy. Kept in the container's state, so that it is found
+// again when a later launcher runs in another group itself.
 class Cgroup {
  public:
   Cgroup() = default;
@@ -61,13 +61,14 @@ class Cgroup {
 
 class Cgroups {
  public:
-  // Makes <base>/<name>/{apps,builds}; builds weigh a fifth of apps. `plain_files`: a test's folder instead of a kernel's.
-  // What is missing becomes a notice, not an error.
+  // Makes <base>/<name>/{apps,builds}; builds weigh a fifth of apps. `plain_files`: a test's folder instead
+  // of a kernel's. What is missing becomes a notice, not an error.
   static Result<Cgroups> open(const CgroupLayout& layout, const std::string& name, bool plain_files = false);
 
   const std::string& mode() const { return mode_; }
   const std::vector<std::string>& notices() const { return notices_; }
-  // `parent`: "apps" or "builds". An old group of this id is emptied first. Notices name limits that cannot be held.
+  // `parent`: "apps" or "builds". An old group of this id is emptied first. Notices name limits that cannot
+  // be held.
   Result<Cgroup> create(std::string_view parent, const std::string& id, const CgroupLimits& limits,
                         std::vector<std::string>& notices) const;
   Cgroup at(std::string_view parent, const std::string& id) const;

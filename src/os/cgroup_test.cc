@@ -12,7 +12,8 @@ namespace naru::os {
 namespace {
 
 TEST(CgroupLayout, ReadsV2) {
-  const auto layout = cgroup_layout("29 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n", "0::/system.slice/naru.service\n");
+  const auto layout = cgroup_layout("29 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n",
+                                    "0::/system.slice/naru.service\n");
   ASSERT_TRUE(layout);
   EXPECT_EQ(layout->mode, "v2");
   ASSERT_EQ(layout->hierarchies.size(), 1u);
@@ -59,7 +60,9 @@ TEST(Cgroups, WritesTheLimitsThatV2Wants) {
   const auto group = groups->create("apps", "web-1", {64 << 20, 1500, 100}, notices);
   ASSERT_TRUE(group);
   EXPECT_TRUE(notices.empty());
-  const auto value = [&](const char* file) { return read_file(root / "naru-test" / file, 100).value_or("absent"); };
+  const auto value = [&](const char* file) {
+    return read_file(root / "naru-test" / file, 100).value_or("absent");
+  };
   EXPECT_EQ(value("apps/web-1/memory.max"), "67108864");
   EXPECT_EQ(value("apps/web-1/cpu.max"), "150000 100000");
   EXPECT_EQ(value("apps/web-1/pids.max"), "100");

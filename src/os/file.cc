@@ -25,7 +25,8 @@ Result<std::string> read_fd(int fd, std::size_t limit, std::string_view what) {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail_errno(file_code(errno), "read {}", what);
     if (got == 0) return bytes;
-    if (bytes.size() + static_cast<std::size_t>(got) > limit) return fail(Code::too_large, "{} is larger than {} bytes", what, limit);
+    if (bytes.size() + static_cast<std::size_t>(got) > limit)
+      return fail(Code::too_large, "{} is larger than {} bytes", what, limit);
     bytes.append(chunk, static_cast<std::size_t>(got));
   }
 }
@@ -62,7 +63,8 @@ Result<void> write_file_atomically(const std::filesystem::path& path, std::strin
     TRY(write_all(fd.get(), bytes, temporary));
     ::fchmod(fd.get(), mode);  // whatever the umask says
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return fail_errno(file_code(errno), "rename {} to its name", temporary);
+  if (::rename(temporary.c_str(), path.c_str()) != 0)
+    return fail_errno(file_code(errno), "rename {} to its name", temporary);
   return {};
 }
 
@@ -109,7 +111,8 @@ Result<Fd> open_beneath(int root, const std::string& path, int flags) {
 }
 
 namespace {
-constexpr int kMaxDepth = 200;  // deeper folders are first moved up, so that descriptors and stack stay bounded
+constexpr int kMaxDepth =
+    200;  // deeper folders are first moved up, so that descriptors and stack stay bounded
 
 struct Removal {
   int top;              // the outermost folder
@@ -131,7 +134,8 @@ Result<void> remove_entries(Removal& removal, Fd folder, const std::string& name
     if (errno != ENOTEMPTY && errno != EEXIST) return fail_errno(Code::system, "remove {}/{}", name, child);
     if (depth >= kMaxDepth) {
       const std::string up = fmt::format(".naru-moved-{}", removal.moved++);
-      if (::renameat(number, child.c_str(), removal.top, up.c_str()) != 0) return fail_errno(Code::system, "move {}/{}", name, child);
+      if (::renameat(number, child.c_str(), removal.top, up.c_str()) != 0)
+        return fail_errno(Code::system, "move {}/{}", name, child);
       removal.again = true;
       continue;
     }
@@ -156,7 +160,8 @@ Result<void> remove_tree(const std::filesystem::path& path) {
     if (!again) return fail_errno(Code::system, "open {}", path.native());
     TRY(remove_entries(removal, std::move(again), path.native(), 0));
   }
-  if (::rmdir(path.c_str()) != 0 && errno != ENOENT) return fail_errno(Code::system, "remove {}", path.native());
+  if (::rmdir(path.c_str()) != 0 && errno != ENOENT)
+    return fail_errno(Code::system, "remove {}", path.native());
   return {};
 }
 

@@ -22,19 +22,22 @@ Result<std::string> read_fd(int fd, std::size_t limit, std::string_view what);
 Result<void> write_all(int fd, std::string_view bytes, std::string_view what);
 // One write(2) to an existing file, as cgroup and /proc files want it. `create`: plain files of a test.
 Result<void> write_existing(const std::filesystem::path& path, std::string_view bytes, bool create = false);
-// Readers see the old bytes or the new ones. Not synced: for state that does not outlive a power failure anyway.
-Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view bytes, mode_t mode = 0600);
+// Readers see the old bytes or the new ones. Not synced: for state that does not outlive a power failure
+// anyway.
+Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view bytes,
+                                   mode_t mode = 0600);
 Result<void> make_dirs(const std::filesystem::path& path, mode_t mode = 0755);
 
 // O_PATH | O_DIRECTORY, symbolic links followed: for folders of our own.
 Result<Fd> open_folder(const std::filesystem::path& path);
-// As if `root` were "/": links are followed inside of it, `..` stops at it; magic links are refused. `flags` as open(2).
+// As if `root` were "/": links are followed inside of it, `..` stops at it; magic links are refused. `flags`
+// as open(2).
 Result<Fd> open_in_root(int root, const std::string& path, int flags);
 // Strictly below `root` and without any symbolic link.
 Result<Fd> open_beneath(int root, const std::string& path, int flags);
 
-// Removes a tree whose content may be hostile: never follows links, does not leave the file system's names, any depth.
-// What does not exist is fine.
+// Removes a tree whose content may be hostile: never follows links, does not leave the file system's names,
+// any depth. What does not exist is fine.
 Result<void> remove_tree(const std::filesystem::path& path);
 
 }  // namespace naru::os

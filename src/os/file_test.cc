@@ -65,7 +65,8 @@ TEST(Signals, AreReadInEveryUsualForm) {
   EXPECT_EQ(parse_signal("SIGTERM").value(), 15);
   EXPECT_EQ(parse_signal("QUIT").value(), 3);
   EXPECT_EQ(parse_signal("9").value(), 9);
-  for (const char* bad : {"", "SIG", "0", "-1", "999", "TERMX", "9x"}) EXPECT_EQ(parse_signal(bad).error().code, Code::invalid_argument) << bad;
+  for (const char* bad : {"", "SIG", "0", "-1", "999", "TERMX", "9x"})
+    EXPECT_EQ(parse_signal(bad).error().code, Code::invalid_argument) << bad;
 }
 
 }  // namespace

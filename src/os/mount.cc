@@ -57,14 +57,18 @@ Result<Fd> legacy_overlay(const OverlayLayers& layers, std::uint64_t attributes,
     return fmt::format("/proc/self/fd/{}", held.back().get());
   };
   std::string options = "lowerdir=";
-  for (std::size_t i = 0; i < layers.lower.size(); ++i) options += (i ? ":" : "") + TRY(short_name(layers.lower[i]));
+  for (std::size_t i = 0; i < layers.lower.size(); ++i)
+    options += (i ? ":" : "") + TRY(short_name(layers.lower[i]));
   if (!layers.upper.empty()) {
     options += ",upperdir=" + TRY(short_name(layers.upper));
     options += ",workdir=" + TRY(short_name(layers.work));
     if (layers.volatile_upper) options += ",volatile";
   }
-  if (options.size() >= 4096) return fail(Code::too_large, "{} layers are too many for this kernel's overlay options", layers.lower.size());
-  if (::mount("overlay", place.c_str(), "overlay", 0, options.c_str()) != 0) return fail_errno(Code::system, "mount overlay on {}", place);
+  if (options.size() >= 4096)
+    return fail(Code::too_large, "{} layers are too many for this kernel's overlay options",
+                layers.lower.size());
+  if (::mount("overlay", place.c_str(), "overlay", 0, options.c_str()) != 0)
+    return fail_errno(Code::system, "mount overlay on {}", place);
   auto copy = [&]() -> Result<Fd> {
     const Fd top = TRY(open_folder(place));
     return bind_mount(top.get(), attributes);
@@ -75,20 +79,23 @@ Result<Fd> legacy_overlay(const OverlayLayers& layers, std::uint64_t attributes,
 
 }  // namespace
 
-Result<Fd> overlay_mount(const OverlayLayers& layers, std::uint64_t attributes, const std::string& place, bool legacy) {
+Result<Fd> overlay_mount(const OverlayLayers& layers, std::uint64_t attributes, const std::string& place,
+                         bool legacy) {
   if (layers.lower.empty()) return fail(Code::invalid_argument, "an overlay needs at least one layer");
   if (legacy) return legacy_overlay(layers, attributes, place);
   const Fd context = TRY(context_of("overlay"));
   for (const std::string& lower : layers.lower) {
     if (::fsconfig(context.get(), FSCONFIG_SET_STRING, "lowerdir+", lower.c_str(), 0) == 0) continue;
-    if (errno == EINVAL) return legacy_overlay(layers, attributes, place);  // before 6.5, or a path above 255 bytes
+    if (errno == EINVAL)
+      return legacy_overlay(layers, attributes, place);  // before 6.5, or a path above 255 bytes
     const int saved = errno;
     const std::string why = explanation(context.get());
     errno = saved;
     return fail_errno(file_code(saved), "overlay: layer {}{}", lower, why);
   }
   if (!layers.upper.empty()) {
-    if (layers.upper.size() > 250 || layers.work.size() > 250) return legacy_overlay(layers, attributes, place);
+    if (layers.upper.size() > 250 || layers.work.size() > 250)
+      return legacy_overlay(layers, attributes, place);
     TRY(set(context.get(), "overlay", "upperdir", layers.upper));
     TRY(set(context.get(), "overlay", "workdir", layers.work));
     if (layers.volatile_upper && ::fsconfig(context.get(), FSCONFIG_SET_FLAG, "volatile", nullptr, 0) != 0)
@@ -97,7 +104,8 @@ Result<Fd> overlay_mount(const OverlayLayers& layers, std::uint64_t attributes, 
   return finish(context, "overlay", attributes);
 }
 
-Result<Fd> filesystem_mount(const char* type, const std::vector<std::string>& options, std::uint64_t attributes) {
+Result<Fd> filesystem_mount(const char* type, const std::vector<std::string>& options,
+                            std::uint64_t attributes) {
   const Fd context = TRY(context_of(type));
   for (const std::string& option : options) {
     const auto equals = option.find('=');
@@ -119,7 +127,8 @@ Result<Fd> bind_mount(int source, std::uint64_t attributes) {
   if (!tree) return fail_errno(Code::system, "open_tree");
   mount_attr change{};
   change.attr_set = attributes;
-  if (::mount_setattr(tree.get(), "", AT_EMPTY_PATH, &change, sizeof change) != 0) return fail_errno(Code::system, "mount_setattr");
+  if (::mount_setattr(tree.get(), "", AT_EMPTY_PATH, &change, sizeof change) != 0)
+    return fail_errno(Code::system, "mount_setattr");
   return tree;
 }
 

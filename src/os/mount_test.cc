@@ -28,7 +28,9 @@ TEST_P(OverlayTest, JoinsManyLayersTopmostFirst) {
   {
     const auto mount = overlay_mount(layers, 0, folder / "place", GetParam());
     ASSERT_TRUE(mount) << mount.error().message();
-    const auto read = [&](const std::string& name) { return read_fd(open_in_root(mount->get(), name, O_RDONLY).value().get(), 100, name).value(); };
+    const auto read = [&](const std::string& name) {
+      return read_fd(open_in_root(mount->get(), name, O_RDONLY).value().get(), 100, name).value();
+    };
     EXPECT_EQ(read("/top"), "0");
     EXPECT_EQ(read("/only-59"), "59");
   }

@@ -19,7 +19,8 @@
 namespace naru::os {
 
 std::string ipv4_text(std::uint32_t host_order) {
-  return fmt::format("{}.{}.{}.{}", host_order >> 24, (host_order >> 16) & 255, (host_order >> 8) & 255, host_order & 255);
+  return fmt::format("{}.{}.{}.{}", host_order >> 24, (host_order >> 16) & 255, (host_order >> 8) & 255,
+                     host_order & 255);
 }
 
 Result<std::uint32_t> parse_ipv4(std::string_view text) {
@@ -44,7 +45,9 @@ Result<Ipv4Prefix> Ipv4Prefix::parse(std::string_view text) {
   return prefix;
 }
 
-std::string Ipv4Prefix::text() const { return fmt::format("{}/{}", ipv4_text(address), length); }
+std::string Ipv4Prefix::text() const {
+  return fmt::format("{}/{}", ipv4_text(address), length);
+}
 
 struct Netlink::State {
   ~State() {
@@ -63,7 +66,8 @@ Result<Netlink> Netlink::open() {
   auto state = std::make_unique<State>();
   state->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
   if (state->socket == nullptr) return fail_errno(Code::system, "netlink: socket");
-  if (mnl_socket_bind(state->socket, 0, MNL_SOCKET_AUTOPID) < 0) return fail_errno(Code::system, "netlink: bind");
+  if (mnl_socket_bind(state->socket, 0, MNL_SOCKET_AUTOPID) < 0)
+    return fail_errno(Code::system, "netlink: bind");
   const timeval patience{5, 0};  // the kernel answers at once; a lost answer must not hang us
   setsockopt(mnl_socket_get_fd(state->socket), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   return Netlink(std::move(state));
@@ -95,7 +99,8 @@ int on_message(const nlmsghdr* message, void* data) {
 }
 
 // Sends, and reads answers until the acknowledgement or the end of the dump.
-Result<void> transact(mnl_socket* socket, std::uint32_t sequence, Request& request, std::string_view doing, const Visit& visit = {}) {
+Result<void> transact(mnl_socket* socket, std::uint32_t sequence, Request& request, std::string_view doing,
+                      const Visit& visit = {}) {
   request.head->nlmsg_seq = sequence;
   if (mnl_socket_sendto(socket, request.head, request.head->nlmsg_len) < 0)
     return fail_errno(Code::system, "netlink: {}", doing);
@@ -126,7 +131,8 @@ Result<void> transact(mnl_socket* socket, std::uint32_t sequence, Request& reque
 
 Result<void> check_name(const std::string& name) {
   if (name.empty() || name.size() >= IFNAMSIZ)
-    return fail(Code::invalid_argument, "'{}' cannot be a link's name: 1 to {} characters", name, IFNAMSIZ - 1);
+    return fail(Code::invalid_argument, "'{}' cannot be a link's name: 1 to {} characters", name,
+                IFNAMSIZ - 1);
   return {};
 }
 
@@ -134,7 +140,8 @@ Result<void> check_name(const std::string& name) {
 template <class F>
 void each_attribute(const nlmsghdr* message, std::size_t header, F&& visit) {
   auto* attribute = static_cast<nlattr*>(mnl_nlmsg_get_payload_offset(message, header));
-  while (mnl_attr_ok(attribute, static_cast<int>(static_cast<char*>(mnl_nlmsg_get_payload_tail(message)) - reinterpret_cast<char*>(attribute)))) {
+  while (mnl_attr_ok(attribute, static_cast<int>(static_cast<char*>(mnl_nlmsg_get_payload_tail(message)) -
+                                                 reinterpret_cast<char*>(attribute)))) {
     visit(static_cast<const nlattr*>(attribute));
     attribute = mnl_attr_next(attribute);
   }
@@ -147,7 +154,8 @@ Link read_link(const nlmsghdr* message) {
   link.up = (info->ifi_flags & IFF_UP) != 0;
   each_attribute(message, sizeof(ifinfomsg), [&](const nlattr* attribute) {
     if (mnl_attr_get_type(attribute) == IFLA_IFNAME) link.name = mnl_attr_get_str(attribute);
-    if (mnl_attr_get_type(attribute) == IFLA_MASTER) link.master = static_cast<int>(mnl_attr_get_u32(attribute));
+    if (mnl_attr_get_type(attribute) == IFLA_MASTER)
+      link.master = static_cast<int>(mnl_attr_get_u32(attribute));
   });
   return link;
 }
@@ -190,7 +198,8 @@ Result<void> Netlink::create_bridge(const std::string& name, std::uint64_t mac) 
   return transact(state_->socket, ++state_->sequence, request, "create bridge " + name);
 }
 
-Result<void> Netlink::create_veth(const std::string& name, const std::string& peer, int peer_netns, int master) {
+Result<void> Netlink::create_veth(const std::string& name, const std::string& peer, int peer_netns,
+                                  int master) {
   TRY(check_name(name));
   TRY(check_name(peer));
   Request request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK);
@@ -242,7 +251,8 @@ Result<void> Netlink::add_address(const std::string& link_name, const Ipv4Prefix
   mnl_attr_put_u32(request.head, IFA_LOCAL, htonl(address.address));
   mnl_attr_put_u32(request.head, IFA_ADDRESS, htonl(address.address));
   if (address.length < 31) mnl_attr_put_u32(request.head, IFA_BROADCAST, htonl(address.last()));
-  return transact(state_->socket, ++state_->sequence, request, fmt::format("add address {} to {}", address.text(), link_name));
+  return transact(state_->socket, ++state_->sequence, request,
+                  fmt::format("add address {} to {}", address.text(), link_name));
 }
 
 Result<std::vector<Ipv4Prefix>> Netlink::addresses(const std::string& link_name) {
@@ -292,7 +302,8 @@ Result<std::vector<Ipv4Prefix>> Netlink::routes() {
 }
 
 Result<NetworkNamespace> create_network_namespace() {
-  Result<NetworkNamespace> made = fail(Code::internal, "the thread that makes a network namespace did not run");
+  Result<NetworkNamespace> made =
+      fail(Code::internal, "the thread that makes a network namespace did not run");
   // unshare(2) acts on the calling thread: a thread of its own leaves the caller where it is.
   std::thread([&made] {
     made = [&]() -> Result<NetworkNamespace> {
@@ -301,7 +312,8 @@ Result<NetworkNamespace> create_network_namespace() {
       if (!fd) return fail_errno(Code::system, "open /proc/thread-self/ns/net");
       Netlink inside = TRY(Netlink::open());
       TRY(inside.set_up("lo"));
-      // As other engines do: an image's unprivileged user may bind port 80 and ping in a namespace of its own.
+      // As other engines do: an image's unprivileged user may bind port 80 and ping in a namespace of its
+      // own.
       for (const auto& [path, value] : {std::pair("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
                                         std::pair("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")}) {
         const Fd file(::open(path, O_WRONLY | O_CLOEXEC));

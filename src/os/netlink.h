@@ -1,6 +1,6 @@
-// A small typed rtnetlink (rtnetlink(7)) over libmnl. A socket belongs to the network namespace of the thread that
-// opened it, whichever thread uses it later. One thread at a time.
-// Errors: already_exists, not_found, timeout, system; each names the operation and the link.
+// A small typed rtnetlink (rtnetlink(7)) over libmnl. A socket belongs to the network namespace of the thread
+// that opened it, whichever thread uses it later. One thread at a time. Errors: already_exists, not_found,
+// timeout, system; each names the operation and the link.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,9 @@ struct Ipv4Prefix {
   std::uint32_t address = 0;
   std::uint8_t length = 32;
 
-  static Result<Ipv4Prefix> parse(std::string_view text);  // "10.88.0.0/13"; without a slash /32. invalid_argument
-  std::string text() const;                                // "10.88.0.1/23"
+  static Result<Ipv4Prefix> parse(
+      std::string_view text);  // "10.88.0.0/13"; without a slash /32. invalid_argument
+  std::string text() const;    // "10.88.0.1/23"
   std::uint32_t mask() const { return length == 0 ? 0 : ~std::uint32_t{0} << (32 - length); }
   std::uint32_t first() const { return address & mask(); }
   std::uint32_t last() const { return first() | ~mask(); }
@@ -48,12 +49,13 @@ class Netlink {
   Result<Link> link(const std::string& name);  // not_found
   Result<std::vector<Link>> links();
   Result<void> create_bridge(const std::string& name, std::uint64_t mac);  // the low 48 bits
-  // `name` here, `peer` in the namespace behind `peer_netns`; `name` becomes a port of the bridge with index `master` (0: none).
+  // `name` here, `peer` in the namespace behind `peer_netns`; `name` becomes a port of the bridge with index
+  // `master` (0: none).
   Result<void> create_veth(const std::string& name, const std::string& peer, int peer_netns, int master);
   Result<void> remove_link(const std::string& name);  // not_found
   Result<void> set_up(const std::string& name);
   Result<void> add_address(const std::string& link, const Ipv4Prefix& address);  // already_exists
-  Result<std::vector<Ipv4Prefix>> addresses(const std::string& link = "");      // of all links without a name
+  Result<std::vector<Ipv4Prefix>> addresses(const std::string& link = "");  // of all links without a name
   Result<void> add_default_route(std::uint32_t gateway);
   // Destinations of every IPv4 route of every table but the default route.
   Result<std::vector<Ipv4Prefix>> routes();

@@ -5,7 +5,8 @@
 namespace naru::os {
 
 Result<std::string> run_nftables(const std::string& ruleset) {
-  const std::unique_ptr<nft_ctx, decltype(&nft_ctx_free)> context(nft_ctx_new(NFT_CTX_DEFAULT), &nft_ctx_free);
+  const std::unique_ptr<nft_ctx, decltype(&nft_ctx_free)> context(nft_ctx_new(NFT_CTX_DEFAULT),
+                                                                  &nft_ctx_free);
   if (!context) return fail(Code::system, "nftables: no context could be made (out of memory?)");
   nft_ctx_buffer_output(context.get());
   nft_ctx_buffer_error(context.get());

@@ -32,12 +32,14 @@ Result<Stat> read_stat(pid_t pid) {
   if (!text) return fail(Code::not_found, "there is no process {}", pid);
   // The command's name may contain anything, ')' too: fields begin behind the last one.
   const auto end = text->rfind(')');
-  if (end == std::string::npos || end + 2 >= text->size()) return fail(Code::malformed, "/proc/{}/stat has no command name", pid);
+  if (end == std::string::npos || end + 2 >= text->size())
+    return fail(Code::malformed, "/proc/{}/stat has no command name", pid);
   std::string_view rest = std::string_view(*text).substr(end + 2);
   Stat stat{rest[0], 0};
   for (int field = 3; field < 22; ++field) {
     const auto space = rest.find(' ');
-    if (space == std::string_view::npos) return fail(Code::malformed, "/proc/{}/stat has only {} fields", pid, field);
+    if (space == std::string_view::npos)
+      return fail(Code::malformed, "/proc/{}/stat has only {} fields", pid, field);
     rest.remove_prefix(space + 1);
   }
   std::from_chars(rest.data(), rest.data() + rest.size(), stat.start_time);
@@ -45,7 +47,9 @@ Result<Stat> read_stat(pid_t pid) {
 }
 }  // namespace
 
-Result<std::uint64_t> process_start_time(pid_t pid) { return TRY(read_stat(pid)).start_time; }
+Result<std::uint64_t> process_start_time(pid_t pid) {
+  return TRY(read_stat(pid)).start_time;
+}
 
 bool process_ended(pid_t pid, std::uint64_t start_time) {
   const auto stat = read_stat(pid);
@@ -96,7 +100,8 @@ Result<std::optional<int>> pidfd_reap(int pidfd) {
 std::optional<int> pidfd_exit_status(int pidfd) {
   PidfdInfo info{};
   info.mask = kPidfdInfoExit;
-  if (::ioctl(pidfd, _IOWR(0xFF, 11, PidfdInfo), &info) != 0 || (info.mask & kPidfdInfoExit) == 0) return std::nullopt;
+  if (::ioctl(pidfd, _IOWR(0xFF, 11, PidfdInfo), &info) != 0 || (info.mask & kPidfdInfoExit) == 0)
+    return std::nullopt;
   return info.exit_code;
 }
 
@@ -107,7 +112,8 @@ int exit_code_of(int wait_status) {
 Result<int> parse_signal(std::string_view text) {
   int number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error == std::errc() && end == text.data() + text.size() && number > 0 && number <= SIGRTMAX) return number;
+  if (error == std::errc() && end == text.data() + text.size() && number > 0 && number <= SIGRTMAX)
+    return number;
   std::string_view name = text;
   if (name.starts_with("SIG")) name.remove_prefix(3);
   for (int candidate = 1; candidate < SIGRTMIN; ++candidate)
@@ -117,7 +123,8 @@ Result<int> parse_signal(std::string_view text) {
     name.remove_prefix(6);
     int offset = 0;
     const auto parsed = std::from_chars(name.data(), name.data() + name.size(), offset);
-    if (parsed.ec == std::errc() && parsed.ptr == name.data() + name.size() && offset >= 0 && SIGRTMIN + offset <= SIGRTMAX)
+    if (parsed.ec == std::errc() && parsed.ptr == name.data() + name.size() && offset >= 0 &&
+        SIGRTMIN + offset <= SIGRTMAX)
       return SIGRTMIN + offset;
   }
   return fail(Code::invalid_argument, "'{}' is not a signal", text.substr(0, 40));

@@ -13,7 +13,8 @@
 
 namespace naru::os {
 
-// Field 22 of /proc/<pid>/stat: clock ticks since boot, fixed for a process's life. not_found when there is none.
+// Field 22 of /proc/<pid>/stat: clock ticks since boot, fixed for a process's life. not_found when there is
+// none.
 Result<std::uint64_t> process_start_time(pid_t pid);
 // A zombie, or gone.
 bool process_ended(pid_t pid, std::uint64_t start_time);
@@ -24,9 +25,11 @@ Result<Fd> pidfd_open(pid_t pid);
 Result<void> pidfd_send_signal(int pidfd, int signal);
 // True when the process ended within the timeout.
 Result<bool> pidfd_wait(int pidfd, milliseconds timeout);
-// Our own child: its wait status (as waitpid gives it) once it ended; none while it runs. Not our child: not_found.
+// Our own child: its wait status (as waitpid gives it) once it ended; none while it runs. Not our child:
+// not_found.
 Result<std::optional<int>> pidfd_reap(int pidfd);
-// Anybody's process that was reaped by its parent while we held the pidfd (PIDFD_INFO_EXIT, Linux 6.15); none elsewhere.
+// Anybody's process that was reaped by its parent while we held the pidfd (PIDFD_INFO_EXIT, Linux 6.15); none
+// elsewhere.
 std::optional<int> pidfd_exit_status(int pidfd);
 
 // 128 + signal, or the exit code.

@@ -22,7 +22,8 @@ using Context = std::unique_ptr<void, void (*)(scmp_filter_ctx)>;
 Result<void> add(const Context& filter, const SeccompRule& rule) {
   const int number = ::seccomp_syscall_resolve_name(std::string(rule.call).c_str());
   if (number == __NR_SCMP_ERROR) return {};
-  const std::uint32_t action = rule.error == 0 ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(static_cast<std::uint32_t>(rule.error));
+  const std::uint32_t action =
+      rule.error == 0 ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(static_cast<std::uint32_t>(rule.error));
   int result = 0;
   if (rule.argument < 0) {
     result = ::seccomp_rule_add(filter.get(), action, number, 0);
@@ -50,7 +51,8 @@ Result<SeccompProgram> exported(const Context& filter) {
     return fail_errno(Code::system, "seccomp_export_bpf");
   }
   ::lseek(file.get(), 0, SEEK_SET);
-  const std::string bytes = TRY(read_fd(file.get(), sizeof(sock_filter) * BPF_MAXINSNS, "the compiled filter"));
+  const std::string bytes =
+      TRY(read_fd(file.get(), sizeof(sock_filter) * BPF_MAXINSNS, "the compiled filter"));
   SeccompProgram program(bytes.size() / sizeof(sock_filter));
   std::memcpy(program.data(), bytes.data(), program.size() * sizeof(sock_filter));
   return program;
@@ -86,7 +88,8 @@ Result<SeccompProgram> compile_seccomp(const SeccompProfile& profile) {
     if (const int result = ::seccomp_arch_add(filter.get(), other); result != 0 && result != -EEXIST)
       return fail(Code::system, "seccomp_arch_add failed with {}", -result);
 #endif
-  ::seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);  // a binary tree: each call costs its filter on every use
+  ::seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE,
+                     2);  // a binary tree: each call costs its filter on every use
   std::string_view names = profile.allowed;
   while (!names.empty()) {
     const auto begin = names.find_first_not_of(" \n");

@@ -13,7 +13,7 @@ namespace naru::os {
 
 struct SeccompRule {
   std::string_view call;
-  int error = 0;  // 0 = allow; else the call answers with this errno
+  int error = 0;      // 0 = allow; else the call answers with this errno
   int argument = -1;  // -1 = whatever the arguments are
   enum class Compare { equal, not_equal, masked_equal } compare = Compare::equal;
   std::uint64_t value = 0;  // masked_equal: the mask, compared with zero
@@ -26,8 +26,8 @@ struct SeccompProfile {
 
 using SeccompProgram = std::vector<sock_filter>;
 
-// Everything not allowed answers EPERM; calls newer than this library knows answer ENOSYS, so that programs fall back.
-// Names that this architecture does not have are skipped.
+// Everything not allowed answers EPERM; calls newer than this library knows answer ENOSYS, so that programs
+// fall back. Names that this architecture does not have are skipped.
 Result<SeccompProgram> compile_seccomp(const SeccompProfile& profile);
 
 }  // namespace naru::os

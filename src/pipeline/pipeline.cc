@@ -64,7 +64,8 @@ void make_release(Changes& changes, const Pipeline& pipeline) {
   release.created = changes.now();
   for (const ServiceSpec& spec : pipeline.spec.services)
     for (const BuildStage& stage : pipeline.builds)
-      if (stage.service == spec.name) release.services.push_back({spec, *stage.image, revision_of(spec, *stage.image)});
+      if (stage.service == spec.name)
+        release.services.push_back({spec, *stage.image, revision_of(spec, *stage.image)});
 
   const ReleaseId id = release.id;
   const bool automatic = release.deploy == DeployMode::automatic;
@@ -91,7 +92,8 @@ Digest revision_of(const ServiceSpec& spec, const ImageInfo& image) {
 Result<void> decide(Changes& changes, const command::Push& push) {
   const auto app = changes.state().apps.find(push.app);
   if (app == changes.state().apps.end())
-    return fail(Code::not_found, "there is no application '{}'; create it with `naru app create {}`", push.app, push.app);
+    return fail(Code::not_found, "there is no application '{}'; create it with `naru app create {}`",
+                push.app, push.app);
   if (push.ref != "refs/heads/" + app->second.branch) return {};
   const Pipeline* last = newest(changes.state(), push.app);
   if (last != nullptr && last->commit == push.commit) return {};
@@ -110,8 +112,10 @@ void rerun(Changes& changes, const std::string& app, const std::string& subject)
   const auto environment = changes.state().environments.find(env_key(app, "production"));
   if (!unfinished(*again) && environment != changes.state().environments.end()) {
     const Environment& production = environment->second;
-    if (const Release* release = changes.state().release(production.pending ? production.pending : production.stable))
-      if (const auto made = changes.state().pipelines.find(release->pipeline); made != changes.state().pipelines.end())
+    if (const Release* release =
+            changes.state().release(production.pending ? production.pending : production.stable))
+      if (const auto made = changes.state().pipelines.find(release->pipeline);
+          made != changes.state().pipelines.end())
         again = &made->second;
   }
   start(changes, {app, again->ref, again->commit, subject, again->author});
@@ -136,10 +140,13 @@ void decide(Changes& changes, const command::BuildFinished& result) {
   const Pipeline& pipeline = found->second;
   const auto stage = std::ranges::find(pipeline.builds, result.service, &BuildStage::service);
   if (stage == pipeline.builds.end() || stage->state != StageState::running) return;
-  changes.emit(event::BuildFinished{result.pipeline, result.service, result.error.empty(), result.cached, result.image, result.error});
+  changes.emit(event::BuildFinished{result.pipeline, result.service, result.error.empty(), result.cached,
+                                    result.image, result.error});
   if (!result.error.empty())
-    return finish(changes, result.pipeline, StageState::failed, fmt::format("{}: {}", result.service, result.error));
-  if (std::ranges::all_of(pipeline.builds, [](const BuildStage& s) { return s.state == StageState::succeeded; }))
+    return finish(changes, result.pipeline, StageState::failed,
+                  fmt::format("{}: {}", result.service, result.error));
+  if (std::ranges::all_of(pipeline.builds,
+                          [](const BuildStage& s) { return s.state == StageState::succeeded; }))
     make_release(changes, pipeline);
 }
 

@@ -6,14 +6,16 @@
 
 namespace naru::pipeline {
 
-// not_found for an unknown application. A push of the commit that is already being integrated changes nothing.
+// not_found for an unknown application. A push of the commit that is already being integrated changes
+// nothing.
 Result<void> decide(Changes& changes, const command::Push& push);
 void decide(Changes& changes, const command::PlanFinished& result);
 void decide(Changes& changes, const command::BuildFinished& result);
 // What runs (or is being integrated) again, with other variables.
 void rerun(Changes& changes, const std::string& app, const std::string& subject);
 
-// Equal revisions are the same thing: neither rebuilt nor redeployed. What only says how an image is made is left out.
+// Equal revisions are the same thing: neither rebuilt nor redeployed. What only says how an image is made is
+// left out.
 Digest revision_of(const ServiceSpec& spec, const ImageInfo& image);
 
 }  // namespace naru::pipeline

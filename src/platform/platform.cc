@@ -14,12 +14,15 @@ constexpr std::size_t kMaxApps = 200;
 constexpr std::size_t kMaxVariables = 500;
 
 Result<void> check_name(std::string_view name) {
-  const bool valid = !name.empty() && name.size() <= 24 && name.front() >= 'a' && name.front() <= 'z' && name.back() != '-' &&
-                     std::ranges::all_of(name, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
+  const bool valid = !name.empty() && name.size() <= 24 && name.front() >= 'a' && name.front() <= 'z' &&
+                     name.back() != '-' && std::ranges::all_of(name, [](char c) {
+                       return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+                     });
   if (valid) return {};
-  return fail(Code::invalid_argument,
-              "'{}' cannot be an application's name: it takes 1 to 24 of a-z, 0-9 and '-', beginning with a letter",
-              name.substr(0, 64));
+  return fail(
+      Code::invalid_argument,
+      "'{}' cannot be an application's name: it takes 1 to 24 of a-z, 0-9 and '-', beginning with a letter",
+      name.substr(0, 64));
 }
 
 class Dispatch {
@@ -28,8 +31,10 @@ class Dispatch {
 
   Result<void> operator()(const command::CreateApp& c) {
     TRY(check_name(c.app));
-    if (changes_.state().apps.contains(c.app)) return fail(Code::already_exists, "there is an application '{}' already", c.app);
-    if (changes_.state().apps.size() >= kMaxApps) return fail(Code::too_large, "{} applications is the most that one Naru takes", kMaxApps);
+    if (changes_.state().apps.contains(c.app))
+      return fail(Code::already_exists, "there is an application '{}' already", c.app);
+    if (changes_.state().apps.size() >= kMaxApps)
+      return fail(Code::too_large, "{} applications is the most that one Naru takes", kMaxApps);
     App app;
     app.name = c.app;
     app.created = changes_.now();
@@ -42,7 +47,8 @@ class Dispatch {
   }
 
   Result<void> operator()(const command::RemoveApp& c) {
-    if (!changes_.state().apps.contains(c.app)) return fail(Code::not_found, "there is no application '{}'", c.app);
+    if (!changes_.state().apps.contains(c.app))
+      return fail(Code::not_found, "there is no application '{}'", c.app);
     for (const auto& [id, instance] : changes_.state().instances)
       if (instance.app == c.app)
         return fail(Code::conflict, "{} has containers; stop it first with `naru app stop {}`", c.app, c.app);
@@ -52,7 +58,8 @@ class Dispatch {
 
   Result<void> operator()(const command::SetVariables& c) {
     const auto found = changes_.state().environments.find(c.environment);
-    if (found == changes_.state().environments.end()) return fail(Code::not_found, "there is no environment '{}'", c.environment);
+    if (found == changes_.state().environments.end())
+      return fail(Code::not_found, "there is no environment '{}'", c.environment);
     if (found->second.variables.size() + c.set.size() > kMaxVariables)
       return fail(Code::too_large, "{}: {} variables is the most", c.environment, kMaxVariables);
     const std::string app = found->second.app;
@@ -85,8 +92,10 @@ class Dispatch {
     requires requires(Changes& changes, const C& c) { pipeline::decide(changes, c); } ||
              requires(Changes& changes, const C& c) { rollout::decide(changes, c); }
   Result<void> operator()(const C& c) {
-    if constexpr (requires { pipeline::decide(changes_, c); }) pipeline::decide(changes_, c);
-    else rollout::decide(changes_, c);
+    if constexpr (requires { pipeline::decide(changes_, c); })
+      pipeline::decide(changes_, c);
+    else
+      rollout::decide(changes_, c);
     return {};
   }
 

@@ -1,5 +1,5 @@
-// All deciders together: one command in, one transaction of events out. Pure; the control process and the simulation
-// call this same function.
+// All deciders together: one command in, one transaction of events out. Pure; the control process and the
+// simulation call this same function.
 #pragma once
 
 #include "model/changes.h"
@@ -7,8 +7,8 @@
 
 namespace naru::platform {
 
-// Decides on a command, then lets every decider do what the new state asks for. An error means that the command was
-// refused: nothing was emitted.
+// Decides on a command, then lets every decider do what the new state asks for. An error means that the
+// command was refused: nothing was emitted.
 Result<void> decide(Changes& changes, const Command& command);
 
 inline constexpr int kMaxPasses = 64;  // a bug if it takes more: asserted

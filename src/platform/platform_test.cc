@@ -54,19 +54,20 @@ class World {
   const Rollout& current() const { return state.rollouts.rbegin()->second; }
   const Environment& production() const { return state.environments.at("shop/production"); }
   int count(const std::string& name) const {
-    return static_cast<int>(std::ranges::count_if(containers, [&](const auto& c) { return c.second == name; }));
+    return static_cast<int>(
+        std::ranges::count_if(containers, [&](const auto& c) { return c.second == name; }));
   }
   bool happened(const std::string& name) const { return std::ranges::find(names, name) != names.end(); }
 
   State state;
   WallTime now = from_epoch_ms(1'000'000);
   ApplicationSpec spec;
-  std::set<std::string> broken;               // services whose new containers exit with 1
-  std::map<std::string, std::string> images;  // service -> what its image's digest is of
+  std::set<std::string> broken;                   // services whose new containers exit with 1
+  std::map<std::string, std::string> images;      // service -> what its image's digest is of
   std::map<std::string, std::string> containers;  // id -> service
   std::vector<std::string> names;
   std::vector<std::string> started;  // services of containers, in order
-  bool acknowledges = true;  // the gateway
+  bool acknowledges = true;          // the gateway
   int most_databases = 0;
 
  private:
@@ -77,15 +78,21 @@ class World {
       case ActionKind::build_service: {
         ImageInfo image;
         image.manifest = Digest::of_sha256(images[action.detail] + action.detail);
-        return must(command::BuildFinished{action.id, std::stoull(action.subject), action.detail, false, "", image});
+        return must(
+            command::BuildFinished{action.id, std::stoull(action.subject), action.detail, false, "", image});
       }
       case ActionKind::ensure_network:
-        return must(command::NetworkReady{action.id, action.subject, {"shop.production", "br0", "10.88.0.0/23", "10.88.0.1", "10.88.2.0/23", 9}});
-      case ActionKind::start_instance: return start(action);
+        return must(command::NetworkReady{
+            action.id,
+            action.subject,
+            {"shop.production", "br0", "10.88.0.0/23", "10.88.0.1", "10.88.2.0/23", 9}});
+      case ActionKind::start_instance:
+        return start(action);
       case ActionKind::stop_instance:
         containers.erase(action.subject);
         return must(command::InstanceStopped{action.id, action.subject});
-      case ActionKind::remove_container: return must(command::ContainerRemoved{action.id});
+      case ActionKind::remove_container:
+        return must(command::ContainerRemoved{action.id});
       case ActionKind::publish_routes:
         if (!acknowledges) return;
         return must(command::RoutesAcked{action.id, state.counters.routes_revision});
@@ -94,7 +101,8 @@ class World {
   void start(const Action& action) {
     const auto attempt = static_cast<std::uint32_t>(std::stoul(action.detail));
     const auto found = state.instances.find(action.subject);
-    if (found == state.instances.end()) return must(command::InstanceStarted{action.id, action.subject, attempt, "", 0});
+    if (found == state.instances.end())
+      return must(command::InstanceStarted{action.id, action.subject, attempt, "", 0});
     const Instance instance = found->second;
     containers[instance.id] = instance.service;
     started.push_back(instance.service);
@@ -105,7 +113,8 @@ class World {
     must(command::ContainerExited{instance.container(), bad ? 1 : 0, false});
   }
   void probe(const Instance& instance) {
-    if (instance.phase == InstancePhase::running) must(command::Probed{instance.id, instance.attempt, true, ""});
+    if (instance.phase == InstancePhase::running)
+      must(command::Probed{instance.id, instance.attempt, true, ""});
   }
 };
 
@@ -171,7 +180,8 @@ TEST(Platform, AReleaseThatCrashesAtStartComesBackWithoutMeetingUsers) {
   world.push("c2", two_services());
   world.settle();
   EXPECT_EQ(world.current().phase, RolloutPhase::rolled_back);
-  EXPECT_NE(world.current().reason.find("api does not start: exited with 1"), std::string::npos) << world.current().reason;
+  EXPECT_NE(world.current().reason.find("api does not start: exited with 1"), std::string::npos)
+      << world.current().reason;
   EXPECT_FALSE(world.happened("StepStarted"));
   EXPECT_EQ(world.count("web"), 1);
 }
@@ -326,7 +336,9 @@ TEST(Platform, ARollbackByHandKeepsTheReleaseThatWaitsForAPerson) {
 TEST(Platform, AOneShotThatEndsWhileItsEnvironmentStopsIsNotRunAgain) {
   World world;
   world.push("c1", with_state("one"));
-  const auto oneshot = [&] { return std::ranges::find_if(world.state.instances, [](const auto& row) { return row.second.oneshot; }); };
+  const auto oneshot = [&] {
+    return std::ranges::find_if(world.state.instances, [](const auto& row) { return row.second.oneshot; });
+  };
   while (oneshot() == world.state.instances.end()) world.settle(1);
   const Instance migrate = oneshot()->second;
   world.must(command::StopEnvironment{"shop/production", true});
@@ -347,13 +359,16 @@ TEST(Platform, AReleaseThatDoesNotRunIsNotGivenToEverybody) {
   world.push("c2", two_services());
   world.settle();
   ASSERT_EQ(world.current().phase, RolloutPhase::stepping);
-  const Instance canary = std::ranges::max_element(world.state.instances, {}, [](const auto& row) { return row.second.created; })->second;
+  const Instance canary = std::ranges::max_element(world.state.instances, {}, [](const auto& row) {
+                            return row.second.created;
+                          })->second;
   world.broken = {"api"};
   world.must(command::ContainerExited{canary.container(), 1, false});
   world.must(command::Promote{"shop/production", "ada"});
   world.settle(20);
   EXPECT_EQ(world.current().phase, RolloutPhase::stepping);
-  EXPECT_NE(world.current().reason.find("api is not ready: exited with 1"), std::string::npos) << world.current().reason;
+  EXPECT_NE(world.current().reason.find("api is not ready: exited with 1"), std::string::npos)
+      << world.current().reason;
   world.broken.clear();
   world.settle();
   EXPECT_EQ(world.current().phase, RolloutPhase::done);

@@ -8,8 +8,9 @@ using Phase = InstancePhase;
 
 // Its container may exist and hold the volume.
 bool occupies(const Instance& instance) {
-  return instance.phase == Phase::starting || instance.phase == Phase::running || instance.phase == Phase::ready ||
-         instance.phase == Phase::retiring || instance.phase == Phase::stopping;
+  return instance.phase == Phase::starting || instance.phase == Phase::running ||
+         instance.phase == Phase::ready || instance.phase == Phase::retiring ||
+         instance.phase == Phase::stopping;
 }
 
 bool belongs(const Instance& instance, const Environment& environment) {
@@ -25,7 +26,9 @@ milliseconds back_off(std::uint32_t restarts) {
 class Converger {
  public:
   Converger(Changes& changes, const Environment& environment)
-      : changes_(changes), environment_(environment), wanted_(wanted_instances(changes.state(), environment)) {}
+      : changes_(changes),
+        environment_(environment),
+        wanted_(wanted_instances(changes.state(), environment)) {}
 
   void run() {
     for (const std::string& id : ids()) settle(changes_.state().instances.at(id));
@@ -43,7 +46,8 @@ class Converger {
 
   bool is_wanted(const Instance& instance) const {
     const auto found = wanted_.find({instance.service, instance.revision});
-    return found != wanted_.end() && found->second.oneshot == instance.oneshot && instance.replica < found->second.count;
+    return found != wanted_.end() && found->second.oneshot == instance.oneshot &&
+           instance.replica < found->second.count;
   }
 
   void settle(const Instance& instance) {
@@ -67,15 +71,17 @@ class Converger {
         if (drained(instance)) stop(instance);
         return;
       case Phase::starting:  // their action is under way, its result tells
-      case Phase::stopping: return;
+      case Phase::stopping:
+        return;
     }
   }
 
-  // Out of the gateway's routes, and the requests under way have had their time. New requests of a stateful service
-  // are held by the gateway meanwhile: it goes at once.
+  // Out of the gateway's routes, and the requests under way have had their time. New requests of a stateful
+  // service are held by the gateway meanwhile: it goes at once.
   bool drained(const Instance& instance) const {
     const Counters& counters = changes_.state().counters;
-    const milliseconds time = spec_of(instance.release, instance.service)->stateful() ? milliseconds(0) : kDrain;
+    const milliseconds time =
+        spec_of(instance.release, instance.service)->stateful() ? milliseconds(0) : kDrain;
     if (instance.out_of_routes != WallTime{}) return changes_.now() - instance.out_of_routes >= time;
     // No table since has been acknowledged: either one is on its way, or none ever named it.
     return counters.routes_acked == counters.routes_revision && changes_.now() - instance.retired_at >= time;
@@ -110,7 +116,8 @@ class Converger {
   }
   bool volume_free(const ServiceSpec& spec, const std::string& except) const {
     for (const auto& [id, other] : changes_.state().instances) {
-      if (id == except || !belongs(other, environment_) || other.service != spec.name || !occupies(other)) continue;
+      if (id == except || !belongs(other, environment_) || other.service != spec.name || !occupies(other))
+        continue;
       const ServiceSpec* theirs = spec_of(other.release, other.service);
       if (spec.stateful() || theirs->stateful()) return false;
     }
@@ -130,12 +137,14 @@ class Converger {
   bool exists(const std::string& service, const Digest& revision, bool oneshot, std::uint32_t replica) const {
     return std::ranges::any_of(changes_.state().instances, [&](const auto& row) {
       const Instance& i = row.second;
-      return belongs(i, environment_) && i.service == service && i.revision == revision && i.oneshot == oneshot &&
-             i.replica == replica && i.phase != Phase::retiring && i.phase != Phase::stopping;
+      return belongs(i, environment_) && i.service == service && i.revision == revision &&
+             i.oneshot == oneshot && i.replica == replica && i.phase != Phase::retiring &&
+             i.phase != Phase::stopping;
     });
   }
 
-  void create(const Release& release, const ReleaseService& service, const Wanted& want, std::uint32_t replica) {
+  void create(const Release& release, const ReleaseService& service, const Wanted& want,
+              std::uint32_t replica) {
     Instance instance;
     instance.id = fmt::format("{}-{}-{}", environment_.app, service.spec.name, changes_.next_id());
     instance.app = environment_.app;
@@ -154,10 +163,12 @@ class Converger {
   // depends_on orders the first start; a restart later does not wait.
   bool dependencies_met(const Release& release, const ReleaseService& service, const Wanted& want) const {
     const Rollout* rollout = changes_.state().active_rollout(environment_);
-    const bool rolling = rollout != nullptr && rollout->to == release.id && rollout->phase == RolloutPhase::preparing;
+    const bool rolling =
+        rollout != nullptr && rollout->to == release.id && rollout->phase == RolloutPhase::preparing;
     if (!rolling) return true;
     if (!want.oneshot && !service.spec.stateful() && !oneshots_done(release, *rollout)) return false;
-    return std::ranges::all_of(service.spec.depends_on, [&](const Dependency& d) { return met(release, *rollout, d); });
+    return std::ranges::all_of(service.spec.depends_on,
+                               [&](const Dependency& d) { return met(release, *rollout, d); });
   }
   bool oneshots_done(const Release& release, const Rollout& rollout) const {
     return rollout.is_rollback || std::ranges::all_of(release.services, [&](const ReleaseService& s) {
@@ -171,7 +182,8 @@ class Converger {
     return service == nullptr || std::ranges::any_of(changes_.state().instances, [&](const auto& row) {
              const Instance& i = row.second;
              if (!belongs(i, environment_) || i.service != dependency.service) return false;
-             return i.phase == Phase::ready || (dependency.condition == DependencyCondition::started && i.phase == Phase::running);
+             return i.phase == Phase::ready ||
+                    (dependency.condition == DependencyCondition::started && i.phase == Phase::running);
            });
   }
 
@@ -194,12 +206,16 @@ const ServiceSpec* spec_of(const State& state, const Instance& instance) {
 InstancePhase phase_after_exit(const Instance& instance, const ServiceSpec& spec, bool clean) {
   if (instance.oneshot) return clean ? Phase::completed : Phase::failed;
   switch (spec.restart.mode) {
-    case RestartMode::no: return clean ? Phase::completed : Phase::failed;
+    case RestartMode::no:
+      return clean ? Phase::completed : Phase::failed;
     case RestartMode::on_failure:
       if (clean) return Phase::completed;
-      return spec.restart.max_attempts != 0 && instance.restarts >= spec.restart.max_attempts ? Phase::failed : Phase::waiting;
+      return spec.restart.max_attempts != 0 && instance.restarts >= spec.restart.max_attempts
+                 ? Phase::failed
+                 : Phase::waiting;
     case RestartMode::always:
-    case RestartMode::unless_stopped: break;
+    case RestartMode::unless_stopped:
+      break;
   }
   return Phase::waiting;
 }
@@ -211,7 +227,8 @@ std::string why_exited(std::optional<std::int32_t> code, bool out_of_memory) {
   return fmt::format("exited with {}", *code);
 }
 
-void exited(Changes& changes, const Instance& instance, std::optional<std::int32_t> code, bool out_of_memory, std::string error) {
+void exited(Changes& changes, const Instance& instance, std::optional<std::int32_t> code, bool out_of_memory,
+            std::string error) {
   const std::string id = instance.id, container = instance.container();
   if (instance.phase == Phase::stopping || instance.phase == Phase::retiring) {
     changes.emit(event::InstanceRemoved{id});
@@ -222,7 +239,8 @@ void exited(Changes& changes, const Instance& instance, std::optional<std::int32
   const bool clean = code == 0 && error.empty();
   const Phase next = spec == nullptr ? Phase::failed : phase_after_exit(instance, *spec, clean);
   if (error.empty() && !clean) error = why_exited(code, out_of_memory);
-  changes.emit(event::InstanceExited{id, code, out_of_memory, std::move(error), next, changes.now() + back_off(instance.restarts)});
+  changes.emit(event::InstanceExited{id, code, out_of_memory, std::move(error), next,
+                                     changes.now() + back_off(instance.restarts)});
 }
 
 }  // namespace
@@ -246,14 +264,16 @@ void decide(Changes& changes, const command::NetworkReady& result) {
 void decide(Changes& changes, const command::InstanceStarted& result) {
   changes.done(result.action);
   const Instance* instance = find_instance(changes.state(), result.instance);
-  if (instance == nullptr || instance->attempt != result.attempt || instance->phase != Phase::starting) return;
+  if (instance == nullptr || instance->attempt != result.attempt || instance->phase != Phase::starting)
+    return;
   changes.emit(event::InstanceStarted{result.instance, result.address, result.pid});
 }
 
 void decide(Changes& changes, const command::InstanceStartFailed& result) {
   changes.done(result.action);
   const Instance* instance = find_instance(changes.state(), result.instance);
-  if (instance == nullptr || instance->attempt != result.attempt || instance->phase != Phase::starting) return;
+  if (instance == nullptr || instance->attempt != result.attempt || instance->phase != Phase::starting)
+    return;
   exited(changes, *instance, std::nullopt, false, result.error);
 }
 
@@ -267,8 +287,8 @@ void decide(Changes& changes, const command::InstanceStopped& result) {
 void decide(Changes& changes, const command::ContainerExited& observation) {
   for (const auto& [id, instance] : changes.state().instances) {
     if (instance.container() != observation.container) continue;
-    const bool alive = instance.phase == Phase::running || instance.phase == Phase::ready || instance.phase == Phase::starting ||
-                       instance.phase == Phase::retiring;
+    const bool alive = instance.phase == Phase::running || instance.phase == Phase::ready ||
+                       instance.phase == Phase::starting || instance.phase == Phase::retiring;
     if (alive) exited(changes, instance, observation.exit_code, observation.out_of_memory, {});
     return;
   }
@@ -282,12 +302,15 @@ void decide(Changes& changes, const command::ContainersListed& observation) {
   for (const std::string& id : ids) {
     const Instance& instance = changes.state().instances.at(id);
     // starting and stopping have an action under way, whose result tells.
-    if (instance.phase != Phase::running && instance.phase != Phase::ready && instance.phase != Phase::retiring) continue;
+    if (instance.phase != Phase::running && instance.phase != Phase::ready &&
+        instance.phase != Phase::retiring)
+      continue;
     const auto found = listed.find(instance.container());
     // Started after the list was asked for: not in it, or not yet as what it is.
     const bool unseen = found == listed.end() || found->second->state == ContainerState::created;
     if (unseen && instance.started >= observation.asked) continue;
-    if (found == listed.end()) exited(changes, instance, std::nullopt, false, {});
+    if (found == listed.end())
+      exited(changes, instance, std::nullopt, false, {});
     else if (found->second->state != ContainerState::running)
       exited(changes, instance, found->second->exit_code, found->second->out_of_memory, {});
   }
@@ -296,7 +319,8 @@ void decide(Changes& changes, const command::ContainersListed& observation) {
 void decide(Changes& changes, const command::Probed& observation) {
   const Instance* instance = find_instance(changes.state(), observation.instance);
   if (instance == nullptr || instance->attempt != observation.attempt || instance->oneshot) return;
-  if (observation.healthy && instance->phase == Phase::running) changes.emit(event::InstanceReady{observation.instance});
+  if (observation.healthy && instance->phase == Phase::running)
+    changes.emit(event::InstanceReady{observation.instance});
   else if (!observation.healthy && instance->phase == Phase::ready)
     changes.emit(event::InstanceUnready{observation.instance, observation.reason});
   else if (!observation.healthy && instance->phase == Phase::running && instance->error != observation.reason)

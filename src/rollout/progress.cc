@@ -12,7 +12,9 @@ std::string version_name(const State& state, std::optional<ReleaseId> id) {
   return release == nullptr ? "nothing" : fmt::format("v{}", release->version);
 }
 
-bool routes_settled(const State& state) { return state.counters.routes_acked == state.counters.routes_revision; }
+bool routes_settled(const State& state) {
+  return state.counters.routes_acked == state.counters.routes_revision;
+}
 
 void change_phase(Changes& changes, RolloutId id, Phase phase, std::string reason) {
   changes.emit(event::RolloutPhaseChanged{id, phase, std::move(reason)});
@@ -29,15 +31,18 @@ void start_rollout(Changes& changes, const EnvKey& key, ReleaseId to, bool is_ro
   rollout.policy = changes.state().release(to)->policy;
   rollout.is_rollback = is_rollback;
   // The salt makes a user's side random, and another one in the next rollout: the ids never repeat.
-  rollout.salt = Digest::of_sha256(fmt::format("{}/{}/{}", key, rollout.id, to_epoch_ms(changes.now()))).short_hex();
+  rollout.salt =
+      Digest::of_sha256(fmt::format("{}/{}/{}", key, rollout.id, to_epoch_ms(changes.now()))).short_hex();
   rollout.created = changes.now();
   changes.emit(event::RolloutStarted{std::move(rollout)});
 }
 
-// A stateful service is recreated alone; a one-shot that does not need it runs first, so that its failure touches nothing.
+// A stateful service is recreated alone; a one-shot that does not need it runs first, so that its failure
+// touches nothing.
 bool may_swap(const Release& to, const Rollout& rollout, const ReleaseService& service) {
   for (const ReleaseService& other : to.services)
-    if (is_oneshot(to, other.spec.name) && !rollout.is_rollback && !rollout.oneshots_done.contains(other.spec.name) &&
+    if (is_oneshot(to, other.spec.name) && !rollout.is_rollback &&
+        !rollout.oneshots_done.contains(other.spec.name) &&
         !depends_transitively(to, other.spec.name, service.spec.name))
       return false;
   return true;
@@ -47,18 +52,26 @@ bool may_swap(const Release& to, const Rollout& rollout, const ReleaseService& s
 class Progress {
  public:
   Progress(Changes& changes, const EnvKey& key, const Rollout& rollout)
-      : changes_(changes), environment_(changes.state().environments.at(key)), rollout_(rollout),
-        to_(*changes.state().release(rollout.to)), from_(changes.state().release(rollout.from)) {}
+      : changes_(changes),
+        environment_(changes.state().environments.at(key)),
+        rollout_(rollout),
+        to_(*changes.state().release(rollout.to)),
+        from_(changes.state().release(rollout.from)) {}
 
   void run() {
     if (superseded()) return;
     switch (rollout_.phase) {
-      case Phase::preparing: return prepare();
-      case Phase::stepping: return step();
-      case Phase::completing: return complete();
-      case Phase::rolling_back: return roll_back();
+      case Phase::preparing:
+        return prepare();
+      case Phase::stepping:
+        return step();
+      case Phase::completing:
+        return complete();
+      case Phase::rolling_back:
+        return roll_back();
       case Phase::done:
-      case Phase::rolled_back: return;
+      case Phase::rolled_back:
+        return;
     }
   }
 
@@ -78,7 +91,8 @@ class Progress {
 
   bool superseded() {
     const bool early = rollout_.phase == Phase::preparing || rollout_.phase == Phase::stepping;
-    if (!early || !environment_.pending || !environment_.approved || *environment_.pending == rollout_.to) return false;
+    if (!early || !environment_.pending || !environment_.approved || *environment_.pending == rollout_.to)
+      return false;
     change_phase(changes_, rollout_.id, Phase::rolling_back,
                  fmt::format("superseded by {}", version_name(state(), environment_.pending)));
     return true;
@@ -102,27 +116,32 @@ class Progress {
     each_instance([&](const Instance& instance) {
       if (!reason.empty() || !is_new(instance)) return;
       if (instance.phase == InstancePhase::failed)
-        reason = instance.oneshot ? fmt::format("the one-shot service {} failed: {}", instance.service, instance.error)
-                                  : fmt::format("{} failed: {}", instance.service, instance.error);
+        reason = instance.oneshot
+                     ? fmt::format("the one-shot service {} failed: {}", instance.service, instance.error)
+                     : fmt::format("{} failed: {}", instance.service, instance.error);
       else if (rollout_.phase == Phase::preparing && instance.restarts >= kMaxCrashesAtStart)
-        reason = fmt::format("{} does not start: {} ({} times in a row); see `naru logs {}/{}`", instance.service, instance.error,
-                             instance.restarts, rollout_.app, instance.service);
+        reason =
+            fmt::format("{} does not start: {} ({} times in a row); see `naru logs {}/{}`", instance.service,
+                        instance.error, instance.restarts, rollout_.app, instance.service);
     });
     return reason;
   }
 
   void prepare() {
-    if (std::string reason = failure(); !reason.empty()) return change_phase(changes_, rollout_.id, Phase::rolling_back, reason);
+    if (std::string reason = failure(); !reason.empty())
+      return change_phase(changes_, rollout_.id, Phase::rolling_back, reason);
     if (finish_oneshots()) return;
     const auto changed = changed_services(from_, to_);
     if (swap_stateful(changed)) return;
     std::string waiting;
     for (const ReleaseService& service : to_.services)
-      if (is_oneshot(to_, service.spec.name) && !rollout_.is_rollback && !rollout_.oneshots_done.contains(service.spec.name))
+      if (is_oneshot(to_, service.spec.name) && !rollout_.is_rollback &&
+          !rollout_.oneshots_done.contains(service.spec.name))
         waiting = fmt::format("waiting for the one-shot service {} to end", service.spec.name);
     if (std::string why = not_ready(changed); !why.empty()) waiting = std::move(why);
     // What only recreates a stateful service has no two sides to compare: everybody meets it already.
-    const bool two_sides = std::ranges::any_of(changed, [&](const ReleaseService* service) { return !is_swap(*service); });
+    const bool two_sides =
+        std::ranges::any_of(changed, [&](const ReleaseService* service) { return !is_swap(*service); });
     if (waiting.empty()) return two_sides && has_stable_users() ? begin_step(0) : go_on_to_everybody();
     if (changes_.now() - waiting_since() > rollout_.policy.ready_deadline)
       return change_phase(changes_, rollout_.id, Phase::rolling_back,
@@ -130,12 +149,14 @@ class Progress {
     say(waiting);
   }
 
-  // The deadline is for an instance that runs and does not become ready; a one-shot may take its time (`naru abort` ends it).
+  // The deadline is for an instance that runs and does not become ready; a one-shot may take its time (`naru
+  // abort` ends it).
   WallTime waiting_since() const {
     WallTime since = rollout_.created;
     each_instance([&](const Instance& instance) {
       if (!is_new(instance)) return;
-      const bool works = instance.oneshot && (instance.phase == InstancePhase::starting || instance.phase == InstancePhase::running);
+      const bool works = instance.oneshot && (instance.phase == InstancePhase::starting ||
+                                              instance.phase == InstancePhase::running);
       since = works ? changes_.now() : std::max({since, instance.created, instance.started});
     });
     return since;
@@ -157,7 +178,8 @@ class Progress {
   std::string why_not_ready(const ReleaseService& service) const {
     std::string reason = fmt::format("{} is not ready", service.spec.name);
     each_instance([&](const Instance& instance) {
-      if (instance.service == service.spec.name && instance.revision == service.revision && !instance.error.empty())
+      if (instance.service == service.spec.name && instance.revision == service.revision &&
+          !instance.error.empty())
         reason = fmt::format("{} is not ready: {}", service.spec.name, instance.error);
     });
     return reason;
@@ -180,8 +202,8 @@ class Progress {
   }
 
   void begin_step(std::uint32_t index) {
-    changes_.emit(event::StepStarted{rollout_.id, index, rollout_.policy.steps.at(index).weight, free_evidence_slot(),
-                                     rollout_.slow_us});
+    changes_.emit(event::StepStarted{rollout_.id, index, rollout_.policy.steps.at(index).weight,
+                                     free_evidence_slot(), rollout_.slow_us});
   }
   // A step's slot is fresh: no rollout under way uses it, and the last one used comes last again.
   std::uint32_t free_evidence_slot() const {
@@ -198,15 +220,16 @@ class Progress {
 
   void go_on_to_everybody() {
     change_phase(changes_, rollout_.id, Phase::completing,
-                 from_ == nullptr          ? "the first release goes to everybody"
-                 : rollout_.is_rollback    ? "a rollback goes to everybody"
-                 : rollout_.resume         ? "a person said go on"
-                 : rollout_.steps.empty()  ? "goes to everybody at once"
-                                           : "every step passed");
+                 from_ == nullptr         ? "the first release goes to everybody"
+                 : rollout_.is_rollback   ? "a rollback goes to everybody"
+                 : rollout_.resume        ? "a person said go on"
+                 : rollout_.steps.empty() ? "goes to everybody at once"
+                                          : "every step passed");
   }
 
   void step() {
-    if (std::string reason = failure(); !reason.empty()) return change_phase(changes_, rollout_.id, Phase::rolling_back, reason);
+    if (std::string reason = failure(); !reason.empty())
+      return change_phase(changes_, rollout_.id, Phase::rolling_back, reason);
     if (!rollout_.step_live) {
       if (routes_settled(state())) changes_.emit(event::StepLive{rollout_.id});
       return;
@@ -218,7 +241,8 @@ class Progress {
     if (rollout_.step + 1 < rollout_.policy.steps.size()) return begin_step(rollout_.step + 1);
     const auto baked = changes_.now() - rollout_.first_user;
     if (baked >= rollout_.policy.bake) return go_on_to_everybody();
-    say(fmt::format("baking at {}%: every step passed, the least time of {} is not over", percent(), humanize(rollout_.policy.bake)));
+    say(fmt::format("baking at {}%: every step passed, the least time of {} is not over", percent(),
+                    humanize(rollout_.policy.bake)));
   }
   std::uint32_t percent() const { return rollout_.steps.back().weight.value / 100; }
 
@@ -236,12 +260,13 @@ class Progress {
     each_instance([&](const Instance& instance) { left = left || is_new(instance); });
     if (left || !routes_settled(state())) return;
     if (old_ready()) return change_phase(changes_, rollout_.id, Phase::rolled_back, rollout_.reason);
-    // What was recreated does not come back (its new revision may have changed the data): that must not keep the next
-    // release, perhaps the remedy, waiting for ever.
+    // What was recreated does not come back (its new revision may have changed the data): that must not keep
+    // the next release, perhaps the remedy, waiting for ever.
     const bool next = environment_.pending && environment_.approved;
     const bool late = changes_.now() - rollout_.phase_since > rollout_.policy.ready_deadline;
     if (next || late)
-      change_phase(changes_, rollout_.id, Phase::rolled_back, rollout_.reason + "; a stateful service of the old release is not ready again");
+      change_phase(changes_, rollout_.id, Phase::rolled_back,
+                   rollout_.reason + "; a stateful service of the old release is not ready again");
   }
   bool old_ones_left(const Release* gone, const Release& kept) const {
     bool left = false;
@@ -263,7 +288,8 @@ class Progress {
   }
 
   void say(const std::string& reason) {
-    if (rollout_.reason != reason) changes_.emit(event::EvidenceStored{rollout_.id, rollout_.judge, rollout_.verdict, reason});
+    if (rollout_.reason != reason)
+      changes_.emit(event::EvidenceStored{rollout_.id, rollout_.judge, rollout_.verdict, reason});
   }
 
   Changes& changes_;
@@ -275,7 +301,8 @@ class Progress {
 
 Result<const Environment*> find_environment(const Changes& changes, const EnvKey& key) {
   const auto found = changes.state().environments.find(key);
-  if (found == changes.state().environments.end()) return fail(Code::not_found, "there is no environment '{}'", key);
+  if (found == changes.state().environments.end())
+    return fail(Code::not_found, "there is no environment '{}'", key);
   return &found->second;
 }
 
@@ -284,7 +311,8 @@ void assign_virtual_addresses(Changes& changes, const EnvKey& key, const Release
     const Environment& environment = changes.state().environments.at(key);
     if (!environment.network || environment.virtual_addresses.contains(service.spec.name)) continue;
     changes.emit(event::VirtualAddressAssigned{
-        key, service.spec.name, nth_address(environment.network->virtual_range, environment.next_virtual + 1)});
+        key, service.spec.name,
+        nth_address(environment.network->virtual_range, environment.next_virtual + 1)});
   }
 }
 
@@ -293,7 +321,8 @@ void assign_virtual_addresses(Changes& changes, const EnvKey& key, const Release
 void advance_rollout(Changes& changes, const EnvKey& key) {
   const Environment& environment = changes.state().environments.at(key);
   if (environment.stopped) {  // nothing goes on, but a one-shot that has ended is not run again afterwards
-    if (const Rollout* rollout = changes.state().active_rollout(environment)) Progress(changes, key, *rollout).finish_oneshots();
+    if (const Rollout* rollout = changes.state().active_rollout(environment))
+      Progress(changes, key, *rollout).finish_oneshots();
     return;
   }
   if (const Rollout* rollout = changes.state().active_rollout(environment)) {
@@ -312,12 +341,14 @@ Result<void> decide(Changes& changes, const command::Promote& command) {
   const Environment* environment = TRY(find_environment(changes, command.environment));
   if (const Rollout* rollout = changes.state().active_rollout(*environment)) {
     if (rollout->phase != Phase::stepping)
-      return fail(Code::conflict, "{}: the rollout of {} is {}; there is nothing to promote", command.environment,
-                  version_name(changes.state(), rollout->to), Json(rollout->phase).get<std::string>());
+      return fail(Code::conflict, "{}: the rollout of {} is {}; there is nothing to promote",
+                  command.environment, version_name(changes.state(), rollout->to),
+                  Json(rollout->phase).get<std::string>());
     changes.emit(event::RolloutResumed{rollout->id, command.by});
     return {};
   }
-  if (!environment->pending) return fail(Code::conflict, "{}: no release waits to be promoted", command.environment);
+  if (!environment->pending)
+    return fail(Code::conflict, "{}: no release waits to be promoted", command.environment);
   changes.emit(event::ReleasePending{command.environment, environment->pending, true});
   return {};
 }
@@ -334,29 +365,34 @@ Result<void> decide(Changes& changes, const command::Abort& command) {
 Result<void> decide(Changes& changes, const command::Rollback& command) {
   const Environment* environment = TRY(find_environment(changes, command.environment));
   if (changes.state().active_rollout(*environment) != nullptr)
-    return fail(Code::conflict, "{}: a rollout is under way; `naru abort {}` takes it back", command.environment, environment->app);
+    return fail(Code::conflict, "{}: a rollout is under way; `naru abort {}` takes it back",
+                command.environment, environment->app);
   const Release* stable = changes.state().release(environment->stable);
   if (stable == nullptr) return fail(Code::conflict, "{}: nothing was released yet", command.environment);
   const Release* target = nullptr;
   if (command.version) {
     for (const auto& [id, release] : changes.state().releases)
       if (release.app == environment->app && release.version == *command.version) target = &release;
-    if (target == nullptr) return fail(Code::not_found, "{}: there is no release v{}", environment->app, *command.version);
+    if (target == nullptr)
+      return fail(Code::not_found, "{}: there is no release v{}", environment->app, *command.version);
   } else {  // what this environment served before
     for (const auto& [id, rollout] : changes.state().rollouts)
-      if (rollout.app == environment->app && rollout.environment == environment->name && rollout.to == stable->id &&
-          rollout.phase == Phase::done && rollout.from && !rollout.is_rollback)
+      if (rollout.app == environment->app && rollout.environment == environment->name &&
+          rollout.to == stable->id && rollout.phase == Phase::done && rollout.from && !rollout.is_rollback)
         target = changes.state().release(rollout.from);
-    if (target == nullptr) return fail(Code::conflict, "{}: there is no release before v{}", command.environment, stable->version);
+    if (target == nullptr)
+      return fail(Code::conflict, "{}: there is no release before v{}", command.environment, stable->version);
   }
-  if (target->id == stable->id) return fail(Code::conflict, "{}: v{} is what runs", command.environment, stable->version);
+  if (target->id == stable->id)
+    return fail(Code::conflict, "{}: v{} is what runs", command.environment, stable->version);
   start_rollout(changes, command.environment, target->id, true);
   return {};
 }
 
 Result<void> decide(Changes& changes, const command::StopEnvironment& command) {
   const Environment* environment = TRY(find_environment(changes, command.environment));
-  if (environment->stopped != command.stopped) changes.emit(event::EnvironmentStopped{command.environment, command.stopped});
+  if (environment->stopped != command.stopped)
+    changes.emit(event::EnvironmentStopped{command.environment, command.stopped});
   return {};
 }
 

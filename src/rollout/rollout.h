@@ -1,7 +1,9 @@
-// Delivery and healing, decided: which containers should run, where a rollout stands, when it goes on or back. Pure.
+// Delivery and healing, decided: which containers should run, where a rollout stands, when it goes on or
+// back. Pure.
 //
-// decide() translates a command into events; reconcile() is level-triggered: it looks at the state and does what is
-// missing, so that a lost or repeated message, or a restart from any committed transaction, ends at the same place.
+// decide() translates a command into events; reconcile() is level-triggered: it looks at the state and does
+// what is missing, so that a lost or repeated message, or a restart from any committed transaction, ends at
+// the same place.
 #pragma once
 
 #include "model/changes.h"
@@ -28,10 +30,11 @@ void reconcile(Changes& changes, const EnvKey& environment);
 
 // ---- what the other files of this folder share
 
-inline constexpr milliseconds kDrain{2'000};             // from out-of-the-routes to SIGTERM, for requests under way
-inline constexpr std::uint32_t kMaxCrashesAtStart = 3;   // of a new release's instance before it was ever ready
+inline constexpr milliseconds kDrain{2'000};  // from out-of-the-routes to SIGTERM, for requests under way
+inline constexpr std::uint32_t kMaxCrashesAtStart =
+    3;  // of a new release's instance before it was ever ready
 inline constexpr milliseconds kMaxBackOff{60'000};
-inline constexpr std::uint32_t kEvidenceSlots = 16;      // ipc/telemetry.h has as many
+inline constexpr std::uint32_t kEvidenceSlots = 16;  // ipc/telemetry.h has as many
 
 // A service of `release` that another one waits for with service_completed_successfully.
 bool is_oneshot(const Release& release, std::string_view service);
@@ -39,7 +42,7 @@ bool is_oneshot(const Release& release, std::string_view service);
 bool depends_transitively(const Release& release, std::string_view service, std::string_view on);
 
 struct Wanted {
-  ReleaseId release = 0;   // where its spec is found
+  ReleaseId release = 0;  // where its spec is found
   std::uint32_t count = 1;
   bool oneshot = false;
 };
@@ -52,7 +55,8 @@ void converge_instances(Changes& changes, const EnvKey& environment);
 // Moves the environment's rollout along its phases.
 void advance_rollout(Changes& changes, const EnvKey& environment);
 
-// The services of `to` whose revision differs from the one in `from` (all, when there is no `from`), without one-shots.
+// The services of `to` whose revision differs from the one in `from` (all, when there is no `from`), without
+// one-shots.
 std::vector<const ReleaseService*> changed_services(const Release* from, const Release& to);
 bool all_ready(const State& state, const Environment& environment, const ReleaseService& service);
 

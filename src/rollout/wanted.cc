@@ -5,7 +5,8 @@ namespace naru::rollout {
 bool is_oneshot(const Release& release, std::string_view service) {
   for (const ReleaseService& other : release.services)
     for (const Dependency& dependency : other.spec.depends_on)
-      if (dependency.service == service && dependency.condition == DependencyCondition::completed) return true;
+      if (dependency.service == service && dependency.condition == DependencyCondition::completed)
+        return true;
   return false;
 }
 

@@ -5,7 +5,9 @@
 namespace naru::route {
 namespace {
 
-constexpr std::uint64_t rotate(std::uint64_t x, int by) { return (x << by) | (x >> (64 - by)); }
+constexpr std::uint64_t rotate(std::uint64_t x, int by) {
+  return (x << by) | (x >> (64 - by));
+}
 
 struct Sip {
   std::uint64_t v0, v1, v2, v3;
@@ -31,14 +33,16 @@ struct Sip {
 
 std::uint64_t little_endian(const char* bytes, std::size_t count) {
   std::uint64_t word = 0;
-  for (std::size_t i = 0; i < count; ++i) word |= std::uint64_t{static_cast<unsigned char>(bytes[i])} << (8 * i);
+  for (std::size_t i = 0; i < count; ++i)
+    word |= std::uint64_t{static_cast<unsigned char>(bytes[i])} << (8 * i);
   return word;
 }
 
 }  // namespace
 
 std::uint64_t siphash24(std::uint64_t k0, std::uint64_t k1, std::string_view bytes) {
-  Sip s{k0 ^ 0x736f6d6570736575ULL, k1 ^ 0x646f72616e646f6dULL, k0 ^ 0x6c7967656e657261ULL, k1 ^ 0x7465646279746573ULL};
+  Sip s{k0 ^ 0x736f6d6570736575ULL, k1 ^ 0x646f72616e646f6dULL, k0 ^ 0x6c7967656e657261ULL,
+        k1 ^ 0x7465646279746573ULL};
   const std::size_t whole = bytes.size() & ~std::size_t{7};
   for (std::size_t i = 0; i < whole; i += 8) s.absorb(little_endian(bytes.data() + i, 8));
   s.absorb(little_endian(bytes.data() + whole, bytes.size() - whole) | (std::uint64_t{bytes.size()} << 56));

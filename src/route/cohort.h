@@ -9,7 +9,9 @@
 namespace naru::route {
 
 enum class Side : std::uint8_t { stable = 0, canary = 1 };
-constexpr std::string_view side_name(Side side) { return side == Side::canary ? "canary" : "stable"; }
+constexpr std::string_view side_name(Side side) {
+  return side == Side::canary ? "canary" : "stable";
+}
 
 // SipHash-2-4 (Aumasson & Bernstein 2012).
 std::uint64_t siphash24(std::uint64_t k0, std::uint64_t k1, std::string_view bytes);
@@ -20,7 +22,9 @@ class CohortHash {
   std::uint64_t operator()(std::string_view user) const { return siphash24(k0_, k1_, user); }
 
   // 0..9,999, from the high half of the hash.
-  static std::uint32_t permyriad(std::uint64_t hash) { return static_cast<std::uint32_t>(((hash >> 32) * 10'000) >> 32); }
+  static std::uint32_t permyriad(std::uint64_t hash) {
+    return static_cast<std::uint32_t>(((hash >> 32) * 10'000) >> 32);
+  }
   // A fine bucket for "seen once" evidence, from the low half, hence independent of the side.
   static std::uint32_t user_bucket(std::uint64_t hash) { return static_cast<std::uint32_t>(hash); }
   // Canary exactly when permyriad < weight: who is in at 5% is in at 25%.

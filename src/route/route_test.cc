@@ -36,7 +36,8 @@ TEST(Cohort, ShareOfUsersLiesWithinFourStandardErrorsOfTheWeight) {
     const CohortHash hash(fmt::format("rollout-{}", weight));
     int canary = 0;
     for (int i = 0; i < kUsers; ++i)
-      canary += CohortHash::side(hash(fmt::format("{:016x}", rng.next())), BasisPoints{weight}) == Side::canary;
+      canary +=
+          CohortHash::side(hash(fmt::format("{:016x}", rng.next())), BasisPoints{weight}) == Side::canary;
     const double p = weight / 10000.0;
     EXPECT_NEAR(canary, kUsers * p, 4 * std::sqrt(kUsers * p * (1 - p)) + 1) << weight;
   }
@@ -46,7 +47,8 @@ TEST(Cohort, ShareHoldsForConsecutiveUserNamesToo) {
   constexpr int kUsers = 100'000;
   const CohortHash hash("s");
   int canary = 0;
-  for (int i = 0; i < kUsers; ++i) canary += CohortHash::side(hash(fmt::format("user{}", i)), BasisPoints{500}) == Side::canary;
+  for (int i = 0; i < kUsers; ++i)
+    canary += CohortHash::side(hash(fmt::format("user{}", i)), BasisPoints{500}) == Side::canary;
   EXPECT_NEAR(canary, 5000, 4 * std::sqrt(kUsers * 0.05 * 0.95));
 }
 
@@ -80,14 +82,16 @@ TEST(Cohort, AUserNeverFlipsAndAnotherSaltDrawsAnew) {
 
 TEST(Snapshot, FindsAServiceByHostInAnyCaseWithPortAndFinalDot) {
   const auto snapshot = *Snapshot::compile(small_table());
-  for (const char* host : {"web.production.shop.localhost", "WEB.Production.shop.LOCALHOST:8080", "web.production.shop.localhost.:1"}) {
+  for (const char* host : {"web.production.shop.localhost", "WEB.Production.shop.LOCALHOST:8080",
+                           "web.production.shop.localhost.:1"}) {
     const Service* service = snapshot->by_host(host);
     ASSERT_TRUE(service) << host;
     EXPECT_EQ(service->name, "web");
     EXPECT_EQ(service->http_port(), 8080);
   }
   EXPECT_EQ(snapshot->by_host("db.production.shop.localhost")->http_port(), 0);
-  for (const char* host : {"", ":", ".", "web", "web.staging.shop.localhost", "x.web.production.shop.localhost", "[::1]:80"})
+  for (const char* host :
+       {"", ":", ".", "web", "web.staging.shop.localhost", "x.web.production.shop.localhost", "[::1]:80"})
     EXPECT_FALSE(snapshot->by_host(host)) << host;
   EXPECT_FALSE(snapshot->by_host(std::string(100'000, 'a')));
   EXPECT_THAT(snapshot->hosts(10), ::testing::SizeIs(1)) << "db speaks TCP and answers nobody by Host";
@@ -111,7 +115,8 @@ TEST(Snapshot, ACallersSideIsThatOfItsReleaseUnlessItServesBoth) {
   EXPECT_EQ(environment->caller(*parse_ipv4("10.88.0.2")).side, Side::stable);
   EXPECT_EQ(environment->caller(*parse_ipv4("10.88.0.3")).side, Side::canary);
   EXPECT_EQ(environment->caller(*parse_ipv4("10.88.0.4")).service->name, "db");
-  EXPECT_FALSE(environment->caller(*parse_ipv4("10.88.0.4")).side) << "db is unchanged and serves both cohorts";
+  EXPECT_FALSE(environment->caller(*parse_ipv4("10.88.0.4")).side)
+      << "db is unchanged and serves both cohorts";
   EXPECT_FALSE(environment->caller(*parse_ipv4("10.88.0.9")).service);
 }
 
@@ -139,7 +144,8 @@ TEST(Snapshot, RefusesWhatCannotBeRouted) {
     ASSERT_FALSE(result) << part;
     EXPECT_NE(result.error().context.find(part), std::string::npos) << result.error().context;
   };
-  refused([](RouteTable& t) { t.environments[0].services[0].stable.endpoints[0].address = "10.88.0.256"; }, "10.88.0.256");
+  refused([](RouteTable& t) { t.environments[0].services[0].stable.endpoints[0].address = "10.88.0.256"; },
+          "10.88.0.256");
   refused([](RouteTable& t) { t.environments[0].services[0].virtual_address = "::1"; }, "::1");
   refused([](RouteTable& t) { t.environments[0].callers[0].address = "x"; }, "caller");
   refused([](RouteTable& t) { t.environments[0].services[1].name = "web"; }, "twice");
@@ -148,13 +154,15 @@ TEST(Snapshot, RefusesWhatCannotBeRouted) {
   refused([](RouteTable& t) { t.environments.push_back(t.environments[0]); }, "twice");
   refused([](RouteTable& t) { t.host_ports.push_back(t.host_ports[0]); }, "twice");
   refused([](RouteTable& t) { t.environments[0].app = "a\r\nb"; }, "name");
-  refused([](RouteTable& t) { t.environments[0].services[0].stable.endpoints.resize(kMaxEndpoints + 1); }, "at most");
+  refused([](RouteTable& t) { t.environments[0].services[0].stable.endpoints.resize(kMaxEndpoints + 1); },
+          "at most");
 }
 
 TEST(Ipv4, ReadsFourDecimalNumbersAndNothingElse) {
   EXPECT_EQ(*parse_ipv4("1.2.3.4"), 0x01020304U);
   EXPECT_EQ(*parse_ipv4("255.255.255.255"), 0xffffffffU);
-  for (const char* text : {"", "1", "1.2.3", "1.2.3.", "1.2.3.4.", "1.2.3.4 ", "01.2.3.4", "256.1.1.1", "1..2.3", "a.b.c.d", "1.2.3.4444", "-1.2.3.4"})
+  for (const char* text : {"", "1", "1.2.3", "1.2.3.", "1.2.3.4.", "1.2.3.4 ", "01.2.3.4", "256.1.1.1",
+                           "1..2.3", "a.b.c.d", "1.2.3.4444", "-1.2.3.4"})
     EXPECT_FALSE(parse_ipv4(text)) << text;
 }
 

@@ -6,12 +6,15 @@
 namespace naru::route {
 namespace {
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
 
 bool plain_name(std::string_view name) {
   if (name.empty() || name.size() > 63) return false;
   return std::ranges::all_of(name, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.';
   });
 }
 
@@ -28,7 +31,8 @@ Result<Pool> compile_pool(const RouteSide& side, const std::string& where) {
   pool.targets.reserve(side.endpoints.size());
   for (const Endpoint& endpoint : side.endpoints) {
     auto address = parse_ipv4(endpoint.address);
-    if (!address) return fail(Code::malformed, "{}: endpoint {}: {}", where, endpoint.instance, address.error().context);
+    if (!address)
+      return fail(Code::malformed, "{}: endpoint {}: {}", where, endpoint.instance, address.error().context);
     pool.targets.push_back({endpoint.instance, *address});
   }
   return pool;
@@ -40,14 +44,16 @@ Result<Service> compile_service(const ServiceRoute& route, const Environment& en
   Service service;
   service.environment = &environment;
   service.name = route.name;
-  service.label = environment.name == "production" ? fmt::format("{}/{}", environment.app, route.name)
-                                                   : fmt::format("{}/{} ({})", environment.app, route.name, environment.name);
+  service.label = environment.name == "production"
+                      ? fmt::format("{}/{}", environment.app, route.name)
+                      : fmt::format("{}/{} ({})", environment.app, route.name, environment.name);
   if (!route.virtual_address.empty()) {
     auto address = parse_ipv4(route.virtual_address);
     if (!address) return fail(Code::malformed, "{}: virtual address: {}", where, address.error().context);
     service.virtual_address = *address;
   }
-  if (route.ports.size() > 1024) return fail(Code::too_large, "{}: {} ports; at most 1024", where, route.ports.size());
+  if (route.ports.size() > 1024)
+    return fail(Code::too_large, "{}: {} ports; at most 1024", where, route.ports.size());
   service.ports = route.ports;
   service.stable = TRY(compile_pool(route.stable, where));
   if (route.canary) service.canary = TRY(compile_pool(*route.canary, where + " (canary)"));
@@ -55,7 +61,8 @@ Result<Service> compile_service(const ServiceRoute& route, const Environment& en
   return service;
 }
 
-Result<void> compile_services(const EnvironmentRoute& route, Environment& environment, const std::string& where) {
+Result<void> compile_services(const EnvironmentRoute& route, Environment& environment,
+                              const std::string& where) {
   if (route.services.size() > kMaxServices)
     return fail(Code::too_large, "{}: {} services; at most {}", where, route.services.size(), kMaxServices);
   environment.services.reserve(route.services.size());
@@ -70,20 +77,23 @@ Result<void> compile_services(const EnvironmentRoute& route, Environment& enviro
   return {};
 }
 
-// An instance tells its callers' side only when its own service differs between the sides; one that serves both
-// cohorts says nothing by its release.
+// An instance tells its callers' side only when its own service differs between the sides; one that serves
+// both cohorts says nothing by its release.
 CallerView compile_caller(const Caller& caller, const Environment& environment) {
   CallerView view{environment.find(caller.service), std::nullopt};
   if (!view.service || !view.service->canary || !environment.split) return view;
-  if (caller.release == view.service->canary->release) view.side = Side::canary;
-  else if (caller.release == view.service->stable.release) view.side = Side::stable;
+  if (caller.release == view.service->canary->release)
+    view.side = Side::canary;
+  else if (caller.release == view.service->stable.release)
+    view.side = Side::stable;
   return view;
 }
 
 Result<std::unique_ptr<Environment>> compile_environment(const EnvironmentRoute& route) {
   auto environment = std::make_unique<Environment>();
   const std::string where = fmt::format("routes: {}.{}", route.app, route.environment);
-  if (!plain_name(route.app) || !plain_name(route.environment)) return fail(Code::malformed, "{}: not a name", where);
+  if (!plain_name(route.app) || !plain_name(route.environment))
+    return fail(Code::malformed, "{}: not a name", where);
   environment->app = route.app;
   environment->name = route.environment;
   environment->network = route.network;
@@ -110,12 +120,15 @@ Result<std::uint32_t> parse_ipv4(std::string_view text) {
   std::uint32_t address = 0;
   std::size_t at = 0;
   for (int part = 0; part < 4; ++part) {
-    if (part > 0 && (at >= text.size() || text[at++] != '.')) return fail(Code::malformed, "'{}' is not an IPv4 address", text);
+    if (part > 0 && (at >= text.size() || text[at++] != '.'))
+      return fail(Code::malformed, "'{}' is not an IPv4 address", text);
     const std::size_t start = at;
     std::uint32_t value = 0;
-    while (at < text.size() && text[at] >= '0' && text[at] <= '9' && at - start < 3) value = value * 10 + static_cast<std::uint32_t>(text[at++] - '0');
+    while (at < text.size() && text[at] >= '0' && text[at] <= '9' && at - start < 3)
+      value = value * 10 + static_cast<std::uint32_t>(text[at++] - '0');
     const bool leading_zero = at - start > 1 && text[start] == '0';
-    if (at == start || value > 255 || leading_zero) return fail(Code::malformed, "'{}' is not an IPv4 address", text);
+    if (at == start || value > 255 || leading_zero)
+      return fail(Code::malformed, "'{}' is not an IPv4 address", text);
     address = (address << 8) | value;
   }
   if (at != text.size()) return fail(Code::malformed, "'{}' is not an IPv4 address", text);
@@ -156,7 +169,8 @@ Result<std::shared_ptr<const Snapshot>> Snapshot::compile(const RouteTable& tabl
   auto snapshot = std::make_shared<Snapshot>();
   snapshot->revision_ = table.revision;
   if (table.environments.size() > kMaxEnvironments)
-    return fail(Code::too_large, "routes: {} environments; at most {}", table.environments.size(), kMaxEnvironments);
+    return fail(Code::too_large, "routes: {} environments; at most {}", table.environments.size(),
+                kMaxEnvironments);
   if (table.host_ports.size() > kMaxHostPorts)
     return fail(Code::too_large, "routes: {} host ports; at most {}", table.host_ports.size(), kMaxHostPorts);
   Index<const Environment*> by_name;
@@ -169,9 +183,11 @@ Result<std::shared_ptr<const Snapshot>> Snapshot::compile(const RouteTable& tabl
       return fail(Code::malformed, "routes: network {} serves two environments", route.network);
     for (const Service& service : environment->services) {
       snapshot->hosts_.insert_or_assign(
-          lower_case(fmt::format("{}.{}.{}.localhost", service.name, environment->name, environment->app)), &service);
+          lower_case(fmt::format("{}.{}.{}.localhost", service.name, environment->name, environment->app)),
+          &service);
       for (const Target& target : service.stable.targets) snapshot->addresses_.push_back(target.address);
-      for (const Target& target : service.pool(Side::canary).targets) snapshot->addresses_.push_back(target.address);
+      for (const Target& target : service.pool(Side::canary).targets)
+        snapshot->addresses_.push_back(target.address);
     }
   }
   std::ranges::sort(snapshot->addresses_);

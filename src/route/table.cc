@@ -23,7 +23,8 @@ View view_of(const State& state, const Environment& environment) {
   View view;
   view.stable = state.release(environment.stable);
   view.rollout = state.active_rollout(environment);
-  if (view.rollout != nullptr && view.rollout->phase == RolloutPhase::stepping) view.canary = state.release(view.rollout->to);
+  if (view.rollout != nullptr && view.rollout->phase == RolloutPhase::stepping)
+    view.canary = state.release(view.rollout->to);
   return view;
 }
 
@@ -93,27 +94,36 @@ class TableBuilder {
   }
 
   static bool is_swapped(const View& view, const std::string& name) {
-    return view.rollout != nullptr && std::ranges::find(view.rollout->swapped, name) != view.rollout->swapped.end();
+    return view.rollout != nullptr &&
+           std::ranges::find(view.rollout->swapped, name) != view.rollout->swapped.end();
   }
 
-  void add_service(EnvironmentRoute& route, const Environment& environment, const View& view, const std::string& name) {
+  void add_service(EnvironmentRoute& route, const Environment& environment, const View& view,
+                   const std::string& name) {
     const auto address = environment.virtual_addresses.find(name);
     if (address == environment.virtual_addresses.end()) return;
     const Release* next = view.rollout == nullptr ? nullptr : state_.release(view.rollout->to);
     const ReleaseService* before = view.stable == nullptr ? nullptr : view.stable->find(name);
     const ReleaseService* after = next == nullptr ? nullptr : next->find(name);
-    const ReleaseService* main = before != nullptr && !is_swapped(view, name) ? before : after != nullptr ? after : before;
+    const ReleaseService* main = before != nullptr && !is_swapped(view, name) ? before
+                                 : after != nullptr                           ? after
+                                                                              : before;
     ServiceRoute service;
     service.name = name;
     service.virtual_address = address->second;
     service.ports = ports_of(*main);
-    const bool alone = before != nullptr && (before->spec.stateful() || (after != nullptr && after->spec.stateful()));
+    const bool alone =
+        before != nullptr && (before->spec.stateful() || (after != nullptr && after->spec.stateful()));
     const bool only_new = before == nullptr && view.canary != nullptr;
-    if (only_new) service.canary = side_of(environment, *next, *after);
-    else service.stable = side_of(environment, before == main ? *view.stable : *next, *main);
-    if (!only_new && !alone && view.canary != nullptr && after != nullptr && after->revision != main->revision)
+    if (only_new)
+      service.canary = side_of(environment, *next, *after);
+    else
+      service.stable = side_of(environment, before == main ? *view.stable : *next, *main);
+    if (!only_new && !alone && view.canary != nullptr && after != nullptr &&
+        after->revision != main->revision)
       service.canary = side_of(environment, *view.canary, *after);
-    // Requests wait while a stateful service is recreated, or while the only instance restarts after an orderly swap.
+    // Requests wait while a stateful service is recreated, or while the only instance restarts after an
+    // orderly swap.
     service.hold = alone && service.stable.endpoints.empty() && view.rollout != nullptr;
     route.services.push_back(std::move(service));
   }
@@ -121,7 +131,8 @@ class TableBuilder {
   static std::vector<ServicePort> ports_of(const ReleaseService& service) {
     std::vector<ServicePort> ports;
     const auto add = [&](std::uint16_t port, const std::string& protocol) {
-      if (std::ranges::find(ports, port, &ServicePort::port) == ports.end()) ports.push_back({port, protocol});
+      if (std::ranges::find(ports, port, &ServicePort::port) == ports.end())
+        ports.push_back({port, protocol});
     };
     for (const PortSpec& port : service.spec.ports)
       if (port.transport == Transport::tcp) add(port.container, port.app_protocol);
@@ -133,7 +144,9 @@ class TableBuilder {
   void add_callers(EnvironmentRoute& route, const Environment& environment, const View& view) const {
     const Release* next = view.rollout == nullptr ? nullptr : state_.release(view.rollout->to);
     for (const auto& [id, instance] : state_.instances) {
-      if (instance.app != environment.app || instance.environment != environment.name || instance.address.empty()) continue;
+      if (instance.app != environment.app || instance.environment != environment.name ||
+          instance.address.empty())
+        continue;
       const auto has = [&](const Release* release) {
         const ReleaseService* found = release == nullptr ? nullptr : release->find(instance.service);
         return found != nullptr && found->revision == instance.revision;
@@ -148,10 +161,12 @@ class TableBuilder {
     for (const ReleaseService& service : release.services)
       for (const PortSpec& port : service.spec.ports)
         if (port.host && port.transport == Transport::tcp)
-          add_host_port({fmt::format("host:{}", *port.host), environment.app, environment.name, service.spec.name, port.container});
+          add_host_port({fmt::format("host:{}", *port.host), environment.app, environment.name,
+                         service.spec.name, port.container});
   }
 
-  // The first keeps it: one port wanted twice (a race of two pushes, say) must not spoil the table for everybody.
+  // The first keeps it: one port wanted twice (a race of two pushes, say) must not spoil the table for
+  // everybody.
   void add_host_port(HostPortRoute route) {
     if (listeners_.insert(route.listener).second) table_.host_ports.push_back(std::move(route));
   }
@@ -168,8 +183,10 @@ void assign_slots(Changes& changes, const std::set<std::string>& wanted) {
   std::vector<std::string> gone;
   std::set<std::uint32_t> used;
   for (const auto& [key, slot] : changes.state().slots) {
-    if (wanted.contains(key)) used.insert(slot);
-    else gone.push_back(key);
+    if (wanted.contains(key))
+      used.insert(slot);
+    else
+      gone.push_back(key);
   }
   for (const std::string& key : gone) changes.emit(event::SlotFreed{key});
   for (const std::string& key : wanted) {
@@ -184,7 +201,9 @@ void assign_slots(Changes& changes, const std::set<std::string>& wanted) {
 
 }  // namespace
 
-RouteTable table_of(const State& state) { return TableBuilder(state).build(); }
+RouteTable table_of(const State& state) {
+  return TableBuilder(state).build();
+}
 
 std::vector<ListenerSpec> listeners_of(const State& state) {
   std::vector<ListenerSpec> listeners;
@@ -200,7 +219,8 @@ std::vector<ListenerSpec> listeners_of(const State& state) {
     for (const ReleaseService& service : stable->services)
       for (const PortSpec& port : service.spec.ports)
         if (port.host && port.transport == Transport::tcp && host_ports.insert(*port.host).second)
-          listeners.push_back({fmt::format("host:{}", *port.host), ListenerKind::tcp, port.host_ip, *port.host});
+          listeners.push_back(
+              {fmt::format("host:{}", *port.host), ListenerKind::tcp, port.host_ip, *port.host});
   }
   return listeners;
 }

@@ -1,4 +1,5 @@
-// The route table that a state asks for. Pure; control publishes it and the gateway compiles it (route/snapshot.h).
+// The route table that a state asks for. Pure; control publishes it and the gateway compiles it
+// (route/snapshot.h).
 #pragma once
 
 #include "model/changes.h"
@@ -13,8 +14,8 @@ RouteTable table_of(const State& state);
 // "host:<port>", without the edge (the supervisor's own).
 std::vector<ListenerSpec> listeners_of(const State& state);
 
-// Assigns and frees telemetry slots, and when the table has changed: a new revision and its publication. Run last in a
-// pass, so that what the other deciders emitted is in the table.
+// Assigns and frees telemetry slots, and when the table has changed: a new revision and its publication. Run
+// last in a pass, so that what the other deciders emitted is in the table.
 void reconcile(Changes& changes);
 
 }  // namespace naru::route

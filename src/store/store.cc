@@ -12,14 +12,18 @@ namespace {
 constexpr int kVersion = 1;
 // Numbered; each brings the file from its index to the next version.
 constexpr const char* kMigrations[kVersion] = {
-    "CREATE TABLE rows (kind TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID;"
-    "CREATE TABLE events (sequence INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, app TEXT NOT NULL, body BLOB NOT NULL);"
+    "CREATE TABLE rows (kind TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, key)) "
+    "WITHOUT ROWID;"
+    "CREATE TABLE events (sequence INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, app TEXT NOT "
+    "NULL, body BLOB NOT NULL);"
     "CREATE INDEX events_app ON events (app, sequence);"};
 
-bool is_secret_row(std::string_view kind) { return kind == "environment" || kind == "release" || kind == "pipeline"; }
+bool is_secret_row(std::string_view kind) {
+  return kind == "environment" || kind == "release" || kind == "pipeline";
+}
 bool is_secret_event(std::string_view name) {
-  return name == "VariablesSet" || name == "EnvironmentCreated" || name == "ReleaseCreated" || name == "PipelinePlanned" ||
-         name == "PipelineCreated" || name == "BuildFinished";
+  return name == "VariablesSet" || name == "EnvironmentCreated" || name == "ReleaseCreated" ||
+         name == "PipelinePlanned" || name == "PipelineCreated" || name == "BuildFinished";
 }
 
 struct Database {
@@ -71,7 +75,8 @@ class Statement {
   }
   std::string column_text(int index) const {
     const auto* bytes = static_cast<const char*>(sqlite3_column_blob(handle_, index));
-    return std::string(bytes == nullptr ? "" : bytes, static_cast<std::size_t>(sqlite3_column_bytes(handle_, index)));
+    return std::string(bytes == nullptr ? "" : bytes,
+                       static_cast<std::size_t>(sqlite3_column_bytes(handle_, index)));
   }
   std::int64_t column_int(int index) const { return sqlite3_column_int64(handle_, index); }
 
@@ -86,7 +91,10 @@ Result<void> execute(sqlite3* db, const char* sql) {
   if (code == SQLITE_OK) return {};
   const std::string text = message == nullptr ? "unknown error" : message;
   sqlite3_free(message);
-  return fail(code == SQLITE_FULL ? Code::disk_full : code == SQLITE_NOTADB ? Code::store_open : Code::system, "state.db: {}", text);
+  return fail(code == SQLITE_FULL     ? Code::disk_full
+              : code == SQLITE_NOTADB ? Code::store_open
+                                      : Code::system,
+              "state.db: {}", text);
 }
 
 Result<void> migrate(sqlite3* db) {
@@ -97,7 +105,8 @@ Result<void> migrate(sqlite3* db) {
     version = read.column_int(0);
   }
   if (version > kVersion)
-    return fail(Code::store_open, "state.db has version {}, this Naru knows {}: it was used by a newer one", version, kVersion);
+    return fail(Code::store_open, "state.db has version {}, this Naru knows {}: it was used by a newer one",
+                version, kVersion);
   for (; version < kVersion; ++version) {
     TRY(execute(db, "BEGIN IMMEDIATE"));
     TRY(execute(db, kMigrations[version]));
@@ -120,12 +129,14 @@ struct Store::Impl {
     return secret ? "\x01" + cipher.seal(text) : text;
   }
   Result<Json> decode(std::string_view body) const {
-    if (!body.empty() && body.front() == '\x01') return parse_json(TRY(cipher.unseal(body.substr(1))), "state.db");
+    if (!body.empty() && body.front() == '\x01')
+      return parse_json(TRY(cipher.unseal(body.substr(1))), "state.db");
     return parse_json(body, "state.db");
   }
 
   Result<void> write_rows(const State& state, const Touched& touched) {
-    auto put = TRY(Statement::prepare(db.handle, "INSERT OR REPLACE INTO rows (kind, key, body) VALUES (?, ?, ?)"));
+    auto put =
+        TRY(Statement::prepare(db.handle, "INSERT OR REPLACE INTO rows (kind, key, body) VALUES (?, ?, ?)"));
     auto drop = TRY(Statement::prepare(db.handle, "DELETE FROM rows WHERE kind = ? AND key = ?"));
     for (const auto& [kind, key] : touched) {
       const Json row = row_of(state, kind, key);
@@ -145,12 +156,14 @@ struct Store::Impl {
       insert.bind_blob(3, encode(is_secret_event(event_name(event)), to_json_event(event)));
       TRY(insert.step());
       insert.reset();
-      if (const auto* evidence = std::get_if<event::EvidenceStored>(&event)) TRY(replace_evidence(evidence->rollout));
+      if (const auto* evidence = std::get_if<event::EvidenceStored>(&event))
+        TRY(replace_evidence(evidence->rollout));
     }
     return {};
   }
 
-  // Once a second while a rollout runs: each replaces the one before, or a long hold would crowd out the history.
+  // Once a second while a rollout runs: each replaces the one before, or a long hold would crowd out the
+  // history.
   Result<void> replace_evidence(RolloutId rollout) {
     const auto [at, is_new] = evidence.try_emplace(rollout, 0);
     if (!is_new) {
@@ -216,7 +229,8 @@ Result<State> Store::load() {
   return state;
 }
 
-Result<void> Store::commit(const State& state, const std::vector<Event>& events, const Touched& touched, WallTime at) {
+Result<void> Store::commit(const State& state, const std::vector<Event>& events, const Touched& touched,
+                           WallTime at) {
   TRY(execute(impl_->db.handle, "BEGIN IMMEDIATE"));
   const auto write = [&]() -> Result<void> {
     TRY(impl_->append(state, events, at));
@@ -232,21 +246,29 @@ Result<void> Store::commit(const State& state, const std::vector<Event>& events,
   return {};
 }
 
-std::uint64_t Store::last_sequence() const { return impl_->last_sequence; }
+std::uint64_t Store::last_sequence() const {
+  return impl_->last_sequence;
+}
 
-Result<std::vector<StoredEvent>> Store::events_after(std::uint64_t sequence, std::size_t limit, const std::string& app) {
-  auto select = TRY(Statement::prepare(impl_->db.handle, app.empty()
-      ? "SELECT sequence, at, app, body FROM events WHERE sequence > ?1 ORDER BY sequence LIMIT ?2"
-      : "SELECT sequence, at, app, body FROM events WHERE sequence > ?1 AND app = ?3 ORDER BY sequence LIMIT ?2"));
+Result<std::vector<StoredEvent>> Store::events_after(std::uint64_t sequence, std::size_t limit,
+                                                     const std::string& app) {
+  auto select = TRY(Statement::prepare(
+      impl_->db.handle,
+      app.empty()
+          ? "SELECT sequence, at, app, body FROM events WHERE sequence > ?1 ORDER BY sequence LIMIT ?2"
+          : "SELECT sequence, at, app, body FROM events WHERE sequence > ?1 AND app = ?3 ORDER BY sequence "
+            "LIMIT ?2"));
   select.bind(1, static_cast<std::int64_t>(sequence)).bind(2, static_cast<std::int64_t>(limit));
   if (!app.empty()) select.bind(3, app);
   return impl_->read_events(select);
 }
 
 Result<std::vector<StoredEvent>> Store::latest_events(std::size_t limit, const std::string& app) {
-  auto select = TRY(Statement::prepare(impl_->db.handle, app.empty()
-      ? "SELECT sequence, at, app, body FROM events ORDER BY sequence DESC LIMIT ?1"
-      : "SELECT sequence, at, app, body FROM events WHERE app = ?2 ORDER BY sequence DESC LIMIT ?1"));
+  auto select = TRY(Statement::prepare(
+      impl_->db.handle,
+      app.empty()
+          ? "SELECT sequence, at, app, body FROM events ORDER BY sequence DESC LIMIT ?1"
+          : "SELECT sequence, at, app, body FROM events WHERE app = ?2 ORDER BY sequence DESC LIMIT ?1"));
   select.bind(1, static_cast<std::int64_t>(limit));
   if (!app.empty()) select.bind(2, app);
   auto events = TRY(impl_->read_events(select));

@@ -1,6 +1,6 @@
-// The platform's rows and its event log, in one SQLite file (and SQLite nowhere else). Rows and events that can hold
-// secrets (environments, releases, pipelines) are encrypted at rest with the key in a file beside it (libsodium
-// secretbox). One thread at a time.
+// The platform's rows and its event log, in one SQLite file (and SQLite nowhere else). Rows and events that
+// can hold secrets (environments, releases, pipelines) are encrypted at rest with the key in a file beside it
+// (libsodium secretbox). One thread at a time.
 //
 // WAL with synchronous=FULL: when commit() has returned, a power cut loses nothing of it.
 #pragma once
@@ -19,8 +19,8 @@ namespace naru::store {
 struct StoredEvent {
   std::uint64_t sequence = 0;  // rising, without a promise of no gaps
   WallTime at{};
-  std::string app;             // "" = the platform's own
-  Json event;                  // {"event": name, ...}
+  std::string app;  // "" = the platform's own
+  Json event;       // {"event": name, ...}
 };
 
 class Store {
@@ -33,12 +33,15 @@ class Store {
   ~Store();
 
   Result<State> load();
-  // One transaction: the events appended, the touched rows of `state` written or deleted. On an error nothing changed.
-  Result<void> commit(const State& state, const std::vector<Event>& events, const Touched& touched, WallTime at);
+  // One transaction: the events appended, the touched rows of `state` written or deleted. On an error nothing
+  // changed.
+  Result<void> commit(const State& state, const std::vector<Event>& events, const Touched& touched,
+                      WallTime at);
 
   std::uint64_t last_sequence() const;
   // Oldest first, after `sequence`; app "" = all. Secrets are in it: the API masks them.
-  Result<std::vector<StoredEvent>> events_after(std::uint64_t sequence, std::size_t limit, const std::string& app = {});
+  Result<std::vector<StoredEvent>> events_after(std::uint64_t sequence, std::size_t limit,
+                                                const std::string& app = {});
   // The newest `limit`, oldest first.
   Result<std::vector<StoredEvent>> latest_events(std::size_t limit, const std::string& app = {});
   // Drops events beyond the newest `keep`.

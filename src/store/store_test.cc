@@ -74,7 +74,8 @@ TEST_F(StoreTest, NoSecretIsReadableInTheFiles) {
     std::ifstream file(entry.path(), std::ios::binary);
     const std::string bytes((std::istreambuf_iterator<char>(file)), {});
     EXPECT_EQ(bytes.find("hunter2"), std::string::npos) << entry.path();
-    EXPECT_EQ(std::filesystem::status(entry.path()).permissions() & std::filesystem::perms::others_all, std::filesystem::perms::none);
+    EXPECT_EQ(std::filesystem::status(entry.path()).permissions() & std::filesystem::perms::others_all,
+              std::filesystem::perms::none);
   }
 }
 

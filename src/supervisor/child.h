@@ -1,4 +1,5 @@
-// One of the supervisor's processes: its program is this one, its sockets are inherited, and it ends with the supervisor.
+// One of the supervisor's processes: its program is this one, its sockets are inherited, and it ends with the
+// supervisor.
 #pragma once
 
 #include <sys/types.h>
@@ -36,7 +37,8 @@ class Restart {
   void started(MonoTime now) { started_ = now; }
   milliseconds next_delay(MonoTime now) {
     if (now - started_ > 10s) failures_ = 0;
-    const milliseconds delay = failures_ == 0 ? 0ms : std::min(milliseconds(50LL << std::min(failures_, 7)), milliseconds(5000));
+    const milliseconds delay =
+        failures_ == 0 ? 0ms : std::min(milliseconds(50LL << std::min(failures_, 7)), milliseconds(5000));
     ++failures_;
     return delay;
   }

@@ -49,7 +49,8 @@ Result<Fd> open_family(const ListenerSpec& spec, const SocketAddress& address) {
     const Code code = errno == EADDRINUSE ? Code::port_taken : Code::system;
     return fail_errno(code, "port {}{}{}", spec.port, spec.address.empty() ? "" : " of ", spec.address);
   }
-  if (!udp && ::listen(fd.get(), kBacklog) != 0) return fail_errno(Code::port_taken, "port {}: listen", spec.port);
+  if (!udp && ::listen(fd.get(), kBacklog) != 0)
+    return fail_errno(Code::port_taken, "port {}: listen", spec.port);
   return fd;
 }
 
@@ -70,8 +71,10 @@ std::vector<ipc::ListenerError> Listeners::replace(const std::vector<ListenerSpe
   std::vector<ipc::ListenerError> errors;
   for (const ListenerSpec& spec : wanted) {
     if (open_.contains(spec.name)) continue;
-    if (auto fd = open_listener(spec)) open_.emplace(spec.name, Open{spec, std::move(*fd)});
-    else errors.push_back({spec.name, fd.error().message()});
+    if (auto fd = open_listener(spec))
+      open_.emplace(spec.name, Open{spec, std::move(*fd)});
+    else
+      errors.push_back({spec.name, fd.error().message()});
   }
   return errors;
 }

@@ -11,8 +11,9 @@
 
 namespace naru::supervisor {
 
-// A listening TCP socket, or a bound UDP one for dns_udp. "" = every address, IPv4 and IPv6. An address that this machine
-// does not have yet is bound all the same (IP_FREEBIND): a bridge may come later. port_taken, system.
+// A listening TCP socket, or a bound UDP one for dns_udp. "" = every address, IPv4 and IPv6. An address that
+// this machine does not have yet is bound all the same (IP_FREEBIND): a bridge may come later. port_taken,
+// system.
 Result<Fd> open_listener(const ListenerSpec& spec);
 
 // The gateway's: a set that is replaced as a whole.

@@ -39,21 +39,27 @@ std::optional<User> find_user(const std::string& name) {
 
 Result<User> ensure_user(const std::string& name) {
   if (auto user = find_user(name)) return *user;
-  std::string program = "useradd", system = "--system", home = "--no-create-home", shell = "--shell=/usr/sbin/nologin", user = name;
+  std::string program = "useradd", system = "--system", home = "--no-create-home",
+              shell = "--shell=/usr/sbin/nologin", user = name;
   char* argv[] = {program.data(), system.data(), home.data(), shell.data(), user.data(), nullptr};
   pid_t pid = 0;
   int status = -1;
   if (::posix_spawnp(&pid, "useradd", nullptr, nullptr, argv, environ) == 0) ::waitpid(pid, &status, 0);
   if (auto made = find_user(name)) return *made;
-  return fail(Code::system, "the user '{}', as which gateway and control run, does not exist and could not be created (useradd: {})", name, status);
+  return fail(Code::system,
+              "the user '{}', as which gateway and control run, does not exist and could not be created "
+              "(useradd: {})",
+              name, status);
 }
 
 Result<void> make_folder(const fs::path& path, mode_t mode, const User* owner = nullptr) {
   std::error_code error;
   fs::create_directories(path, error);
-  if (error) return std::unexpected(Error{Code::system, fmt::format("{}: create", path.string()), error.value(), {}});
+  if (error)
+    return std::unexpected(Error{Code::system, fmt::format("{}: create", path.string()), error.value(), {}});
   if (::chmod(path.c_str(), mode) != 0) return fail_errno(Code::system, "{}: chmod", path.string());
-  if (owner != nullptr && ::chown(path.c_str(), owner->uid, owner->gid) != 0) return fail_errno(Code::system, "{}: chown", path.string());
+  if (owner != nullptr && ::chown(path.c_str(), owner->uid, owner->gid) != 0)
+    return fail_errno(Code::system, "{}: chown", path.string());
   return {};
 }
 
@@ -61,9 +67,11 @@ Result<void> make_folders(const ipc::DataFolder& data, const User& user) {
   TRY(make_folder(data.root, 0711));
   TRY(make_folder(data.run(), 0711));
   TRY(make_folder(data.root / "log", 0750));
-  const User reader{"", 0, user.gid};  // root writes what containers say, control reads it, nobody else enters
+  const User reader{"", 0,
+                    user.gid};  // root writes what containers say, control reads it, nobody else enters
   TRY(make_folder(data.logs(), 0750, &reader));
-  for (const fs::path& owned : {data.control(), data.images(), data.checkouts(), data.gateway_table().parent_path()})
+  for (const fs::path& owned :
+       {data.control(), data.images(), data.checkouts(), data.gateway_table().parent_path()})
     TRY(make_folder(owned, 0700, &user));
   return {};
 }
@@ -72,8 +80,9 @@ Result<Fd> lock_folder(const ipc::DataFolder& data) {
   Fd lock(::open(data.lock().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
   if (!lock) return fail_errno(Code::system, "{}: open", data.lock().string());
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
-    return std::unexpected(Error{Code::conflict, fmt::format("{} is in use: another `naru up` runs on it", data.root.string()), 0,
-                                 "see `naru status`, or stop it with `naru down`"});
+    return std::unexpected(
+        Error{Code::conflict, fmt::format("{} is in use: another `naru up` runs on it", data.root.string()),
+              0, "see `naru status`, or stop it with `naru down`"});
   const std::string pid = std::to_string(::getpid()) + "\n";
   if (::ftruncate(lock.get(), 0) != 0 || ::pwrite(lock.get(), pid.data(), pid.size(), 0) < 0)
     return fail_errno(Code::system, "{}: write", data.lock().string());
@@ -82,7 +91,8 @@ Result<Fd> lock_folder(const ipc::DataFolder& data) {
 
 Result<Fd> listen_for(const fs::path& path, const User& user) {
   Fd fd = TRY(ipc::listen_unix(path.string(), 0600));
-  if (::chown(path.c_str(), user.uid, user.gid) != 0) return fail_errno(Code::system, "{}: chown", path.string());
+  if (::chown(path.c_str(), user.uid, user.gid) != 0)
+    return fail_errno(Code::system, "{}: chown", path.string());
   return fd;
 }
 
@@ -100,7 +110,8 @@ class Supervisor {
     s->launcher_socket_ = TRY(listen_for(s->data_.launcher_socket(), s->user_));
     s->gateway_socket_ = TRY(listen_for(s->data_.gateway_socket(), s->user_));
     s->control_socket_ = TRY(listen_for(s->data_.control_socket(), s->user_));
-    s->control_tcp_ = TRY(open_listener({"control", ListenerKind::http, options.control_address, options.control_port}));
+    s->control_tcp_ =
+        TRY(open_listener({"control", ListenerKind::http, options.control_address, options.control_port}));
     s->edge_ = {"edge", ListenerKind::http, options.gateway_address, options.gateway_port};
     s->edge_socket_ = TRY(open_listener(s->edge_));
     s->telemetry_.emplace(TRY(ipc::Telemetry::create()));
@@ -109,7 +120,8 @@ class Supervisor {
   }
 
   Result<void> run() {
-    if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) return fail_errno(Code::system, "prctl(PR_SET_CHILD_SUBREAPER)");
+    if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0)
+      return fail_errno(Code::system, "prctl(PR_SET_CHILD_SUBREAPER)");
     for (const Process process : kProcesses) TRY(start(process));
     if (options_.on_started) options_.on_started();
     while (!stopping_) turn();
@@ -125,7 +137,8 @@ class Supervisor {
     ipc::Channel channel;  // gateway and control
   };
 
-  explicit Supervisor(const SupervisorOptions& options) : options_(options), data_{fs::absolute(options.data)} {}
+  explicit Supervisor(const SupervisorOptions& options)
+      : options_(options), data_{fs::absolute(options.data)} {}
 
   Result<void> watch_signals() {
     sigset_t signals;
@@ -207,7 +220,9 @@ class Supervisor {
   int next_start_in() const {
     auto wait = std::chrono::duration_cast<milliseconds>(1h);
     for (const Running& child : running_)
-      if (child.start_at) wait = std::min(wait, std::max(0ms, std::chrono::ceil<milliseconds>(*child.start_at - clock_.mono())));
+      if (child.start_at)
+        wait =
+            std::min(wait, std::max(0ms, std::chrono::ceil<milliseconds>(*child.start_at - clock_.mono())));
     return static_cast<int>(wait.count());
   }
 
@@ -218,18 +233,22 @@ class Supervisor {
     reap();
   }
 
-  // Ours are restarted; others are containers that lost their launcher: their status is written down before they are
-  // reaped, while their start time can still be read.
+  // Ours are restarted; others are containers that lost their launcher: their status is written down before
+  // they are reaped, while their start time can still be read.
   void reap() {
     siginfo_t info{};
     while (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0) {
       const pid_t pid = info.si_pid;
       const auto start_time = os::process_start_time(pid);
       int status = 0;
-      const int wait_status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8 : (info.si_status & 0x7f);
+      const int wait_status =
+          info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8 : (info.si_status & 0x7f);
       if (start_time && !is_ours(pid))
-        if (auto recorded = container::record_exit(container::Paths::under(data_.root), pid, *start_time, wait_status); !recorded)
-          log_event(Level::warn, "supervisor.record_exit", {{"pid", pid}, {"error", recorded.error().message()}});
+        if (auto recorded =
+                container::record_exit(container::Paths::under(data_.root), pid, *start_time, wait_status);
+            !recorded)
+          log_event(Level::warn, "supervisor.record_exit",
+                    {{"pid", pid}, {"error", recorded.error().message()}});
       ::waitpid(pid, &status, 0);
       if (is_ours(pid)) on_death(pid, wait_status);
       info = {};
@@ -247,8 +266,10 @@ class Supervisor {
       const milliseconds delay = child.restart.next_delay(clock_.mono());
       child.start_at = clock_.mono() + delay;
       if (!stopping_)
-        log_event(Level::warn, "supervisor.died", {{"process", kNames[static_cast<std::size_t>(process)]},
-                                                   {"status", os::exit_code_of(status)}, {"restart_in_ms", delay.count()}});
+        log_event(Level::warn, "supervisor.died",
+                  {{"process", kNames[static_cast<std::size_t>(process)]},
+                   {"status", os::exit_code_of(status)},
+                   {"restart_in_ms", delay.count()}});
     }
   }
 
@@ -334,7 +355,8 @@ class Supervisor {
 
 Result<void> run(const SupervisorOptions& options) {
   if (::geteuid() != 0)
-    return std::unexpected(Error{Code::forbidden, "`naru up` starts containers and needs to be root", 0, "run it with sudo, or by systemd"});
+    return std::unexpected(Error{Code::forbidden, "`naru up` starts containers and needs to be root", 0,
+                                 "run it with sudo, or by systemd"});
   auto supervisor = TRY(Supervisor::create(options));
   return supervisor->run();
 }

@@ -1,6 +1,7 @@
-// `naru up`: starts launcher, gateway and control, keeps the sockets and the shared memory open for them, restarts what
-// dies, and is the parent of containers whose launcher died (child subreaper): their exit statuses are written into their
-// bundles. When it ends, the three end with it (PR_SET_PDEATHSIG); containers run on.
+// `naru up`: starts launcher, gateway and control, keeps the sockets and the shared memory open for them,
+// restarts what dies, and is the parent of containers whose launcher died (child subreaper): their exit
+// statuses are written into their bundles. When it ends, the three end with it (PR_SET_PDEATHSIG); containers
+// run on.
 #pragma once
 
 #include <functional>
@@ -14,14 +15,14 @@ struct SupervisorOptions {
   std::string data = "/var/lib/naru";
   std::string control_address = "127.0.0.1";
   std::uint16_t control_port = 7433;
-  std::string gateway_address;        // "" = every address
+  std::string gateway_address;  // "" = every address
   std::uint16_t gateway_port = 8080;
-  std::string user = "naru";          // gateway and control run as it; created when it does not exist
-  std::function<void()> on_started;   // all three run for the first time
+  std::string user = "naru";         // gateway and control run as it; created when it does not exist
+  std::function<void()> on_started;  // all three run for the first time
 };
 
-// Runs until SIGTERM, SIGINT or control's request. Errors: forbidden (not root), conflict (the data folder is in use),
-// port_taken, system.
+// Runs until SIGTERM, SIGINT or control's request. Errors: forbidden (not root), conflict (the data folder is
+// in use), port_taken, system.
 Result<void> run(const SupervisorOptions& options);
 
 }  // namespace naru::supervisor
