@@ -182,4 +182,5 @@ void StepCache::trim(std::size_t max_records) const {
   }
 }
 
+NARU_JSON_FIELDS(StepCache::Record, empty, layer)
 }  // namespace naru::build

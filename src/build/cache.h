@@ -79,6 +79,6 @@ class StepCache {
   std::filesystem::path folder_;
   std::shared_ptr<Running> running_;  // shared by copies
 };
-NARU_JSON(StepCache::Record, empty, layer)
+NARU_JSON(StepCache::Record)
 
 }  // namespace naru::build

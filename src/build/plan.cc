@@ -259,4 +259,5 @@ Result<Plan> make_plan(const format::Dockerfile& file, const PlanOptions& option
   return Planner(file, options, context, images, outline).plan();
 }
 
+NARU_JSON_FIELDS(KeyPart, name, value)
 }  // namespace naru::build

@@ -25,7 +25,7 @@ struct KeyPart {
   std::string name, value;
   bool operator==(const KeyPart&) const = default;
 };
-NARU_JSON(KeyPart, name, value)
+NARU_JSON(KeyPart)
 Digest key_of(const std::vector<KeyPart>& parts);
 
 enum class StepKind { run, copy, make_directory };

@@ -25,7 +25,7 @@ struct LayerRef {
   std::uint64_t size = 0;  // of the blob
   bool operator==(const LayerRef&) const = default;
 };
-NARU_JSON(LayerRef, blob, diff_id, media_type, size)
+NARU_JSON(LayerRef)
 
 // op build.begin. `layers`: diff ids, lowest first, all unpacked; may be empty (FROM scratch).
 struct BeginRequest {
@@ -34,7 +34,7 @@ struct BeginRequest {
   std::int64_t latest_mtime =
       0;  // seconds since the epoch: commit gives younger files this time; 0 = as they are
 };
-NARU_JSON(BeginRequest, build, layers, latest_mtime)
+NARU_JSON(BeginRequest)
 
 // op build.run: a confined container on the bench, in the "builds" group. With `host_mounts` the launcher
 // mounts the host's apt sources, CA bundle and resolver read-only over the bench for the time of the command;
@@ -50,14 +50,14 @@ struct RunRequest {
   bool host_mounts = true;
   milliseconds timeout = kDefaultStepTimeout;
 };
-NARU_JSON(RunRequest, build, argv, env, cwd, user, network, host_mounts, timeout)
+NARU_JSON(RunRequest)
 
 struct RunResult {
   std::int32_t exit_code = 0;  // 128 + signal when killed
   bool timed_out = false;
   bool out_of_memory = false;
 };
-NARU_JSON(RunResult, exit_code, timed_out, out_of_memory)
+NARU_JSON(RunResult)
 
 // Where COPY and ADD read from: exactly one of the two is set.
 struct CopyOrigin {
@@ -66,7 +66,7 @@ struct CopyOrigin {
   std::vector<Digest>
       layers;  // or the root of a stage or image: diff ids, lowest first, mounted read-only together
 };
-NARU_JSON(CopyOrigin, checkout, layers)
+NARU_JSON(CopyOrigin)
 
 // op build.copy: carried out by copy_into() of build/copy.h in a confined worker.
 // Without sources only the directory `dest` is made (WORKDIR).
@@ -80,7 +80,7 @@ struct CopyRequest {
   std::string ignore;  // text of the .dockerignore, applied to a checkout; "" = nothing is ignored
   bool add = false;    // ADD: a local tar archive is extracted into dest
 };
-NARU_JSON(CopyRequest, build, from, sources, dest, chown, chmod, ignore, add)
+NARU_JSON(CopyRequest)
 
 // op build.commit: the upper directory as a layer blob in the image store. The launcher also keeps it
 // unpacked under layers/, so that the next step can stand on it at once. `empty`: the step changed nothing;
@@ -89,7 +89,7 @@ struct CommitResult {
   LayerRef layer;
   bool empty = false;
 };
-NARU_JSON(CommitResult, layer, empty)
+NARU_JSON(CommitResult)
 
 // Called with whole or partial output, stdout and stderr together, in order; on the thread that called run().
 using OutputCallback = std::function<void(std::string_view bytes)>;

@@ -117,7 +117,7 @@ inline Ran run_on(const FakeControl& control, std::vector<std::string> words, Ru
 
 // Compares with src/cli/testdata/<name>; NARU_UPDATE=1 writes it.
 inline void expect_golden(const std::string& name, const std::string& text) {
-  const std::filesystem::path path = std::filesystem::path(NARU_SOURCE_DIR) / "src/cli/testdata" / name;
+  const std::filesystem::path path = std::filesystem::path("src/cli/testdata") / name;
   if (std::getenv("NARU_UPDATE") != nullptr) {
     std::ofstream(path) << text;
     return;

@@ -1,23 +1,10 @@
 #include "cli/grammar.h"
 
+#include "base/spelling.h"
+
 namespace naru::cli {
 
 namespace {
-
-// Levenshtein's distance, with a swap of neighbours as one step ("stauts").
-std::size_t distance(const std::string& a, const std::string& b) {
-  std::vector<std::vector<std::size_t>> d(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
-  for (std::size_t i = 0; i <= a.size(); ++i) d[i][0] = i;
-  for (std::size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i)
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      d[i][j] =
-          std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
-    }
-  return d[a.size()][b.size()];
-}
 
 std::vector<std::string> names_of(const CLI::App& app) {
   std::vector<std::string> names;
@@ -60,18 +47,12 @@ class Help : public CLI::Formatter {
 
 }  // namespace
 
-std::string nearest(const std::string& word, const std::vector<std::string>& names) {
-  std::string best;
-  std::size_t least = word.size() < 4 ? 2 : 3;  // further away is no typing error
-  if (word.size() > 40) return {};
+std::string nearest_command(const std::string& word, const std::vector<std::string>& names) {
+  const std::string_view best = nearest(word, {names.begin(), names.end()});
+  if (!best.empty()) return std::string(best);
   for (const std::string& name : names)
-    if (const std::size_t d = distance(word, name); d < least) {
-      least = d;
-      best = name;
-    }
-  for (const std::string& name : names)
-    if (best.empty() && word.size() >= 2 && name.starts_with(word)) best = name;
-  return best;
+    if (word.size() >= 2 && name.starts_with(word)) return name;
+  return {};
 }
 
 Grammar::Grammar() : root_("Naru carries a change from a push to its users, safely.", "naru") {
@@ -115,7 +96,7 @@ std::string Grammar::wrong_name(const std::vector<std::string>& words) const {
     const auto known = at->get_subcommands([&](const CLI::App* sub) { return sub->get_name() == word; });
     const CLI::App* next = known.empty() ? nullptr : known.front();
     if (next == nullptr) {
-      const std::string meant = nearest(word, names);
+      const std::string meant = nearest_command(word, names);
       const std::string hint = meant.empty() ? fmt::format("see `{} --help`", path_of(at))
                                              : fmt::format("did you mean `{} {}`?", path_of(at), meant);
       return fmt::format("error: there is no command '{}'\nhint: {}\n",

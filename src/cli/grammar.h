@@ -46,6 +46,6 @@ void add_platform_verbs(Grammar& grammar);  // up, down, app, status, ps, logs, 
 void add_delivery_verbs(Grammar& grammar);  // rollout, promote, env, exec, events, ...
 
 // The name nearest to a mistyped one, or "" when none is near.
-std::string nearest(const std::string& word, const std::vector<std::string>& names);
+std::string nearest_command(const std::string& word, const std::vector<std::string>& names);
 
 }  // namespace naru::cli

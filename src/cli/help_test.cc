@@ -90,12 +90,12 @@ TEST(Usage, GarbageOfAnyKindIsRefusedWithoutControlBytesInTheMessage) {
 
 TEST(Nearest, FindsTypingErrorsAndBeginningsButNoStrangers) {
   const std::vector<std::string> names{"status", "rollout", "rollback", "ps"};
-  EXPECT_EQ(nearest("statsu", names), "status");
-  EXPECT_EQ(nearest("rollot", names), "rollout");
-  EXPECT_EQ(nearest("sp", names), "ps");
-  EXPECT_EQ(nearest("rollb", names), "rollback");
-  EXPECT_EQ(nearest("kubernetes", names), "");
-  EXPECT_EQ(nearest(std::string(100'000, 'x'), names), "");
+  EXPECT_EQ(nearest_command("statsu", names), "status");
+  EXPECT_EQ(nearest_command("rollot", names), "rollout");
+  EXPECT_EQ(nearest_command("sp", names), "ps");
+  EXPECT_EQ(nearest_command("rollb", names), "rollback");
+  EXPECT_EQ(nearest_command("kubernetes", names), "");
+  EXPECT_EQ(nearest_command(std::string(100'000, 'x'), names), "");
 }
 
 TEST(Completion, OffersVerbsOptionsApplicationsAndServices) {

@@ -4,6 +4,10 @@
 #include "os/file.h"
 #include "os/process.h"
 
+namespace naru::os {
+NARU_JSON_FIELDS(CgroupHierarchy, v2, memory, cpu, cpuacct, pids, base)
+}  // namespace naru::os
+
 namespace naru::container {
 
 namespace {
@@ -37,4 +41,8 @@ Result<bool> record_exit(const Paths& paths, pid_t pid, std::uint64_t start_time
   return false;
 }
 
+NARU_JSON_FIELDS(BundleState, pid, start_time, boot_id, started, address, notices, cgroup, overlay, created,
+                 logged)
+NARU_JSON_FIELDS(BundleWait, wait_status, finished)
+NARU_JSON_FIELDS(BundleExit, state, exit_code, out_of_memory, finished)
 }  // namespace naru::container

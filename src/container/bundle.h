@@ -10,7 +10,7 @@
 #include "os/cgroup.h"
 
 namespace naru::os {
-NARU_JSON(CgroupHierarchy, v2, memory, cpu, cpuacct, pids, base)
+NARU_JSON(CgroupHierarchy)
 }
 
 namespace naru::container {
@@ -29,14 +29,14 @@ struct BundleState {
       created;          // mount points that had to be made in the root; taken away from `overlay` at the end
   bool logged = false;  // output goes to the FIFOs
 };
-NARU_JSON(BundleState, pid, start_time, boot_id, started, address, notices, cgroup, overlay, created, logged)
+NARU_JSON(BundleState)
 
 // wait.json: the wait status, from whoever was the parent.
 struct BundleWait {
   std::int32_t wait_status = 0;
   WallTime finished{};
 };
-NARU_JSON(BundleWait, wait_status, finished)
+NARU_JSON(BundleWait)
 
 // exit.json: the final word.
 struct BundleExit {
@@ -45,7 +45,7 @@ struct BundleExit {
   bool out_of_memory = false;
   WallTime finished{};
 };
-NARU_JSON(BundleExit, state, exit_code, out_of_memory, finished)
+NARU_JSON(BundleExit)
 
 class Bundle {
  public:

@@ -158,4 +158,5 @@ Result<std::string> Tokens::redeem(std::string_view code, const std::string& add
   return session;
 }
 
+NARU_JSON_FIELDS(TokenInfo, name, app, created)
 }  // namespace naru::control

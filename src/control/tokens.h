@@ -27,7 +27,7 @@ struct TokenInfo {
   std::string name, app;
   WallTime created{};
 };
-NARU_JSON(TokenInfo, name, app, created)
+NARU_JSON(TokenInfo)
 
 class Tokens {
  public:

@@ -4,6 +4,7 @@
 
 #include <initializer_list>
 
+#include "base/spelling.h"
 #include "format/compose.h"
 #include "format/yaml.h"
 
@@ -99,8 +100,6 @@ class ComposeReading {
 
 // "\"abc\"", "a list", "a mapping", "nothing": for messages; long text is cut.
 std::string found(const YamlNode& node);
-// "did you mean \"ports\"?" when one of `known` is near, else "".
-std::string did_you_mean(std::string_view word, const std::vector<std::string_view>& known);
 // Whether the value asks for nothing: null, false, an empty collection.
 bool asks_nothing(const YamlNode& node);
 // Normalises a relative path; nothing when it escapes or is absolute.

@@ -62,8 +62,7 @@ std::string error_of(std::string_view text) {
 // testdata/compose/CASE/compose.yaml gives CASE/expected; NARU_UPDATE=1 writes them anew.
 TEST(Compose, GivesThePlansOfTheGoldenFolder) {
   int cases = 0;
-  for (const auto& entry :
-       fs::directory_iterator(fs::path(NARU_SOURCE_DIR) / "src/format/testdata/compose")) {
+  for (const auto& entry : fs::directory_iterator("src/format/testdata/compose")) {
     const fs::path root = entry.path();
     ComposeInput given{.app = "shop", .variables = variables_of(root / "variables"), .files = folder(root)};
     const std::string got = describe(parse_compose(read(root / "compose.yaml"), given));
@@ -76,7 +75,7 @@ TEST(Compose, GivesThePlansOfTheGoldenFolder) {
 
 TEST(Compose, ReadsTheApplicationsOfThisRepositoryWithoutAWarning) {
   for (const char* file : {"examples/shop/compose.yaml", "e2e/apps/ledger/compose.yml"}) {
-    const fs::path path = fs::path(NARU_SOURCE_DIR) / file;
+    const fs::path path = fs::path(file);
     ComposeInput given{.app = "app", .files = folder(path.parent_path())};
     const auto read_file = parse_compose(read(path), given);
     ASSERT_TRUE(read_file) << read_file.error().context;
@@ -178,12 +177,12 @@ TEST(Compose, SurvivesAliasesThatGrowAndFilesThatAreTooLarge) {
 }
 
 TEST(Compose, EveryTruncationOfAGoodFileIsReadOrRefused) {
-  const std::string text = read(fs::path(NARU_SOURCE_DIR) / "src/format/testdata/compose/shop/compose.yaml");
+  const std::string text = read("src/format/testdata/compose/shop/compose.yaml");
   for (std::size_t length = 0; length < text.size(); ++length) (void)parse(text.substr(0, length));
 }
 
 TEST(Compose, GarbageIsReadOrRefusedButNeverHarms) {
-  const std::string seed = read(fs::path(NARU_SOURCE_DIR) / "src/format/testdata/compose/shop/compose.yaml");
+  const std::string seed = read("src/format/testdata/compose/shop/compose.yaml");
   static constexpr std::string_view kPieces[] = {
       "\"", "'",  "{",  "}", "[", "]", ": ", "- ", "&a ", "*a",   "<<: *service", "${",           "}",
       "$",  "\n", "\t", "%", "!", "|", ">",  "#",  "?",   "\xff", "\x00",         "999999999999", "-1"};

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <set>
 
+#include "base/spelling.h"
 #include "format/dockerfile_lines.h"
 #include "model/json.h"
 
@@ -24,33 +25,6 @@ std::string lower(std::string_view text) {
   for (char& c : result)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   return result;
-}
-
-// Optimal string alignment distance (Damerau 1964, without repeated edits): "RNU" is one slip from "RUN".
-std::size_t distance(std::string_view a, std::string_view b) {
-  std::vector<std::vector<std::size_t>> d(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
-  for (std::size_t i = 0; i <= a.size(); ++i) d[i][0] = i;
-  for (std::size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i)
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      d[i][j] =
-          std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
-    }
-  return d[a.size()][b.size()];
-}
-
-std::string did_you_mean(std::string_view found, const std::vector<std::string_view>& known) {
-  if (found.size() > 20) return {};
-  std::string_view best;
-  std::size_t least = 3;
-  for (const std::string_view candidate : known)
-    if (const auto d = distance(found, candidate); d < least && d < candidate.size()) {
-      least = d;
-      best = candidate;
-    }
-  return best.empty() ? std::string() : fmt::format("did you mean {}?", best);
 }
 
 // Go's time.ParseDuration, as far as HEALTHCHECK needs it: "1m30s", "500ms", "1.5h".

@@ -426,8 +426,8 @@ TEST(Diff, OfARealOverlayHidesWhatWasRemovedThere) {
   world.folder.write("low/kept", "x");
   const std::string options = fmt::format(
       "lowerdir={0}/low,upperdir={0}/up,workdir={0}/work,redirect_dir=off,metacopy=off", base.string());
-  if (::mount("overlay", (base / "merged").c_str(), "overlay", 0, options.c_str()) != 0)
-    GTEST_SKIP() << "no overlay here";
+  ASSERT_EQ(::mount("overlay", (base / "merged").c_str(), "overlay", 0, options.c_str()), 0)
+      << std::strerror(errno) << ": Naru needs overlayfs";
   fs::remove(base / "merged/gone");
   fs::remove_all(base / "merged/dir");
   world.folder.write("merged/dir/new", "n");

@@ -30,7 +30,7 @@ struct ListenersMessage {
   std::vector<ListenerSpec> listeners;
   bool more = false;
 };
-NARU_JSON(ListenersMessage, listeners, more)
+NARU_JSON(ListenersMessage)
 
 // What is not in the shared memory (telemetry.h): gauges of the process itself.
 struct GatewayStats {
@@ -41,6 +41,6 @@ struct GatewayStats {
   std::uint64_t retried_requests = 0;  // canary failures answered by stable
   std::uint64_t refused_heads = 0;     // malformed requests
 };
-NARU_JSON(GatewayStats, generation, revision, connections, held_requests, retried_requests, refused_heads)
+NARU_JSON(GatewayStats)
 
 }  // namespace naru::ipc

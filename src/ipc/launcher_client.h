@@ -26,7 +26,7 @@ struct ExecRequest {
   std::uint16_t rows = 24, cols = 80;
   milliseconds timeout{0};  // 0 = none
 };
-NARU_JSON(ExecRequest, container, argv, env, user, cwd, tty, rows, cols, timeout)
+NARU_JSON(ExecRequest)
 
 // A running exec. With tty: fds = {pty master}; else {stdin, stdout, stderr}. Ends with the event
 // "exec_exited".
@@ -40,24 +40,24 @@ struct ProbeResult {
   std::string output;  // first 4 KiB of stdout and stderr
   bool timed_out = false;
 };
-NARU_JSON(ProbeResult, exit_code, output, timed_out)
+NARU_JSON(ProbeResult)
 
 struct ContainerStats {
   std::uint64_t memory_bytes = 0, cpu_usec = 0, pids = 0;
 };
-NARU_JSON(ContainerStats, memory_bytes, cpu_usec, pids)
+NARU_JSON(ContainerStats)
 
 struct VolumeInfo {
   std::string name;
   std::uint64_t bytes = 0;
 };
-NARU_JSON(VolumeInfo, name, bytes)
+NARU_JSON(VolumeInfo)
 
 struct LauncherHello {
   std::string version, boot_id, cgroup;
   std::vector<std::string> notices;
 };
-NARU_JSON(LauncherHello, version, boot_id, cgroup, notices)
+NARU_JSON(LauncherHello)
 
 // UDP of a virtual address goes to one instance by DNAT.
 struct UdpTarget {
@@ -65,14 +65,14 @@ struct UdpTarget {
   std::uint16_t port = 0;
   std::string address;  // of the instance
 };
-NARU_JSON(UdpTarget, virtual_address, port, address)
+NARU_JSON(UdpTarget)
 
 // How an exec ended.
 struct ExecExit {
   std::int32_t exit_code = 0;  // 128 + signal when killed
   bool timed_out = false;
 };
-NARU_JSON(ExecExit, exit_code, timed_out)
+NARU_JSON(ExecExit)
 
 class LauncherClient {
  public:

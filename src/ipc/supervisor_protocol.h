@@ -16,6 +16,6 @@ namespace naru::ipc {
 struct ListenerError {
   std::string name, message;
 };
-NARU_JSON(ListenerError, name, message)
+NARU_JSON(ListenerError)
 
 }  // namespace naru::ipc

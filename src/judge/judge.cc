@@ -171,4 +171,18 @@ Result<Verdict> step(const RolloutPolicy& policy, State& state, const Observatio
   return decide(policy, state, std::move(evidence), app);
 }
 
+NARU_JSON_FIELDS(SideCounts, users_seen, users_bad, users_slow, requests, failed)
+NARU_JSON_FIELDS(CrashCounts, crashes, instance_seconds)
+NARU_JSON_FIELDS(Observation, step, in_step, since_canary, canary, stable, canary_crashes, stable_crashes)
+NARU_JSON_FIELDS(MetricState, bad_canary, bad_stable, log_ratios, max_log_m, looks, next_look, exact_p,
+                 exact_limit, failed)
+NARU_JSON_FIELDS(State, version, step, started, last, errors, latency, crashes_judged, crash_p, crash_limit,
+                 crash_failed)
+NARU_JSON_NAMES(VerdictKind, {{VerdictKind::hold, "hold"},
+                              {VerdictKind::promote, "promote"},
+                              {VerdictKind::roll_back, "roll-back"},
+                              {VerdictKind::inconclusive, "inconclusive"}})
+NARU_JSON_FIELDS(Evidence, metric, canary, stable, bad_canary, bad_stable, share, odds_ratio, odds_low,
+                 odds_high, rate_high, m, threshold, exact_p, exact_limit)
+NARU_JSON_FIELDS(Verdict, kind, metric, reason, evidence)
 }  // namespace naru::judge

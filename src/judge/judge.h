@@ -32,7 +32,7 @@ struct SideCounts {
   std::uint64_t failed = 0;
   bool operator==(const SideCounts&) const = default;
 };
-NARU_JSON(SideCounts, users_seen, users_bad, users_slow, requests, failed)
+NARU_JSON(SideCounts)
 
 // Crashes (and restarts after a failed health check) of instances that had been ready, cumulative over the
 // whole rollout; an instance that never becomes ready is the rollout's to decide. The stable side may reach
@@ -43,7 +43,7 @@ struct CrashCounts {
   double instance_seconds = 0;  // sum over instances of the time they ran
   bool operator==(const CrashCounts&) const = default;
 };
-NARU_JSON(CrashCounts, crashes, instance_seconds)
+NARU_JSON(CrashCounts)
 
 struct Observation {
   std::uint32_t step = 0;        // index into policy.steps; never falls
@@ -53,7 +53,7 @@ struct Observation {
   CrashCounts canary_crashes, stable_crashes;
   bool operator==(const Observation&) const = default;
 };
-NARU_JSON(Observation, step, in_step, since_canary, canary, stable, canary_crashes, stable_crashes)
+NARU_JSON(Observation)
 
 // Log likelihood ratios of one user metric in the current step, one per odds ratio of the mixture's grid.
 struct MetricState {
@@ -66,8 +66,7 @@ struct MetricState {
   double exact_limit = 0;
   bool failed = false;  // once rejected it stays rejected for the step
 };
-NARU_JSON(MetricState, bad_canary, bad_stable, log_ratios, max_log_m, looks, next_look, exact_p, exact_limit,
-          failed)
+NARU_JSON(MetricState)
 
 struct State {
   std::uint32_t version = 1;
@@ -79,14 +78,10 @@ struct State {
   double crash_p = 1, crash_limit = 0;
   bool crash_failed = false;
 };
-NARU_JSON(State, version, step, started, last, errors, latency, crashes_judged, crash_p, crash_limit,
-          crash_failed)
+NARU_JSON(State)
 
 enum class VerdictKind { hold, promote, roll_back, inconclusive };
-NLOHMANN_JSON_SERIALIZE_ENUM(VerdictKind, {{VerdictKind::hold, "hold"},
-                                           {VerdictKind::promote, "promote"},
-                                           {VerdictKind::roll_back, "roll-back"},
-                                           {VerdictKind::inconclusive, "inconclusive"}})
+NARU_JSON(VerdictKind)
 
 // What one metric knows. Rates and ratios are for people; `m` against `threshold` and `exact_p` against
 // `exact_limit` decide: reaching either rolls back.
@@ -101,8 +96,7 @@ struct Evidence {
   double m = 1, threshold = 0;  // betting evidence against "not worse than the margin" (capped at 1e300)
   double exact_p = 1, exact_limit = 0;
 };
-NARU_JSON(Evidence, metric, canary, stable, bad_canary, bad_stable, share, odds_ratio, odds_low, odds_high,
-          rate_high, m, threshold, exact_p, exact_limit)
+NARU_JSON(Evidence)
 
 //   promote       this step has passed; the rollout may go to the next, or to everybody after the last
 //   hold          not yet
@@ -114,7 +108,7 @@ struct Verdict {
   std::string reason;  // one sentence for people, with what to do when they can do something
   std::vector<Evidence> evidence;
 };
-NARU_JSON(Verdict, kind, metric, reason, evidence)
+NARU_JSON(Verdict)
 
 // Errors: invalid_argument (a policy outside its bounds), judge_observation (counters that go backwards,
 // steps that fall or do not exist, not a number), judge_state (a stored state that this version cannot read).

@@ -139,4 +139,5 @@ Job commit_job(const std::filesystem::path& upper, WorkerFolder lower, const std
   return job;
 }
 
+NARU_JSON_FIELDS(Committed, result, left_out)
 }  // namespace naru::launcher

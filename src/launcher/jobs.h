@@ -21,6 +21,6 @@ struct Committed {
   build::CommitResult result;
   std::uint64_t left_out = 0;  // sockets and devices of the upper that are not in the layer
 };
-NARU_JSON(Committed, result, left_out)
+NARU_JSON(Committed)
 
 }  // namespace naru::launcher

@@ -60,4 +60,6 @@ Result<Json> Nursery::run(const Job& job) {
   return answer->body.value("result", Json::object());
 }
 
+NARU_JSON_NAMES(FolderAccess, {{FolderAccess::read_only, "ro"}, {FolderAccess::read_write, "rw"}})
+NARU_JSON_FIELDS(WorkerFolder, place, access, root, path, lower, upper, work)
 }  // namespace naru::launcher

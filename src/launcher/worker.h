@@ -22,8 +22,7 @@
 namespace naru::launcher {
 
 enum class FolderAccess { read_only, read_write };
-NLOHMANN_JSON_SERIALIZE_ENUM(FolderAccess,
-                             {{FolderAccess::read_only, "ro"}, {FolderAccess::read_write, "rw"}})
+NARU_JSON(FolderAccess)
 
 // One folder of the job's root.
 struct WorkerFolder {
@@ -37,7 +36,7 @@ struct WorkerFolder {
   std::vector<std::string> lower;
   std::string upper, work;
 };
-NARU_JSON(WorkerFolder, place, access, root, path, lower, upper, work)
+NARU_JSON(WorkerFolder)
 
 struct Job {
   std::string kind;  // "unpack", "copy", "commit"; see jobs.h

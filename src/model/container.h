@@ -18,7 +18,7 @@ struct ContainerMount {
   bool read_only = false;
   std::uint64_t tmpfs_bytes = 0;
 };
-NARU_JSON(ContainerMount, kind, source, target, read_only, tmpfs_bytes)
+NARU_JSON(ContainerMount)
 
 struct ContainerSpec {
   std::string id;  // [a-z0-9][a-z0-9.-]{0,62}, unique in this Naru; starts are idempotent by it
@@ -41,9 +41,7 @@ struct ContainerSpec {
   std::string parent_cgroup = "apps";         // "apps" or "builds", below Naru's own group
   std::map<std::string, std::string> labels;  // kept, shown, not interpreted
 };
-NARU_JSON(ContainerSpec, id, hostname, layers, argv, env, cwd, user, mounts, resources, read_only_root,
-          cap_add, cap_drop, network, dns_search, stop_signal, stop_grace, log_file_bytes, log_files,
-          parent_cgroup, labels)
+NARU_JSON(ContainerSpec)
 
 enum class ContainerState {
   created,
@@ -51,10 +49,7 @@ enum class ContainerState {
   exited,
   lost
 };  // lost: gone without an exit status (reboot, kill -9 of all)
-NLOHMANN_JSON_SERIALIZE_ENUM(ContainerState, {{ContainerState::created, "created"},
-                                              {ContainerState::running, "running"},
-                                              {ContainerState::exited, "exited"},
-                                              {ContainerState::lost, "lost"}})
+NARU_JSON(ContainerState)
 
 struct ContainerStatus {
   std::string id;
@@ -68,8 +63,7 @@ struct ContainerStatus {
   std::map<std::string, std::string> labels;
   std::vector<std::string> notices;  // isolation that was left out, and why
 };
-NARU_JSON(ContainerStatus, id, state, pid, address, exit_code, out_of_memory, started, finished, labels,
-          notices)
+NARU_JSON(ContainerStatus)
 
 // One environment's network, as the launcher made it.
 struct NetworkInfo {
@@ -80,6 +74,6 @@ struct NetworkInfo {
   std::string virtual_range;     // "10.88.2.0/23": services' virtual addresses
   std::uint16_t inner_port = 0;  // where nftables sends every TCP port of the virtual range, on `gateway`
 };
-NARU_JSON(NetworkInfo, id, bridge, subnet, gateway, virtual_range, inner_port)
+NARU_JSON(NetworkInfo)
 
 }  // namespace naru

@@ -12,47 +12,47 @@ namespace naru::event {
 struct AppCreated {
   App app;
 };
-NARU_JSON(AppCreated, app)
+NARU_JSON(AppCreated)
 struct AppRemoved {
   std::string app;
 };
-NARU_JSON(AppRemoved, app)
+NARU_JSON(AppRemoved)
 struct EnvironmentCreated {
   Environment environment;
 };
-NARU_JSON(EnvironmentCreated, environment)
+NARU_JSON(EnvironmentCreated)
 struct VariablesSet {
   EnvKey environment;
   std::map<std::string, std::string> set;
   std::vector<std::string> unset;
 };
-NARU_JSON(VariablesSet, environment, set, unset)
+NARU_JSON(VariablesSet)
 struct NetworkReady {
   EnvKey environment;
   NetworkInfo network;
 };
-NARU_JSON(NetworkReady, environment, network)
+NARU_JSON(NetworkReady)
 struct EnvironmentStopped {
   EnvKey environment;
   bool stopped = true;
 };
-NARU_JSON(EnvironmentStopped, environment, stopped)
+NARU_JSON(EnvironmentStopped)
 
 struct PipelineCreated {
   Pipeline pipeline;
 };
-NARU_JSON(PipelineCreated, pipeline)
+NARU_JSON(PipelineCreated)
 struct PipelinePlanned {
   PipelineId pipeline = 0;
   ApplicationSpec spec;
   std::vector<std::string> warnings;
 };
-NARU_JSON(PipelinePlanned, pipeline, spec, warnings)
+NARU_JSON(PipelinePlanned)
 struct BuildStarted {
   PipelineId pipeline = 0;
   std::string service;
 };
-NARU_JSON(BuildStarted, pipeline, service)
+NARU_JSON(BuildStarted)
 struct BuildFinished {
   PipelineId pipeline = 0;
   std::string service;
@@ -61,29 +61,29 @@ struct BuildFinished {
   ImageInfo image;
   std::string error;
 };
-NARU_JSON(BuildFinished, pipeline, service, ok, cached, image, error)
+NARU_JSON(BuildFinished)
 struct PipelineFinished {
   PipelineId pipeline = 0;
   StageState state = StageState::failed;
   std::string error;
   std::optional<ReleaseId> release;
 };
-NARU_JSON(PipelineFinished, pipeline, state, error, release)
+NARU_JSON(PipelineFinished)
 struct ReleaseCreated {
   Release release;
 };
-NARU_JSON(ReleaseCreated, release)
+NARU_JSON(ReleaseCreated)
 struct ReleasePending {
   EnvKey environment;
   std::optional<ReleaseId> release;
   bool approved = false;
 };
-NARU_JSON(ReleasePending, environment, release, approved)
+NARU_JSON(ReleasePending)
 
 struct RolloutStarted {
   Rollout rollout;
 };
-NARU_JSON(RolloutStarted, rollout)
+NARU_JSON(RolloutStarted)
 // A step begins (its split is published); it is live when the gateway has acknowledged.
 struct StepStarted {
   RolloutId rollout = 0;
@@ -92,76 +92,76 @@ struct StepStarted {
   std::uint32_t evidence_slot = 0;
   std::int64_t slow_us = 0;
 };
-NARU_JSON(StepStarted, rollout, step, weight, evidence_slot, slow_us)
+NARU_JSON(StepStarted)
 struct StepLive {
   RolloutId rollout = 0;
 };
-NARU_JSON(StepLive, rollout)
+NARU_JSON(StepLive)
 struct StepPassed {
   RolloutId rollout = 0;
   std::uint32_t step = 0;
   std::string verdict;
 };
-NARU_JSON(StepPassed, rollout, step, verdict)
+NARU_JSON(StepPassed)
 struct EvidenceStored {
   RolloutId rollout = 0;
   Json judge;
   Json verdict;
   std::string reason;
 };
-NARU_JSON(EvidenceStored, rollout, judge, verdict, reason)
+NARU_JSON(EvidenceStored)
 struct LatencyBaselineSet {
   RolloutId rollout = 0;
   std::int64_t slow_us = 0;
 };
-NARU_JSON(LatencyBaselineSet, rollout, slow_us)
+NARU_JSON(LatencyBaselineSet)
 struct RolloutResumed {
   RolloutId rollout = 0;
   std::string by;
 };
-NARU_JSON(RolloutResumed, rollout, by)
+NARU_JSON(RolloutResumed)
 struct ServiceSwapped {
   RolloutId rollout = 0;
   std::string service;
   bool to_new = true;
 };
-NARU_JSON(ServiceSwapped, rollout, service, to_new)
+NARU_JSON(ServiceSwapped)
 struct OneshotCompleted {
   RolloutId rollout = 0;
   std::string service;
 };
-NARU_JSON(OneshotCompleted, rollout, service)
+NARU_JSON(OneshotCompleted)
 struct RolloutPhaseChanged {
   RolloutId rollout = 0;
   RolloutPhase phase = RolloutPhase::preparing;
   std::string reason;
 };
-NARU_JSON(RolloutPhaseChanged, rollout, phase, reason)
+NARU_JSON(RolloutPhaseChanged)
 
 struct InstanceCreated {
   Instance instance;
 };
-NARU_JSON(InstanceCreated, instance)
+NARU_JSON(InstanceCreated)
 struct InstanceStarting {
   std::string instance;
   std::uint32_t attempt = 0;
 };
-NARU_JSON(InstanceStarting, instance, attempt)
+NARU_JSON(InstanceStarting)
 struct InstanceStarted {
   std::string instance;
   std::string address;
   std::int32_t pid = 0;
 };
-NARU_JSON(InstanceStarted, instance, address, pid)
+NARU_JSON(InstanceStarted)
 struct InstanceReady {
   std::string instance;
 };
-NARU_JSON(InstanceReady, instance)
+NARU_JSON(InstanceReady)
 struct InstanceUnready {
   std::string instance;
   std::string reason;
 };
-NARU_JSON(InstanceUnready, instance, reason)
+NARU_JSON(InstanceUnready)
 // The process is gone. next: waiting (starts again at retry_at), completed or failed.
 struct InstanceExited {
   std::string instance;
@@ -171,52 +171,52 @@ struct InstanceExited {
   InstancePhase next = InstancePhase::waiting;
   WallTime retry_at{};
 };
-NARU_JSON(InstanceExited, instance, exit_code, out_of_memory, error, next, retry_at)
+NARU_JSON(InstanceExited)
 struct InstanceRetired {
   std::string instance;
 };
-NARU_JSON(InstanceRetired, instance)
+NARU_JSON(InstanceRetired)
 struct InstanceStopping {
   std::string instance;
 };
-NARU_JSON(InstanceStopping, instance)
+NARU_JSON(InstanceStopping)
 struct InstanceRemoved {
   std::string instance;
 };
-NARU_JSON(InstanceRemoved, instance)
+NARU_JSON(InstanceRemoved)
 
 struct SlotAssigned {
   std::string key;
   std::uint32_t slot = 0;
 };
-NARU_JSON(SlotAssigned, key, slot)
+NARU_JSON(SlotAssigned)
 struct SlotFreed {
   std::string key;
 };
-NARU_JSON(SlotFreed, key)
+NARU_JSON(SlotFreed)
 struct RoutesChanged {
   std::uint64_t revision = 0;
   std::string digest;
 };
-NARU_JSON(RoutesChanged, revision, digest)
+NARU_JSON(RoutesChanged)
 struct RoutesAcked {
   std::uint64_t revision = 0;
 };
-NARU_JSON(RoutesAcked, revision)
+NARU_JSON(RoutesAcked)
 // The outbox: added in the transaction that decided, removed when the result has come back.
 struct ActionQueued {
   Action action;
 };
-NARU_JSON(ActionQueued, action)
+NARU_JSON(ActionQueued)
 struct ActionDone {
   ActionId action = 0;
 };
-NARU_JSON(ActionDone, action)
+NARU_JSON(ActionDone)
 struct VirtualAddressAssigned {
   EnvKey environment;
   std::string service, address;
 };
-NARU_JSON(VirtualAddressAssigned, environment, service, address)
+NARU_JSON(VirtualAddressAssigned)
 
 }  // namespace naru::event
 

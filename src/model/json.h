@@ -61,5 +61,43 @@ struct nlohmann::adl_serializer<naru::Digest> {
   }
 };
 
-// NARU_JSON(Type, fields...): both directions, with defaults.
-#define NARU_JSON(...) NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(__VA_ARGS__)
+// NARU_JSON(Type) in the header declares both directions; NARU_JSON_FIELDS(Type, fields...) or, for an enum,
+// NARU_JSON_NAMES(Type, {{value, "name"}, ...}) in its source file defines them: once, since nlohmann's
+// templates are the most expensive thing to compile here. A missing field keeps its default, an unknown name
+// is the first value.
+#define NARU_JSON(Type)                           \
+  void to_json(nlohmann::json& j, const Type& v); \
+  void from_json(const nlohmann::json& j, Type& v);
+
+#define NARU_JSON_FIELDS(Type, ...)                                                         \
+  void to_json(nlohmann::json& nlohmann_json_j, const Type& nlohmann_json_t) {              \
+    NLOHMANN_JSON_EXPAND(NLOHMANN_JSON_PASTE(NLOHMANN_JSON_TO, __VA_ARGS__))                \
+  }                                                                                         \
+  void from_json(const nlohmann::json& nlohmann_json_j, Type& nlohmann_json_t) {            \
+    const Type nlohmann_json_default_obj{};                                                 \
+    NLOHMANN_JSON_EXPAND(NLOHMANN_JSON_PASTE(NLOHMANN_JSON_FROM_WITH_DEFAULT, __VA_ARGS__)) \
+  }
+
+#define NARU_JSON_NAMES(Type, ...)                                            \
+  namespace {                                                                 \
+  constexpr std::pair<Type, std::string_view> k##Type##Names[] = __VA_ARGS__; \
+  }                                                                           \
+  void to_json(nlohmann::json& j, const Type& v) {                            \
+    for (const auto& [value, name] : k##Type##Names) {                        \
+      if (value == v) {                                                       \
+        j = name;                                                             \
+        return;                                                               \
+      }                                                                       \
+    }                                                                         \
+    j = k##Type##Names[0].second;                                             \
+  }                                                                           \
+  void from_json(const nlohmann::json& j, Type& v) {                          \
+    const std::string* text = j.get_ptr<const std::string*>();                \
+    for (const auto& [value, name] : k##Type##Names) {                        \
+      if (text && *text == name) {                                            \
+        v = value;                                                            \
+        return;                                                               \
+      }                                                                       \
+    }                                                                         \
+    v = k##Type##Names[0].first;                                              \
+  }

@@ -14,7 +14,7 @@ struct Endpoint {
   std::string instance;  // for logs and telemetry
   std::string address;   // IPv4 of the container
 };
-NARU_JSON(Endpoint, instance, address)
+NARU_JSON(Endpoint)
 
 // One release's instances of one service.
 struct RouteSide {
@@ -22,13 +22,13 @@ struct RouteSide {
   std::uint32_t slot = 0;           // telemetry slot of (service, revision); assigned by control
   std::vector<Endpoint> endpoints;  // ready ones only
 };
-NARU_JSON(RouteSide, release, slot, endpoints)
+NARU_JSON(RouteSide)
 
 struct ServicePort {
   std::uint16_t port = 0;    // in the container and on the virtual address
   std::string app_protocol;  // "http", "tcp", "" = detect
 };
-NARU_JSON(ServicePort, port, app_protocol)
+NARU_JSON(ServicePort)
 
 struct ServiceRoute {
   std::string name;
@@ -38,7 +38,7 @@ struct ServiceRoute {
   std::optional<RouteSide> canary;  // none: unchanged in this rollout, both cohorts use `stable`
   bool hold = false;                // being swapped or started: requests wait in the gateway
 };
-NARU_JSON(ServiceRoute, name, virtual_address, ports, stable, canary, hold)
+NARU_JSON(ServiceRoute)
 
 // A rollout in progress: which users meet the new release.
 struct Split {
@@ -50,8 +50,7 @@ struct Split {
   std::int64_t slow_us = 0;         // a request slower than this counts its user as slow; 0 = not yet fixed
   std::string cohort_cookie, cohort_header;  // "" = the gateway's own cookie
 };
-NARU_JSON(Split, rollout, stable_release, canary_release, salt, weight, evidence_slot, slow_us, cohort_cookie,
-          cohort_header)
+NARU_JSON(Split)
 
 // An instance as a caller: inner calls from its address belong to its release.
 struct Caller {
@@ -59,7 +58,7 @@ struct Caller {
   std::string service;
   std::uint64_t release = 0;
 };
-NARU_JSON(Caller, address, service, release)
+NARU_JSON(Caller)
 
 struct EnvironmentRoute {
   std::string app, environment;
@@ -68,28 +67,24 @@ struct EnvironmentRoute {
   std::vector<ServiceRoute> services;
   std::vector<Caller> callers;
 };
-NARU_JSON(EnvironmentRoute, app, environment, network, split, services, callers)
+NARU_JSON(EnvironmentRoute)
 
 struct HostPortRoute {
   std::string listener;  // name of the inherited socket
   std::string app, environment, service;
   std::uint16_t port = 0;  // of the service
 };
-NARU_JSON(HostPortRoute, listener, app, environment, service, port)
+NARU_JSON(HostPortRoute)
 
 struct RouteTable {
   std::uint64_t revision = 0;
   std::vector<EnvironmentRoute> environments;
   std::vector<HostPortRoute> host_ports;
 };
-NARU_JSON(RouteTable, revision, environments, host_ports)
+NARU_JSON(RouteTable)
 
 enum class ListenerKind { http, tcp, inner, dns_udp, dns_tcp };
-NLOHMANN_JSON_SERIALIZE_ENUM(ListenerKind, {{ListenerKind::http, "http"},
-                                            {ListenerKind::tcp, "tcp"},
-                                            {ListenerKind::inner, "inner"},
-                                            {ListenerKind::dns_udp, "dns-udp"},
-                                            {ListenerKind::dns_tcp, "dns-tcp"}})
+NARU_JSON(ListenerKind)
 
 // A socket that the supervisor opens, keeps, and hands to the gateway.
 //   http   "edge": every environment, by Host; a host port uses kind tcp (HTTP by detection)
@@ -101,6 +96,6 @@ struct ListenerSpec {
   std::uint16_t port = 0;
   bool operator==(const ListenerSpec&) const = default;
 };
-NARU_JSON(ListenerSpec, name, kind, address, port)
+NARU_JSON(ListenerSpec)
 
 }  // namespace naru

@@ -13,7 +13,7 @@
 namespace naru {
 
 enum class Transport { tcp, udp };
-NLOHMANN_JSON_SERIALIZE_ENUM(Transport, {{Transport::tcp, "tcp"}, {Transport::udp, "udp"}})
+NARU_JSON(Transport)
 
 struct PortSpec {
   std::uint16_t container = 0;
@@ -23,12 +23,10 @@ struct PortSpec {
   std::string app_protocol;  // "http", "tcp", "" = detect
   bool operator==(const PortSpec&) const = default;
 };
-NARU_JSON(PortSpec, container, host, host_ip, transport, app_protocol)
+NARU_JSON(PortSpec)
 
 enum class MountKind { volume, bind, tmpfs };
-NLOHMANN_JSON_SERIALIZE_ENUM(MountKind, {{MountKind::volume, "volume"},
-                                         {MountKind::bind, "bind"},
-                                         {MountKind::tmpfs, "tmpfs"}})
+NARU_JSON(MountKind)
 
 struct MountSpec {
   MountKind kind = MountKind::volume;
@@ -38,7 +36,7 @@ struct MountSpec {
   std::uint64_t tmpfs_bytes = 0;  // 0 = 64 MiB
   bool operator==(const MountSpec&) const = default;
 };
-NARU_JSON(MountSpec, kind, source, target, read_only, tmpfs_bytes)
+NARU_JSON(MountSpec)
 
 struct HealthSpec {
   bool disabled = false;
@@ -50,7 +48,7 @@ struct HealthSpec {
   std::uint32_t retries = 3;
   bool operator==(const HealthSpec&) const = default;
 };
-NARU_JSON(HealthSpec, disabled, test, interval, timeout, start_period, start_interval, retries)
+NARU_JSON(HealthSpec)
 
 struct BuildSpec {
   std::string context = ".";              // relative to the compose file, inside the checkout
@@ -59,32 +57,26 @@ struct BuildSpec {
   std::map<std::string, std::string> args;
   bool operator==(const BuildSpec&) const = default;
 };
-NARU_JSON(BuildSpec, context, dockerfile, target, args)
+NARU_JSON(BuildSpec)
 
 enum class DependencyCondition { started, healthy, completed };
-NLOHMANN_JSON_SERIALIZE_ENUM(DependencyCondition,
-                             {{DependencyCondition::started, "service_started"},
-                              {DependencyCondition::healthy, "service_healthy"},
-                              {DependencyCondition::completed, "service_completed_successfully"}})
+NARU_JSON(DependencyCondition)
 struct Dependency {
   std::string service;
   DependencyCondition condition = DependencyCondition::started;
   bool operator==(const Dependency&) const = default;
 };
-NARU_JSON(Dependency, service, condition)
+NARU_JSON(Dependency)
 
 enum class RestartMode { no, always, on_failure, unless_stopped };
-NLOHMANN_JSON_SERIALIZE_ENUM(RestartMode, {{RestartMode::no, "no"},
-                                           {RestartMode::always, "always"},
-                                           {RestartMode::on_failure, "on-failure"},
-                                           {RestartMode::unless_stopped, "unless-stopped"}})
+NARU_JSON(RestartMode)
 struct RestartSpec {
   // A platform heals: without a `restart` key a service restarts (as Kubernetes does), a one-shot does not.
   RestartMode mode = RestartMode::always;
   std::uint32_t max_attempts = 0;  // on-failure:N; 0 = no limit
   bool operator==(const RestartSpec&) const = default;
 };
-NARU_JSON(RestartSpec, mode, max_attempts)
+NARU_JSON(RestartSpec)
 
 struct ResourceSpec {
   std::uint64_t memory_bytes = 0;  // 0 = no limit
@@ -92,7 +84,7 @@ struct ResourceSpec {
   std::uint32_t pids = 0;          // 0 = the engine's default (4,096)
   bool operator==(const ResourceSpec&) const = default;
 };
-NARU_JSON(ResourceSpec, memory_bytes, cpu_millis, pids)
+NARU_JSON(ResourceSpec)
 
 struct ServiceSpec {
   std::string name;
@@ -131,14 +123,10 @@ struct ServiceSpec {
     return false;
   }
 };
-NARU_JSON(ServiceSpec, name, build, image, entrypoint, command, environment, ports, depends_on, health,
-          mounts, networks, restart, replicas, resources, user, working_dir, hostname, stop_signal,
-          stop_grace, read_only, init, cap_add, cap_drop, labels, shared, test_target)
+NARU_JSON(ServiceSpec)
 
 enum class StrategyKind { canary, recreate, all_at_once };
-NLOHMANN_JSON_SERIALIZE_ENUM(StrategyKind, {{StrategyKind::canary, "canary"},
-                                            {StrategyKind::recreate, "recreate"},
-                                            {StrategyKind::all_at_once, "all-at-once"}})
+NARU_JSON(StrategyKind)
 
 struct CanaryStep {
   BasisPoints weight{500};
@@ -146,7 +134,7 @@ struct CanaryStep {
   std::uint32_t min_users = 50;  // on the canary's side
   bool operator==(const CanaryStep&) const = default;
 };
-NARU_JSON(CanaryStep, weight, min_duration, min_users)
+NARU_JSON(CanaryStep)
 
 // x-naru.rollout
 struct RolloutPolicy {
@@ -165,11 +153,10 @@ struct RolloutPolicy {
   std::string cohort_cookie, cohort_header;  // "" = the gateway's own cookie
   bool operator==(const RolloutPolicy&) const = default;
 };
-NARU_JSON(RolloutPolicy, strategy, steps, bake, alpha, error_objective, error_margin, latency_margin, warm_up,
-          ready_deadline, cohort_cookie, cohort_header)
+NARU_JSON(RolloutPolicy)
 
 enum class DeployMode { automatic, manual };
-NLOHMANN_JSON_SERIALIZE_ENUM(DeployMode, {{DeployMode::automatic, "auto"}, {DeployMode::manual, "manual"}})
+NARU_JSON(DeployMode)
 
 // A compose file, read and resolved.
 struct ApplicationSpec {
@@ -186,6 +173,6 @@ struct ApplicationSpec {
     return nullptr;
   }
 };
-NARU_JSON(ApplicationSpec, services, volumes, networks, rollout, deploy)
+NARU_JSON(ApplicationSpec)
 
 }  // namespace naru

@@ -33,7 +33,7 @@ struct App {
   WallTime created{};
   std::uint64_t last_version = 0;  // of its releases: v1, v2, ...
 };
-NARU_JSON(App, name, branch, created, last_version)
+NARU_JSON(App)
 
 struct Environment {
   std::string app, name;
@@ -48,15 +48,10 @@ struct Environment {
   std::uint32_t next_virtual = 0;
   bool stopped = false;  // `naru down --all`
 };
-NARU_JSON(Environment, app, name, deploy, variables, network, stable, pending, approved, rollout,
-          virtual_addresses, next_virtual, stopped)
+NARU_JSON(Environment)
 
 enum class StageState { waiting, running, succeeded, failed, cancelled };
-NLOHMANN_JSON_SERIALIZE_ENUM(StageState, {{StageState::waiting, "waiting"},
-                                          {StageState::running, "running"},
-                                          {StageState::succeeded, "succeeded"},
-                                          {StageState::failed, "failed"},
-                                          {StageState::cancelled, "cancelled"}})
+NARU_JSON(StageState)
 
 // What of an image decides how it runs.
 struct ImageInfo {
@@ -69,8 +64,7 @@ struct ImageInfo {
   std::vector<std::uint16_t> exposed;
   bool operator==(const ImageInfo&) const = default;
 };
-NARU_JSON(ImageInfo, manifest, layers, entrypoint, command, env, working_dir, user, stop_signal, health,
-          volumes, exposed)
+NARU_JSON(ImageInfo)
 
 struct BuildStage {
   std::string service;
@@ -80,7 +74,7 @@ struct BuildStage {
   std::optional<ImageInfo> image;
   std::string error;
 };
-NARU_JSON(BuildStage, service, state, cached, started, finished, image, error)
+NARU_JSON(BuildStage)
 
 struct Pipeline {
   PipelineId id = 0;
@@ -94,15 +88,14 @@ struct Pipeline {
   std::optional<ReleaseId> release;
   WallTime pushed{}, planned_at{}, finished{};
 };
-NARU_JSON(Pipeline, id, app, ref, commit, subject, author, state, spec, planned, builds, error, warnings,
-          release, pushed, planned_at, finished)
+NARU_JSON(Pipeline)
 
 struct ReleaseService {
   ServiceSpec spec;
   ImageInfo image;
   Digest revision;  // of spec and image: equal revisions are the same thing, neither rebuilt nor redeployed
 };
-NARU_JSON(ReleaseService, spec, image, revision)
+NARU_JSON(ReleaseService)
 
 // Immutable.
 struct Release {
@@ -123,8 +116,7 @@ struct Release {
     return nullptr;
   }
 };
-NARU_JSON(Release, id, app, version, commit, subject, author, pipeline, services, volumes, policy, deploy,
-          created)
+NARU_JSON(Release)
 
 enum class RolloutPhase {
   preparing,     // network, one-shots, instances of the new release; users meet the old one only
@@ -134,19 +126,14 @@ enum class RolloutPhase {
   done,          // ended well
   rolled_back,   // ended with the old release
 };
-NLOHMANN_JSON_SERIALIZE_ENUM(RolloutPhase, {{RolloutPhase::preparing, "preparing"},
-                                            {RolloutPhase::stepping, "stepping"},
-                                            {RolloutPhase::completing, "completing"},
-                                            {RolloutPhase::rolling_back, "rolling-back"},
-                                            {RolloutPhase::done, "done"},
-                                            {RolloutPhase::rolled_back, "rolled-back"}})
+NARU_JSON(RolloutPhase)
 
 struct StepRecord {
   BasisPoints weight;
   WallTime started{}, passed{};  // started: acknowledged by the gateway
   std::string verdict;           // the sentence that ended it
 };
-NARU_JSON(StepRecord, weight, started, passed, verdict)
+NARU_JSON(StepRecord)
 
 struct Rollout {
   RolloutId id = 0;
@@ -173,9 +160,7 @@ struct Rollout {
 
   bool active() const { return phase != RolloutPhase::done && phase != RolloutPhase::rolled_back; }
 };
-NARU_JSON(Rollout, id, app, environment, from, to, policy, phase, step, step_live, step_started, salt,
-          evidence_slot, slow_us, steps, swapped, oneshots_done, resume, judge, verdict, reason, is_rollback,
-          created, phase_since, first_user, completed, ended)
+NARU_JSON(Rollout)
 
 enum class InstancePhase {
   starting,   // the launcher was asked
@@ -187,14 +172,7 @@ enum class InstancePhase {
   completed,  // a one-shot that ended with 0
   failed,     // will not be started again
 };
-NLOHMANN_JSON_SERIALIZE_ENUM(InstancePhase, {{InstancePhase::starting, "starting"},
-                                             {InstancePhase::running, "running"},
-                                             {InstancePhase::ready, "ready"},
-                                             {InstancePhase::retiring, "retiring"},
-                                             {InstancePhase::stopping, "stopping"},
-                                             {InstancePhase::waiting, "waiting"},
-                                             {InstancePhase::completed, "completed"},
-                                             {InstancePhase::failed, "failed"}})
+NARU_JSON(InstancePhase)
 
 // One wanted container. It keeps its id over restarts; each attempt is a container of its own.
 struct Instance {
@@ -219,9 +197,7 @@ struct Instance {
 
   std::string container() const { return id + "." + std::to_string(attempt); }
 };
-NARU_JSON(Instance, id, app, environment, service, revision, release, replica, oneshot, phase, attempt,
-          restarts, address, pid, exit_code, out_of_memory, error, was_ready, created, started, ready_at,
-          retry_at, retired_at, retired_revision, out_of_routes)
+NARU_JSON(Instance)
 
 // Work for the world outside, stored in the transaction that decided it and kept until its result has come
 // back. Carried out at least once; idempotent by what it names.
@@ -234,20 +210,14 @@ enum class ActionKind {
   remove_container,
   publish_routes
 };
-NLOHMANN_JSON_SERIALIZE_ENUM(ActionKind, {{ActionKind::plan_pipeline, "plan_pipeline"},
-                                          {ActionKind::build_service, "build_service"},
-                                          {ActionKind::ensure_network, "ensure_network"},
-                                          {ActionKind::start_instance, "start_instance"},
-                                          {ActionKind::stop_instance, "stop_instance"},
-                                          {ActionKind::remove_container, "remove_container"},
-                                          {ActionKind::publish_routes, "publish_routes"}})
+NARU_JSON(ActionKind)
 struct Action {
   ActionId id = 0;
   ActionKind kind = ActionKind::plan_pipeline;
   std::string subject;  // pipeline id, environment key, instance id, container id, or routes revision
   std::string detail;   // build_service: the service; start_instance: the attempt
 };
-NARU_JSON(Action, id, kind, subject, detail)
+NARU_JSON(Action)
 
 struct Counters {                     // the single row that numbers everything
   std::uint64_t next_id = 1;          // pipelines, releases, rollouts, instances, actions
@@ -256,7 +226,7 @@ struct Counters {                     // the single row that numbers everything
   std::string routes_digest;
   std::uint32_t next_evidence_slot = 0;
 };
-NARU_JSON(Counters, next_id, routes_revision, routes_acked, routes_digest, next_evidence_slot)
+NARU_JSON(Counters)
 
 struct State {
   Counters counters;
@@ -280,6 +250,6 @@ struct State {
     return found == rollouts.end() ? nullptr : &found->second;
   }
 };
-NARU_JSON(State, counters, apps, environments, pipelines, releases, rollouts, instances, slots, outbox)
+NARU_JSON(State)
 
 }  // namespace naru

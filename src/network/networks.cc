@@ -327,4 +327,5 @@ Result<void> Networks::remove_all() {
   return {};
 }
 
+NARU_JSON_FIELDS(UdpForward, virtual_address, port, address)
 }  // namespace naru::network

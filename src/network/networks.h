@@ -43,7 +43,7 @@ struct UdpForward {
   std::uint16_t port = 0;
   std::string address;  // of the instance that gets it, at the same port
 };
-NARU_JSON(UdpForward, virtual_address, port, address)
+NARU_JSON(UdpForward)
 
 class Networks {
  public:

@@ -122,4 +122,5 @@ std::optional<std::string> next_free_address(Record& record) {
   return std::nullopt;
 }
 
+NARU_JSON_FIELDS(Record, info, leases, next, udp)
 }  // namespace naru::network

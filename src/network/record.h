@@ -15,7 +15,7 @@ struct Record {
   std::uint32_t next = 0;                     // where the search for a free address goes on: no quick reuse
   std::vector<UdpForward> udp;
 };
-NARU_JSON(Record, info, leases, next, udp)
+NARU_JSON(Record)
 
 // Replaces the file atomically (temporary file, fsync, rename, fsync of the folder). disk_full, system.
 Result<void> save_record(const std::string& folder, const Record& record);

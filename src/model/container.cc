@@ -1,0 +1,16 @@
+// The fields of these types in JSON.
+#include "model/container.h"
+
+namespace naru {
+NARU_JSON_FIELDS(ContainerMount, kind, source, target, read_only, tmpfs_bytes)
+NARU_JSON_FIELDS(ContainerSpec, id, hostname, layers, argv, env, cwd, user, mounts, resources, read_only_root,
+                 cap_add, cap_drop, network, dns_search, stop_signal, stop_grace, log_file_bytes, log_files,
+                 parent_cgroup, labels)
+NARU_JSON_NAMES(ContainerState, {{ContainerState::created, "created"},
+                                 {ContainerState::running, "running"},
+                                 {ContainerState::exited, "exited"},
+                                 {ContainerState::lost, "lost"}})
+NARU_JSON_FIELDS(ContainerStatus, id, state, pid, address, exit_code, out_of_memory, started, finished,
+                 labels, notices)
+NARU_JSON_FIELDS(NetworkInfo, id, bridge, subnet, gateway, virtual_range, inner_port)
+}  // namespace naru

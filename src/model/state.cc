@@ -1,0 +1,52 @@
+// The fields of these types in JSON.
+#include "model/state.h"
+
+namespace naru {
+NARU_JSON_FIELDS(App, name, branch, created, last_version)
+NARU_JSON_FIELDS(Environment, app, name, deploy, variables, network, stable, pending, approved, rollout,
+                 virtual_addresses, next_virtual, stopped)
+NARU_JSON_NAMES(StageState, {{StageState::waiting, "waiting"},
+                             {StageState::running, "running"},
+                             {StageState::succeeded, "succeeded"},
+                             {StageState::failed, "failed"},
+                             {StageState::cancelled, "cancelled"}})
+NARU_JSON_FIELDS(ImageInfo, manifest, layers, entrypoint, command, env, working_dir, user, stop_signal,
+                 health, volumes, exposed)
+NARU_JSON_FIELDS(BuildStage, service, state, cached, started, finished, image, error)
+NARU_JSON_FIELDS(Pipeline, id, app, ref, commit, subject, author, state, spec, planned, builds, error,
+                 warnings, release, pushed, planned_at, finished)
+NARU_JSON_FIELDS(ReleaseService, spec, image, revision)
+NARU_JSON_FIELDS(Release, id, app, version, commit, subject, author, pipeline, services, volumes, policy,
+                 deploy, created)
+NARU_JSON_NAMES(RolloutPhase, {{RolloutPhase::preparing, "preparing"},
+                               {RolloutPhase::stepping, "stepping"},
+                               {RolloutPhase::completing, "completing"},
+                               {RolloutPhase::rolling_back, "rolling-back"},
+                               {RolloutPhase::done, "done"},
+                               {RolloutPhase::rolled_back, "rolled-back"}})
+NARU_JSON_FIELDS(StepRecord, weight, started, passed, verdict)
+NARU_JSON_FIELDS(Rollout, id, app, environment, from, to, policy, phase, step, step_live, step_started, salt,
+                 evidence_slot, slow_us, steps, swapped, oneshots_done, resume, judge, verdict, reason,
+                 is_rollback, created, phase_since, first_user, completed, ended)
+NARU_JSON_NAMES(InstancePhase, {{InstancePhase::starting, "starting"},
+                                {InstancePhase::running, "running"},
+                                {InstancePhase::ready, "ready"},
+                                {InstancePhase::retiring, "retiring"},
+                                {InstancePhase::stopping, "stopping"},
+                                {InstancePhase::waiting, "waiting"},
+                                {InstancePhase::completed, "completed"},
+                                {InstancePhase::failed, "failed"}})
+NARU_JSON_FIELDS(Instance, id, app, environment, service, revision, release, replica, oneshot, phase, attempt,
+                 restarts, address, pid, exit_code, out_of_memory, error, was_ready, created, started,
+                 ready_at, retry_at, retired_at, retired_revision, out_of_routes)
+NARU_JSON_NAMES(ActionKind, {{ActionKind::plan_pipeline, "plan_pipeline"},
+                             {ActionKind::build_service, "build_service"},
+                             {ActionKind::ensure_network, "ensure_network"},
+                             {ActionKind::start_instance, "start_instance"},
+                             {ActionKind::stop_instance, "stop_instance"},
+                             {ActionKind::remove_container, "remove_container"},
+                             {ActionKind::publish_routes, "publish_routes"}})
+NARU_JSON_FIELDS(Action, id, kind, subject, detail)
+NARU_JSON_FIELDS(Counters, next_id, routes_revision, routes_acked, routes_digest, next_evidence_slot)
+NARU_JSON_FIELDS(State, counters, apps, environments, pipelines, releases, rollouts, instances, slots, outbox)
+}  // namespace naru
