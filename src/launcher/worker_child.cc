@@ -188,11 +188,30 @@ void limit(__rlimit_resource resource, rlim_t value) {
   ::setrlimit(resource, &current);
 }
 
+// A job holds what it was given and nothing of the nursery's: over the nursery's channel it could start jobs
+// with folders of its own choice.
+void close_all_but(std::vector<int> kept) {
+  std::ranges::sort(kept);
+  unsigned first = 3;
+  for (const int fd : kept) {
+    const auto number = static_cast<unsigned>(fd);
+    if (number < first) continue;
+    if (number > first) ::syscall(SYS_close_range, first, number - 1, 0U);
+    first = number + 1;
+  }
+  ::syscall(SYS_close_range, first, ~0U, 0U);
+}
+
 [[noreturn]] void run_job(ipc::Message message, const JobTable& table) {
+  std::vector<int> given;
+  for (const Fd& fd : message.fds) given.push_back(fd.get());
+  close_all_but(std::move(given));
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  // Not the launcher's protection: what a user's bytes make of memory is the worker's own death.
+  [[maybe_unused]] const auto refused_nowhere = os::write_existing("/proc/self/oom_score_adj", "500");
   ipc::Channel answer(std::move(message.fds.front()));
   message.fds.erase(message.fds.begin());
   const auto work = [&]() -> Result<Json> {
@@ -249,12 +268,6 @@ void start_job(ipc::Message message, const JobTable& table, Children& children) 
   [[maybe_unused]] const auto sent = answer.send({{"error", ipc::error_to_json(failed)}}, 1s);
 }
 
-// A nursery holds nothing of the launcher's: neither its sockets nor its descriptors of networks.
-void close_all_but(int kept) {
-  if (kept > 3) ::syscall(SYS_close_range, 3U, static_cast<unsigned>(kept) - 1, 0U);
-  ::syscall(SYS_close_range, static_cast<unsigned>(kept) + 1, ~0U, 0U);
-}
-
 }  // namespace
 
 Result<void> confine(const std::vector<WorkerFolder>& folders) {
@@ -271,7 +284,7 @@ Result<void> confine(const std::vector<WorkerFolder>& folders) {
 }
 
 void run_nursery(ipc::Channel channel, const JobTable& table) {
-  close_all_but(channel.fd());
+  close_all_but({channel.fd()});  // neither sockets nor descriptors of networks
   ::prctl(PR_SET_NAME, "naru-nursery");
   sigset_t signals;
   sigemptyset(&signals);

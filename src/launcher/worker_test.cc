@@ -11,6 +11,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 namespace naru::launcher {
 namespace {
@@ -54,6 +55,16 @@ Result<Json> read_fd(const Json&, const std::vector<Fd>& fds) {
   return Json(std::string(buffer, static_cast<std::size_t>(std::max<ssize_t>(got, 0))));
 }
 
+Result<Json> list_fds(const Json&, const std::vector<Fd>& fds) {
+  Json seen = Json::array();
+  std::error_code error;
+  for (int fd = 0; fd < 1024; ++fd) {
+    const auto target = std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", fd), error);
+    if (!error) seen.push_back({{"fd", fd}, {"target", target.string()}});
+  }
+  return Json{{"open", seen}, {"given", fds.size()}};
+}
+
 class WorkerTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -67,7 +78,8 @@ class WorkerTest : public ::testing::Test {
                                {"hang", hang},
                                {"eat", eat},
                                {"refuse", refuse},
-                               {"read", read_fd}});
+                               {"read", read_fd},
+                               {"fds", list_fds}});
     ASSERT_TRUE(made);
     nursery = std::move(*made);
   }
@@ -141,6 +153,26 @@ TEST_F(WorkerTest, ErrorsAndDescriptorsGoThrough) {
   reading.fds = {file.get()};
   EXPECT_EQ(nursery->run(reading).value_or(Json("none")), "hello");
   EXPECT_EQ(nursery->run(job("none such")).error().code, Code::internal);
+}
+
+TEST_F(WorkerTest, SeesNoDescriptorButItsOwn) {
+  std::ofstream(folder + "/text") << "hello";
+  const Fd file(::open((folder + "/text").c_str(), O_RDONLY | O_CLOEXEC));
+  Job hanging = job("hang");  // its descriptors are in the nursery's hands meanwhile
+  hanging.fds = {file.get()};
+  hanging.timeout = 500ms;
+  std::thread other([&] { EXPECT_FALSE(nursery->run(hanging)); });
+  Job listing = job("fds");
+  listing.fds = {file.get()};
+  const auto listed = nursery->run(listing);
+  other.join();
+  ASSERT_TRUE(listed) << listed.error().message();
+  std::vector<std::string> beyond_standard;
+  for (const Json& each : (*listed)["open"])
+    if (each["fd"] > 2) beyond_standard.push_back(each["target"]);
+  ASSERT_EQ(beyond_standard.size(), 2U) << listed->dump();  // its answer's socket, and the file
+  EXPECT_EQ(std::ranges::count_if(beyond_standard, [](const auto& t) { return t.starts_with("socket:"); }), 1)
+      << listed->dump();
 }
 
 TEST_F(WorkerTest, AFolderBehindASymbolicLinkIsRefused) {

@@ -4,7 +4,10 @@
 #include <grp.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+extern char** environ;
 
 namespace naru::supervisor {
 
@@ -32,7 +35,10 @@ constexpr off_t kMaxLog = 10 << 20;
   // After setuid, which clears it. The supervisor may be gone already.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != supervisor) ::_exit(125);
-  ::execv("/proc/self/exe", argv);
+  if (spec.program_fd < 0)
+    ::execv("/proc/self/exe", argv);
+  else
+    ::syscall(SYS_execveat, spec.program_fd, "", argv, environ, AT_EMPTY_PATH);
   ::_exit(126);
 }
 
