@@ -39,6 +39,7 @@ struct Finish {
   std::uint64_t capabilities = 0;
   int last_capability = 0;
   std::uint64_t open_files = 0;  // soft limit; the hard one stays
+  const char* oom_score = "0";   // oom_score_adj: not the launcher's, which is protected
   sock_fprog filter{};
   const char* const* programs = nullptr;  // candidates for argv[0], in order
   const char* const* argv = nullptr;

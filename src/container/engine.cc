@@ -56,7 +56,9 @@ Result<std::unique_ptr<Engine>> Engine::open(Paths paths, EngineOptions options)
   const auto layout = TRY(os::cgroup_layout(TRY(os::read_file(state->options.mountinfo, kMaxProcText)),
                                             TRY(os::read_file(state->options.self_cgroup, kMaxProcText))));
   const std::string name = "naru-" + Digest::of_sha256(state->paths.data.native()).short_hex();
-  state->cgroups = TRY(os::Cgroups::open(layout, name));
+  state->shares = os::memory_shares(state->options.total_memory != 0 ? state->options.total_memory
+                                                                     : os::usable_memory(layout));
+  state->cgroups = TRY(os::Cgroups::open(layout, name, state->shares));
   state->seccomp = TRY(os::compile_seccomp(default_seccomp_profile()));
   state->notices = state->cgroups.notices();
   state->notices.push_back(
@@ -135,10 +137,12 @@ Result<RunningContainer> Engine::State::launch(Container& container, const Start
   auto prepared = TRY(prepare_start(paths, folder.folder(), spec, start, seccomp, cgroups.mode() == "v2"));
 
   const std::uint32_t pids = spec.resources.pids == 0 ? kDefaultPids : spec.resources.pids;
+  const std::uint64_t memory = spec.resources.memory_bytes == 0 && spec.parent_cgroup == "builds"
+                                   ? shares.build_step
+                                   : spec.resources.memory_bytes;
   BundleState& state = container.state;
-  const os::Cgroup group =
-      TRY(cgroups.create(spec.parent_cgroup, spec.id,
-                         {spec.resources.memory_bytes, spec.resources.cpu_millis, pids}, state.notices));
+  const os::Cgroup group = TRY(
+      cgroups.create(spec.parent_cgroup, spec.id, {memory, spec.resources.cpu_millis, pids}, state.notices));
   state.cgroup = group.folders();
   for (Fd& file : TRY(group.join_files()))
     prepared->join.push_back(prepared->held.emplace_back(std::move(file)).get());

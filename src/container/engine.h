@@ -42,7 +42,8 @@ struct EngineOptions {
   // Where /sys/fs/cgroup is described; tests point them at files of their own.
   std::string mountinfo = "/proc/self/mountinfo";
   std::string self_cgroup = "/proc/self/cgroup";
-  bool write_logs = true;  // false: nobody reads the FIFOs (a tool that only lists)
+  std::uint64_t total_memory = 0;  // to be shared out among applications and builds; 0 = what there is
+  bool write_logs = true;          // false: nobody reads the FIFOs (a tool that only lists)
 };
 
 // The network that a container joins, made by the network module.

@@ -33,6 +33,7 @@ struct Engine::State {
   EngineOptions options;
   Fd lock;
   std::string boot_id;
+  os::MemoryShares shares;
   os::Cgroups cgroups;
   os::SeccompProgram seccomp;
   std::vector<std::string> notices;

@@ -116,6 +116,51 @@ TEST_F(EngineTest, KillsWhatEatsItsMemoryAndSaysSo) {
   EXPECT_TRUE(status.out_of_memory);
 }
 
+// On a machine that would have 512 MiB: applications together get 256, builds 128, one step 96.
+TEST_F(EngineTest, HoldsCeilingsOverWhatHasNoLimitOfItsOwn) {
+  engine.reset();
+  auto small = Engine::open(Paths::under(data), {.total_memory = 512 << 20});
+  ASSERT_TRUE(small) << small.error().message();
+  engine = std::move(*small);
+  const auto eat = [&](int megabytes, const char* parent) {
+    auto spec = shell(fmt::format("exec perl -e '$x = \"x\"; $x x= {} << 20; sleep 1000'", megabytes));
+    spec.parent_cgroup = parent;
+    return spec;
+  };
+  const auto step = run(eat(110, "builds"));
+  EXPECT_EQ(step.exit_code, 137);
+  EXPECT_TRUE(step.out_of_memory);
+  // Each alone would fit: together they are stopped before the host is.
+  const auto used = [&](const std::string& id) { return engine->stats(id).value_or(Stats{}).memory_bytes; };
+  auto first = engine->start(eat(150, "apps"));
+  ASSERT_TRUE(first);
+  ASSERT_TRUE(eventually([&] { return used(first->status.id) > 150 << 20; }));
+  auto second = engine->start(eat(150, "apps"));
+  ASSERT_TRUE(second);
+  ASSERT_TRUE(eventually([&] {
+    return os::pidfd_wait(first->pidfd.get(), 0ms).value() ||
+           os::pidfd_wait(second->pidfd.get(), 0ms).value();
+  }));
+}
+
+TEST_F(EngineTest, IsNotProtectedFromTheKernelsKillerAsItsLauncherIs) {
+  // Lowering wants CAP_SYS_RESOURCE, which this machine may not give; then nothing is inherited either.
+  const bool lowered = os::write_existing("/proc/self/oom_score_adj", "-500").has_value();
+  const std::string show = "cat /proc/self/oom_score_adj";
+  auto application = shell(show + "; sleep 1000"), build = shell(show);
+  build.parent_cgroup = "builds";
+  const auto started = engine->start(application);
+  EXPECT_EQ(run(build).exit_code, 0);
+  ExecSpec entering;
+  entering.argv = {"cat", "/proc/self/oom_score_adj"};
+  EXPECT_EQ(exec(application.id, entering), "0\n");
+  EXPECT_EQ(os::read_file("/proc/self/oom_score_adj", 16).value(), lowered ? "-500\n" : "0\n")
+      << "the launcher's own changed";
+  ASSERT_TRUE(os::write_existing("/proc/self/oom_score_adj", "0"));
+  EXPECT_EQ(log(application.id), "0\n");
+  EXPECT_EQ(log(build.id), "500\n");
+}
+
 TEST_F(EngineTest, LimitsTheNumberOfProcesses) {
   auto spec = shell("i=0; while [ $i -lt 30 ]; do sleep 60 & i=$((i+1)); done; echo all");
   spec.resources.pids = 8;

@@ -117,6 +117,7 @@ void fill_finish(Finish& finish, Arena& arena, const FinishInput& input) {
   finish.capabilities = input.capabilities;
   finish.last_capability = os::last_capability();
   finish.open_files = kOpenFiles;
+  finish.oom_score = input.build ? "500" : "0";
   finish.filter.len = static_cast<unsigned short>(input.seccomp.size());
   finish.filter.filter = const_cast<sock_filter*>(input.seccomp.data());
   finish.argv = arena.list(input.argv);
@@ -352,7 +353,7 @@ Result<void> StartPreparation::finish(const os::SeccompProgram& seccomp) {
   plan.netns = options_.network.netns_fd;
   fill_finish(plan.finish, prepared_->arena,
               {spec_.argv, environment_of(spec_, prepared_->identity, {}), spec_.cwd, prepared_->identity,
-               TRY(capabilities_of(spec_)), seccomp});
+               TRY(capabilities_of(spec_)), seccomp, spec_.parent_cgroup == "builds"});
   return {};
 }
 

@@ -53,6 +53,7 @@ struct FinishInput {
   const Identity& identity;
   os::CapabilitySet capabilities;
   const os::SeccompProgram& seccomp;  // outlives the plan
+  bool build = false;                 // the first to go when memory ends
 };
 void fill_finish(Finish& finish, Arena& arena, const FinishInput& input);
 

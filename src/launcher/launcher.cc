@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 
@@ -16,6 +17,7 @@
 #include "launcher/jobs.h"
 #include "launcher/operations.h"
 #include "launcher/pool.h"
+#include "os/file.h"
 #include "os/process.h"
 
 namespace naru::launcher {
@@ -364,6 +366,12 @@ Result<void> end_builds(container::Engine& engine, network::Networks& networks) 
 Json make_hello(const container::Engine& engine, const network::Networks& networks) {
   std::vector<std::string> notices = engine.notices();
   for (std::string& notice : networks.notices()) notices.push_back(std::move(notice));
+  const auto score = os::read_file("/proc/self/oom_score_adj", 64);
+  if (!score || !score->starts_with('-'))
+    notices.emplace_back(
+        "Naru's own processes are not protected from the kernel's out-of-memory killer: oom_score_adj cannot "
+        "be "
+        "lowered here (CAP_SYS_RESOURCE)");
   return {{"version", "0.1.0"},
           {"boot_id", os::boot_id().value_or("")},
           {"cgroup", engine.cgroup_mode()},
@@ -401,6 +409,7 @@ Result<int> start_and_serve(const LauncherOptions& options, int signals) {
 }  // namespace
 
 int run(const LauncherOptions& options) {
+  ::prctl(PR_SET_NAME, "naru");  // executed by descriptor, it would be called by that one's number
   sigset_t wanted;
   sigemptyset(&wanted);
   sigaddset(&wanted, SIGTERM);

@@ -272,6 +272,10 @@ Result<void> make_parents(const CgroupHierarchy& parent, bool plain_files) {
   const std::vector<std::string> folders = {parent.base, parent.base + "/apps", parent.base + "/builds"};
   for (const std::string& folder : folders) {
     TRY(make_dirs(folder));
+    // Before 5.11 a v1 group counts its children's memory only so; later it cannot be otherwise.
+    if (parent.memory && !parent.v2) {
+      [[maybe_unused]] const auto old_kernel = write_existing(folder + "/memory.use_hierarchy", "1");
+    }
     if (!parent.v2) continue;
     for (const auto& [name, on] :
          {std::pair{"+memory", parent.memory}, {"+cpu", parent.cpu}, {"+pids", parent.pids}})
@@ -283,9 +287,49 @@ Result<void> make_parents(const CgroupHierarchy& parent, bool plain_files) {
   return write_existing(parent.base + "/builds" + weight, parent.v2 ? "20" : "205", plain_files);
 }
 
+void write_settings(const CgroupHierarchy& folder, const CgroupLimits& limits, bool plain_files,
+                    std::vector<std::string>& notices) {
+  for (const Setting& setting : settings(folder, limits)) {
+    const auto written =
+        write_existing(fmt::format("{}/{}", folder.base, setting.file), setting.value, plain_files);
+    if (!written && setting.required) notices.push_back("limit not held: " + written.error().message());
+  }
+}
+
+void limit_parents(const CgroupHierarchy& parent, const MemoryShares& shares, bool plain_files,
+                   std::vector<std::string>& notices) {
+  for (const auto& [name, bytes] : {std::pair{"/apps", shares.apps}, {"/builds", shares.builds}}) {
+    CgroupHierarchy folder = parent;
+    folder.base += name;
+    write_settings(folder, {.memory_bytes = bytes}, plain_files, notices);
+  }
+}
+
 }  // namespace
 
-Result<Cgroups> Cgroups::open(const CgroupLayout& layout, const std::string& name, bool plain_files) {
+MemoryShares memory_shares(std::uint64_t total_bytes) {
+  constexpr std::uint64_t kLeastReserve = 256ULL << 20, kMostReserve = 2ULL << 30;
+  // Below this a reserve would leave applications nothing to live in.
+  if (total_bytes < 2 * kLeastReserve) return {};
+  const std::uint64_t apps = total_bytes - std::clamp(total_bytes / 8, kLeastReserve, kMostReserve);
+  return {.apps = apps, .builds = apps / 2, .build_step = apps / 2 / 4 * 3};
+}
+
+std::uint64_t usable_memory(const CgroupLayout& layout) {
+  const long pages = ::sysconf(_SC_PHYS_PAGES), page = ::sysconf(_SC_PAGESIZE);
+  std::uint64_t least = pages > 0 && page > 0 ? static_cast<std::uint64_t>(pages * page) : 0;
+  for (const CgroupHierarchy& hierarchy : layout.hierarchies) {
+    if (!hierarchy.memory) continue;
+    const std::uint64_t own =
+        hierarchy.v2 ? number(number_in(hierarchy.base + "/memory.max"))
+                     : keyed(number_in(hierarchy.base + "/memory.stat"), "hierarchical_memory_limit");
+    if (own > 0) least = least == 0 ? own : std::min(least, own);
+  }
+  return least;
+}
+
+Result<Cgroups> Cgroups::open(const CgroupLayout& layout, const std::string& name, const MemoryShares& shares,
+                              bool plain_files) {
   Cgroups groups;
   groups.mode_ = layout.mode;
   groups.plain_files_ = plain_files;
@@ -297,6 +341,7 @@ Result<Cgroups> Cgroups::open(const CgroupLayout& layout, const std::string& nam
                                 "; limits of this hierarchy are not held");
       continue;
     }
+    limit_parents(hierarchy, shares, plain_files, groups.notices_);
     groups.parents_.push_back(std::move(hierarchy));
   }
   const auto any = [&](bool CgroupHierarchy::* member) {
@@ -326,11 +371,7 @@ Result<Cgroup> Cgroups::create(std::string_view parent, const std::string& id, c
       if (::mkdir(folder.base.c_str(), 0755) != 0)
         return fail_errno(Code::system, "make cgroup {}", folder.base);
     }
-    for (const Setting& setting : settings(folder, limits)) {
-      const auto written =
-          write_existing(fmt::format("{}/{}", folder.base, setting.file), setting.value, plain_files_);
-      if (!written && setting.required) notices.push_back("limit not held: " + written.error().message());
-    }
+    write_settings(folder, limits, plain_files_, notices);
   }
   return group;
 }

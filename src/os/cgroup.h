@@ -21,6 +21,14 @@ struct CgroupLimits {
   std::uint32_t pids = 0;          // 0 = none
 };
 
+// How this machine's memory is shared out, so that neither all applications together nor all builds together
+// take what the host and Naru itself need: applications get all but a reserve, builds half of that, one step
+// of a build three quarters of a build's share.
+struct MemoryShares {
+  std::uint64_t apps = 0, builds = 0, build_step = 0;  // 0 = no ceiling: the machine's memory is unknown
+};
+MemoryShares memory_shares(std::uint64_t total_bytes);
+
 struct CgroupUsage {
   std::uint64_t memory_bytes = 0, memory_limit = 0, cpu_usec = 0, pids = 0, oom_kills = 0;
 };
@@ -38,6 +46,9 @@ struct CgroupLayout {
   std::vector<CgroupHierarchy> hierarchies;
 };
 Result<CgroupLayout> cgroup_layout(std::string_view mountinfo, std::string_view self_cgroup);
+
+// The least of the machine's memory and of what our own group may use. 0: unknown.
+std::uint64_t usable_memory(const CgroupLayout& layout);
 
 // One container's group: its folder in every hierarchy. Kept in the container's state, so that it is found
 // again when a later launcher runs in another group itself.
@@ -61,9 +72,10 @@ class Cgroup {
 
 class Cgroups {
  public:
-  // Makes <base>/<name>/{apps,builds}; builds weigh a fifth of apps. `plain_files`: a test's folder instead
-  // of a kernel's. What is missing becomes a notice, not an error.
-  static Result<Cgroups> open(const CgroupLayout& layout, const std::string& name, bool plain_files = false);
+  // Makes <base>/<name>/{apps,builds}; builds weigh a fifth of apps, and each has its ceiling of memory.
+  // `plain_files`: a test's folder instead of a kernel's. What is missing becomes a notice, not an error.
+  static Result<Cgroups> open(const CgroupLayout& layout, const std::string& name,
+                              const MemoryShares& shares = {}, bool plain_files = false);
 
   const std::string& mode() const { return mode_; }
   const std::vector<std::string>& notices() const { return notices_; }

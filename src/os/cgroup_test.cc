@@ -50,11 +50,36 @@ TEST(CgroupLayout, RefusesGarbageAndSurvivesIt) {
   }
 }
 
+TEST(Cgroups, SharesMemoryOutSoThatTheHostKeepsSome) {
+  for (const std::uint64_t total : {1ULL << 30, 2ULL << 30, 24ULL << 30, 1ULL << 40}) {
+    const MemoryShares shares = memory_shares(total);
+    EXPECT_GE(total - shares.apps, 256ULL << 20);
+    EXPECT_LE(total - shares.apps, 2ULL << 30);
+    EXPECT_LE(shares.builds, shares.apps / 2);
+    EXPECT_LT(shares.build_step, shares.builds);
+    EXPECT_GT(shares.build_step, 256ULL << 20);
+  }
+  EXPECT_EQ(memory_shares(0).apps, 0u);
+  EXPECT_EQ(memory_shares(300 << 20).apps, 0u);
+}
+
+TEST(Cgroups, WhatOurOwnGroupMayUseBoundsTheShares) {
+  const auto root = std::filesystem::temp_directory_path() / ("naru-cgroup-" + secure_random_hex(6));
+  std::filesystem::create_directories(root);
+  std::ofstream(root / "memory.max") << "1073741824\n";
+  EXPECT_EQ(usable_memory({"v2", {{true, true, true, true, true, root}}}), 1U << 30);
+  std::ofstream(root / "memory.max") << "max\n";
+  EXPECT_GT(usable_memory({"v2", {{true, true, true, true, true, root}}}), 1U << 30);
+  std::ofstream(root / "memory.stat") << "cache 1\nhierarchical_memory_limit 536870912\n";
+  EXPECT_EQ(usable_memory({"v1", {{false, true, false, false, false, root}}}), 512U << 20);
+  std::filesystem::remove_all(root);
+}
+
 TEST(Cgroups, WritesTheLimitsThatV2Wants) {
   const auto root = std::filesystem::temp_directory_path() / ("naru-cgroup-" + secure_random_hex(6));
   std::filesystem::create_directories(root);
   CgroupLayout layout{"v2", {{true, true, true, true, true, root}}};
-  auto groups = Cgroups::open(layout, "naru-test", true);
+  auto groups = Cgroups::open(layout, "naru-test", memory_shares(8ULL << 30), true);
   ASSERT_TRUE(groups) << groups.error().message();
   std::vector<std::string> notices;
   const auto group = groups->create("apps", "web-1", {64 << 20, 1500, 100}, notices);
@@ -68,6 +93,9 @@ TEST(Cgroups, WritesTheLimitsThatV2Wants) {
   EXPECT_EQ(value("apps/web-1/pids.max"), "100");
   EXPECT_EQ(value("apps/cpu.weight"), "100");
   EXPECT_EQ(value("builds/cpu.weight"), "20");
+  EXPECT_EQ(value("apps/memory.max"), "7516192768");
+  EXPECT_EQ(value("builds/memory.max"), "3758096384");
+  EXPECT_EQ(value("builds/memory.swap.max"), "0");
   EXPECT_EQ(groups->ids("apps"), std::vector<std::string>{"web-1"});
   std::ofstream(root / "naru-test/apps/web-1/memory.events") << "low 0\noom 3\noom_kill 2\n";
   std::ofstream(root / "naru-test/apps/web-1/cpu.stat") << "usage_usec 123\n";

@@ -19,7 +19,9 @@
 #include "ipc/data_folder.h"
 #include "ipc/gateway_protocol.h"
 #include "ipc/telemetry.h"
+#include "os/file.h"
 #include "os/process.h"
+#include "os/sealed.h"
 #include "supervisor/child.h"
 #include "supervisor/sockets.h"
 
@@ -115,6 +117,8 @@ class Supervisor {
     s->edge_ = {"edge", ListenerKind::http, options.gateway_address, options.gateway_port};
     s->edge_socket_ = TRY(open_listener(s->edge_));
     s->telemetry_.emplace(TRY(ipc::Telemetry::create()));
+    s->seal_program();
+    s->protect_memory();
     TRY(s->watch_signals());
     return s;
   }
@@ -139,6 +143,23 @@ class Supervisor {
 
   explicit Supervisor(const SupervisorOptions& options)
       : options_(options), data_{fs::absolute(options.data)} {}
+
+  // Containers meet the launcher's program through /proc/<pid>/exe: it runs from a copy that none can write.
+  // One copy for this supervisor's life, so that all four processes are of one version; the next start takes
+  // the file that stands there then.
+  void seal_program() {
+    if (auto sealed = os::sealed_copy("/proc/self/exe", "naru"))
+      program_ = std::move(*sealed);
+    else
+      log_event(Level::warn, "supervisor.program_not_sealed", {{"error", sealed.error().message()}});
+  }
+
+  // What runs out of memory is an application or a build, never Naru's four processes, which inherit this;
+  // containers get 0 and builds 500 from the launcher.
+  void protect_memory() {
+    if (auto written = os::write_existing("/proc/self/oom_score_adj", "-500"); !written)
+      log_event(Level::warn, "supervisor.not_protected_from_oom", {{"error", written.error().message()}});
+  }
 
   Result<void> watch_signals() {
     sigset_t signals;
@@ -166,6 +187,7 @@ class Supervisor {
     if (process == Process::launcher) {
       spec.arguments.push_back(fmt::format("--allowed-uid={}", user_.uid));
       pass("listen-fd", launcher_socket_.get());
+      spec.program_fd = program_.get();
       return spec;
     }
     spec.user = user_;
@@ -343,7 +365,8 @@ class Supervisor {
   ipc::DataFolder data_;
   SystemClock clock_;
   User user_;
-  Fd lock_, launcher_socket_, gateway_socket_, control_socket_, control_tcp_, edge_socket_, signals_;
+  Fd lock_, launcher_socket_, gateway_socket_, control_socket_, control_tcp_, edge_socket_, signals_,
+      program_;
   ListenerSpec edge_;
   std::optional<ipc::Telemetry> telemetry_;
   Listeners listeners_;

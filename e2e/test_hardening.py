@@ -1,0 +1,50 @@
+"""What protects a running Naru from its containers: seen from outside, on the real processes."""
+
+import os
+import signal
+import subprocess
+import unittest
+from pathlib import Path
+
+from naru import Case, wait_until
+
+
+class Hardening(Case):
+    def launcher(self):
+        return self.platform.pids().get("launcher")
+
+    def check_sealed(self, pid):
+        exe = f"/proc/{pid}/exe"
+        self.assertEqual(os.readlink(exe), "/memfd:naru (deleted)")
+        self.assertEqual(Path(f"/proc/{pid}/comm").read_text(), "naru\n")
+        self.assertTrue(Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"naru\0launcher\0"))
+        # The attack: hold the file, let the process end, write. It ends with the refusal of a sealed file.
+        held = os.open(exe, os.O_PATH)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: self.launcher() not in (None, pid), "a new launcher")
+        with self.assertRaises(OSError):
+            writing = os.open(f"/proc/self/fd/{held}", os.O_WRONLY)
+            try:
+                os.pwrite(writing, b"evil", 0)
+            finally:
+                os.close(writing)
+        os.close(held)
+
+    def test_the_launcher_runs_from_a_copy_that_none_can_write(self):
+        self.check_sealed(self.launcher())
+        self.check_sealed(self.launcher())  # the restarted one, too
+        self.platform.wait_answering()
+
+    def test_memory_runs_out_for_others_first(self):
+        # Lowering wants CAP_SYS_RESOURCE; without it Naru runs on, and says so.
+        allowed = subprocess.run(["sh", "-c", "echo -500 > /proc/self/oom_score_adj"], stderr=subprocess.DEVNULL).returncode == 0
+        for name, pid in self.platform.pids().items():
+            with self.subTest(name):
+                self.assertEqual(Path(f"/proc/{pid}/oom_score_adj").read_text(), "-500\n" if allowed else "0\n")
+        notice = "Naru's own processes are not protected"
+        said = self.platform.naru("doctor", check=False)
+        self.assertEqual(notice in said.stdout, not allowed, said.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
