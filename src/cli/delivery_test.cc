@@ -1,0 +1,125 @@
+// What changes a release: promote and its kin, releases, pipelines, variables.
+#include "cli/fake_control.h"
+
+namespace naru::cli {
+namespace {
+
+using testing::expect_golden;
+using testing::FakeControl;
+using testing::kNow;
+using testing::run_on;
+
+TEST(Delivery, CommandsOfPeopleArePostedWithTheirEnvironment) {
+  const Json status{{"app", "shop"}, {"env", "staging"}, {"message", "done"}};
+  FakeControl control({{"POST /v1/apps/shop/promote", status},
+                       {"POST /v1/apps/shop/abort", status},
+                       {"POST /v1/apps/shop/rollback", status},
+                       {"POST /v1/apps/shop/stop", status},
+                       {"POST /v1/apps/shop/start", status}});
+  EXPECT_EQ(run_on(control, {"promote", "shop/staging"}).out, "shop/staging: done\n");
+  EXPECT_EQ(Json::parse(control.last_body()), (Json{{"env", "staging"}}));
+  EXPECT_EQ(run_on(control, {"abort", "shop"}).status, 0);
+  EXPECT_EQ(run_on(control, {"rollback", "shop", "v3"}).status, 0);
+  EXPECT_EQ(Json::parse(control.last_body()), (Json{{"env", "production"}, {"version", 3}}));
+  EXPECT_EQ(run_on(control, {"rollback", "shop"}).status, 0);
+  EXPECT_EQ(Json::parse(control.last_body()), (Json{{"env", "production"}}));
+  EXPECT_EQ(run_on(control, {"app", "stop", "shop"}).status, 0);
+  EXPECT_EQ(run_on(control, {"app", "start", "shop"}).status, 0);
+  EXPECT_EQ(control.last_request(), "POST /v1/apps/shop/start");
+  const auto refused = run_on(control, {"rollback", "shop", "latest"});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_EQ(refused.err, "error: 'latest' is not a release (as v3)\nhint: see `naru releases APP`\n");
+}
+
+TEST(Releases, ShowWhichIsCurrentAndWhatWasBuilt) {
+  const Json service{{"name", "web"}, {"cached", true}}, built{{"name", "catalog"}, {"cached", false}};
+  const FakeControl control({{"GET /v1/apps/shop/releases",
+                              {{"releases",
+                                {{{"version", 2},
+                                  {"commit", "abcdef0123"},
+                                  {"subject", "Second"},
+                                  {"author", "Lee <lee@example.org>"},
+                                  {"created", kNow - 3'600'000},
+                                  {"current", true},
+                                  {"services", {service, built}}},
+                                 {{"version", 1},
+                                  {"commit", "1234567890"},
+                                  {"subject", "First"},
+                                  {"author", "Lee"},
+                                  {"created", kNow - 400'000'000},
+                                  {"current", false},
+                                  {"services", {built}}}}}}}});
+  expect_golden("releases.txt", run_on(control, {"releases", "shop"}).out);
+}
+
+TEST(Pipeline, ShowsTheNewestOrTheNamedOneAndItsLog) {
+  const Json view{{"id", 17},
+                  {"app", "shop"},
+                  {"commit", "abcdef0123"},
+                  {"subject", "Second"},
+                  {"author", "Lee"},
+                  {"state", "failed"},
+                  {"error", "catalog: RUN make: exit 2"},
+                  {"warnings", {"compose.yaml:3: unknown key"}},
+                  {"builds",
+                   {{{"service", "web"},
+                     {"state", "succeeded"},
+                     {"cached", true},
+                     {"started", kNow - 9'000},
+                     {"finished", kNow - 8'900},
+                     {"error", ""}},
+                    {{"service", "catalog"},
+                     {"state", "failed"},
+                     {"started", kNow - 9'000},
+                     {"finished", kNow - 2'000},
+                     {"error", "exit 2"}}}},
+                  {"pushed", kNow - 10'000},
+                  {"finished", kNow - 1'000}};
+  FakeControl control(
+      {{"GET /v1/apps/shop/pipelines?limit=1", {{"pipelines", {view}}}}, {"GET /v1/pipelines/17", view}});
+  control.special["GET /v1/pipelines/17/log?follow=1"] = [](io::Request&,
+                                                            io::ResponseWriter& response) -> io::Task<void> {
+    (void)co_await response.send(200, "one\ntwo");
+  };
+  expect_golden("pipeline.txt", run_on(control, {"pipeline", "shop"}).out);
+  EXPECT_EQ(run_on(control, {"pipeline", "shop", "17"}).out, run_on(control, {"pipeline", "shop"}).out);
+  EXPECT_EQ(run_on(control, {"pipeline", "shop", "--log"}).out, "one\ntwo\n");
+  EXPECT_EQ(run_on(control, {"pipeline", "shop", "17", "--log", "--json"}).out,
+            "{\"line\":\"one\"}\n{\"line\":\"two\"}\n");
+}
+
+TEST(Variables, AreSetUnsetListedAndImported) {
+  FakeControl control(
+      {{"POST /v1/apps/shop/env", {{"pipeline", 18}}},
+       {"GET /v1/apps/shop/env?env=production", {{"variables", {{{"name", "A"}, {"value", "***"}}}}}},
+       {"GET /v1/apps/shop/env?env=production&reveal=1",
+        {{"variables", {{{"name", "A"}, {"value", "1"}}}}}}});
+  EXPECT_EQ(run_on(control, {"env", "set", "shop", "A=1", "B=x=y"}).out,
+            "shop: 2 variables set\nThe current commit is delivered again with them: naru pipeline shop 18 "
+            "--log\n");
+  EXPECT_EQ(Json::parse(control.last_body())["set"], (Json{{"A", "1"}, {"B", "x=y"}}));
+  EXPECT_EQ(run_on(control, {"env", "unset", "shop", "A"}).status, 0);
+  EXPECT_EQ(Json::parse(control.last_body())["unset"], Json::array({"A"}));
+  EXPECT_EQ(run_on(control, {"env", "ls", "shop"}).out, "A=***\n");
+  EXPECT_EQ(run_on(control, {"env", "ls", "shop", "--reveal"}).out, "A=1\n");
+  const std::string file = control.data() + "/values.env";
+  std::ofstream(file) << "# a comment\nexport NAME='two words'\nFROM_HERE\n";
+  EXPECT_EQ(run_on(control, {"env", "import", "shop", file}, {.environment = {{"FROM_HERE", "yes"}}}).status,
+            0);
+  EXPECT_EQ(Json::parse(control.last_body())["set"], (Json{{"NAME", "two words"}, {"FROM_HERE", "yes"}}));
+}
+
+TEST(Variables, ThatCannotBeReadAreNamed) {
+  const FakeControl control;
+  EXPECT_NE(run_on(control, {"env", "set", "shop", "novalue"}).err.find("'novalue' is not NAME=VALUE"),
+            std::string::npos);
+  EXPECT_NE(run_on(control, {"env", "import", "shop", "/nonexistent.env"}).err.find("/nonexistent.env"),
+            std::string::npos);
+  const std::string file = control.data() + "/bad.env";
+  std::ofstream(file) << "A=1\nB\n";
+  EXPECT_NE(run_on(control, {"env", "import", "shop", file}).err.find("bad.env:2: B has no value"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace naru::cli

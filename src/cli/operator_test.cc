@@ -1,0 +1,115 @@
+// Images, volumes, tokens, and what the doctor finds.
+#include "cli/fake_control.h"
+
+namespace naru::cli {
+namespace {
+
+using testing::expect_golden;
+using testing::FakeControl;
+using testing::kNow;
+using testing::run_line;
+using testing::run_on;
+
+TEST(Images, AreListedRemovedAndTheirHistoryShown) {
+  const FakeControl control({{"GET /v1/images",
+                              {{"images",
+                                {{{"reference", "docker.io/library/debian:bookworm-slim"},
+                                  {"name", "debian:bookworm-slim"},
+                                  {"manifest", "sha256:0123456789abcdef0123"},
+                                  {"size", 29'100'000},
+                                  {"created", "2025-01-01T00:00:00Z"}}}}}},
+                             {"GET /v1/images/history?reference=debian%3Abookworm-slim",
+                              {{"history",
+                                {{{"created_by", "RUN make"}, {"size", 1'234'567}, {"empty", false}},
+                                 {{"created_by", "CMD [\"sh\"]"}, {"size", 0}, {"empty", true}}}}}},
+                             {"DELETE /v1/images?reference=debian%3Abookworm-slim", {{"removed", "x"}}}});
+  expect_golden("image-ls.txt", run_on(control, {"image", "ls"}).out);
+  expect_golden("image-history.txt", run_on(control, {"image", "history", "debian:bookworm-slim"}).out);
+  EXPECT_EQ(run_on(control, {"image", "rm", "debian:bookworm-slim"}).out,
+            "debian:bookworm-slim is removed\n");
+}
+
+TEST(Images, ArePulledWithProgressAndAFailureIsAnError) {
+  FakeControl control;
+  std::string says = "layer 1 of 2\npulled debian sha256:00\n";
+  control.special["POST /v1/images/pull"] = [&says](io::Request&,
+                                                    io::ResponseWriter& response) -> io::Task<void> {
+    (void)co_await response.start(200, std::nullopt, "text/plain");
+    (void)co_await response.write(says);
+    (void)co_await response.finish();
+  };
+  EXPECT_EQ(run_on(control, {"image", "pull", "debian"}).out, says);
+  EXPECT_EQ(Json::parse(control.last_body()), (Json{{"reference", "debian"}}));
+  says = "error: no such image\nhint: check its name\n";
+  const auto failed = run_on(control, {"image", "pull", "debian"});
+  EXPECT_EQ(failed.status, 1);
+  EXPECT_EQ(failed.err, "error: no such image\nhint: check its name\n");
+}
+
+TEST(Images, AreImportedByStreamingTheFile) {
+  FakeControl control(
+      {{"POST /v1/images/import?reference=base%3A1", {{"reference", "base:1"}, {"manifest", "sha256:00"}}}});
+  const std::string file = control.data() + "/root.tar", content(300'000, 'x');
+  std::ofstream(file) << content;
+  EXPECT_EQ(run_on(control, {"image", "import", file, "base:1"}).out, "base:1  sha256:00\n");
+  EXPECT_EQ(control.last_body(), content);
+  EXPECT_NE(run_on(control, {"image", "import", file}).err.find("needs a name"), std::string::npos);
+  EXPECT_NE(run_on(control, {"image", "import", "/nonexistent.tar", "x"}).err.find("/nonexistent.tar"),
+            std::string::npos);
+}
+
+TEST(Operator, SeesVolumesAndTokens) {
+  FakeControl control(
+      {{"GET /v1/volumes",
+        {{"volumes",
+          {{{"name", "shop.production.data"},
+            {"bytes", 12'000},
+            {"app", "shop"},
+            {"mounted_by", {"shop-store-4"}}}}}}},
+       {"DELETE /v1/volumes?name=shop.production.data", Json::object()},
+       {"GET /v1/tokens", {{"tokens", {{{"name", "ci"}, {"app", ""}, {"created", kNow - 5'000}}}}}},
+       {"POST /v1/tokens", {{"token", "naru_abc"}}},
+       {"DELETE /v1/tokens/a%20b", Json::object()},
+       {"POST /v1/login-link", {{"url", "http://localhost:7433/login?code=1"}}}});
+  EXPECT_EQ(
+      run_on(control, {"volume", "ls"}).out,
+      "VOLUME                SIZE     APP   MOUNTED BY\nshop.production.data  12.0 KB  shop  shop-store-4\n");
+  EXPECT_EQ(run_on(control, {"volume", "rm", "shop.production.data"}).status, 0);
+  EXPECT_EQ(run_on(control, {"token", "ls"}).out, "TOKEN  FOR         MADE\nci     everything  5s ago\n");
+  const auto made = run_on(control, {"token", "create", "ci", "--app", "shop"});
+  EXPECT_EQ(made.out, "naru_abc\n");
+  EXPECT_EQ(Json::parse(control.last_body()), (Json{{"name", "ci"}, {"app", "shop"}}));
+  EXPECT_EQ(run_on(control, {"token", "rm", "a b"}).status, 0);
+  EXPECT_EQ(run_on(control, {"open"}).out, "http://localhost:7433/login?code=1\n");
+}
+
+TEST(Doctor, ShowsChecksAndFailsWhenOneDoes) {
+  const Json checks{{"checks",
+                     {{{"name", "disk"}, {"ok", false}, {"detail", "1 GB free"}, {"remedy", "free some"}},
+                      {{"name", "git"}, {"ok", true}, {"detail", "git 2.39"}, {"remedy", ""}}}}};
+  const auto ran = run_on(FakeControl({{"GET /v1/doctor", checks}}), {"doctor"});
+  EXPECT_EQ(ran.status, 1);
+  EXPECT_EQ(ran.out, "   CHECK  FINDING\n✗  disk   1 GB free\n          → free some\n✓  git    git 2.39\n");
+}
+
+TEST(Doctor, FindsOutWhatItCanWhenControlIsDown) {
+  const io::testing::TemporaryFolder folder;
+  std::filesystem::create_directories(folder.path / "log");
+  std::ofstream(folder.path / "lock") << "1\n";
+  std::ofstream(folder.path / "log/control.log") << "old\nlast words\n";
+  const auto ran = run_line({"doctor", "--data", folder.path.string(), "--json"});
+  EXPECT_EQ(ran.status, 1);
+  const Json answer = Json::parse(ran.out);
+  const auto check = [&](std::string_view name) {
+    for (const Json& one : answer["checks"])
+      if (one["name"] == name) return one;
+    return Json();
+  };
+  EXPECT_EQ(check("control")["ok"], false);
+  EXPECT_EQ(check("supervisor")["detail"], "`naru up` does not run");
+  EXPECT_EQ(check("last of control")["detail"], "last words");
+  EXPECT_TRUE(check("kernel").is_object());
+}
+
+}  // namespace
+}  // namespace naru::cli

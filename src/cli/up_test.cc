@@ -1,0 +1,123 @@
+// Where control is, what it refuses, and its start and end.
+#include "cli/fake_control.h"
+
+namespace naru::cli {
+namespace {
+
+using testing::FakeControl;
+using testing::run_line;
+using testing::run_on;
+
+TEST(Errors, OfControlArePrintedWithTheirHint) {
+  const auto ran = run_on(FakeControl(), {"releases", "shop"});
+  EXPECT_EQ(ran.status, 1);
+  EXPECT_EQ(ran.err, "error: there is no GET /v1/apps/shop/releases\nhint: ask for something else\n");
+}
+
+TEST(Errors, ThatAreNoAnswersOfControlAreSaidPlainly) {
+  FakeControl control;
+  control.special["GET /v1/apps"] = [](io::Request&, io::ResponseWriter& response) -> io::Task<void> {
+    (void)co_await response.send(200, "<html>");
+  };
+  control.special["GET /v1/ps"] = [](io::Request&, io::ResponseWriter& response) -> io::Task<void> {
+    (void)co_await response.send(502, "bad gateway");
+  };
+  EXPECT_NE(run_on(control, {"app", "ls"}).err.find("the answer is not JSON"), std::string::npos);
+  EXPECT_NE(run_on(control, {"ps"}).err.find("control answered 502 without saying why"), std::string::npos);
+}
+
+TEST(Place, NobodyThereIsSaidWithHowToStart) {
+  const io::testing::TemporaryFolder folder;
+  const std::string data = folder.path.string();
+  EXPECT_EQ(run_line({"ps", "--data", data}).err,
+            fmt::format("error: Naru is not running on {0}\nhint: start it with `sudo naru up --data {0}`\n",
+                        data));
+  EXPECT_EQ(run_line({"ps", "--data", data + "/"}).err,
+            run_line({"ps"}, {.environment = {{"NARU_DATA", data}}}).err);
+  EXPECT_NE(run_line({"ps", "--data", "/" + std::string(200, 'x')}).err.find("too long"), std::string::npos);
+}
+
+TEST(Place, ElsewhereIsReachedByAddressAndToken) {
+  std::string authorization;
+  const io::testing::TestServer server(
+      [&](io::Request& request, io::ResponseWriter& response) -> io::Task<void> {
+        authorization = request.header("authorization").value_or("");
+        const Json body{{"instances", Json::array()}};
+        (void)co_await response.send_json(200, body);
+      });
+  const std::string url = server.url();
+  EXPECT_EQ(run_line({"ps"}, {.environment = {{"NARU_URL", url}, {"NARU_TOKEN", "secret"}}}).out,
+            "Nothing runs.\n");
+  EXPECT_EQ(authorization, "Bearer secret");
+  const auto nobody = run_line({"ps"}, {.environment = {{"NARU_URL", "http://127.0.0.1:1"}}});
+  EXPECT_NE(nobody.err.find("Naru cannot be reached at http://127.0.0.1:1"), std::string::npos) << nobody.err;
+  EXPECT_NE(run_line({"up"}, {.environment = {{"NARU_URL", url}}}).err.find("unset NARU_URL"),
+            std::string::npos);
+}
+
+TEST(Down, WaitsUntilTheFolderIsFree) {
+  FakeControl control({{"POST /v1/down", {{"stopping", true}}}});
+  EXPECT_NE(run_on(control, {"down", "--all"}).out.find("every container is stopped"), std::string::npos);
+  EXPECT_EQ(Json::parse(control.last_body()), (Json{{"all", true}}));
+  EXPECT_NE(run_on(control, {"down"}).out.find("Containers run on"), std::string::npos);
+}
+
+TEST(Up, ThatRunsAlreadySaysSoWithTheLink) {
+  const FakeControl control({{"GET /v1/version", {{"version", "0.1.0"}, {"gateway_port", 8080}}},
+                             {"POST /v1/login-link", {{"url", "http://localhost:7433/login?code=7"}}}});
+  const auto ran =
+      run_on(control, {"up"},
+             {.environment = {},
+              .processes = {.up = [](const UpRequest&, const std::function<void()>&) -> Result<void> {
+                return fail(Code::internal, "must not start");
+              }}});
+  EXPECT_EQ(ran.status, 0) << ran.err;
+  EXPECT_NE(ran.out.find("Naru runs already on " + control.data()), std::string::npos);
+  EXPECT_NE(ran.out.find("login?code=7"), std::string::npos);
+  EXPECT_EQ(Json::parse(run_on(control, {"up", "--json"}).out)["already_running"], true);
+}
+
+TEST(Up, PassesItsOptionsOnAndGreetsOnceControlAnswers) {
+  const io::testing::TemporaryFolder folder;
+  std::filesystem::create_directories(folder.path / "run");
+  UpRequest seen;
+  Processes processes;
+  processes.up = [&](const UpRequest& request, const std::function<void()>& on_started) -> Result<void> {
+    seen = request;
+    std::promise<void> greeted;
+    const io::testing::TestServer server(
+        [&](io::Request& asked, io::ResponseWriter& response) -> io::Task<void> {
+          const Json body{{"version", "0.1.0"}, {"gateway_port", 81}, {"url", "http://console"}};
+          (void)co_await response.send_json(200, body);
+          if (asked.path() == "/v1/login-link") greeted.set_value();
+        },
+        {}, io::Address::of_unix((folder.path / "run/control.sock").string()).value());
+    on_started();
+    greeted.get_future().wait();
+    return {};
+  };
+  const auto ran = run_line({"up", "--data", folder.path.string(), "--port", "7000", "--gateway-port", "81",
+                             "--listen", "127.0.0.1"},
+                            {.environment = {}, .processes = processes});
+  EXPECT_EQ(ran.status, 0) << ran.err;
+  EXPECT_EQ(seen.control_port, 7000);
+  EXPECT_EQ(seen.gateway_port, 81);
+  EXPECT_EQ(seen.gateway_address, "127.0.0.1");
+  EXPECT_NE(ran.out.find("http://localhost:81"), std::string::npos);
+  EXPECT_NE(ran.out.find("http://console"), std::string::npos);
+}
+
+TEST(Up, DetachedThatCannotStartTellsWhy) {
+  const io::testing::TemporaryFolder folder;
+  Processes processes;
+  processes.up = [](const UpRequest&, const std::function<void()>&) -> Result<void> {
+    return std::unexpected(Error{Code::port_taken, "port 8080: taken", 0, "choose another"});
+  };
+  const auto ran = run_line({"up", "--detach", "--data", folder.path.string()},
+                            {.environment = {}, .processes = processes});
+  EXPECT_EQ(ran.status, 1);
+  EXPECT_EQ(ran.err, "error: port 8080: taken\nhint: choose another\n");
+}
+
+}  // namespace
+}  // namespace naru::cli
