@@ -5,6 +5,20 @@
 namespace naru::platform {
 namespace {
 
+ServiceSpec service(std::string name, std::vector<Dependency> depends_on = {}) {
+  ServiceSpec spec;
+  spec.name = std::move(name);
+  spec.depends_on = std::move(depends_on);
+  return spec;
+}
+
+ApplicationSpec two_services() {
+  ApplicationSpec spec;
+  spec.services = {service("web", {{"api", DependencyCondition::healthy}}), service("api")};
+  spec.rollout.bake = 1s;
+  return spec;
+}
+
 // A tiny world in which every action succeeds at once, unless a test says otherwise.
 class World {
  public:
@@ -24,15 +38,25 @@ class World {
     ASSERT_TRUE(result) << result.error().message();
   }
 
-  static ServiceSpec service(std::string name, std::vector<Dependency> depends_on = {}) {
-    ServiceSpec spec;
-    spec.name = std::move(name);
-    spec.depends_on = std::move(depends_on);
-    return spec;
+  // Of an application whose first release, c1, serves everybody.
+  static World released(ApplicationSpec application = two_services()) {
+    World world;
+    world.release(std::move(application));
+    return world;
   }
-  void push(std::string commit, ApplicationSpec application) {
+  // Commits are c1, c2 and so on.
+  void push(ApplicationSpec application) {
     spec = std::move(application);
-    must(command::Push{"shop", "refs/heads/main", std::move(commit), "a change", "ada"});
+    must(command::Push{"shop", "refs/heads/main", fmt::format("c{}", ++pushes), "a change", "ada"});
+  }
+  void release(ApplicationSpec application) {
+    push(std::move(application));
+    settle();
+  }
+  // The same application, but for the image of one service.
+  void release_new(const std::string& service) {
+    images[service] = fmt::format("after c{}", pushes);
+    release(spec);
   }
 
   // Carries out the outbox until nothing is left to do, with time passing.
@@ -62,6 +86,7 @@ class World {
   State state;
   WallTime now = from_epoch_ms(1'000'000);
   ApplicationSpec spec;
+  int pushes = 0;
   std::set<std::string> broken;                   // services whose new containers exit with 1
   std::map<std::string, std::string> images;      // service -> what its image's digest is of
   std::map<std::string, std::string> containers;  // id -> service
@@ -118,17 +143,8 @@ class World {
   }
 };
 
-ApplicationSpec two_services() {
-  ApplicationSpec spec;
-  spec.services = {World::service("web", {{"api", DependencyCondition::healthy}}), World::service("api")};
-  spec.rollout.bake = 1s;
-  return spec;
-}
-
 TEST(Platform, TheFirstReleaseGoesToEverybody) {
-  World world;
-  world.push("c1", two_services());
-  world.settle();
+  World world = World::released();
   EXPECT_EQ(world.current().phase, RolloutPhase::done);
   EXPECT_EQ(world.count("web"), 1);
   EXPECT_EQ(world.count("api"), 1);
@@ -136,12 +152,8 @@ TEST(Platform, TheFirstReleaseGoesToEverybody) {
 }
 
 TEST(Platform, ACanaryGoesThroughItsStepsAndReplacesTheOldRelease) {
-  World world;
-  world.push("c1", two_services());
-  world.settle();
-  world.images["api"] = "new";
-  world.push("c2", two_services());
-  world.settle();
+  World world = World::released();
+  world.release_new("api");
   ASSERT_EQ(world.current().phase, RolloutPhase::stepping);
   EXPECT_EQ(world.current().steps.back().weight.value, 500u);
   EXPECT_EQ(world.count("api"), 2);  // both revisions
@@ -156,13 +168,9 @@ TEST(Platform, ACanaryGoesThroughItsStepsAndReplacesTheOldRelease) {
 }
 
 TEST(Platform, ABadVerdictTakesTheReleaseBack) {
-  World world;
-  world.push("c1", two_services());
-  world.settle();
+  World world = World::released();
   const auto stable = world.production().stable;
-  world.images["api"] = "bad";
-  world.push("c2", two_services());
-  world.settle();
+  world.release_new("api");
   world.judge(command::Outcome::roll_back, "api fails");
   world.settle();
   EXPECT_EQ(world.current().phase, RolloutPhase::rolled_back);
@@ -172,13 +180,9 @@ TEST(Platform, ABadVerdictTakesTheReleaseBack) {
 }
 
 TEST(Platform, AReleaseThatCrashesAtStartComesBackWithoutMeetingUsers) {
-  World world;
-  world.push("c1", two_services());
-  world.settle();
-  world.images["api"] = "crash";
+  World world = World::released();
   world.broken = {"api"};
-  world.push("c2", two_services());
-  world.settle();
+  world.release_new("api");
   EXPECT_EQ(world.current().phase, RolloutPhase::rolled_back);
   EXPECT_NE(world.current().reason.find("api does not start: exited with 1"), std::string::npos)
       << world.current().reason;
@@ -188,10 +192,10 @@ TEST(Platform, AReleaseThatCrashesAtStartComesBackWithoutMeetingUsers) {
 
 ApplicationSpec with_state(std::string flavour) {
   ApplicationSpec spec = two_services();
-  ServiceSpec db = World::service("db");
+  ServiceSpec db = service("db");
   db.mounts = {{MountKind::volume, "data", "/data", false, 0}};
   db.environment["FLAVOUR"] = std::move(flavour);
-  ServiceSpec migrate = World::service("migrate", {{"db", DependencyCondition::healthy}});
+  ServiceSpec migrate = service("migrate", {{"db", DependencyCondition::healthy}});
   spec.services.push_back(db);
   spec.services.push_back(migrate);
   spec.services[1].depends_on = {{"migrate", DependencyCondition::completed}};
@@ -200,52 +204,35 @@ ApplicationSpec with_state(std::string flavour) {
 }
 
 TEST(Platform, StateIsNeverRunTwice) {
-  World world;
-  world.push("c1", with_state("one"));
-  world.settle();
+  World world = World::released(with_state("one"));
   ASSERT_EQ(world.current().phase, RolloutPhase::done);
-  world.push("c2", with_state("two"));
-  world.settle();
+  world.release(with_state("two"));
   EXPECT_EQ(world.count("db"), 1);
   EXPECT_EQ(world.most_databases, 1);
   EXPECT_EQ(world.current().phase, RolloutPhase::done) << world.current().reason;
 }
 
 TEST(Platform, AOneShotThatFailsEndsTheReleaseWithNothingTouched) {
-  World world;
-  world.push("c1", with_state("one"));
-  world.settle();
+  World world = World::released(with_state("one"));
   world.broken = {"migrate"};
-  world.images["api"] = "new";
-  world.push("c2", with_state("one"));
-  world.settle();
+  world.release_new("api");
   EXPECT_EQ(world.current().phase, RolloutPhase::rolled_back);
   EXPECT_EQ(world.count("api"), 1);
 }
 
 TEST(Platform, ASecondPushInTheMiddleSupersedesCleanly) {
-  World world;
-  world.push("c1", two_services());
-  world.settle();
-  world.images["api"] = "second";
-  world.push("c2", two_services());
-  world.settle();
+  World world = World::released();
+  world.release_new("api");
   ASSERT_EQ(world.current().phase, RolloutPhase::stepping);
-  world.images["api"] = "third";
-  world.push("c3", two_services());
-  world.settle();
+  world.release_new("api");
   EXPECT_EQ(world.current().phase, RolloutPhase::stepping);
   EXPECT_EQ(world.state.release(world.current().to)->commit, "c3");
   EXPECT_EQ(world.count("api"), 2);
 }
 
 TEST(Platform, RollingBackByHandRebuildsNothing) {
-  World world;
-  world.push("c1", two_services());
-  world.settle();
-  world.images["api"] = "second";
-  world.push("c2", two_services());
-  world.settle();
+  World world = World::released();
+  world.release_new("api");
   world.must(command::Promote{"shop/production", "ada"});
   world.settle();
   ASSERT_EQ(world.current().phase, RolloutPhase::done);
@@ -261,8 +248,7 @@ TEST(Platform, AManualReleaseWaitsForAPerson) {
   World world;
   ApplicationSpec spec = two_services();
   spec.deploy = DeployMode::manual;
-  world.push("c1", spec);
-  world.settle();
+  world.release(spec);
   EXPECT_TRUE(world.state.rollouts.empty());
   world.must(command::Promote{"shop/production", "ada"});
   world.settle();
@@ -270,9 +256,7 @@ TEST(Platform, AManualReleaseWaitsForAPerson) {
 }
 
 TEST(Platform, AContainerThatDiesStartsAgain) {
-  World world;
-  world.push("c1", two_services());
-  world.settle();
+  World world = World::released();
   const Instance before = world.state.instances.begin()->second;
   world.must(command::ContainerExited{before.container(), 137, true});
   EXPECT_EQ(world.state.instances.at(before.id).phase, InstancePhase::waiting);
@@ -282,12 +266,8 @@ TEST(Platform, AContainerThatDiesStartsAgain) {
 }
 
 TEST(Platform, AnInstanceStopsOnlyWhenItsLastRequestsHaveHadTheirTime) {
-  World world;
-  world.push("c1", two_services());
-  world.settle();
-  world.images["api"] = "second";
-  world.push("c2", two_services());
-  world.settle();
+  World world = World::released();
+  world.release_new("api");
   world.acknowledges = false;  // the gateway still sends requests to the old one
   world.must(command::Promote{"shop/production", "ada"});
   world.settle();
@@ -300,9 +280,7 @@ TEST(Platform, AnInstanceStopsOnlyWhenItsLastRequestsHaveHadTheirTime) {
 }
 
 TEST(Platform, AListOfContainersSaysNothingOfWhatStartedSinceItWasAskedFor) {
-  World world;
-  world.push("c1", two_services());
-  world.settle();
+  World world = World::released();
   const Instance before = world.state.instances.begin()->second;
   world.must(command::ContainersListed{{}, before.started - 1ms});
   EXPECT_EQ(world.state.instances.at(before.id).phase, InstancePhase::ready);
@@ -312,20 +290,16 @@ TEST(Platform, AListOfContainersSaysNothingOfWhatStartedSinceItWasAskedFor) {
 
 TEST(Platform, ARollbackByHandKeepsTheReleaseThatWaitsForAPerson) {
   World world;
-  ApplicationSpec spec = two_services();
-  spec.deploy = DeployMode::manual;
-  for (const char* commit : {"c1", "c2"}) {
-    world.images["api"] = commit;
-    world.push(commit, spec);
-    world.settle();
+  world.spec = two_services();
+  world.spec.deploy = DeployMode::manual;
+  for (int i = 0; i < 2; ++i) {
+    world.release_new("api");
     world.must(command::Promote{"shop/production", "ada"});
     world.settle();
     if (world.current().active()) world.must(command::Promote{"shop/production", "ada"});
     world.settle();
   }
-  world.images["api"] = "c3";
-  world.push("c3", spec);
-  world.settle();
+  world.release_new("api");
   world.must(command::Rollback{"shop/production", {}, "ada"});
   world.settle();
   EXPECT_EQ(world.state.release(world.production().stable)->commit, "c1");
@@ -335,7 +309,7 @@ TEST(Platform, ARollbackByHandKeepsTheReleaseThatWaitsForAPerson) {
 
 TEST(Platform, AOneShotThatEndsWhileItsEnvironmentStopsIsNotRunAgain) {
   World world;
-  world.push("c1", with_state("one"));
+  world.push(with_state("one"));
   const auto oneshot = [&] {
     return std::ranges::find_if(world.state.instances, [](const auto& row) { return row.second.oneshot; });
   };
@@ -352,12 +326,8 @@ TEST(Platform, AOneShotThatEndsWhileItsEnvironmentStopsIsNotRunAgain) {
 }
 
 TEST(Platform, AReleaseThatDoesNotRunIsNotGivenToEverybody) {
-  World world;
-  world.push("c1", two_services());
-  world.settle();
-  world.images["api"] = "second";
-  world.push("c2", two_services());
-  world.settle();
+  World world = World::released();
+  world.release_new("api");
   ASSERT_EQ(world.current().phase, RolloutPhase::stepping);
   const Instance canary = std::ranges::max_element(world.state.instances, {}, [](const auto& row) {
                             return row.second.created;
