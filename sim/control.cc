@@ -1,5 +1,6 @@
 #include "sim/control.h"
 
+#include "platform/lane.h"
 #include "platform/platform.h"
 #include "route/table.h"
 #include "sim/violation.h"
@@ -10,20 +11,6 @@ namespace {
 
 constexpr milliseconds kRetry{500};
 constexpr milliseconds kTick{500}, kProbe{500}, kJudge{1'000};
-
-std::string lane_of(const Action& action) {
-  switch (action.kind) {
-    case ActionKind::publish_routes:
-      return "routes";
-    case ActionKind::start_instance:
-    case ActionKind::stop_instance:
-      return "instance " + action.subject;
-    case ActionKind::remove_container:
-      return "instance " + action.subject.substr(0, action.subject.rfind('.'));
-    default:
-      return fmt::format("{} {}", action.subject, action.detail);
-  }
-}
 
 }  // namespace
 
@@ -133,7 +120,7 @@ void Control::dispatch() {
   for (const auto& [id, action] : state_.outbox) {
     if (mutant_.forget_action && mutant_.forget_action(action)) continue;
     if (!running_.insert(id).second) continue;
-    auto& lane = lanes_[lane_of(action)];
+    auto& lane = lanes_[platform::lane_of(action)];
     lane.push_back(action);
     if (lane.size() == 1) run(action);
   }
@@ -159,7 +146,7 @@ void Control::finish(const Action& action, std::optional<Command> result) {
   if (result) submit(std::move(*result));
   if (epoch != epoch_) return;
   running_.erase(action.id);
-  const std::string lane = lane_of(action);
+  const std::string lane = platform::lane_of(action);
   lanes_.at(lane).pop_front();
   if (lanes_.at(lane).empty())
     lanes_.erase(lane);

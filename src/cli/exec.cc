@@ -11,14 +11,15 @@
 #include "cli/exec_input.h"
 #include "cli/target.h"
 #include "cli/verbs.h"
+#include "io/exec_frames.h"
 
 namespace naru::cli {
 
 namespace {
 
-constexpr std::size_t kPiece = 16 << 10, kMaxFrame = 1U << 20;
-constexpr milliseconds kWrite{60'000}, kQuiet = std::chrono::hours(24 * 365);
-enum Kind : unsigned char { kStdin = 0, kStdout = 1, kStderr = 2, kResize = 3, kExit = 4 };
+constexpr std::size_t kPiece = 16 << 10;
+constexpr milliseconds kQuiet = std::chrono::hours(24 * 365);
+using io::FrameKind;
 
 winsize terminal_size() {
   winsize size{};
@@ -65,7 +66,7 @@ class Resizes {
 
 class Bridge {
  public:
-  Bridge(io::Reactor& reactor, const Terminal& terminal) : terminal_(terminal), free_(reactor) {}
+  Bridge(io::Reactor& reactor, const Terminal& terminal) : terminal_(terminal), frames_(reactor) {}
   io::Stream server, input, resizes;  // input: closed when nothing is to be sent
   std::string pending;
 
@@ -92,29 +93,23 @@ class Bridge {
 
   // False when it is over.
   bool take_frames() {
-    while (pending.size() >= 5) {
-      const auto byte = [&](std::size_t i) {
-        return static_cast<std::uint32_t>(static_cast<unsigned char>(pending[i]));
-      };
-      const std::size_t length = byte(1) << 24 | byte(2) << 16 | byte(3) << 8 | byte(4);
-      if (length > kMaxFrame) {
-        failed_ = Error{Code::malformed, "control sent a frame that is too large", 0, {}};
+    while (true) {
+      const auto frame = io::take_frame(pending);
+      if (!frame) {
+        failed_ = frame.error();
         return false;
       }
-      if (pending.size() < 5 + length) return true;
-      const std::string bytes = pending.substr(5, length);
-      const auto kind = byte(0);
-      pending.erase(0, 5 + length);
-      if (kind == kStdout) terminal_.out(bytes);
-      if (kind == kStderr) terminal_.err(bytes);
-      if (kind == kExit) {
+      if (!*frame) return true;
+      const auto& [kind, bytes] = **frame;
+      if (kind == FrameKind::stdout_bytes) terminal_.out(bytes);
+      if (kind == FrameKind::stderr_bytes) terminal_.err(bytes);
+      if (kind == FrameKind::exit_status) {
         int status = 255;
         std::from_chars(bytes.data(), bytes.data() + bytes.size(), status);
         status_ = status & 0xff;
         return false;
       }
     }
-    return true;
   }
 
   io::Task<void> send() { co_await io::Both(send_input(), send_resizes()); }
@@ -124,9 +119,9 @@ class Bridge {
     while (input.open()) {
       const auto got = co_await input.read(*buffer);
       if (!got || *got == 0) break;
-      co_await frame(kStdin, std::string_view(buffer->data(), *got));
+      co_await frame(FrameKind::stdin_bytes, std::string_view(buffer->data(), *got));
     }
-    co_await frame(kStdin, {});
+    co_await frame(FrameKind::stdin_bytes, {});
   }
 
   io::Task<void> send_resizes() {
@@ -137,28 +132,16 @@ class Bridge {
       const winsize size = terminal_size();
       const char bytes[] = {static_cast<char>(size.ws_row >> 8), static_cast<char>(size.ws_row & 0xff),
                             static_cast<char>(size.ws_col >> 8), static_cast<char>(size.ws_col & 0xff)};
-      co_await frame(kResize, std::string_view(bytes, sizeof bytes));
+      co_await frame(FrameKind::resize, std::string_view(bytes, sizeof bytes));
     }
   }
 
-  // One writer at a time.
-  io::Task<void> frame(Kind kind, std::string_view bytes) {
-    while (writing_) {
-      free_.clear();
-      (void)co_await free_.wait();
-    }
-    writing_ = true;
-    std::string message{static_cast<char>(kind)};
-    for (const int shift : {24, 16, 8, 0}) message += static_cast<char>((bytes.size() >> shift) & 0xff);
-    message += bytes;
-    if (server.open() && !status_) (void)co_await server.write(message, io::after(kWrite));
-    writing_ = false;
-    free_.raise();
+  io::Task<void> frame(FrameKind kind, std::string_view bytes) {
+    if (!status_) co_await frames_.write(server, kind, bytes);
   }
 
   const Terminal& terminal_;
-  io::Event free_;
-  bool writing_ = false;
+  io::FrameWriter frames_;
   std::optional<int> status_;
   std::optional<Error> failed_;
 };

@@ -3,16 +3,17 @@
 #include <sys/ioctl.h>
 
 #include "control/api.h"
+#include "io/exec_frames.h"
 
 namespace naru::control {
 
 namespace {
 
-constexpr std::size_t kMaxFrame = 1U << 20, kPiece = 32 << 10;
+constexpr std::size_t kPiece = 32 << 10;
 constexpr std::size_t kMaxArguments = 256, kMaxArgumentBytes = 128 << 10;
 constexpr milliseconds kWrite{60'000}, kWaitSlice{1'000};
 
-enum Kind : unsigned char { kStdin = 0, kStdout = 1, kStderr = 2, kResize = 3, kExit = 4 };
+using io::FrameKind;
 
 Result<std::vector<std::string>> strings(const Json& body, const char* name) {
   std::vector<std::string> out;
@@ -66,7 +67,7 @@ class Bridge {
         in_(std::move(in)),
         out_(std::move(out)),
         err_(std::move(err)),
-        free_(context.reactor) {}
+        frames_(context.reactor) {}
 
   io::Task<void> run() { co_await io::Both(read_client(), give_output()); }
 
@@ -87,24 +88,18 @@ class Bridge {
 
   // False: a frame is not valid.
   io::Task<bool> take_frames() {
-    while (pending_.size() >= 5) {
-      const auto byte = [&](std::size_t i) {
-        return static_cast<std::uint32_t>(static_cast<unsigned char>(pending_[i]));
-      };
-      const std::size_t length = byte(1) << 24 | byte(2) << 16 | byte(3) << 8 | byte(4);
-      if (length > kMaxFrame) co_return false;
-      if (pending_.size() < 5 + length) break;
-      const auto kind = byte(0);
-      const std::string bytes = pending_.substr(5, length);
-      pending_.erase(0, 5 + length);
-      if (kind == kStdin && bytes.empty())
+    while (true) {
+      const auto frame = io::take_frame(pending_);
+      if (!frame) co_return false;
+      if (!*frame) co_return true;
+      const auto& [kind, bytes] = **frame;
+      if (kind == FrameKind::stdin_bytes && bytes.empty())
         end_input();
-      else if (kind == kStdin && in_.open())
+      else if (kind == FrameKind::stdin_bytes && in_.open())
         (void)co_await in_.write(bytes, io::after(kWrite));
-      else if (kind == kResize && bytes.size() == 4)
+      else if (kind == FrameKind::resize && bytes.size() == 4)
         resize(bytes);
     }
-    co_return true;
   }
 
   void end_input() {
@@ -115,36 +110,22 @@ class Bridge {
 
   // ---- to the client
   io::Task<void> give_output() {
-    co_await io::Both(pump(out_, kStdout, piece_out_), pump(err_, kStderr, piece_err_));
+    co_await io::Both(pump(out_, FrameKind::stdout_bytes, piece_out_),
+                      pump(err_, FrameKind::stderr_bytes, piece_err_));
     const std::string status = co_await exit_status();
     over_ = true;
-    co_await frame(kExit, status);
+    co_await frames_.write(client_, FrameKind::exit_status, status);
     client_.shutdown_write();
     client_.close();
   }
 
-  io::Task<void> pump(io::Stream& from, Kind kind, std::span<char> piece) {
+  io::Task<void> pump(io::Stream& from, FrameKind kind, std::span<char> piece) {
     if (!from.open()) co_return;
     while (true) {
       const auto got = co_await from.read(piece);
       if (!got || *got == 0) break;  // the end; EIO when a terminal's other side has closed
-      co_await frame(kind, std::string_view(piece.data(), *got));
+      co_await frames_.write(client_, kind, std::string_view(piece.data(), *got));
     }
-  }
-
-  // One writer at a time; a client that is gone is written to in vain.
-  io::Task<void> frame(Kind kind, std::string_view bytes) {
-    while (writing_) {
-      free_.clear();
-      (void)co_await free_.wait();
-    }
-    writing_ = true;
-    std::string message{static_cast<char>(kind)};
-    for (const int shift : {24, 16, 8, 0}) message += static_cast<char>((bytes.size() >> shift) & 0xff);
-    message += bytes;
-    if (client_.open()) (void)co_await client_.write(message, io::after(kWrite));
-    writing_ = false;
-    free_.raise();
   }
 
   io::Task<std::string> exit_status() {
@@ -165,8 +146,8 @@ class Bridge {
   io::Stream client_;
   std::string pending_;
   io::Stream in_, out_, err_;
-  io::Event free_;
-  bool writing_ = false, over_ = false;
+  io::FrameWriter frames_;
+  bool over_ = false;
   std::array<char, kPiece> piece_in_, piece_out_, piece_err_;
 };
 

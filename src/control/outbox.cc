@@ -1,31 +1,12 @@
 #include "control/outbox.h"
 
 #include "base/log.h"
+#include "platform/lane.h"
 
 namespace naru::control {
 
 namespace {
 constexpr milliseconds kRetry{500};
-
-// What must not overlap: a container is removed before its successor starts, tables are sent in order.
-std::string lane_of(const Action& action) {
-  switch (action.kind) {
-    case ActionKind::publish_routes:
-      return "routes";
-    case ActionKind::start_instance:
-    case ActionKind::stop_instance:
-      return "instance " + action.subject;
-    case ActionKind::remove_container:
-      return "instance " + action.subject.substr(0, action.subject.rfind('.'));
-    case ActionKind::build_service:
-      return "build " + action.subject + " " + action.detail;
-    case ActionKind::plan_pipeline:
-      return "plan " + action.subject;
-    case ActionKind::ensure_network:
-      return "network " + action.subject;
-  }
-  return {};
-}
 }  // namespace
 
 Outbox::Outbox(Core& core, Execute execute) : core_(core), execute_(std::move(execute)) {
@@ -80,7 +61,7 @@ io::WorkerPool& Outbox::pool_of(ActionKind kind) {
 
 // mutex_ is held.
 void Outbox::dispatch(const Action& action) {
-  const std::string lane = lane_of(action);
+  const std::string lane = platform::lane_of(action);
   if (!busy_subjects_.insert(lane).second) {
     waiting_[lane].push_back(action);
     return;
@@ -100,7 +81,7 @@ void Outbox::run(const Action& action, std::stop_token stop) {
   }
   const std::lock_guard lock(mutex_);
   running_.erase(action.id);
-  const std::string lane = lane_of(action);
+  const std::string lane = platform::lane_of(action);
   busy_subjects_.erase(lane);
   auto next = waiting_.find(lane);
   if (stopping_ || next == waiting_.end()) return;

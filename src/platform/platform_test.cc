@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "platform/lane.h"
+
 namespace naru::platform {
 namespace {
 
@@ -342,6 +344,19 @@ TEST(Platform, AReleaseThatDoesNotRunIsNotGivenToEverybody) {
   world.broken.clear();
   world.settle();
   EXPECT_EQ(world.current().phase, RolloutPhase::done);
+}
+
+TEST(Platform, ActionsOfOneInstanceShareALaneAndBuildsDoNot) {
+  const auto lane = [](ActionKind kind, std::string subject, std::string detail = "") {
+    return lane_of({1, kind, std::move(subject), std::move(detail)});
+  };
+  EXPECT_EQ(lane(ActionKind::remove_container, "shop-web-1.2"),
+            lane(ActionKind::start_instance, "shop-web-1", "3"));
+  EXPECT_EQ(lane(ActionKind::stop_instance, "shop-web-1"),
+            lane(ActionKind::start_instance, "shop-web-1", "3"));
+  EXPECT_NE(lane(ActionKind::stop_instance, "shop-web-1"), lane(ActionKind::stop_instance, "shop-web-11"));
+  EXPECT_EQ(lane(ActionKind::publish_routes, "7"), lane(ActionKind::publish_routes, "8"));
+  EXPECT_NE(lane(ActionKind::build_service, "4", "web"), lane(ActionKind::build_service, "4", "api"));
 }
 
 TEST(Platform, NamesAndStatesThatDoNotFitAreRefused) {
