@@ -287,7 +287,12 @@ describe('the console', { skip: !!link && 'a running Naru is tested' }, () => {
     await page.keyboard.press('Tab');
     assert.ok(await page.evaluate(() => document.activeElement.matches(':focus-visible')), 'where the focus is can be seen');
     await page.keyboard.press('t');
-    assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark');
+    const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor + getComputedStyle(document.documentElement).backgroundColor);
+    assert.match(await background(), /rgb\(11, 20, 24\)/);
+    await page.keyboard.press('t');
+    assert.match(await background(), /rgb\(242, 245, 246\)/);
+    await page.emulateMedia({ colorScheme: 'dark' });
+    await eventually(async () => /rgb\(11, 20, 24\)/.test(await background()), 'the colours follow the system');
     await leave(page);
   });
 

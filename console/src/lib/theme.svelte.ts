@@ -17,7 +17,10 @@ class Theme {
   systemDark = $state(dark.matches);
 
   constructor() {
-    dark.addEventListener('change', () => (this.systemDark = dark.matches));
+    dark.addEventListener('change', () => {
+      this.systemDark = dark.matches;
+      this.apply();
+    });
     this.apply();
   }
   get isDark() {
@@ -35,8 +38,7 @@ class Theme {
     this.apply();
   }
   private apply() {
-    if (this.choice === 'system') delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = this.choice;
+    document.documentElement.dataset.theme = this.isDark ? 'dark' : 'light';
   }
 }
 export const theme = new Theme();
