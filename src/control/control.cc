@@ -321,7 +321,7 @@ int Process::serve(int signal_fd, int stop_fd) {
 }
 
 // Nobody may call into what is gone: first those who ask (threads of requests, watchers), then the core,
-// which calls the outbox; then the outbox's workers, whose calls to the launcher have been failed and whose
+// which calls the probes and the outbox; then these; the outbox's workers too, whose calls to the launcher have been failed and whose
 // commands are refused. Whatever is not done stays in the outbox on disk.
 void Process::end() {
   stopping_ = true;
@@ -337,9 +337,9 @@ void Process::end() {
   api_.reset();
   context_.reset();
   sampler_.reset();
+  if (core_) core_->stop();
   probing_.reset();
   judging_.reset();
-  if (core_) core_->stop();
   outbox_.reset();
   executor_.reset();
   launcher_.reset();

@@ -13,9 +13,11 @@ namespace naru::control {
 
 namespace {
 
-constexpr milliseconds kLook{50};
+constexpr milliseconds kLook{50};  // at the latest
 constexpr milliseconds kConnectTimeout{2'000};
 constexpr milliseconds kPortInterval{250}, kReadyPortInterval{2'000};
+constexpr milliseconds kFirstPort{5}, kFirstCheck{50};  // a health check is a process in the container
+constexpr std::uint32_t kMaxFailures = 20;              // more make no pause longer
 
 // Does somebody listen there?
 Result<void> connect_to(const std::string& address, std::uint16_t port, milliseconds timeout) {
@@ -45,7 +47,13 @@ std::string first_line(const std::string& text) {
 }  // namespace
 
 Probing::Probing(Core& core, ipc::LauncherClient& launcher, const Clock& clock)
-    : core_(core), launcher_(launcher), clock_(clock), pool_(std::make_unique<io::WorkerPool>(16)) {}
+    : core_(core), launcher_(launcher), clock_(clock), pool_(std::make_unique<io::WorkerPool>(16)) {
+  core_.add_listener([this](const Core::Committed& news) {
+    if (std::ranges::any_of(news.events,
+                            [](const Event& e) { return std::holds_alternative<event::InstanceStarted>(e); }))
+      wake();
+  });
+}
 
 Probing::~Probing() {
   thread_.request_stop();
@@ -58,13 +66,24 @@ void Probing::start() {
 }
 
 void Probing::run(const std::stop_token& stop) {
-  std::mutex mutex;
-  std::condition_variable_any wake;
   while (!stop.stop_requested()) {
-    look();
-    std::unique_lock lock(mutex);
-    wake.wait_for(lock, stop, kLook, [] { return false; });
+    const MonoTime next = look();
+    std::unique_lock lock(mutex_);
+    changed_.wait_until(lock, stop, next, [this] { return news_; });
+    news_ = false;
   }
+}
+
+void Probing::wake() {
+  {
+    const std::lock_guard lock(mutex_);
+    news_ = true;
+  }
+  changed_.notify_all();
+}
+
+milliseconds Probing::pause_after(std::uint32_t failures, milliseconds first, milliseconds most) {
+  return std::min(most, first * (1LL << (std::clamp(failures, 1U, kMaxFailures) - 1)));
 }
 
 std::vector<Probing::Target> Probing::targets_of(const State& state) {
@@ -94,9 +113,11 @@ std::vector<Probing::Target> Probing::targets_of(const State& state) {
   return targets;
 }
 
-void Probing::look() {
+// Starts what is due; when to look again.
+MonoTime Probing::look() {
   const auto targets = core_.read([](const State& state) { return targets_of(state); });
   const MonoTime now = clock_.mono();
+  MonoTime next = now + kLook;
   const std::lock_guard lock(mutex_);
   std::erase_if(progress_, [&](const auto& row) {
     return !row.second.running &&
@@ -104,9 +125,11 @@ void Probing::look() {
   });
   for (const Target& target : targets) {
     Progress& progress = progress_[target.container];
-    if (progress.running || now < progress.next) continue;
-    progress.running = pool_->post([this, target] { probe(target); });
+    if (!progress.running && now >= progress.next)
+      progress.running = pool_->post([this, target] { probe(target); });
+    if (!progress.running) next = std::min(next, progress.next);
   }
+  return next;
 }
 
 void Probing::probe(const Target& target) {
@@ -116,11 +139,19 @@ void Probing::probe(const Target& target) {
   const std::lock_guard lock(mutex_);
   Progress& progress = progress_[target.container];
   progress.running = false;
-  const bool ready = outcome.healthy;
-  const milliseconds interval = target.has_health
-                                    ? (ready ? target.health.interval : target.health.start_interval)
-                                    : (ready ? kReadyPortInterval : kPortInterval);
-  progress.next = clock_.mono() + std::max(interval, milliseconds(50));
+  progress.next =
+      clock_.mono() + pause_of(target, outcome.healthy, checked ? progress.failures : kMaxFailures);
+  news_ = news_ || !outcome.healthy;  // the next look may be due sooner than planned
+  changed_.notify_all();
+}
+
+milliseconds Probing::pause_of(const Target& target, bool healthy, std::uint32_t failures) {
+  const milliseconds most = target.has_health
+                                ? std::max(healthy ? target.health.interval : target.health.start_interval,
+                                           kFirstCheck)
+                                : (healthy ? kReadyPortInterval : kPortInterval);
+  if (healthy || target.ready) return most;
+  return pause_after(failures, target.has_health ? kFirstCheck : kFirstPort, most);
 }
 
 std::optional<Probing::Outcome> Probing::check(const Target& target) {

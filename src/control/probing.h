@@ -1,8 +1,10 @@
 // Is each instance healthy? Its health check (the service's, else the image's) run inside it through the
 // launcher; without one, its first port must accept a connection; without a port, its process must have lived
-// for a second. What it finds becomes commands.
+// for a second. What it finds becomes commands. An instance that has just started is asked at once and often
+// (people wait for it), then ever more slowly up to its interval.
 #pragma once
 
+#include <condition_variable>
 #include <map>
 #include <set>
 #include <stop_token>
@@ -19,6 +21,9 @@ class Probing {
   Probing(Core& core, ipc::LauncherClient& launcher, const Clock& clock);
   ~Probing();
   void start();
+
+  // How long after the n-th failed probe of an instance that was not ready yet the next one follows.
+  static milliseconds pause_after(std::uint32_t failures, milliseconds first, milliseconds most);
 
  private:
   struct Target {
@@ -40,8 +45,10 @@ class Probing {
     std::string reason;
   };
   static std::vector<Target> targets_of(const State& state);
+  static milliseconds pause_of(const Target& target, bool healthy, std::uint32_t failures);
   void run(const std::stop_token& stop);
-  void look();
+  MonoTime look();
+  void wake();
   void probe(const Target& target);
   std::optional<Outcome> check(const Target& target);  // none: the launcher could not be asked
   void settle(const Target& target, const Outcome& outcome);
@@ -51,6 +58,8 @@ class Probing {
   const Clock& clock_;
   std::mutex mutex_;
   std::map<std::string, Progress> progress_;  // by container
+  std::condition_variable_any changed_;
+  bool news_ = false;
   std::unique_ptr<io::WorkerPool> pool_;
   std::jthread thread_;
 };

@@ -1,0 +1,3 @@
+# The line that every release of the benchmark changes.
+sub greeting { "release 0" }
+1;

@@ -1,0 +1,58 @@
+"""`./dev bench road`: what it prints is what a program expects, from real containers."""
+import json
+import os
+import subprocess
+import sys
+import unittest
+
+import naru
+
+ROAD = naru.ROOT / "bench/road"
+sys.path.insert(0, str(ROAD))
+import road  # noqa: E402
+import rows  # noqa: E402
+
+
+def bench(*words, timeout=300):
+    return subprocess.run([sys.executable, ROAD / "road.py", *words], env=os.environ | {"NARU": naru.NARU}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, timeout=timeout)
+
+
+class Bench(unittest.TestCase):
+    def test_a_quick_measurement_prints_a_list_of_figures_and_nothing_else(self):
+        done = bench("--quick", "--json", "--only=start_vs_bare,start_answer_ms")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        figures = {figure["name"]: figure for figure in json.loads(done.stdout)}
+        self.assertEqual(set(figures), {"start_vs_bare", "start_answer_ms"})
+        for figure in figures.values():
+            self.assertEqual(list(figure), ["name", "unit", "naru", "peer", "ratio", "n"])
+            self.assertEqual((figure["unit"], figure["n"]), ("ms", 10))
+            self.assertGreater(figure["naru"], 0)
+        self.assertGreater(figures["start_vs_bare"]["peer"], 0)
+        self.assertGreater(figures["start_vs_bare"]["ratio"], 0)
+        self.assertIsNone(figures["start_answer_ms"]["peer"])
+        self.assertIn("load average", done.stderr)
+        folder = next(word for word in done.stderr.split() if word.startswith("/") and "naru-bench-" in word)
+        self.assertFalse(os.path.exists(folder), "its folder is gone")
+        self.assertEqual(naru.processes_with(folder), {})
+
+    def test_an_unknown_measurement_is_refused_by_name(self):
+        done = bench("--only=start,speed")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("there is no measurement 'speed'; there are: push, start, gateway, memory, rollback", done.stderr)
+        self.assertEqual(done.stdout, "")
+
+    def test_a_part_stands_for_its_figures(self):
+        self.assertEqual(road.wanted_names("memory"), {"memory": ["memory_mb_all_processes", "memory_rss_mb_all_processes"]})
+        self.assertEqual(road.wanted_names("start_vs_runc"), {"start": ["start_vs_runc"]})
+        self.assertEqual(set(road.wanted_names("")), set(road.PARTS))
+
+    def test_a_ratio_is_the_median_of_the_rounds_so_that_a_busy_moment_hits_both_sides(self):
+        row = rows.paired("x_vs_y", "ms", [10, 100, 12], [20, 200, 20])
+        self.assertEqual((row.naru, row.peer, row.ratio, row.n), (12, 20, 0.5, 3))
+        with self.assertRaises(ValueError):
+            rows.paired("x_vs_y", "ms", [1], [])
+
+
+if __name__ == "__main__":
+    unittest.main()
