@@ -3,11 +3,11 @@
 //   naru-bench-starts --socket=DATA/run/launcher.sock --layers=DATA/layers --blob=DIGEST --layer=DIFF_ID
 //                     --media-type=TYPE --work=FOLDER [--n=20] [--runc=BUNDLE] [--seed=1]
 //
-// The program is date(1), which says the time at which it runs. Three ways take turns in an order that is drawn
-// anew each round: Naru's launcher over its socket, `runc run` on BUNDLE (whose config.json names the root
-// FOLDER/runc/root), and the least that the kernel allows: clone3, pivot_root, exec. Each has its own pid,
-// mount, network, ipc, uts and cgroup namespace, an overlay over the same layer, and a cgroup. A fourth is
-// Naru's start with a network: a link to the environment's bridge and an address.
+// The program is date(1), which says the time at which it runs. Three ways take turns in an order that is
+// drawn anew each round: Naru's launcher over its socket, `runc run` on BUNDLE (whose config.json names the
+// root FOLDER/runc/root), and the least that the kernel allows: clone3, pivot_root, exec. Each has its own
+// pid, mount, network, ipc, uts and cgroup namespace, an overlay over the same layer, and a cgroup. A fourth
+// is Naru's start with a network: a link to the environment's bridge and an address.
 //
 // Prints one JSON object: for each way lists of microseconds: `start` (until the program inside reads the
 // clock), `answer` (Naru: until the launcher's answer), `cycle` (until it has ended and nothing is left).
@@ -323,13 +323,11 @@ Result<Json> measure(const Options& options) {
 
 Result<Options> parse(int argc, char** argv) {
   Options options;
-  const std::map<std::string_view, std::string*> texts{{"socket", &options.socket},
-                                                       {"blob", &options.blob},
-                                                       {"layer", &options.layer},
-                                                       {"media-type", &options.media_type},
-                                                       {"layers", &options.layers},
-                                                       {"work", &options.work},
-                                                       {"runc", &options.runc}};
+  const std::map<std::string_view, std::string*> texts{
+      {"socket", &options.socket}, {"blob", &options.blob},
+      {"layer", &options.layer},   {"media-type", &options.media_type},
+      {"layers", &options.layers}, {"work", &options.work},
+      {"runc", &options.runc}};
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     const auto equals = argument.find('=');

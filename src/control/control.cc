@@ -321,8 +321,8 @@ int Process::serve(int signal_fd, int stop_fd) {
 }
 
 // Nobody may call into what is gone: first those who ask (threads of requests, watchers), then the core,
-// which calls the probes and the outbox; then these; the outbox's workers too, whose calls to the launcher have been failed and whose
-// commands are refused. Whatever is not done stays in the outbox on disk.
+// which calls the probes and the outbox; then these; the outbox's workers too, whose calls to the launcher
+// have been failed and whose commands are refused. Whatever is not done stays in the outbox on disk.
 void Process::end() {
   stopping_ = true;
   if (launcher_) launcher_->stop();

@@ -83,7 +83,7 @@ void Probing::wake() {
 }
 
 milliseconds Probing::pause_after(std::uint32_t failures, milliseconds first, milliseconds most) {
-  return std::min(most, first * (1LL << (std::clamp(failures, 1U, kMaxFailures) - 1)));
+  return std::min<milliseconds>(most, first * (1LL << (std::clamp(failures, 1U, kMaxFailures) - 1)));
 }
 
 std::vector<Probing::Target> Probing::targets_of(const State& state) {
@@ -146,10 +146,10 @@ void Probing::probe(const Target& target) {
 }
 
 milliseconds Probing::pause_of(const Target& target, bool healthy, std::uint32_t failures) {
-  const milliseconds most = target.has_health
-                                ? std::max(healthy ? target.health.interval : target.health.start_interval,
-                                           kFirstCheck)
-                                : (healthy ? kReadyPortInterval : kPortInterval);
+  const milliseconds most =
+      target.has_health
+          ? std::max(healthy ? target.health.interval : target.health.start_interval, kFirstCheck)
+          : (healthy ? kReadyPortInterval : kPortInterval);
   if (healthy || target.ready) return most;
   return pause_after(failures, target.has_health ? kFirstCheck : kFirstPort, most);
 }
