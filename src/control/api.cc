@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "control/login_page.h"
+#include "ipc/gateway_protocol.h"
 
 namespace naru::control {
 
@@ -145,7 +146,7 @@ Result<Identity> Api::identify(const io::Request& request) const {
   }
   const std::string address = request.peer().ip();
   if (const auto token = request.token()) return context_.tokens.check(*token, address);
-  if (const auto cookie = request.cookie("naru_session")) {
+  if (const auto cookie = request.cookie(ipc::kSessionCookie)) {
     Identity who = TRY(context_.tokens.check_session(*cookie, address));
     if (changes_state(request.method()) && !request.header("origin"))
       return fail(Code::forbidden, "a request by cookie that changes something must say its Origin");

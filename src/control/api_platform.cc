@@ -4,6 +4,7 @@
 #include "control/api.h"
 #include "control/api_metrics.h"
 #include "control/checkout.h"
+#include "ipc/gateway_protocol.h"
 
 namespace naru::control {
 
@@ -71,7 +72,7 @@ Answer login(Call& call) {
   CO_TRY(const std::string session, co_await call.work(std::move(job)));
   call.response.header(
       "Set-Cookie",
-      fmt::format("naru_session={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{}", session,
+      fmt::format("{}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{}", ipc::kSessionCookie, session,
                   Tokens::kSessionLife.count() / 1000, call.request.is_tls() ? "; Secure" : ""));
   call.response.header("Location", "/")
       .header("Cache-Control", "no-store")

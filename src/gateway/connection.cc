@@ -71,11 +71,11 @@ Task<Speaks> listen_to_client(io::Stream& client, milliseconds patience, std::st
 Task<void> relay_bytes(Worker& worker, io::Stream& client, Dialled dialled, std::string early) {
   const std::uint32_t generation = worker.shared().generation;
   worker.telemetry().active(dialled.slot, generation, 1);
-  auto written = co_await dialled.upstream->stream.write(early, io::after(kWriteIdle));
+  auto written = co_await dialled.upstream->stream.write(early, io::after(worker.bounds().write));
   std::uint64_t in = early.size(), out = 0;
   early = {};
   if (written) {
-    auto relayed = co_await io::relay(client, dialled.upstream->stream, kStreamIdle);
+    auto relayed = co_await io::relay(client, dialled.upstream->stream, worker.bounds().stream);
     if (relayed) in += relayed->a_to_b, out += relayed->b_to_a;
   }
   worker.telemetry().bytes(dialled.slot, in, out);
@@ -117,7 +117,7 @@ Task<void> serve_undecided(Worker& worker, io::Stream client, Arrival arrival, P
   auto race = std::make_shared<Race>(reactor, std::move(client), std::move(dialled->upstream->stream));
   reactor.spawn(wait_for(race, true));
   reactor.spawn(wait_for(race, false));
-  auto somebody = co_await race->spoken.wait(io::after(kStreamIdle));
+  auto somebody = co_await race->spoken.wait(io::after(worker.bounds().stream));
   // Releasing a descriptor cancels the loser's wait.
   io::Stream back(reactor, race->client.release());
   dialled->upstream->stream = io::Stream(reactor, race->server.release());

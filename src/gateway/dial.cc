@@ -23,7 +23,7 @@ Task<Result<Lookup>> find_instances(Worker& worker, const Arrival& arrival, cons
     Worker::Hold hold(worker, 0);
     if (!hold.admitted())
       co_return fail(Code::unavailable, "too many connections wait for {}", found.to.service->label);
-    const io::Deadline end = io::after(kHoldFor);
+    const io::Deadline end = io::after(worker.bounds().hold);
     while (found.to.service && found.to.service->hold) {
       if (hung_up(client)) co_return fail(Code::cancelled, "the client went away while it waited");
       if (std::chrono::steady_clock::now() >= end)
@@ -59,10 +59,12 @@ void count(Worker& worker, const route::Environment& environment, const Assignme
          .bad = !connected});
 }
 
+// `tried` is avoided, and becomes the address that was tried.
 Task<Result<Dialled>> connect_one(Worker& worker, const route::Pool& pool, std::uint16_t port,
-                                  std::uint32_t avoid) {
-  const route::Target* target = worker.upstreams().choose(pool.targets, port, avoid);
+                                  std::uint32_t& tried) {
+  const route::Target* target = worker.upstreams().choose(pool.targets, port, tried);
   if (!target) co_return fail(Code::unavailable, "there is no ready instance");
+  tried = target->address;
   const EndpointKey endpoint{target->address, port};
   Dialled out;
   out.slot = pool.slot;
@@ -78,9 +80,10 @@ Task<Result<Dialled>> dial(Worker& worker, const Arrival& arrival, const io::Str
   const route::Environment& environment = *found.to.environment;
   const Assignment assigned = assign(worker, arrival, environment);
   const route::Pool& first = found.to.service->pool(assigned.side);
-  Result<Dialled> dialled = co_await connect_one(worker, first, found.to.port, 0);
+  std::uint32_t tried = 0;
+  Result<Dialled> dialled = co_await connect_one(worker, first, found.to.port, tried);
   count(worker, environment, assigned, first.slot, dialled.has_value());
-  if (!dialled) dialled = co_await connect_one(worker, found.to.service->stable, found.to.port, 0);
+  if (!dialled) dialled = co_await connect_one(worker, found.to.service->stable, found.to.port, tried);
   co_return dialled;
 }
 

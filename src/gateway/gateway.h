@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "gateway/bounds.h"
 
 namespace naru::gateway {
 
@@ -17,6 +18,7 @@ struct GatewayOptions {
   std::string resolv_conf = "/etc/resolv.conf";
   unsigned threads = 0;  // 0 = one per core
   seconds drain{10};     // after SIGTERM: how long requests may still run
+  Bounds bounds{};
 };
 
 // Runs until SIGTERM (drains, then returns 0). Non-zero: it could not start, and has said why on standard

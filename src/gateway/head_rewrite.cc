@@ -2,6 +2,9 @@
 
 #include <array>
 
+#include "gateway/pages.h"
+#include "ipc/gateway_protocol.h"
+
 namespace naru::gateway {
 namespace {
 
@@ -27,23 +30,54 @@ void append_hex(std::string& out, std::uint64_t value) {
   for (int shift = 60; shift >= 0; shift -= 4) out.push_back(kHex[value >> shift & 15]);
 }
 
-enum class Fate { keep, drop, baggage };
+// The user's id too: another application at a port of the same host has no business with it.
+constexpr std::array<std::string_view, 2> kOwnCookies{ipc::kSessionCookie, kUserCookie};
+
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  return text;
+}
+
+// "name=value", or the first part of a Set-Cookie field. Names of cookies are compared as they are (RFC
+// 6265 5.4).
+bool is_own_cookie(std::string_view pair) {
+  const std::size_t equals = pair.find('=');
+  if (equals == std::string_view::npos) return false;
+  return std::ranges::find(kOwnCookies, trimmed(pair.substr(0, equals))) != kOwnCookies.end();
+}
+
+// What CGI and its heirs hand to an application as the same variable: "_" counts as "-".
+bool same_variable(std::string_view name, std::string_view known) {
+  if (name.size() != known.size()) return false;
+  for (std::size_t i = 0; i < name.size(); ++i) {
+    const char c = name[i] == '_' ? '-' : name[i];
+    if (c != known[i] && !(c >= 'A' && c <= 'Z' && c + 32 == known[i])) return false;
+  }
+  return true;
+}
+
+enum class Fate { keep, drop, baggage, cookie };
 
 // Switching on the first letter keeps the common fields at one comparison.
 Fate fate_of(const http1::Field& field, const RequestRewrite& r) {
   const std::string_view name = field.name;
-  const auto is = [name](std::string_view other) { return http1::iequals(name, other); };
+  const auto is = [name](std::string_view known) { return same_variable(name, known); };
   switch (name.empty() ? '\0' : static_cast<char>(name[0] | 0x20)) {
     case 'b':
       return is("baggage") ? Fate::baggage : Fate::keep;
     case 'c':
+      if (r.edge && is("cookie")) return Fate::cookie;
       return is("content-length") ? Fate::drop : Fate::keep;
     case 'e':
       return is("expect") ? Fate::drop : Fate::keep;
     case 'f':
       return r.edge && is("forwarded") ? Fate::drop : Fate::keep;
+    case 'p':  // CGI would make it HTTP_PROXY, which libraries believe (CVE-2016-5385)
+      return is("proxy") ? Fate::drop : Fate::keep;
     case 't':
-      return is("traceparent") || (r.trace.fresh && is("tracestate")) ? Fate::drop : Fate::keep;
+      return is("traceparent") || is("transfer-encoding") || (r.trace.fresh && is("tracestate")) ? Fate::drop
+                                                                                                 : Fate::keep;
     case 'x':
       if (is(kReleaseHeader)) return Fate::drop;
       return r.edge && (is("x-forwarded-for") || is("x-forwarded-proto") || is("x-forwarded-host") ||
@@ -110,10 +144,32 @@ bool wants_tunnel(const http1::RequestHead& head) {
          head.minor_version == 1 && !http1::list_contains(head.upgrade, "h2c");
 }
 
+std::string without_own_cookies(std::string_view field) {
+  if (std::ranges::none_of(kOwnCookies, [&](auto name) { return field.find(name) != field.npos; }))
+    return std::string(field);
+  std::string out;
+  bool any = false, cut = false;  // something is kept; what stood before it is gone
+  while (true) {
+    const std::size_t semicolon = std::min(field.find(';'), field.size());
+    std::string_view pair = field.substr(0, semicolon);
+    if (is_own_cookie(pair)) {
+      cut = true;
+    } else {
+      if (any) out.push_back(';');
+      if (!any && cut) pair = trimmed(pair);
+      out.append(pair);
+      any = any || !trimmed(pair).empty();
+    }
+    if (semicolon == field.size()) break;
+    field.remove_prefix(semicolon + 1);
+  }
+  return any ? out : std::string();
+}
+
 void append_request_head(std::string& out, const RequestRewrite& r) {
   http1::append_request_line(out, r.head.method, r.head.origin);
   // Host first: RFC 9112 3.2. The authority that we routed by, also when the target was absolute.
-  if (!r.head.authority.empty()) http1::append_field(out, "Host", r.head.authority);
+  http1::append_field(out, "Host", r.head.authority.empty() ? r.own_host : r.head.authority);
   std::string baggage;
   for (const http1::Field& field : r.head.fields()) {
     if (http1::iequals(field.name, "host") || r.head.is_hop_by_hop(field.name)) continue;
@@ -123,6 +179,10 @@ void append_request_head(std::string& out, const RequestRewrite& r) {
         break;
       case Fate::baggage:
         filter_baggage(baggage, field.value, r.edge);
+        break;
+      case Fate::cookie:
+        if (const std::string rest = without_own_cookies(field.value); !rest.empty())
+          http1::append_field(out, field.name, rest);
         break;
       case Fate::drop:
         break;
@@ -145,7 +205,12 @@ void append_request_head(std::string& out, const RequestRewrite& r) {
 void append_response_head(std::string& out, const ResponseRewrite& r) {
   http1::append_status_line(out, r.head.status);
   for (const http1::Field& field : r.head.fields()) {
-    if (r.head.is_hop_by_hop(field.name) || http1::iequals(field.name, "content-length")) continue;
+    if (r.head.is_hop_by_hop(field.name) || http1::iequals(field.name, "content-length") ||
+        http1::iequals(field.name, kOwnAnswers))
+      continue;
+    if (http1::iequals(field.name, "set-cookie") &&
+        is_own_cookie(field.value.substr(0, field.value.find(';'))))
+      continue;
     http1::append_field(out, field.name, field.value);
   }
   if (r.chunked)

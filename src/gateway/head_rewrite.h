@@ -26,8 +26,12 @@ struct RequestRewrite {
   bool edge = true;  // from a user: forwarding fields and baggage of theirs are not believed
   std::string_view client_ip;
   const Trace& trace;
-  bool upgrade = false;  // the Upgrade goes through
+  bool upgrade = false;       // the Upgrade goes through
+  std::string_view own_host;  // instead of the Host that an HTTP/1.0 request may leave out
 };
+// A Cookie field without Naru's own cookies, the others byte for byte; "" when nothing is left.
+std::string without_own_cookies(std::string_view field);
+
 void append_request_head(std::string& out, const RequestRewrite& rewrite);
 
 struct ResponseRewrite {
@@ -38,6 +42,7 @@ struct ResponseRewrite {
   bool upgrade = false;         // 101
   std::string_view new_cookie;  // user id to set; "" = none
 };
+// Without what only Naru says: its cookies and X-Naru.
 void append_response_head(std::string& out, const ResponseRewrite& rewrite);
 
 // Upgrade that is passed on: anything but h2c, which would hide requests from us.

@@ -8,6 +8,7 @@ namespace {
 using io::Task;
 
 constexpr milliseconds kKeepBuffer{2'000};
+constexpr int kInformational = 32;  // answers of 1xx before the one that counts
 
 std::uint64_t microseconds_between(MonoTime from, MonoTime to) {
   return static_cast<std::uint64_t>(
@@ -63,7 +64,7 @@ Task<void> HttpSession::run(std::shared_ptr<HttpSession> self, std::string early
 Task<bool> HttpSession::read_head() {
   std::size_t scanned = 0;
   const http1::Limits limits;
-  io::Deadline deadline = io::after(in_.empty() ? kClientIdle : kHeadTimeout);
+  io::Deadline deadline = io::after(in_.empty() ? bounds().client_idle : bounds().head);
   while (true) {
     if (!in_.empty()) {
       const http1::Parsed parsed = http1::parse_request(in_.view(), scanned, head_, limits);
@@ -74,8 +75,8 @@ Task<bool> HttpSession::read_head() {
       if (parsed.outcome == http1::Outcome::refused) {
         worker_.shared().refused.fetch_add(1, std::memory_order_relaxed);
         const std::string page = render_page(refused_page(parsed.refusal), false, true);
-        auto written = co_await client_.write(page, io::after(kWriteIdle));
-        if (written) co_await io::Stream::linger_and_close(std::move(client_), kLinger);
+        auto written = co_await client_.write(page, io::after(bounds().write));
+        if (written) co_await io::Stream::linger_and_close(std::move(client_), bounds().linger);
         co_return false;
       }
     }
@@ -89,12 +90,12 @@ Task<bool> HttpSession::read_head() {
       if (!ready) co_return false;
       continue;
     }
-    if (first) deadline = io::after(kHeadTimeout);
+    if (first) deadline = io::after(bounds().head);
     if (!got && got.error().code == Code::timeout) {
       const std::string page =
           render_page({408, "The request's head did not come to its end in time.", 0}, false, true);
-      auto written = co_await client_.write(page, io::after(kWriteIdle));
-      (void)written;
+      auto written = co_await client_.write(page, io::after(bounds().write));
+      if (written) co_await io::Stream::linger_and_close(std::move(client_), bounds().linger);
       co_return false;
     }
     if (!got || *got == 0) co_return false;
@@ -159,11 +160,11 @@ std::optional<Page> HttpSession::locate() {
 
 // Until the table says that there are instances. Status 0: the client went away.
 Task<std::optional<Page>> HttpSession::wait_for_instances() {
-  const io::Deadline end = io::after(kHoldFor);
+  const io::Deadline end = io::after(bounds().hold);
   Worker::Hold hold(worker_, in_.size());
-  if (!hold.admitted()) co_return hold_full_page(now_.to.service->label);
+  if (!hold.admitted()) co_return hold_full_page(now_.to.service->label, bounds());
   while (now_.to.service->hold) {
-    if (hung_up(client_)) co_return Page{0, {}, 0};
+    if (client_left()) co_return Page{0, {}, 0};
     if (std::chrono::steady_clock::now() >= end) co_return no_instance_page(now_.to.service->label);
     co_await hold.wait(250ms);
     std::optional<Page> page = locate();
@@ -188,6 +189,11 @@ void HttpSession::assign() {
   }
   now_.trace = trace_of(head_, worker_.rng());
   now_.tunnel = wants_tunnel(head_);
+}
+
+// Whoever said that this is the last request may have ended its side already, and still reads.
+bool HttpSession::client_left() const {
+  return head_.keep_alive && hung_up(client_);
 }
 
 // ---- attempts
@@ -217,9 +223,10 @@ Task<HttpSession::After> HttpSession::forward() {
   if (ended == Attempt::client_gone) co_return co_await answer_bad_body();
   count_first(*pool, ended);
   bool first = true;
-  if (may_retry(ended, *pool) && worker_.retries().take(now_.started)) {
-    const bool elsewhere = ended == Attempt::connect_failed && upstream_ != nullptr;
-    const std::uint32_t avoid = elsewhere ? upstream_->endpoint.address : 0;
+  // What was never sent makes no load twice: only repeated requests are budgeted.
+  const bool unsent = ended == Attempt::connect_failed || ended == Attempt::no_instance;
+  if (may_retry(ended, *pool) && (unsent || worker_.retries().take(now_.started))) {
+    const std::uint32_t avoid = ended == Attempt::connect_failed ? now_.tried : 0;
     co_await join_pump();
     drop_upstream();
     worker_.shared().retried.fetch_add(1, std::memory_order_relaxed);
@@ -229,7 +236,7 @@ Task<HttpSession::After> HttpSession::forward() {
     }
     first = false;
     ended = co_await attempt(*pool, avoid);
-    if (ended == Attempt::client_gone) co_return After::close;
+    if (ended == Attempt::client_gone) co_return co_await answer_bad_body();
     const int status = ended == Attempt::answered ? upstream_->head.status : 0;
     if (status) worker_.telemetry().count(pool->slot, outcome_of(status));
   }
@@ -245,6 +252,7 @@ Task<HttpSession::After> HttpSession::forward() {
 Task<HttpSession::Attempt> HttpSession::attempt(const route::Pool& pool, std::uint32_t avoid) {
   const route::Target* target = worker_.upstreams().choose(pool.targets, now_.to.port, avoid);
   if (!target) co_return Attempt::no_instance;
+  now_.tried = target->address;
   upstream_slot_ = pool.slot;
   load_ = UpstreamPool::Load(worker_.upstreams(), {target->address, now_.to.port});
   worker_.telemetry().active(pool.slot, worker_.shared().generation, 1);
@@ -253,7 +261,8 @@ Task<HttpSession::Attempt> HttpSession::attempt(const route::Pool& pool, std::ui
     const bool reused = upstream_->reused;
     ended = co_await exchange_heads();
     // A connection kept open may die just when it is used again: that is nobody's failure.
-    if (ended == Attempt::broken && reused && idempotent_method(head_.method) && !now_.body_started) {
+    if (ended == Attempt::broken && reused && upstream_->in.empty() && idempotent_method(head_.method) &&
+        !now_.body_started) {
       upstream_.reset();
       ended = co_await open_upstream(*target, false);
       if (ended == Attempt::answered) ended = co_await exchange_heads();
@@ -282,16 +291,17 @@ Task<Result<void>> HttpSession::send_request() {
                              .edge = arrival_.edge,
                              .client_ip = arrival_.client_ip,
                              .trace = now_.trace,
-                             .upgrade = now_.tunnel});
+                             .upgrade = now_.tunnel,
+                             .own_host = now_.to.service->name});
   if (now_.body_in_buffer && head_.framing.kind == http1::BodyKind::length) {
     const std::string_view body =
         in_.view().substr(head_bytes_, static_cast<std::size_t>(head_.framing.length));
     worker_.telemetry().bytes(upstream_slot_, body.size(), 0);
     std::array<iovec, 2> parts{iovec{out_.data(), out_.size()},
                                iovec{const_cast<char*>(body.data()), body.size()}};
-    co_return co_await upstream_->stream.write(std::span<iovec>(parts), io::after(kWriteIdle));
+    co_return co_await upstream_->stream.write(std::span<iovec>(parts), io::after(bounds().write));
   }
-  co_return co_await upstream_->stream.write(out_, io::after(kWriteIdle));
+  co_return co_await upstream_->stream.write(out_, io::after(bounds().write));
 }
 
 Task<HttpSession::Attempt> HttpSession::exchange_heads() {
@@ -299,7 +309,7 @@ Task<HttpSession::Attempt> HttpSession::exchange_heads() {
   if (!sent) co_return Attempt::broken;
   if (!now_.body_in_buffer) {
     if (head_.expect_continue && body_in_.empty()) {
-      auto told = co_await client_.write("HTTP/1.1 100 Continue\r\n\r\n", io::after(kWriteIdle));
+      auto told = co_await client_.write("HTTP/1.1 100 Continue\r\n\r\n", io::after(bounds().write));
       if (!told) co_return Attempt::client_gone;
     }
     now_.body_started = true;
@@ -310,8 +320,8 @@ Task<HttpSession::Attempt> HttpSession::exchange_heads() {
                      .to = &upstream_->stream,
                      .framing = head_.framing,
                      .chunked_out = head_.framing.kind == http1::BodyKind::chunked,
-                     .read_idle = kRequestBodyIdle,
-                     .write_idle = kWriteIdle,
+                     .read_idle = bounds().request_body,
+                     .write_idle = bounds().write,
                      .stop = &stop_body_};
     pumping_ = true;
     worker_.reactor().spawn(pump_request(shared_from_this()));
@@ -339,33 +349,44 @@ Task<void> HttpSession::join_pump() {
   (void)waited;
 }
 
+// What the bytes so far say; nothing: more are needed. The views stay valid until the body is read: the
+// answer's head is written before.
+std::optional<HttpSession::Attempt> HttpSession::parse_answer_head(std::size_t& scanned, int& informational) {
+  Upstream& upstream = *upstream_;
+  while (!upstream.in.empty()) {
+    const http1::Parsed parsed =
+        http1::parse_response(upstream.in.view(), scanned, head_.method, upstream.head, http1::Limits{});
+    if (parsed.outcome == http1::Outcome::refused) return Attempt::malformed;
+    if (parsed.outcome == http1::Outcome::incomplete) return std::nullopt;
+    const http1::ResponseHead& head = upstream.head;
+    // Only to what was asked for (RFC 9110 7.8).
+    const bool switches = head.status == 101;
+    if (switches &&
+        !(now_.tunnel && head.connection_upgrade && http1::list_contains(head_.upgrade, head.upgrade)))
+      return Attempt::malformed;
+    upstream.in.consume(parsed.consumed);
+    if (switches || head.status >= 200) {
+      now_.answered = std::chrono::steady_clock::now();
+      return Attempt::answered;
+    }
+    if (++informational > kInformational) return Attempt::malformed;
+    scanned = 0;
+  }
+  return std::nullopt;
+}
+
 Task<HttpSession::Attempt> HttpSession::read_answer_head() {
   std::size_t scanned = 0;
-  io::Deadline end = io::after(kFirstByte);
-  const http1::Limits limits;
+  int informational = 0;
+  io::Deadline end = io::after(bounds().first_byte);
   Upstream& upstream = *upstream_;
   while (true) {
-    if (!upstream.in.empty()) {
-      const http1::Parsed parsed =
-          http1::parse_response(upstream.in.view(), scanned, head_.method, upstream.head, limits);
-      if (parsed.outcome == http1::Outcome::refused) co_return Attempt::malformed;
-      if (parsed.outcome == http1::Outcome::complete &&
-          (upstream.head.status >= 200 || (upstream.head.status == 101 && now_.tunnel))) {
-        // The views stay valid until the body is read: the answer's head is written before.
-        now_.answered = std::chrono::steady_clock::now();
-        upstream.in.consume(parsed.consumed);
-        co_return Attempt::answered;
-      }
-      if (parsed.outcome == http1::Outcome::complete) {
-        if (upstream.head.status == 101) co_return Attempt::malformed;  // nobody asked for it
-        upstream.in.consume(parsed.consumed);
-        scanned = 0;
-        continue;
-      }
-    }
-    const std::span<char> space = upstream.in.space(limits.head_bytes + Buffer::kBlock);
+    if (const auto ended = parse_answer_head(scanned, informational)) co_return *ended;
+    if (pumping_) end = io::after(bounds().first_byte);  // the request is still on its way
+    if (std::chrono::steady_clock::now() >= end) co_return Attempt::first_byte_timeout;
+    const std::span<char> space = upstream.in.space(http1::Limits{}.head_bytes + Buffer::kBlock);
     if (space.empty()) co_return Attempt::malformed;
-    auto got = co_await upstream.stream.read(space, std::min(end, io::after(1s)));
+    auto got = co_await upstream.stream.read(space, std::min(end, io::after(bounds().client_check)));
     if (got && *got > 0) {
       upstream.in.filled(*got);
       continue;
@@ -374,11 +395,7 @@ Task<HttpSession::Attempt> HttpSession::read_answer_head() {
         !pumping_ && now_.body_started && body_end_ != BodyEnd::complete && body_end_ != BodyEnd::sink_failed;
     if (got || got.error().code != Code::timeout)
       co_return client_cut ? Attempt::client_gone : Attempt::broken;
-    if (pumping_)
-      end = io::after(kFirstByte);  // the request is still on its way
-    else if (hung_up(client_))
-      co_return Attempt::client_gone;
-    if (std::chrono::steady_clock::now() >= end) co_return Attempt::first_byte_timeout;
+    if (!pumping_ && client_left()) co_return Attempt::client_gone;
   }
 }
 

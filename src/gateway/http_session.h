@@ -14,15 +14,6 @@
 
 namespace naru::gateway {
 
-inline constexpr milliseconds kHeadTimeout{10'000};      // from a request's first byte to the end of its head
-inline constexpr milliseconds kClientIdle{75'000};       // between requests
-inline constexpr milliseconds kRequestBodyIdle{60'000};  // without progress of the client
-inline constexpr milliseconds kFirstByte{120'000};       // from the request's end to the answer's head
-inline constexpr milliseconds kResponseBodyIdle{300'000};
-inline constexpr milliseconds kStreamIdle{3'600'000};  // event streams and tunnels
-inline constexpr milliseconds kWriteIdle{60'000};
-inline constexpr milliseconds kLinger{1'000};
-
 // What a connection is for, before any request. `service` is set for host ports and inner calls, by the
 // snapshot that was current when it came; it is looked up anew for every request.
 struct Arrival {
@@ -79,7 +70,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     bool body_in_buffer = true;  // the whole request is here already
     bool body_started = false;   // some of it was taken from the client: it cannot be sent again
     bool tunnel = false;
-    bool first_counted = false;
+    std::uint32_t tried = 0;  // the address of the last attempt's instance
   };
 
   io::Task<bool> read_head();
@@ -93,16 +84,21 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   io::Task<Attempt> exchange_heads();
   io::Task<Result<void>> send_request();
   io::Task<Attempt> read_answer_head();
+  std::optional<Attempt> parse_answer_head(std::size_t& scanned, int& informational);
+  bool reusable(const http1::ResponseHead& head) const;
   io::Task<After> pass_answer(bool counts);
   io::Task<After> tunnel(bool counts);
   io::Task<After> answer_page(Page page);
   io::Task<After> answer_bad_body();
+  io::Task<After> end_connection();
   static io::Task<void> pump_request(std::shared_ptr<HttpSession> self);
   io::Task<void> join_pump();
 
   bool replayable() const;  // GET, HEAD, OPTIONS without a body
   bool may_retry(Attempt ended, const route::Pool& pool) const;
+  const Bounds& bounds() const { return worker_.bounds(); }
   bool keeps_alive() const;
+  bool client_left() const;
   Page page_for(Attempt ended) const;
   void drop_upstream();
   void count_first(const route::Pool& pool, Attempt ended);

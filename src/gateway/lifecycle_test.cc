@@ -104,6 +104,44 @@ TEST(Draining, TheNextAnswerOfAnOldConnectionSaysClose) {
   world.steering.reset();
 }
 
+// The old one drains on its thread while the new one serves: sockets are shared.
+void restart_beside(World& world) {
+  auto old = std::move(world.steering);
+  std::thread old_thread = std::move(world.thread);
+  world.ask_to_stop();
+  Fd old_stop = std::move(world.stop_fd);
+  ipc::Channel old_supervisor = std::move(world.supervisor);
+  world.start();
+  old_thread.join();
+}
+
+// A connection that is accepted in the moment in which the gateway counts its clients belongs to nobody yet.
+TEST(Draining, AConnectionThatComesInTheLastMomentIsServed) {
+  World world;
+  world.stop();
+  world.drain_for = 5s;
+  world.start();
+  world.stable();
+  world.publish();
+  ASSERT_TRUE(World::eventually([&] { return std::filesystem::exists(world.folder + "/routes.json"); }));
+  std::atomic<bool> done{false};
+  std::atomic<int> sent{0}, failed{0};
+  std::jthread client([&] {
+    while (!done) {
+      ++sent;
+      failed += !world.ask(get("/", "Connection: close\r\n")).starts_with("HTTP/1.1 200");
+    }
+  });
+  for (int restart = 0; restart < 40; ++restart) {
+    const int before = sent;
+    World::eventually([&] { return sent > before; });
+    restart_beside(world);
+  }
+  done = true;
+  client.join();
+  EXPECT_EQ(failed, 0) << "of " << sent;
+}
+
 TEST(Draining, RestartsUnderLoadLoseNoRequest) {
   World world;
   world.stop();
@@ -132,14 +170,7 @@ TEST(Draining, RestartsUnderLoadLoseNoRequest) {
   for (int restart = 0; restart < 3; ++restart) {
     const int before = sent;
     World::eventually([&] { return sent > before + 200; });
-    // The old one drains on its thread while the new one serves: sockets are shared.
-    auto old = std::move(world.steering);
-    std::thread old_thread = std::move(world.thread);
-    world.ask_to_stop();
-    Fd old_stop = std::move(world.stop_fd);
-    ipc::Channel old_supervisor = std::move(world.supervisor);
-    world.start();
-    old_thread.join();
+    restart_beside(world);
   }
   done = true;
   clients.clear();

@@ -24,7 +24,7 @@ std::string render_page(const Page& page, bool head_only, bool close) {
   format::http1::append_field(out, "Content-Type", "text/plain; charset=utf-8");
   format::http1::append_content_length(out, body.size());
   format::http1::append_field(out, "Cache-Control", "no-store");
-  format::http1::append_field(out, "X-Naru", "gateway");  // tells our own answers from the application's
+  format::http1::append_field(out, kOwnAnswers, "gateway");
   if (page.retry_after > 0) format::http1::append_field(out, "Retry-After", std::to_string(page.retry_after));
   if (close) format::http1::append_field(out, "Connection", "close");
   out.append("\r\n");
@@ -49,11 +49,12 @@ Page no_instance_page(std::string_view label) {
           fmt::format("There is no ready instance of {}.\nSee `naru ps` and `naru logs` for why.", label), 1};
 }
 
-Page hold_full_page(std::string_view label) {
+Page hold_full_page(std::string_view label, const Bounds& bounds) {
   return {503,
-          fmt::format("{} is being started, and as many requests wait for it already as may (1,000 requests "
-                      "or 4 MB of heads, 30 s each).",
-                      label),
+          fmt::format("{} is being started, and as many requests wait for it already as may ({} requests "
+                      "or {} KB of heads, {} s each).",
+                      label, bounds.held_requests, bounds.held_bytes / 1024,
+                      std::chrono::duration_cast<seconds>(bounds.hold).count()),
           2};
 }
 

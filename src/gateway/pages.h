@@ -6,8 +6,11 @@
 #include <vector>
 
 #include "format/http1.h"
+#include "gateway/bounds.h"
 
 namespace naru::gateway {
+
+inline constexpr std::string_view kOwnAnswers = "X-Naru";  // a field of answers that no instance gave
 
 struct Page {
   int status = 500;
@@ -21,7 +24,7 @@ std::string render_page(const Page& page, bool head_only, bool close);
 Page refused_page(const format::http1::Refusal& refusal);
 Page unknown_host_page(std::string_view host, const std::vector<std::string>& known);
 Page no_instance_page(std::string_view label);
-Page hold_full_page(std::string_view label);
+Page hold_full_page(std::string_view label, const Bounds& bounds);
 Page unreachable_page(std::string_view label, std::string_view why);
 Page first_byte_page(std::string_view label, long seconds);
 

@@ -319,14 +319,5 @@ TEST(Gateway, StreamsEventsAsTheyCome) {
       << "the instance hears that nobody listens any more";
 }
 
-TEST(Gateway, ASlowHeadIsBoundedAndAnIdleClientCostsNobody) {
-  World world;
-  world.stable();
-  world.publish();
-  std::vector<std::unique_ptr<Client>> idle;
-  for (int i = 0; i < 200; ++i) idle.push_back(std::make_unique<Client>(world.edge()));
-  EXPECT_THAT(world.ask(get()), StartsWith("HTTP/1.1 200"));
-}
-
 }  // namespace
 }  // namespace naru::gateway::testing

@@ -34,6 +34,7 @@ Result<std::unique_ptr<Steering>> Steering::start(const GatewayOptions& options)
   self->telemetry_.emplace(TRY(ipc::Telemetry::open(options.telemetry_fd)));
   self->shared_.telemetry = &*self->telemetry_;
   self->shared_.generation = self->telemetry_->begin_generation();
+  self->shared_.bounds = options.bounds;
   self->shared_.nameservers = host_nameservers(options.resolv_conf);
   self->wake_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!self->wake_) return fail_errno(Code::system, "gateway: eventfd");
@@ -261,10 +262,12 @@ std::size_t Steering::clients() const {
 // answer says "close", or time is up.
 void Steering::drain() {
   links_.clear();
-  for (auto& worker : workers_) worker->drain();
+  auto accepting = std::make_shared<std::atomic<std::size_t>>(workers_.size());
+  for (auto& worker : workers_) worker->drain([accepting] { accepting->fetch_sub(1); });
   log_event(Level::info, "gateway.draining", {{"connections", clients()}});
   const MonoTime end = std::chrono::steady_clock::now() + options_.drain;
-  while (clients() > 0 && std::chrono::steady_clock::now() < end) poll(nullptr, 0, 20);
+  while ((accepting->load() > 0 || clients() > 0) && std::chrono::steady_clock::now() < end)
+    poll(nullptr, 0, 5);
   log_event(Level::info, "gateway.stopped", {{"cut", clients()}});
 }
 

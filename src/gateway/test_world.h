@@ -208,7 +208,7 @@ inline void Backend::carry(int fd) {
 // The gateway itself, on a thread, with its two peers played by the test.
 class World {
  public:
-  World() {
+  explicit World(Bounds of = {}) : bounds(of) {
     char pattern[] = "/tmp/naru-gateway-XXXXXX";
     folder = mkdtemp(pattern);
     telemetry.emplace(*ipc::Telemetry::create());
@@ -268,6 +268,7 @@ class World {
     options.resolv_conf = folder + "/resolv.conf";
     options.threads = 2;
     options.drain = drain_for;
+    options.bounds = bounds;
     steering = *Steering::start(options);
     thread = std::thread([this] { steering->run(stop_fd.get()); });
     std::vector<int> fds;
@@ -320,6 +321,7 @@ class World {
     return true;
   }
 
+  const Bounds bounds;
   std::string folder;
   seconds drain_for{0};
   std::uint16_t service_port = 0;

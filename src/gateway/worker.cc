@@ -125,7 +125,7 @@ io::Task<void> Worker::accept_loop(Worker& worker, std::shared_ptr<Open> open) {
       co_await io::sleep(*worker.reactor_, 20ms);  // out of descriptors: others close meanwhile
       continue;
     }
-    if (worker.clients() >= kClientConnections) continue;  // closed at once
+    if (worker.clients() >= worker.bounds().connections) continue;  // closed at once
     if (open->origin->kind == ListenerKind::dns_tcp)
       worker.reactor_->spawn(serve_dns_connection(worker, std::move(*client), open->origin));
     else
@@ -133,12 +133,19 @@ io::Task<void> Worker::accept_loop(Worker& worker, std::shared_ptr<Open> open) {
   }
 }
 
-void Worker::drain() {
-  reactor_->post([this] {
+void Worker::drain(std::function<void()> closed) {
+  reactor_->post([this, closed = std::move(closed)]() mutable {
     draining_ = true;
     for (auto& open : listeners_) open->close();
     listeners_.clear();
+    reactor_->spawn(after_accepted(*this, std::move(closed)));
   });
+}
+
+// What the kernel gave us in this very turn waits to be resumed: to end now would lose its request.
+io::Task<void> Worker::after_accepted(Worker& worker, std::function<void()> call) {
+  co_await io::yield(*worker.reactor_);
+  call();
 }
 
 io::Task<void> Worker::keep_house(Worker& worker) {
@@ -151,8 +158,8 @@ io::Task<void> Worker::keep_house(Worker& worker) {
 Worker::Hold::Hold(Worker& worker, std::size_t head_bytes)
     : worker_(worker), bytes_(head_bytes), table_changed_(worker.reactor()) {
   Shared& shared = worker.shared();
-  const bool count_fits = shared.held.fetch_add(1) < kHeldRequests;
-  const bool bytes_fit = shared.held_bytes.fetch_add(bytes_) + bytes_ <= kHeldBytes;
+  const bool count_fits = shared.held.fetch_add(1) < shared.bounds.held_requests;
+  const bool bytes_fit = shared.held_bytes.fetch_add(bytes_) + bytes_ <= shared.bounds.held_bytes;
   admitted_ = count_fits && bytes_fit;
   place_ = worker_.holds_.insert(worker_.holds_.end(), &table_changed_);
 }

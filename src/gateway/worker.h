@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "gateway/bounds.h"
 #include "gateway/transfer.h"
 #include "gateway/upstream.h"
 #include "io/socket.h"
@@ -22,15 +23,12 @@
 
 namespace naru::gateway {
 
-inline constexpr std::size_t kHeldRequests = 1000, kHeldBytes = 4U << 20;  // of the whole process
-inline constexpr milliseconds kHoldFor{30'000};
-inline constexpr std::size_t kClientConnections = 20'000;  // of one thread; further ones are closed at once
-
-// What the threads share: atomics only.
+// What the threads share: atomics, and what is fixed at start.
 struct Shared {
   ipc::Telemetry* telemetry = nullptr;
   std::uint32_t generation = 0;
-  std::vector<std::uint32_t> nameservers;  // the host's; fixed at start
+  std::vector<std::uint32_t> nameservers;  // the host's
+  Bounds bounds;
   std::atomic<std::uint64_t> connections{0}, held{0}, held_bytes{0}, retried{0}, refused{0};
 };
 
@@ -66,13 +64,15 @@ class Worker {
   };
   // Adds these, closes those that are not in `keep`.
   void set_listeners(std::vector<NewListener> added, std::vector<std::string> keep);
-  // Stops accepting; answers carry `Connection: close` from now on.
-  void drain();
+  // Stops accepting; answers carry `Connection: close` from now on. `closed` is called on the worker's thread
+  // when every connection that was accepted is counted in clients().
+  void drain(std::function<void()> closed);
   std::size_t clients() const { return clients_.load(std::memory_order_relaxed); }
 
   // ---- its own thread: for sessions
   io::Reactor& reactor() { return *reactor_; }
   Shared& shared() { return *shared_; }
+  const Bounds& bounds() const { return shared_->bounds; }
   ipc::Telemetry& telemetry() { return *shared_->telemetry; }
   // Null before the first table.
   const std::shared_ptr<const route::Snapshot>& routes() const { return routes_; }
@@ -129,6 +129,7 @@ class Worker {
   void apply_routes(std::shared_ptr<const route::Snapshot> snapshot);
   void open_listener(NewListener listener);
   static io::Task<void> accept_loop(Worker& worker, std::shared_ptr<Open> open);
+  static io::Task<void> after_accepted(Worker& worker, std::function<void()> call);
   static io::Task<void> keep_house(Worker& worker);
 
   Shared* shared_;

@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "model/route_table.h"
@@ -25,6 +26,10 @@ namespace naru::ipc {
 
 inline constexpr std::size_t kListenersPerMessage = 60;  // below channel.h's kMaxFds
 inline constexpr std::size_t kMaxListeners = 4096;
+
+// Of the console. Control gives and reads it; the gateway keeps it from applications, since browsers send a
+// cookie to every port of its host.
+inline constexpr std::string_view kSessionCookie = "naru_session";
 
 struct ListenersMessage {
   std::vector<ListenerSpec> listeners;
