@@ -5,11 +5,6 @@
 #include "format/compose.h"
 #include "format/dotenv.h"
 
-// libfyaml 0.7.12 loses half a kilobyte after some syntax errors.
-extern "C" const char* __lsan_default_suppressions() {
-  return "leak:libfyaml";
-}
-
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(bytes), size);
   naru::format::ComposeInput input;

@@ -424,7 +424,10 @@ Result<YamlNode> parse_yaml(std::string_view text, std::string_view file_name, c
   const std::unique_ptr<fy_parser, ParserDeleter> parser(fy_parser_create(&config));
   if (!parser || fy_parser_set_string(parser.get(), text.data(), text.size()) != 0)
     return fail(Code::internal, "{}: no memory for the YAML parser", file_name);
-  return Builder(text, file_name, limits).run(parser.get(), diag.get());
+  auto parsed = Builder(text, file_name, limits).run(parser.get(), diag.get());
+  // libfyaml 0.7.12 frees a diagnosis without the errors that it collected.
+  fy_diag_set_collect_errors(diag.get(), false);
+  return parsed;
 }
 
 bool yaml_null(std::string_view text) {
