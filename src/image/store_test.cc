@@ -41,6 +41,22 @@ int shell(const std::string& command, std::string* out = nullptr) {
   return WEXITSTATUS(::pclose(pipe));
 }
 
+TEST(Store, WritesABlobThatIsThereNotAgainButOneThatIsDamaged) {
+  World world;
+  const fs::path path = world.store.blob_path(world.store.put_blob("whole")->digest);
+  const auto inode = [&] {
+    struct stat info{};
+    EXPECT_EQ(::stat(path.c_str(), &info), 0);
+    return info.st_ino;
+  };
+  const auto first = inode();
+  ASSERT_TRUE(world.store.put_blob("whole"));
+  EXPECT_EQ(inode(), first);
+  std::ofstream(path) << "w";
+  ASSERT_TRUE(world.store.put_blob("whole"));
+  EXPECT_EQ(world.store.read_blob(Digest::of_sha256("whole"), 100).value(), "whole");
+}
+
 TEST(Store, MakesABlobVisibleOnlyWholeAndVerified) {
   World world;
   {

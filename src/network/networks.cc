@@ -236,7 +236,7 @@ Result<std::string> Networks::State::lease(Record& record, const std::string& co
     return fail(Code::network_exhausted, "network {}: all {} addresses of {} are taken", record.info.id,
                 record.leases.size(), record.info.subnet);
   record.leases[container] = *address;
-  if (auto saved = save_record(folder, record); !saved) {
+  if (auto saved = save_leases(folder, record); !saved) {
     record.leases.erase(container);
     return std::unexpected(std::move(saved).error());
   }
@@ -269,7 +269,7 @@ Result<Attachment> Networks::attach(const std::string& network, const std::strin
 Result<void> Networks::State::release(const std::string& container) {
   TRY(remove_link_if_there(veth_of(container)));
   for (auto& [id, record] : records)
-    if (record.leases.erase(container) != 0) TRY(save_record(folder, record));
+    if (record.leases.erase(container) != 0) TRY(save_leases(folder, record));
   return {};
 }
 

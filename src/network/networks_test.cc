@@ -395,6 +395,31 @@ TEST(Record, AddressesAreNotReusedAtOnceAndEndNamed) {
   EXPECT_FALSE(next_free_address(record));
 }
 
+TEST(Record, LeasesAreKeptBesideItAndWhatAPowerCutLeftOfThemIsIgnored) {
+  std::string folder = ::testing::TempDir() + "naru-record-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+  Record record;
+  record.info = {"a.b", "br", "10.0.0.0/29", "10.0.0.1", "10.0.1.0/29", 1};
+  ASSERT_TRUE(save_record(folder, record));
+  record.leases["web-1"] = *next_free_address(record);
+  ASSERT_TRUE(save_leases(folder, record));
+  EXPECT_EQ(load_records(folder)->records.at("a.b").leases, record.leases);
+  EXPECT_EQ(load_records(folder)->records.at("a.b").next, record.next);
+  record.leases.clear();
+  ASSERT_TRUE(save_leases(folder, record));
+  EXPECT_TRUE(load_records(folder)->records.at("a.b").leases.empty());
+  for (const char* torn : {"", "{\"leases\": {", "{\"leases\": [7]}", "7"}) {
+    std::ofstream(folder + "/a.b.leases") << torn;
+    const auto loaded = load_records(folder);
+    ASSERT_TRUE(loaded);
+    EXPECT_TRUE(loaded->records.at("a.b").leases.empty()) << torn;
+    EXPECT_TRUE(loaded->unreadable.empty()) << torn;
+  }
+  ASSERT_TRUE(remove_record(folder, "a.b"));
+  EXPECT_TRUE(std::filesystem::is_empty(folder));
+  std::filesystem::remove_all(folder);
+}
+
 TEST(Ipv4, ReadsBlocksAndRefusesGarbage) {
   EXPECT_EQ(os::Ipv4Prefix::parse("10.88.0.1/13")->text(), "10.88.0.1/13");
   EXPECT_TRUE(os::Ipv4Prefix::parse("10.0.0.0/8")->overlaps(*os::Ipv4Prefix::parse("10.88.0.0/22")));

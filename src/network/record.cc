@@ -15,11 +15,20 @@ namespace {
 
 constexpr std::uintmax_t kMaxFile = 1U << 20;
 
+struct Leases {
+  std::map<std::string, std::string> leases;
+  std::uint32_t next = 0;
+};
+NARU_JSON(Leases)
+
 std::string path_of(const std::string& folder, const std::string& id) {
   return folder + "/" + id + ".json";
 }
+std::string leases_path_of(const std::string& folder, const std::string& id) {
+  return folder + "/" + id + ".leases";
+}
 
-Result<void> write_durably(const std::string& path, std::string_view text) {
+Result<void> write_file(const std::string& path, std::string_view text, bool durably) {
   const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!file) return fail_errno(Code::system, "open {}", path);
   while (!text.empty()) {
@@ -28,8 +37,15 @@ Result<void> write_durably(const std::string& path, std::string_view text) {
     if (written < 0) return fail_errno(errno == ENOSPC ? Code::disk_full : Code::system, "write {}", path);
     text.remove_prefix(static_cast<std::size_t>(written));
   }
-  if (::fsync(file.get()) != 0)
+  if (durably && ::fsync(file.get()) != 0)
     return fail_errno(errno == ENOSPC ? Code::disk_full : Code::system, "fsync {}", path);
+  return {};
+}
+
+Result<void> replace_file(const std::string& path, std::string_view text, bool durably) {
+  TRY(write_file(path + ".tmp", text, durably));
+  if (::rename((path + ".tmp").c_str(), path.c_str()) != 0)
+    return fail_errno(Code::system, "rename {}.tmp", path);
   return {};
 }
 
@@ -39,13 +55,30 @@ Result<void> sync_folder(const std::string& folder) {
   return {};
 }
 
-Result<Record> read_record(const std::filesystem::path& path) {
+Result<Json> read_file(const std::filesystem::path& path) {
   std::error_code ignored;
   if (std::filesystem::file_size(path, ignored) > kMaxFile)
     return fail(Code::too_large, "{}: more than {} bytes", path.string(), kMaxFile);
   std::ifstream file(path, std::ios::binary);
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  const Json json = TRY(parse_json(text, path.string()));
+  return parse_json(text, path.string());
+}
+
+// A power cut may have left anything here; then no container runs that could hold an address.
+void read_leases(const std::string& folder, Record& record) {
+  const auto json = read_file(leases_path_of(folder, record.info.id));
+  if (!json) return;
+  try {
+    Leases leases = json->get<Leases>();
+    record.leases = std::move(leases.leases);
+    record.next = leases.next;
+  } catch (const Json::exception&) {
+    return;
+  }
+}
+
+Result<Record> read_record(const std::filesystem::path& path) {
+  const Json json = TRY(read_file(path));
   Record record;
   try {
     record = json.get<Record>();
@@ -71,15 +104,18 @@ bool valid_id(std::string_view id) {
 
 Result<void> save_record(const std::string& folder, const Record& record) {
   const std::string path = path_of(folder, record.info.id);
-  TRY(write_durably(path + ".tmp", Json(record).dump(1)));
-  if (::rename((path + ".tmp").c_str(), path.c_str()) != 0)
-    return fail_errno(Code::system, "rename {}.tmp", path);
+  TRY(replace_file(path, Json(record).dump(1), true));
   return sync_folder(folder);
 }
 
+Result<void> save_leases(const std::string& folder, const Record& record) {
+  return replace_file(leases_path_of(folder, record.info.id),
+                      Json(Leases{record.leases, record.next}).dump(1), false);
+}
+
 Result<void> remove_record(const std::string& folder, const std::string& id) {
-  const std::string path = path_of(folder, id);
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail_errno(Code::system, "unlink {}", path);
+  for (const std::string& path : {leases_path_of(folder, id), path_of(folder, id)})
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail_errno(Code::system, "unlink {}", path);
   return sync_folder(folder);
 }
 
@@ -92,6 +128,7 @@ Result<LoadedRecords> load_records(const std::string& folder) {
     if (entry.path().extension() != ".json") continue;
     auto record = read_record(entry.path());
     if (record) {
+      read_leases(folder, *record);
       loaded.records.emplace(record->info.id, std::move(*record));
       continue;
     }
@@ -122,5 +159,8 @@ std::optional<std::string> next_free_address(Record& record) {
   return std::nullopt;
 }
 
+namespace {
+NARU_JSON_FIELDS(Leases, leases, next)
+}
 NARU_JSON_FIELDS(Record, info, leases, next, udp)
 }  // namespace naru::network

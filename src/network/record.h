@@ -1,4 +1,6 @@
-// What is known of one network on disk: <data>/networks/<id>.json.
+// What is known of one network on disk: <data>/networks/<id>.json, and who holds which address beside it in
+// <id>.leases. No container outlives the machine's restart, so leases need to survive the launcher, not a
+// power cut: they are written without waiting for the disk, which would be in the way of every start.
 #pragma once
 
 #include <map>
@@ -19,6 +21,9 @@ NARU_JSON(Record)
 
 // Replaces the file atomically (temporary file, fsync, rename, fsync of the folder). disk_full, system.
 Result<void> save_record(const std::string& folder, const Record& record);
+// `leases` and `next` alone, atomically but not durably. They go before those of the record's own file, which
+// counts when this one is missing or damaged. disk_full, system.
+Result<void> save_leases(const std::string& folder, const Record& record);
 Result<void> remove_record(const std::string& folder, const std::string& id);
 
 struct LoadedRecords {
