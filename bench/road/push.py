@@ -37,12 +37,11 @@ def measure(world, quick, wanted):
     section.rows = [both("push_to_live_vs_script", lambda run: run["total"]), both("own_share_vs_script", lambda run: run["total"] - commands)]
     section.rows += [both("own_share_ms", lambda run: run["total"] - commands)] + [both(stage, lambda run, stage=stage: run[stage]) for stage in STAGES]
     section.notes = [
-        f"load average {os.getloadavg()[0]:.1f}; the script's containers run by {sides['script'].runtime}.",
         f"own share: the wall time less the application's own build and test commands, which take {commands:.0f} ms here (measured alone, in the base image).",
         "push_check: git push until the commit is accepted (naru: over HTTP, checked in quarantine; script: a local path, not checked); plan: until it is checked out and read;",
         "build: stages `test` and the image; start: container until healthy; route: until a request from outside is answered by the new release.",
         "naru also keeps a release to return to, a network of its own for the application, logs, and a judged rollout (here: to everybody at once).",
-        "script: layers cached by buildah; `podman run --network host`, which spares it bridge and address; health asked every 20 ms; haproxy reloaded without losing its socket.",
+        f"script: containers run by {sides['script'].runtime}, layers cached by buildah; `podman run --network host`, which spares it bridge and address; health asked every 20 ms; haproxy reloaded without losing its socket.",
     ]
     return section
 

@@ -59,7 +59,8 @@ def measure(wanted, quick):
         for part, module in PARTS.items():
             if part not in wanted:
                 continue
-            say(f"{part} (load average {os.getloadavg()[0]:.1f})")
+            load = os.getloadavg()[0]
+            say(f"{part} (load average {load:.1f})")
             try:
                 section = module.measure(world, quick, wanted[part])
             except (naru.Failed, OSError, RuntimeError, subprocess.SubprocessError) as error:
@@ -67,6 +68,7 @@ def measure(wanted, quick):
                 say(f"{part} was not measured: {error}")
                 whole = False
                 continue
+            section.notes.append(f"load average of the machine when this began {load:.1f}, when it ended {os.getloadavg()[0]:.1f}")
             section.rows = [row for row in section.rows if row.name in wanted[part]]
             sections.append(section)
     return sections, whole

@@ -229,6 +229,9 @@ Result<> Extraction::fifo(const Entry& entry) {
                  static_cast<gid_t>(archive_entry_gid(entry.raw)), AT_SYMLINK_NOFOLLOW) != 0 ||
       ::fchmodat(place.parent, place.base.c_str(), entry.permissions(), 0) != 0)
     return fail_errno(file_code(errno), "own pipe '{}'", entry.name);
+  const timespec times[2] = {entry.mtime(), entry.mtime()};
+  if (::utimensat(place.parent, place.base.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0)
+    return fail_errno(file_code(errno), "set the time of '{}'", entry.name);
   return {};
 }
 

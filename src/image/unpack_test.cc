@@ -347,7 +347,7 @@ TEST(Diff, GivesBackWhatWasUnpacked) {
            .mtime = 9,
            .xattrs = {{"user.k", std::string("v\0w", 3)}}},
           "z");
-  tar.add({.kind = Kind::fifo, .name = "zpipe", .target = {}, .xattrs = {}})
+  tar.add({.kind = Kind::fifo, .name = "zpipe", .target = {}, .mtime = 77, .xattrs = {}})
       .file(std::string(90, 'y') + "/" + std::string(120, 'q'), "long");
   ASSERT_TRUE(world.unpack(tar.bytes()));
   const fs::path first = world.made;
@@ -370,6 +370,7 @@ TEST(Diff, GivesBackWhatWasUnpacked) {
     EXPECT_EQ(xattr(again / "z", "user.k"), std::string("v\0w", 3));
     EXPECT_EQ(look(again / "a/x").st_mode & 07777, 04711U);
     EXPECT_EQ(slurp(again / "나루"), "k");
+    EXPECT_EQ(look(again / "zpipe").st_mtime, look(first / "zpipe").st_mtime);
     Fd twice(::open((world.folder.path / "twice").c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     EXPECT_EQ(commit_layer(again, twice.get(), {.compression = compression})->blob, report->blob);
     fs::remove_all(again);
