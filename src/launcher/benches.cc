@@ -211,7 +211,8 @@ Result<container::StartOptions> Benches::step_options(const build::RunRequest& r
                                                       const std::string& container,
                                                       network::Attachment& attachment) {
   if (request.network) TRY(networks_.ensure(std::string(kBuildNetwork)));
-  attachment = TRY(networks_.attach(request.network ? std::string(kBuildNetwork) : "", container));
+  attachment =
+      TRY(networks_.attach(request.network ? std::string(kBuildNetwork) : "", container, {.isolated = true}));
   container::StartOptions options;
   options.network.netns_fd = attachment.netns.get();
   options.network.address = attachment.address;
@@ -233,6 +234,8 @@ Result<StartedStep> Benches::run(const build::RunRequest& request) {
   spec.cwd = request.cwd;
   spec.user = request.user;
   spec.parent_cgroup = "builds";
+  // No step needs to forge packets, and all builds share one bridge.
+  spec.cap_drop = {"NET_RAW"};
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0)
     return fail_errno(Code::system, "pipe for the output of build {}", request.build);

@@ -28,6 +28,13 @@ std::string short_hash(std::string_view text, std::size_t length) {
   return out;
 }
 
+std::string mac_text(std::uint64_t mac) {
+  std::string text;
+  for (int shift = 40; shift >= 0; shift -= 8)
+    text += fmt::format("{}{:02x}", text.empty() ? "" : ":", (mac >> shift) & 0xff);
+  return text;
+}
+
 std::uint64_t mac_of(const std::string& name) {
   const std::uint64_t bits =
       std::stoull(std::string(Digest::of_sha256(name).hex().substr(0, 10)), nullptr, 16);
@@ -57,12 +64,21 @@ struct Networks::State {
   std::optional<os::Netlink> netlink;
   std::map<std::string, Record> records;
   std::vector<std::string> notices;
+  bool ports_ruled = false;  // the kernel has nftables for bridges
 
   std::string bridge_prefix() const { return prefix + "b"; }
   std::string bridge_of(const std::string& id) const { return prefix + "b" + short_hash(id, 8); }
   std::string veth_of(const std::string& container) const { return prefix + "v" + short_hash(container, 8); }
 
+  std::uint64_t mac_of_container(const std::string& container) const {
+    return mac_of(prefix + " " + container);
+  }
+  RuledPort port_of(const std::string& container, const std::string& address) const {
+    return {veth_of(container), mac_text(mac_of_container(container)), address};
+  }
+
   Result<void> apply_rules() const;
+  void apply_port_rules();
   Result<void> make_bridge(const NetworkInfo& info);
   Result<void> remove_link_if_there(const std::string& name);
   Result<void> remove_leftovers();
@@ -78,6 +94,18 @@ Result<void> Networks::State::apply_rules() const {
   for (const auto& [id, record] : records) ruled.push_back({record.info, record.udp});
   TRY(os::run_nftables(render_ruleset(table, bridge_prefix(), options.inner_port, ruled)));
   return {};
+}
+
+// Without it containers still reach nothing outside of their network that they should not.
+void Networks::State::apply_port_rules() {
+  std::vector<RuledPort> ports;
+  for (const auto& [id, record] : records)
+    for (const auto& [container, address] : record.leases) ports.push_back(port_of(container, address));
+  const auto applied = os::run_nftables(render_port_rules(table, prefix + "v", ports));
+  ports_ruled = applied.has_value();
+  if (!applied)
+    notices.push_back("containers of one environment can take each other's address: " +
+                      applied.error().message());
 }
 
 Result<void> Networks::State::make_bridge(const NetworkInfo& info) {
@@ -161,6 +189,7 @@ Result<void> Networks::State::reconcile() {
   netlink = TRY(os::Netlink::open());
   enable_forwarding();
   TRY(apply_rules());  // before the bridges: nothing of ours is ever open
+  apply_port_rules();
   for (const auto& [id, record] : records) TRY(make_bridge(record.info));
   return remove_leftovers();
 }
@@ -243,7 +272,8 @@ Result<std::string> Networks::State::lease(Record& record, const std::string& co
   return *address;
 }
 
-Result<Attachment> Networks::attach(const std::string& network, const std::string& container) {
+Result<Attachment> Networks::attach(const std::string& network, const std::string& container,
+                                    AttachOptions wanted) {
   if (!valid_id(container))
     return fail(Code::invalid_argument, "'{}' cannot be a container's id", container.substr(0, 80));
   os::NetworkNamespace space = TRY(os::create_network_namespace());
@@ -257,7 +287,14 @@ Result<Attachment> Networks::attach(const std::string& network, const std::strin
   const std::string veth = state_->veth_of(container);
   TRY(state_->remove_link_if_there(veth));
   const os::Link bridge = TRY(state_->netlink->link(record.info.bridge));
-  TRY(state_->netlink->create_veth(veth, "eth0", space.fd.get(), bridge.index));
+  // Whole again when it fails: somebody may have flushed the host's rules.
+  if (state_->ports_ruled &&
+      !os::run_nftables(render_port_added(state_->table, state_->port_of(container, address))))
+    state_->apply_port_rules();
+  TRY(state_->netlink->create_veth(veth, "eth0", space.fd.get(), bridge.index,
+                                   state_->mac_of_container(container)));
+  // Nobody is inside yet, so there is no moment in which it is not isolated.
+  if (wanted.isolated) TRY(state_->netlink->isolate_port(veth));
   os::Ipv4Prefix own = TRY(os::Ipv4Prefix::parse(record.info.subnet));
   own.address = TRY(os::parse_ipv4(address));
   TRY(space.inside.add_address("eth0", own));
@@ -268,8 +305,14 @@ Result<Attachment> Networks::attach(const std::string& network, const std::strin
 
 Result<void> Networks::State::release(const std::string& container) {
   TRY(remove_link_if_there(veth_of(container)));
-  for (auto& [id, record] : records)
-    if (record.leases.erase(container) != 0) TRY(save_leases(folder, record));
+  for (auto& [id, record] : records) {
+    const auto lease = record.leases.find(container);
+    if (lease == record.leases.end()) continue;
+    const RuledPort port = port_of(container, lease->second);
+    record.leases.erase(lease);
+    TRY(save_leases(folder, record));
+    if (ports_ruled && !os::run_nftables(render_port_removed(table, port))) apply_port_rules();
+  }
   return {};
 }
 
@@ -324,6 +367,8 @@ Result<void> Networks::remove_all() {
   state_->records.clear();
   TRY(state_->remove_leftovers());
   TRY(os::run_nftables(fmt::format("add table inet {0}\ndelete table inet {0}\n", state_->table)));
+  if (state_->ports_ruled)
+    TRY(os::run_nftables(fmt::format("add table bridge {0}\ndelete table bridge {0}\n", state_->table)));
   return {};
 }
 

@@ -38,6 +38,10 @@ struct Attachment {
   std::string gateway;  // also the nameserver; "" for loopback only
 };
 
+struct AttachOptions {
+  bool isolated = false;  // it reaches the gateway and the outside, but no other isolated container
+};
+
 struct UdpForward {
   std::string virtual_address;
   std::uint16_t port = 0;
@@ -56,7 +60,9 @@ class Networks {
 
   // Idempotent for the lease; the namespace and its link are made anew each time (an old link goes).
   // network "" = loopback only.
-  Result<Attachment> attach(const std::string& network, const std::string& container);
+  // What leaves the container bears its own hardware and IPv4 address, or is dropped.
+  Result<Attachment> attach(const std::string& network, const std::string& container,
+                            AttachOptions wanted = {});
   Result<void> release(const std::string& container);  // link and lease; idempotent
   // Gives back the leases of containers that are not in `known` (after adoption).
   Result<void> keep_only(const std::set<std::string>& known);

@@ -6,11 +6,15 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/netfilter_ipv4.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <netpacket/packet.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -152,6 +156,101 @@ TEST_P(NetworksTest, ContainersOfOneEnvironmentReachEachOther) {
   EXPECT_NE(web.address, cart.address);
   const Fd server = listen_in(cart.netns.get(), cart.address, 8080);
   EXPECT_EQ(connect_errno(web.netns.get(), cart.address, 8080, kLong), 0);
+}
+
+// A raw UDP frame out of a container, as one with CAP_NET_RAW can send it; to everybody on the bridge.
+void send_frame(int netns, const std::array<std::uint8_t, 6>& source_mac, const std::string& source,
+                const std::string& target, std::uint16_t port) {
+  inside(netns, [&] {
+    struct [[gnu::packed]] {
+      std::uint8_t to[6] = {255, 255, 255, 255, 255, 255}, from[6] = {};
+      std::uint16_t type = htons(0x0800);
+      std::uint8_t version = 0x45, tos = 0;
+      std::uint16_t length = htons(32), id = 0, fragment = 0;
+      std::uint8_t ttl = 64, protocol = IPPROTO_UDP;
+      std::uint16_t sum = 0;
+      std::uint32_t saddr = 0, daddr = 0;
+      std::uint16_t sport = htons(4000), dport = 0, udp_length = htons(12), udp_sum = 0;
+      char data[4] = {'e', 'v', 'i', 'l'};
+    } frame;
+    std::ranges::copy(source_mac, frame.from);
+    frame.saddr = endpoint(source, 0).sin_addr.s_addr;
+    frame.daddr = endpoint(target, 0).sin_addr.s_addr;
+    frame.dport = htons(port);
+    std::uint32_t sum = 0;
+    std::array<std::uint16_t, 10> words;
+    std::memcpy(words.data(), &frame.version, 20);
+    for (const std::uint16_t word : words) sum += word;
+    while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
+    frame.sum = static_cast<std::uint16_t>(~sum);
+    const Fd raw(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(0x0800)));
+    sockaddr_ll to{};
+    to.sll_family = AF_PACKET;
+    to.sll_ifindex = static_cast<int>(::if_nametoindex("eth0"));
+    EXPECT_EQ(::sendto(raw.get(), &frame, sizeof frame, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to),
+              static_cast<ssize_t>(sizeof frame));
+    return 0;
+  });
+}
+
+std::array<std::uint8_t, 6> mac_in(int netns) {
+  return inside(netns, [] {
+    const Fd any(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ifreq request{};
+    std::strcpy(request.ifr_name, "eth0");
+    EXPECT_EQ(::ioctl(any.get(), SIOCGIFHWADDR, &request), 0);
+    std::array<std::uint8_t, 6> mac;
+    std::memcpy(mac.data(), request.ifr_hwaddr.sa_data, mac.size());
+    return mac;
+  });
+}
+
+TEST_P(NetworksTest, AContainerCannotSpeakInTheNameOfAnother) {
+  const auto networks = open();
+  const NetworkInfo info = ensure(*networks, "shop.production");
+  const Attachment victim = attach(*networks, "shop.production", "cart-1");
+  const Attachment other = attach(*networks, "shop.production", "web-1");
+  const Attachment evil = attach(*networks, "shop.production", "evil-1");
+  const Fd listener = listen_in(victim.netns.get(), victim.address, 5000, SOCK_DGRAM);
+  const auto own_mac = mac_in(evil.netns.get()), other_mac = mac_in(other.netns.get());
+  const auto arrives = [&](const auto& mac, const std::string& source) {
+    send_frame(evil.netns.get(), mac, source, victim.address, 5000);
+    char buffer[16];
+    return readable(listener.get(), 200) && ::recv(listener.get(), buffer, sizeof buffer, 0) == 4;
+  };
+  EXPECT_TRUE(arrives(own_mac, evil.address)) << "the test's own frame is wrong";
+  EXPECT_FALSE(arrives(own_mac, other.address));
+  EXPECT_FALSE(arrives(own_mac, info.gateway));
+  EXPECT_FALSE(arrives(other_mac, evil.address));
+  // After a restart, and whatever else comes and goes, it holds.
+  const auto again = open();
+  EXPECT_TRUE(arrives(own_mac, evil.address));
+  EXPECT_FALSE(arrives(own_mac, other.address));
+  // Without the rules the attack works: what they are for.
+  EXPECT_TRUE(on_host([&] {
+    const auto tables = os::run_nftables("list tables bridge\n").value();
+    const auto at = tables.find("naru_");
+    return os::run_nftables("delete table bridge " + tables.substr(at, tables.find('\n', at) - at) + "\n");
+  }));
+  EXPECT_TRUE(arrives(own_mac, other.address));
+  EXPECT_TRUE(arrives(other_mac, evil.address));
+  // The next container heals what somebody flushed.
+  const Attachment late = attach(*again, "shop.production", "late-1");
+  EXPECT_FALSE(arrives(own_mac, other.address));
+  EXPECT_EQ(connect_errno(late.netns.get(), victim.address, 1, kLong), ECONNREFUSED);
+}
+
+TEST_P(NetworksTest, IsolatedContainersReachTheGatewayAndNotEachOther) {
+  const auto networks = open();
+  const NetworkInfo info = ensure(*networks, "naru-builds");
+  const auto isolated = [&](const std::string& id) {
+    return on_host([&] { return networks->attach("naru-builds", id, {.isolated = true}).value(); });
+  };
+  const Attachment first = isolated("build-1"), second = isolated("build-2");
+  const Fd server = listen_in(first.netns.get(), first.address, 8080);
+  const Fd gateway = listen_in(host.get(), info.gateway, info.inner_port);
+  EXPECT_NE(connect_errno(second.netns.get(), first.address, 8080, 1500), 0);
+  EXPECT_EQ(connect_errno(second.netns.get(), info.gateway, info.inner_port, kLong), 0);
 }
 
 TEST_P(NetworksTest, EnvironmentsDoNotReachEachOther) {

@@ -79,7 +79,40 @@ constexpr std::string_view kChains = R"(
   }}
 )";
 
+constexpr std::string_view kPortChain = R"(
+  chain from_ports {{
+    type filter hook prerouting priority -300; policy accept;
+    iifname != "{0}*" accept
+    ether type ip iifname . ether saddr . ip saddr @ports accept
+    ether type arp iifname . arp saddr ether . arp saddr ip @ports iifname . ether saddr . arp saddr ip @ports accept
+    drop
+  }}
+)";
+
+std::string element_of(const RuledPort& port) {
+  return fmt::format("\"{}\" . {} . {}", port.port, port.mac, port.address);
+}
+
 }  // namespace
+
+std::string render_port_rules(const std::string& table, const std::string& port_prefix,
+                              const std::vector<RuledPort>& ports) {
+  std::vector<std::string> elements;
+  for (const RuledPort& port : ports) elements.push_back(element_of(port));
+  return fmt::format("add table bridge {0}\ndelete table bridge {0}\ntable bridge {0} {{\n", table) +
+         set_of("set", "ports", "ifname . ether_addr . ipv4_addr", elements, false) +
+         fmt::format(fmt::runtime(kPortChain), port_prefix) + "}\n";
+}
+
+std::string render_port_added(const std::string& table, const RuledPort& port) {
+  return fmt::format("add element bridge {} ports {{ {} }}\n", table, element_of(port));
+}
+
+std::string render_port_removed(const std::string& table, const RuledPort& port) {
+  // Added first, since what is not there cannot be deleted.
+  return render_port_added(table, port) +
+         fmt::format("delete element bridge {} ports {{ {} }}\n", table, element_of(port));
+}
 
 std::string render_ruleset(const std::string& table, const std::string& bridge_prefix,
                            std::uint16_t inner_port, const std::vector<RuledNetwork>& networks) {

@@ -20,4 +20,17 @@ struct RuledNetwork {
 std::string render_ruleset(const std::string& table, const std::string& bridge_prefix,
                            std::uint16_t inner_port, const std::vector<RuledNetwork>& networks);
 
+// One container's end of a veth pair: what may come out of it.
+struct RuledPort {
+  std::string port, mac, address;  // "nabcdevxxxxxxxx", "02:00:00:00:00:01", "10.88.0.2"
+};
+
+// Replaces the table `bridge <table>`: a frame from a container bears the container's own hardware and IPv4
+// address, or goes no further than its port. Anything but IPv4 and ARP is dropped: the bridges have no IPv6.
+std::string render_port_rules(const std::string& table, const std::string& port_prefix,
+                              const std::vector<RuledPort>& ports);
+// Into and out of that table's set.
+std::string render_port_added(const std::string& table, const RuledPort& port);
+std::string render_port_removed(const std::string& table, const RuledPort& port);
+
 }  // namespace naru::network

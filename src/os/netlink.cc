@@ -184,14 +184,20 @@ Result<std::vector<Link>> Netlink::links() {
   return found;
 }
 
+namespace {
+void put_mac(nlmsghdr* head, std::uint64_t mac) {
+  std::array<std::uint8_t, 6> bytes{};
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::uint8_t>(mac >> (40 - 8 * i));
+  mnl_attr_put(head, IFLA_ADDRESS, bytes.size(), bytes.data());
+}
+}  // namespace
+
 Result<void> Netlink::create_bridge(const std::string& name, std::uint64_t mac) {
   TRY(check_name(name));
   Request request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK);
   request.extra<ifinfomsg>()->ifi_family = AF_UNSPEC;
   mnl_attr_put_strz(request.head, IFLA_IFNAME, name.c_str());
-  std::array<std::uint8_t, 6> bytes{};
-  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::uint8_t>(mac >> (40 - 8 * i));
-  mnl_attr_put(request.head, IFLA_ADDRESS, bytes.size(), bytes.data());
+  put_mac(request.head, mac);
   nlattr* info = mnl_attr_nest_start(request.head, IFLA_LINKINFO);
   mnl_attr_put_strz(request.head, IFLA_INFO_KIND, "bridge");
   mnl_attr_nest_end(request.head, info);
@@ -199,7 +205,7 @@ Result<void> Netlink::create_bridge(const std::string& name, std::uint64_t mac) 
 }
 
 Result<void> Netlink::create_veth(const std::string& name, const std::string& peer, int peer_netns,
-                                  int master) {
+                                  int master, std::uint64_t peer_mac) {
   TRY(check_name(name));
   TRY(check_name(peer));
   Request request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK);
@@ -215,11 +221,24 @@ Result<void> Netlink::create_veth(const std::string& name, const std::string& pe
   nlattr* other = mnl_attr_nest_start(request.head, VETH_INFO_PEER);
   request.extra<ifinfomsg>()->ifi_family = AF_UNSPEC;  // the peer's own header, inside the attribute
   mnl_attr_put_strz(request.head, IFLA_IFNAME, peer.c_str());
+  if (peer_mac != 0) put_mac(request.head, peer_mac);
   mnl_attr_put_u32(request.head, IFLA_NET_NS_FD, static_cast<std::uint32_t>(peer_netns));
   mnl_attr_nest_end(request.head, other);
   mnl_attr_nest_end(request.head, data);
   mnl_attr_nest_end(request.head, info);
   return transact(state_->socket, ++state_->sequence, request, "create veth pair " + name);
+}
+
+Result<void> Netlink::isolate_port(const std::string& name) {
+  const Link port = TRY(link(name));
+  Request request(RTM_SETLINK, NLM_F_ACK);
+  auto* self = request.extra<ifinfomsg>();
+  self->ifi_family = AF_BRIDGE;
+  self->ifi_index = port.index;
+  nlattr* options = mnl_attr_nest_start(request.head, IFLA_PROTINFO);
+  mnl_attr_put_u8(request.head, IFLA_BRPORT_ISOLATED, 1);
+  mnl_attr_nest_end(request.head, options);
+  return transact(state_->socket, ++state_->sequence, request, "isolate port " + name);
 }
 
 Result<void> Netlink::remove_link(const std::string& name) {

@@ -50,8 +50,11 @@ class Netlink {
   Result<std::vector<Link>> links();
   Result<void> create_bridge(const std::string& name, std::uint64_t mac);  // the low 48 bits
   // `name` here, `peer` in the namespace behind `peer_netns`; `name` becomes a port of the bridge with index
-  // `master` (0: none).
-  Result<void> create_veth(const std::string& name, const std::string& peer, int peer_netns, int master);
+  // `master` (0: none). `peer_mac`: the low 48 bits; 0: the kernel chooses.
+  Result<void> create_veth(const std::string& name, const std::string& peer, int peer_netns, int master,
+                           std::uint64_t peer_mac = 0);
+  // A bridge's port that reaches the bridge and no other isolated port.
+  Result<void> isolate_port(const std::string& name);
   Result<void> remove_link(const std::string& name);  // not_found
   Result<void> set_up(const std::string& name);
   Result<void> add_address(const std::string& link, const Ipv4Prefix& address);  // already_exists
