@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -298,19 +299,41 @@ bool credentials(Failure& failure, const Finish& finish) {
   return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 || failed(failure, "set no_new_privs");
 }
 
+// Whoever holds a lease on a file (fcntl(2) F_SETLEASE) delays everybody who opens it by up to 45 s, and
+// execve(2) knows no O_NONBLOCK. A timer that ends with a successful exec (timer_create(2)) interrupts such a
+// wait; for the disk nobody is interrupted. A handler and not SIGKILL: the first process of a pid namespace
+// would not notice that.
+void interrupted(int) {}
+
+bool bound_waiting(Failure& failure) {
+  struct sigaction action{};
+  action.sa_handler = interrupted;  // without SA_RESTART
+  sigevent event{};
+  event.sigev_notify = SIGEV_SIGNAL;
+  event.sigev_signo = SIGALRM;
+  int timer = 0;
+  itimerspec when{};
+  when.it_value.tv_sec = 1;
+  when.it_interval.tv_nsec = 100'000'000;  // one may come just before the wait that it is to end
+  const bool armed = ::sigaction(SIGALRM, &action, nullptr) == 0 &&
+                     ::syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) == 0 &&
+                     ::syscall(SYS_timer_settime, timer, 0, &when, nullptr) == 0;
+  return armed || failed(failure, "set a timer");
+}
+
 // A program or script interpreter named through /proc/self/exe would be the launcher's own file, then
 // writable from the inside (CVE-2019-5736): magic links are refused along the chain of "#!" lines, which the
-// kernel follows five deep.
-bool free_of_magic_links(const char* program) {
+// kernel follows five deep. 0, or the error: a file under a lease of somebody's is EWOULDBLOCK at once.
+int check_chain(const char* program) {
   char line[256];
   char path[256];
   for (int depth = 0; depth < 6; ++depth) {
     const int file = open_inside(program, O_RDONLY | O_NONBLOCK | O_NOCTTY);
     // What cannot be read could still be executed: only what is not there is harmless.
-    if (file < 0) return errno == ENOENT || errno == ENOTDIR;
+    if (file < 0) return errno == ENOENT || errno == ENOTDIR ? 0 : errno;
     const ssize_t got = ::read(file, line, sizeof line - 1);
     ::close(file);
-    if (got < 3 || line[0] != '#' || line[1] != '!') return true;
+    if (got < 3 || line[0] != '#' || line[1] != '!') return 0;
     line[got] = '\0';
     const char* begin = line + 2;
     while (*begin == ' ' || *begin == '\t') ++begin;
@@ -320,15 +343,15 @@ bool free_of_magic_links(const char* program) {
     path[length] = '\0';
     program = path;
   }
-  return true;
+  return 0;
 }
 
 bool execute(Failure& failure, const Finish& finish) {
   int worst = ENOENT;
   const char* at = finish.argv[0];
   for (const char* const* program = finish.programs; *program != nullptr; ++program) {
-    if (!free_of_magic_links(*program)) {
-      errno = ELOOP;
+    if (const int error = check_chain(*program); error != 0) {
+      errno = error;
       return failed(failure, "execute", *program);
     }
     ::execve(*program, const_cast<char* const*>(finish.argv), const_cast<char* const*>(finish.env));
@@ -359,7 +382,7 @@ void become_program(Failure& failure, const Finish& finish) {
     ::setrlimit(RLIMIT_NOFILE, &files);
   }
   if (::syscall(SYS_close_range, 3U, ~0U, 0U) != 0 && !failed(failure, "close descriptors")) return;
-  if (!credentials(failure, finish)) return;
+  if (!credentials(failure, finish) || !bound_waiting(failure)) return;
   unblock_signals();
   if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &finish.filter) != 0 &&
       !failed(failure, "set the system call filter"))

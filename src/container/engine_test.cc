@@ -225,6 +225,40 @@ TEST_F(EngineTest, GivesAnExecATerminal) {
   EXPECT_EQ(exec(spec.id, command), "/dev/pts/0\r\nterminal xterm\r\ncontrolling\r\n");
 }
 
+// The attack: a container's process takes leases on programs (and never gives them back), so that whoever
+// executes them waits for lease-break-time, 45 s. `patched` is a program whose interpreter is leased, which
+// nobody sees before the kernel opens it.
+TEST_F(EngineTest, ALeaseOnAProgramDelaysNobody) {
+  const auto started = engine->start(shell(R"sh(
+    cat /usr/bin/cat > /leased
+    loader=$(perl -0777 -ne 'print $1 if m{(/lib[^\0]*/ld-[^\0]*)\0}' /usr/bin/cat)
+    other=$(echo "$loader" | head -c -2)x
+    cat "$loader" > "$other"
+    perl -0777 -pe 's{(/lib[^\0]*/ld-[^\0]*)[^\0]\0}{${1}x\0}' /usr/bin/cat > /patched
+    chmod 755 /leased /patched "$other"
+    printf '#!/leased\n' > /script; chmod 755 /script
+    exec perl -e '$SIG{IO} = "IGNORE"; for (@ARGV) { open($f{$_}, "<", $_) or die; fcntl($f{$_}, 1024, 1) or die "$_: $!" }
+                  $| = 1; print "leased\n"; sleep 1000' /leased "$other"
+  )sh"));
+  ASSERT_TRUE(started) << started.error().message();
+  const std::string id = started->status.id;
+  ASSERT_TRUE(eventually([&] { return log(id) == "leased\n"; })) << log(id, "stderr");
+  for (const char* program : {"/leased", "/script", "/patched"}) {
+    ExecSpec spec;
+    spec.argv = {program, "/etc/passwd"};
+    const auto began = std::chrono::steady_clock::now();
+    const auto entered = engine->exec(id, spec);
+    EXPECT_LT(std::chrono::steady_clock::now() - began, 5s) << program;
+    ASSERT_FALSE(entered) << program;
+    EXPECT_EQ(entered.error().code, Code::command_not_executable) << program;
+    EXPECT_NE(entered.error().message().find("lease"), std::string::npos) << entered.error().message();
+  }
+  // The timer that ended the wait is not the program's: one that lives longer is not interrupted.
+  ExecSpec sleeping;
+  sleeping.argv = {"sh", "-c", "sleep 1.5; echo lived"};
+  EXPECT_EQ(exec(id, sleeping), "lived\n");
+}
+
 TEST_F(EngineTest, KillsAnExecAndStopsWhileOneRuns) {
   const auto spec = shell("sleep 60");
   ASSERT_TRUE(engine->start(spec));

@@ -53,6 +53,13 @@ std::unexpected<Error> explain(const Failure& failure, const char* program, std:
                             what, program),
                 failure.error,
                 {}});
+    if (failure.error == EWOULDBLOCK || failure.error == EINTR)
+      return std::unexpected(Error{
+          code,
+          fmt::format("container {}: '{}' or its interpreter is held back by a lease (fcntl F_SETLEASE) "
+                      "of a process of the same image or volume",
+                      what, program),
+          failure.error, "end the process that took the lease, or do not take one on programs"});
   }
   return std::unexpected(
       Error{code, fmt::format("container {}: {} {}", what, failure.step, failure.object), failure.error, {}});
