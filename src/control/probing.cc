@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "control/executor.h"
+#include "model/probe_bounds.h"
 
 namespace naru::control {
 
@@ -46,8 +47,23 @@ std::string first_line(const std::string& text) {
 
 }  // namespace
 
+bool ProbePlaces::take(const std::string& app) {
+  std::size_t& count = taken_[app];
+  if (count >= kPlacesOfOneApp) return false;
+  ++count;
+  return true;
+}
+
+void ProbePlaces::give_back(const std::string& app) {
+  const auto found = taken_.find(app);
+  if (found != taken_.end() && --found->second == 0) taken_.erase(found);
+}
+
 Probing::Probing(Core& core, ipc::LauncherClient& launcher, const Clock& clock)
-    : core_(core), launcher_(launcher), clock_(clock), pool_(std::make_unique<io::WorkerPool>(16)) {
+    : core_(core),
+      launcher_(launcher),
+      clock_(clock),
+      pool_(std::make_unique<io::WorkerPool>(ProbePlaces::kPlaces)) {
   core_.add_listener([this](const Core::Committed& news) {
     if (std::ranges::any_of(news.events,
                             [](const Event& e) { return std::holds_alternative<event::InstanceStarted>(e); }))
@@ -96,6 +112,7 @@ std::vector<Probing::Target> Probing::targets_of(const State& state) {
     const ReleaseService* service = release == nullptr ? nullptr : release->find(instance.service);
     if (service == nullptr) continue;
     Target target;
+    target.app = instance.app;
     target.instance = id;
     target.container = instance.container();
     target.address = instance.address;
@@ -105,6 +122,7 @@ std::vector<Probing::Target> Probing::targets_of(const State& state) {
     const auto& health = service->spec.health ? service->spec.health : service->image.health;
     target.has_health = health && !health->disabled && !health->test.empty();
     if (target.has_health) target.health = *health;
+    target.health.timeout = std::min(target.health.timeout, kMaxHealthTimeout);  // an image may say more
     for (const PortSpec& port : service->spec.ports)
       if (port.transport == Transport::tcp && target.port == 0) target.port = port.container;
     if (target.port == 0 && !service->image.exposed.empty()) target.port = service->image.exposed.front();
@@ -123,11 +141,23 @@ MonoTime Probing::look() {
     return !row.second.running &&
            std::ranges::none_of(targets, [&](const Target& t) { return t.container == row.first; });
   });
+  // Who has waited longest comes first, else an application's first instances would keep its last ones
+  // waiting.
+  std::vector<std::pair<MonoTime, const Target*>> due;
   for (const Target& target : targets) {
-    Progress& progress = progress_[target.container];
-    if (!progress.running && now >= progress.next)
-      progress.running = pool_->post([this, target] { probe(target); });
-    if (!progress.running) next = std::min(next, progress.next);
+    const Progress& progress = progress_[target.container];
+    if (progress.running) continue;
+    if (now >= progress.next)
+      due.emplace_back(progress.next, &target);
+    else
+      next = std::min(next, progress.next);
+  }
+  std::ranges::stable_sort(due, {}, [](const auto& each) { return each.first; });
+  for (const auto& [since, target] : due) {
+    if (!places_.take(target->app)) continue;  // with the next look
+    const bool posted = pool_->post([this, target = *target] { probe(target); });
+    progress_[target->container].running = posted;
+    if (!posted) places_.give_back(target->app);
   }
   return next;
 }
@@ -139,6 +169,7 @@ void Probing::probe(const Target& target) {
   const std::lock_guard lock(mutex_);
   Progress& progress = progress_[target.container];
   progress.running = false;
+  places_.give_back(target.app);
   progress.next =
       clock_.mono() + pause_of(target, outcome.healthy, checked ? progress.failures : kMaxFailures);
   news_ = news_ || !outcome.healthy;  // the next look may be due sooner than planned

@@ -16,6 +16,17 @@
 
 namespace naru::control {
 
+// Probes under way, by application: one whose checks hang cannot keep the probes of another waiting.
+class ProbePlaces {
+ public:
+  static constexpr std::size_t kPlaces = 32, kPlacesOfOneApp = 4;
+  bool take(const std::string& app);
+  void give_back(const std::string& app);
+
+ private:
+  std::map<std::string, std::size_t> taken_;
+};
+
 class Probing {
  public:
   Probing(Core& core, ipc::LauncherClient& launcher, const Clock& clock);
@@ -27,7 +38,7 @@ class Probing {
 
  private:
   struct Target {
-    std::string instance, container, address;
+    std::string app, instance, container, address;
     std::uint32_t attempt = 0;
     bool ready = false;
     WallTime started{};
@@ -58,6 +69,7 @@ class Probing {
   const Clock& clock_;
   std::mutex mutex_;
   std::map<std::string, Progress> progress_;  // by container
+  ProbePlaces places_;
   std::condition_variable_any changed_;
   bool news_ = false;
   std::unique_ptr<io::WorkerPool> pool_;

@@ -17,5 +17,17 @@ TEST(Probing, NeverWaitsLongerThanTheIntervalHoweverOftenItFailed) {
   EXPECT_EQ(Probing::pause_after(0, 50ms, 1s), 50ms);
 }
 
+TEST(ProbePlaces, AnApplicationWhoseChecksHangLeavesPlacesToOthers) {
+  ProbePlaces places;
+  std::size_t taken = 0;
+  while (places.take("hangs")) ++taken;
+  EXPECT_EQ(taken, ProbePlaces::kPlacesOfOneApp);
+  EXPECT_LT(taken, ProbePlaces::kPlaces);
+  EXPECT_TRUE(places.take("other"));
+  places.give_back("hangs");
+  EXPECT_TRUE(places.take("hangs"));
+  EXPECT_FALSE(places.take("hangs"));
+}
+
 }  // namespace
 }  // namespace naru::control

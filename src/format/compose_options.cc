@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "format/compose_parts.h"
+#include "model/probe_bounds.h"
 
 namespace naru::format {
 namespace {
@@ -107,11 +108,15 @@ void read_restart_policy(ComposeReading& reading, ServiceDraft& draft, const At&
 
 HealthSpec read_health(ComposeReading& reading, const At& at) {
   HealthSpec health;
-  const auto duration_into = [&](milliseconds& into, milliseconds least) {
-    return [&reading, &into, least](const At& v) {
+  const auto duration_into = [&](milliseconds& into, milliseconds least,
+                                 std::optional<milliseconds> most = std::nullopt) {
+    return [&reading, &into, least, most](const At& v) {
       const auto value = reading.duration(v);
       if (value && *value < least)
         reading.error(v, fmt::format("found {}, expected at least {}ms", found(*v.node), least.count()));
+      if (value && most && *value > *most)
+        reading.error(v, fmt::format("found {}, expected at most {}", found(*v.node), humanize(*most)),
+                      {"a probe that takes longer has failed: let the program answer its check from memory"});
       into = value.value_or(into);
     };
   };
@@ -119,7 +124,7 @@ HealthSpec read_health(ComposeReading& reading, const At& at) {
                  {
                      {"test", [&](const At& v) { read_test(reading, health, v); }},
                      {"interval", duration_into(health.interval, 10ms)},
-                     {"timeout", duration_into(health.timeout, 10ms)},
+                     {"timeout", duration_into(health.timeout, 10ms, kMaxHealthTimeout)},
                      {"start_period", duration_into(health.start_period, 0ms)},
                      {"start_interval", duration_into(health.start_interval, 10ms)},
                      {"retries",

@@ -92,6 +92,19 @@ TEST(Compose, NamesFileLineColumnPathAndHint) {
             "    |         ^");
 }
 
+TEST(Compose, AHealthCheckMayTakeAMinuteAndNoLonger) {
+  const auto text = [](const char* timeout) {
+    return fmt::format("services:\n  web:\n    image: x\n    healthcheck: {{test: [CMD, x], timeout: {}}}\n",
+                       timeout);
+  };
+  EXPECT_TRUE(parse(text("60s")));
+  const std::string error = error_of(text("61s"));
+  EXPECT_TRUE(error.starts_with("compose.yaml:4:")) << error;
+  EXPECT_NE(error.find("services.web.healthcheck.timeout: found \"61s\", expected at most 1m00s"),
+            std::string::npos)
+      << error;
+}
+
 TEST(Compose, SuggestsTheServiceThatWasMeant) {
   EXPECT_NE(error_of("services:\n  web: {image: x, depends_on: [catlog]}\n  catalog: {image: x}\n")
                 .find("did you mean \"catalog\"?"),

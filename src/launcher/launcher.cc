@@ -25,6 +25,7 @@ namespace naru::launcher {
 namespace {
 
 constexpr std::size_t kMaxInFlight = 512;  // requests of one client
+constexpr unsigned kProbeThreads = 32;     // as many as control asks for at once
 constexpr milliseconds kSettleAgain{100}, kSettlePatience{5'000};
 
 struct Client {
@@ -53,7 +54,7 @@ class Server {
         operations_{.engine = engine, .networks = networks, .benches = benches, .hello = std::move(hello)},
         quick_("quick", options.worker_threads, 2048),
         stop_("stop", 16, 2048),
-        probe_("probe", options.worker_threads, 2048),
+        probe_("probe", kProbeThreads, 2048),
         work_("work", 4, 512) {}
 
   void watch(Watch watch) { watches_.push_back(std::move(watch)); }
