@@ -2,8 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
 import unittest
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from naru import Case, wait_until
@@ -34,6 +37,20 @@ class Hardening(Case):
         self.check_sealed(self.launcher())
         self.check_sealed(self.launcher())  # the restarted one, too
         self.platform.wait_answering()
+
+    def test_the_other_half_of_localhost_is_taken_too(self):
+        port = self.platform.port
+        try:
+            with socket.socket(socket.AF_INET6) as probe:
+                probe.bind(("::1", 0))
+        except OSError:
+            return  # no IPv6 here, and nobody can sit there
+        with socket.socket(socket.AF_INET6) as evil, self.assertRaises(OSError):
+            evil.bind(("::1", port))
+        # Ours answers there: a token is asked for, as on the other half.
+        with self.assertRaises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://[::1]:{port}/v1/status", timeout=10)
+        self.assertEqual(refused.exception.code, 401)
 
     def test_memory_runs_out_for_others_first(self):
         # Lowering wants CAP_SYS_RESOURCE; without it Naru runs on, and says so.

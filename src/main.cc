@@ -66,6 +66,7 @@ int run_control(const Inherited& given) {
   options.telemetry_fd = given.number("telemetry-fd");
   options.unix_listen_fd = given.number("unix-fd");
   options.tcp_listen_fd = given.number("tcp-fd");
+  options.tcp6_listen_fd = given.number("tcp6-fd");
   options.gateway_port = static_cast<std::uint16_t>(given.number("gateway-port"));
   return control::run(options);
 }

@@ -1,6 +1,7 @@
 #include "control/control.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 
@@ -16,10 +17,21 @@ namespace naru::control {
 
 namespace {
 
+constexpr std::size_t kConnections = 1024;
 constexpr milliseconds kGrace{3'000};          // for requests under way at the end
 constexpr milliseconds kDownPatience{90'000};  // for containers to stop, at `down --all`
 constexpr milliseconds kRetry{500};
 constexpr milliseconds kLastPatience{10'000};
+
+// A connection takes one, a log that is followed another: the soft limit's 1,024 would be the first bound to
+// be hit, and the one that locks the operator out, too.
+void use_all_descriptors() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 65536);
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0)
+    log_event(Level::warn, "control.few_descriptors", {{"limit", limit.rlim_cur}});
+}
 
 // A wait that a stop request ends.
 void pause(const std::stop_token& stop, milliseconds time) {
@@ -160,7 +172,7 @@ Result<void> Process::prepare_api() {
                              0});
   api_ = std::make_unique<Api>(*context_);
   std::vector<io::Listener> listeners;
-  for (const int fd : {options_.unix_listen_fd, options_.tcp_listen_fd}) {
+  for (const int fd : {options_.unix_listen_fd, options_.tcp_listen_fd, options_.tcp6_listen_fd}) {
     if (fd < 0) continue;
     listeners.push_back(TRY(io::Listener::adopt(*reactor_, Fd(fd))));
     if (fd != options_.tcp_listen_fd) continue;
@@ -172,9 +184,9 @@ Result<void> Process::prepare_api() {
   server.handler = [this](io::Request& request, io::ResponseWriter& response) {
     return api_->handle(request, response);
   };
-  server.connections = 1024;
+  server.connections = kConnections;
   server_ = io::HttpServer::start(*reactor_, std::move(server), std::move(listeners.front()));
-  if (listeners.size() > 1) server_->add_listener(std::move(listeners.back()));
+  for (std::size_t i = 1; i < listeners.size(); ++i) server_->add_listener(std::move(listeners[i]));
   return {};
 }
 
@@ -349,6 +361,7 @@ void Process::end() {
 }  // namespace
 
 int run(const ControlOptions& options) {
+  use_all_descriptors();
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);

@@ -14,6 +14,7 @@ struct ControlOptions {
   int supervisor_fd = -1;   // stream socket (ipc/supervisor_protocol.h); -1: none, `down` is refused
   int unix_listen_fd = -1;  // listening, run/control.sock: whoever may open it is trusted
   int tcp_listen_fd = -1;   // listening, 127.0.0.1:7433: a token is needed
+  int tcp6_listen_fd = -1;  // listening, the same on [::1], if there is IPv6
   int telemetry_fd = -1;    // ipc/telemetry.h
   std::uint16_t gateway_port =
       8080;  // where the gateway's edge listens, for the addresses that people are shown

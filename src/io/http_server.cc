@@ -180,6 +180,13 @@ const std::string& HttpServer::State::date_now() {
   return date;
 }
 
+bool HttpServer::State::full(bool tcp) const {
+  if (connections.size() >= options.connections) return true;
+  const bool shared = std::ranges::any_of(
+      listeners, [](const auto& listener) { return listener->address().family() == AF_UNIX; });
+  return tcp && shared && over_tcp >= options.connections - options.connections / kUnixPart;
+}
+
 void HttpServer::State::close_listeners() {
   for (const auto& listener : listeners) listener->close();
 }
@@ -194,7 +201,7 @@ Task<void> run_connection(std::shared_ptr<ServerConnection> connection) {
 
 Task<void> HttpServer::accept_loop(std::shared_ptr<State> state, Listener* listener) {
   while (!state->stopping && listener->open()) {
-    if (state->connections.size() >= state->options.connections) {
+    if (state->full(listener->address().family() != AF_UNIX)) {
       co_await sleep(state->reactor, milliseconds(20));  // the rest waits in the kernel
       continue;
     }

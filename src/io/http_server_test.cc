@@ -203,6 +203,30 @@ TEST(HttpServer, AHandlersFaultIs500OrACutConnection) {
   EXPECT_NE(shell("curl -sS " + server.url("/nope")).find("no page /nope"), std::string::npos);
 }
 
+// The attack: every connection that the server has room for, opened over TCP and held.
+TEST(HttpServer, AFloodOverTcpLeavesTheUnixSocketItsPart) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path / "s.sock";
+  ServerOptions options;
+  options.connections = 16;
+  TestServer server(respond, std::move(options));
+  server.reactor().post([&] {
+    server.server().add_listener(Listener::listen(server.reactor(), Address::of_unix(path).value()).value());
+  });
+  std::vector<Fd> flood;
+  for (int i = 0; i < 30; ++i) {
+    Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::connect(socket.get(), server.address().raw(), server.address().length()), 0);
+    flood.push_back(std::move(socket));
+  }
+  const std::string over_tcp = shell("curl -sS -m 1 " + server.url("/hello"));
+  EXPECT_EQ(over_tcp.find("hello"), std::string::npos) << "the flood did not fill the server";
+  for (int i = 0; i < 3; ++i)
+    EXPECT_EQ(shell(fmt::format("curl -sS -m 10 --unix-socket {} http://x/hello", path)), "hello\n");
+  flood.clear();
+  EXPECT_EQ(shell("curl -sS -m 10 " + server.url("/hello")), "hello\n");
+}
+
 TEST(HttpServer, HandsOverTheStreamOnUpgrade) {
   TestServer server(respond);
   const std::string out =

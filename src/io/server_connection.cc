@@ -19,10 +19,12 @@ ServerConnection::ServerConnection(std::shared_ptr<HttpServer::State> state, Str
   in_.reserve(kInitialBuffer);
   head_bytes_.reserve(kInitialBuffer);
   state_->connections.insert(this);
+  if (!over_unix_) ++state_->over_tcp;
 }
 
 ServerConnection::~ServerConnection() {
   state_->connections.erase(this);
+  if (!over_unix_) --state_->over_tcp;
   state_->changed.raise();
 }
 

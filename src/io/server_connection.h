@@ -13,13 +13,18 @@ struct HttpServer::State {
   ServerOptions options;
   std::vector<std::unique_ptr<Listener>> listeners;
   std::set<ServerConnection*> connections;
-  Event changed;  // a connection has ended
+  std::size_t over_tcp = 0;  // of them
+  Event changed;             // a connection has ended
   bool stopping = false;
   std::string date;
   std::int64_t date_second = 0;
 
   const std::string& date_now();
   void close_listeners();
+  // With a Unix socket beside TCP ports one part in kUnixPart of all connections is for it alone: who floods
+  // the port does not lock out whoever has the machine.
+  static constexpr std::size_t kUnixPart = 8;
+  bool full(bool tcp) const;
 };
 
 class ServerConnection {

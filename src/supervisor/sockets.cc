@@ -6,6 +6,8 @@
 
 #include <cstring>
 
+#include "base/log.h"
+
 namespace naru::supervisor {
 
 namespace {
@@ -62,6 +64,18 @@ Result<Fd> open_listener(const ListenerSpec& spec) {
   ListenerSpec v4_only = spec;  // a machine without IPv6
   v4_only.address = "0.0.0.0";
   return open_family(v4_only, TRY(address_of(v4_only)));
+}
+
+Result<std::optional<Fd>> open_other_half(const ListenerSpec& spec) {
+  if (spec.address != "127.0.0.1" || spec.port == 0) return std::optional<Fd>();
+  ListenerSpec half = spec;
+  half.address = "::1";
+  auto opened = open_listener(half);
+  if (opened) return std::optional<Fd>(std::move(*opened));
+  if (opened.error().code == Code::port_taken) return std::unexpected(std::move(opened).error());
+  log_event(Level::info, "supervisor.no_ipv6",
+            {{"listener", spec.name}, {"error", opened.error().message()}});
+  return std::optional<Fd>();
 }
 
 std::vector<ipc::ListenerError> Listeners::replace(const std::vector<ListenerSpec>& wanted) {

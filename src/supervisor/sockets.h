@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "base/fd.h"
@@ -15,6 +16,11 @@ namespace naru::supervisor {
 // this machine does not have yet is bound all the same (IP_FREEBIND): a bridge may come later. port_taken,
 // system.
 Result<Fd> open_listener(const ListenerSpec& spec);
+
+// `localhost` means [::1], too: what listens on 127.0.0.1 alone leaves the same port of the other half to any
+// local user, who then gets what was meant for us. The listener for that half; none when `spec` is not for
+// 127.0.0.1, or where the machine has no IPv6. port_taken: somebody sits there already.
+Result<std::optional<Fd>> open_other_half(const ListenerSpec& spec);
 
 // The gateway's: a set that is replaced as a whole.
 class Listeners {

@@ -28,6 +28,27 @@ TEST(Sockets, AnAddressThatComesLaterIsBoundAlready) {
   EXPECT_TRUE(open_listener({"dns", ListenerKind::dns_udp, "10.88.77.1", 0}));
 }
 
+// The attack: another local user listens on [::1] at our port and gets what people send to `localhost`.
+TEST(Sockets, TheOtherHalfOfLocalhostIsOurs) {
+  const Fd ours = open_listener({"control", ListenerKind::http, "127.0.0.1", 0}).value();
+  const ListenerSpec spec{"control", ListenerKind::http, "127.0.0.1", port_of(ours)};
+  {
+    const auto half = open_other_half(spec);
+    ASSERT_TRUE(half) << half.error().message();
+    if (*half) {  // else this machine has no IPv6, and nobody can sit there
+      const auto theirs = open_listener({"evil", ListenerKind::http, "::1", spec.port});
+      ASSERT_FALSE(theirs);
+      EXPECT_EQ(theirs.error().code, Code::port_taken);
+    }
+  }
+  if (const auto first = open_listener({"evil", ListenerKind::http, "::1", spec.port})) {
+    const auto refused = open_other_half(spec);
+    ASSERT_FALSE(refused);  // said, not shared
+    EXPECT_EQ(refused.error().code, Code::port_taken);
+  }
+  EXPECT_FALSE(open_other_half({"edge", ListenerKind::http, "", spec.port}).value());
+}
+
 TEST(Sockets, GarbageAddressesAreRefused) {
   for (const char* address : {"localhost", "999.1.1.1", "10.0.0.0/8", "::g"})
     EXPECT_FALSE(open_listener({"x", ListenerKind::tcp, address, 0})) << address;

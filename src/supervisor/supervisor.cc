@@ -112,10 +112,12 @@ class Supervisor {
     s->launcher_socket_ = TRY(listen_for(s->data_.launcher_socket(), s->user_));
     s->gateway_socket_ = TRY(listen_for(s->data_.gateway_socket(), s->user_));
     s->control_socket_ = TRY(listen_for(s->data_.control_socket(), s->user_));
-    s->control_tcp_ =
-        TRY(open_listener({"control", ListenerKind::http, options.control_address, options.control_port}));
+    const ListenerSpec api{"control", ListenerKind::http, options.control_address, options.control_port};
+    s->control_tcp_ = TRY(open_listener(api));
+    s->control_tcp6_ = TRY(open_other_half(api));
     s->edge_ = {"edge", ListenerKind::http, options.gateway_address, options.gateway_port};
     s->edge_socket_ = TRY(open_listener(s->edge_));
+    s->edge6_socket_ = TRY(open_other_half(s->edge_));
     s->telemetry_.emplace(TRY(ipc::Telemetry::create()));
     s->seal_program();
     s->protect_memory();
@@ -201,6 +203,7 @@ class Supervisor {
     } else {
       pass("unix-fd", control_socket_.get());
       pass("tcp-fd", control_tcp_.get());
+      if (control_tcp6_) pass("tcp6-fd", control_tcp6_->get());
       spec.arguments.push_back(fmt::format("--gateway-port={}", options_.gateway_port));
     }
     return spec;
@@ -327,6 +330,8 @@ class Supervisor {
     ipc::Channel& channel = at(Process::gateway).channel;
     if (!channel.valid()) return;
     std::vector<std::pair<ListenerSpec, int>> all{{edge_, edge_socket_.get()}};
+    if (edge6_socket_)
+      all.emplace_back(ListenerSpec{"edge-v6", edge_.kind, "::1", edge_.port}, edge6_socket_->get());
     for (const auto& [name, open] : listeners_.open()) all.emplace_back(open.spec, open.fd.get());
     for (std::size_t at = 0; at < all.size(); at += ipc::kListenersPerMessage) {
       ipc::ListenersMessage message;
@@ -367,6 +372,7 @@ class Supervisor {
   User user_;
   Fd lock_, launcher_socket_, gateway_socket_, control_socket_, control_tcp_, edge_socket_, signals_,
       program_;
+  std::optional<Fd> control_tcp6_, edge6_socket_;  // of 127.0.0.1's, on [::1]
   ListenerSpec edge_;
   std::optional<ipc::Telemetry> telemetry_;
   Listeners listeners_;
