@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "control/checkout.h"
+#include "control/credentials.h"
 #include "control/git_check.h"
 #include "control/launcher_bench.h"
 #include "image/pull.h"
@@ -22,6 +23,19 @@ std::vector<std::string> secrets_of(const State& state, const std::string& app) 
   for (const auto& [key, environment] : state.environments)
     if (environment.app == app)
       for (const auto& [name, value] : environment.variables) secrets.push_back(value);
+  return secrets;
+}
+
+std::map<std::string, std::string> host_proxies() {
+  std::vector<std::string> environment;
+  for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
+  return build::host_proxy_variables(environment);
+}
+
+// The variables of the application, and what a build is handed of the host's.
+std::vector<std::string> secrets_of_build(const Core& core, const std::string& app) {
+  auto secrets = core.read([&](const State& state) { return secrets_of(state, app); });
+  std::ranges::move(host_credentials(host_proxies()), std::back_inserter(secrets));
   return secrets;
 }
 
@@ -153,25 +167,30 @@ std::optional<Command> Executor::build(const Action& action, std::stop_token sto
   command::BuildFinished result{action.id, std::stoull(action.subject), action.detail, false, {}, {}};
   const ServiceSpec* service = pipeline ? pipeline->spec.find(action.detail) : nullptr;
   if (service == nullptr) return result;
-  auto built = build_image(*pipeline, *service, stop, result.cached);
+  auto built = within(deadline_of(pipeline->id), parts_.clock, stop, [&](std::stop_token until) {
+    return build_image(*pipeline, *service, std::move(until), result.cached);
+  });
   if (!built && (is_transient(built.error()) || stop.stop_requested())) return std::nullopt;
   if (built) {
     result.image = std::move(*built);
     parts_.log.append(pipeline->id,
                       fmt::format("[{}] {}", service->name, result.cached ? "unchanged" : "built"));
   } else {
-    result.error =
-        mask(built.error().message(),
-             parts_.core.read([&](const State& state) { return secrets_of(state, pipeline->app); }));
+    result.error = mask(built.error().message(), secrets_of_build(parts_.core, pipeline->app));
     parts_.log.append(pipeline->id,
                       fmt::format("[{}] {}\nhint: {}", service->name, result.error, built.error().hint()));
   }
   return result;
 }
 
+MonoTime Executor::deadline_of(PipelineId pipeline) {
+  const std::lock_guard lock(deadlines_mutex_);
+  return deadlines_.of(pipeline, parts_.clock.mono());
+}
+
 Result<ImageInfo> Executor::build_image(const Pipeline& pipeline, const ServiceSpec& service,
                                         std::stop_token stop, bool& cached) {
-  const auto secrets = parts_.core.read([&](const State& state) { return secrets_of(state, pipeline.app); });
+  const auto secrets = secrets_of_build(parts_.core, pipeline.app);
   const auto progress = [&](std::string_view line) { parts_.log.append(pipeline.id, line, secrets); };
   if (!service.build) {
     const auto reference = TRY(format::ImageReference::parse(service.image));
@@ -187,9 +206,7 @@ Result<ImageInfo> Executor::build_image(const Pipeline& pipeline, const ServiceS
   request.context = service.build->context;
   request.dockerfile = service.build->dockerfile;
   request.args = service.build->args;
-  std::vector<std::string> host_environment;
-  for (char** entry = environ; *entry != nullptr; ++entry) host_environment.emplace_back(*entry);
-  request.proxy = build::host_proxy_variables(host_environment);
+  request.proxy = host_proxies();
   const build::Builder builder(*bench_, store_images_, parts_.cache, parts_.clock);
   bool tests_cached = true;  // they share steps with the image: what they built is built
   if (!service.test_target.empty() && service.test_target != service.build->target) {

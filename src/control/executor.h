@@ -10,6 +10,7 @@
 #include "build/builder.h"
 #include "build/cache.h"
 #include "build/store_images.h"
+#include "control/build_queue.h"
 #include "control/core.h"
 #include "control/links.h"
 #include "control/pipeline_log.h"
@@ -59,6 +60,7 @@ class Executor {
                                 bool& cached);
   Result<ImageInfo> unpacked(const image::Image& image);
   Result<ContainerSpec> container_spec(const Instance& instance, const Release& release);
+  MonoTime deadline_of(PipelineId pipeline);
   void keep_log(const std::string& container);
   void zero_new_slots(const RouteTable& table);
 
@@ -66,6 +68,8 @@ class Executor {
   std::unique_ptr<LauncherBench> bench_;
   image::IoHttp http_;
   build::StoreImages store_images_;
+  std::mutex deadlines_mutex_;
+  BuildDeadlines deadlines_;
   std::mutex publish_mutex_;
   RouteTable last_table_;
   mutable std::mutex errors_mutex_;

@@ -23,6 +23,7 @@ Outbox::~Outbox() {
   stopping_ = true;
   for (auto& [id, stop] : running_) stop.request_stop();
   waiting_.clear();
+  build_queue_.clear();
   retry_.notify_all();
 }
 
@@ -35,6 +36,12 @@ void Outbox::sync(const State& state) {
   if (stopping_) return;
   for (auto& [id, stop] : running_)
     if (!state.outbox.contains(id)) stop.request_stop();
+  apps_.clear();
+  for (const auto& [id, action] : state.outbox)
+    if (action.kind == ActionKind::build_service)
+      if (const auto pipeline = state.pipelines.find(std::stoull(action.subject));
+          pipeline != state.pipelines.end())
+        apps_[action.subject] = pipeline->second.app;
   for (const auto& [id, action] : state.outbox) {
     if (running_.contains(id)) continue;
     running_.emplace(id, std::stop_source());
@@ -66,9 +73,23 @@ void Outbox::dispatch(const Action& action) {
     waiting_[lane].push_back(action);
     return;
   }
+  if (action.kind != ActionKind::build_service) return post(action);
+  build_queue_.push(action, apps_[action.subject]);
+  start_builds();
+}
+
+void Outbox::post(const Action& action) {
   const std::stop_token stop = running_.at(action.id).get_token();
   if (!pool_of(action.kind).post([this, action, stop] { run(action, stop); }))
     log_event(Level::error, "control.outbox_full", {{"action", action.id}});
+}
+
+// mutex_ is held.
+void Outbox::start_builds() {
+  while (auto build = build_queue_.next()) {
+    building_[build->action.id] = build->app;
+    post(build->action);
+  }
 }
 
 void Outbox::run(const Action& action, std::stop_token stop) {
@@ -81,6 +102,11 @@ void Outbox::run(const Action& action, std::stop_token stop) {
   }
   const std::lock_guard lock(mutex_);
   running_.erase(action.id);
+  if (const auto place = building_.find(action.id); place != building_.end()) {
+    build_queue_.done(place->second);
+    building_.erase(place);
+    if (!stopping_) start_builds();
+  }
   const std::string lane = platform::lane_of(action);
   busy_subjects_.erase(lane);
   auto next = waiting_.find(lane);

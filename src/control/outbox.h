@@ -9,6 +9,7 @@
 #include <set>
 #include <stop_token>
 
+#include "control/build_queue.h"
 #include "control/core.h"
 #include "io/offload.h"
 
@@ -21,7 +22,8 @@ class Outbox {
   // outbox by another way (superseded) or control stops.
   using Execute = std::function<std::optional<Command>(const Action&, std::stop_token stop)>;
 
-  // Builds get threads of their own, so that they cannot keep starts and stops waiting.
+  // Builds get threads of their own, so that they cannot keep starts and stops waiting; their order is
+  // BuildQueue's.
   Outbox(Core& core, Execute execute);
   ~Outbox();  // requests a stop of what runs, then joins
 
@@ -31,6 +33,8 @@ class Outbox {
   struct Lane;
   void sync(const State& state);
   void dispatch(const Action& action);
+  void post(const Action& action);
+  void start_builds();
   void run(const Action& action, std::stop_token stop);
   io::WorkerPool& pool_of(ActionKind kind);
 
@@ -40,11 +44,14 @@ class Outbox {
   std::map<ActionId, std::stop_source> running_;
   std::set<std::string> busy_subjects_;
   std::map<std::string, std::deque<Action>> waiting_;
+  BuildQueue build_queue_;
+  std::map<ActionId, std::string> building_;  // builds in a place of the queue: whose
+  std::map<std::string, std::string> apps_;   // of pipelines with actions, by number
   bool stopping_ = false;
   std::condition_variable_any retry_;
   // What waits (a grace, a launcher that is away) has threads of its own: it must not keep routes or starts
   // waiting.
-  io::WorkerPool builds_{2}, stops_{16}, routes_{1}, others_{8};
+  io::WorkerPool builds_{BuildQueue::kPlaces}, stops_{16}, routes_{1}, others_{8};
 };
 
 }  // namespace naru::control

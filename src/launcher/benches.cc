@@ -18,15 +18,18 @@ namespace {
 constexpr std::size_t kMaxBenches = 64;
 
 // What apt needs to fetch as the host does: sources, keys, and settings that only say how to acquire (a
-// host's hooks would call programs that the image does not have).
+// host's hooks would call programs that the image does not have). A file that not everybody on the host may
+// read holds a secret, and a step of a build is nobody that the host knows.
 std::vector<container::HostMount> apt_mounts() {
   std::vector<container::HostMount> mounts;
   std::error_code error;
   const auto add = [&](const fs::path& source, const std::string& target) {
-    if (fs::exists(source, error)) mounts.push_back({source, target, true});
+    const auto others = fs::status(source, error).permissions() & fs::perms::others_read;
+    if (!error && others != fs::perms::none) mounts.push_back({source, target, true});
   };
   add("/etc/apt/sources.list", "/etc/apt/sources.list");
-  add("/etc/apt/sources.list.d", "/etc/apt/sources.list.d");
+  for (const auto& entry : fs::directory_iterator("/etc/apt/sources.list.d", error))
+    add(entry.path(), "/etc/apt/sources.list.d/" + entry.path().filename().string());
   add("/etc/apt/trusted.gpg.d", "/etc/apt/trusted.gpg.d");
   add("/etc/apt/apt.conf", "/etc/apt/apt.conf");
   add("/usr/share/keyrings", "/usr/share/keyrings");
