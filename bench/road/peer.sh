@@ -18,7 +18,7 @@ stage() { printf '%s %s\n' "$1" "$(date +%s%N)" >>"$PEER_HOME/stages"; }
 setup() {
   mkdir -p "$PEER_HOME"
   git init -q --bare "$PEER_HOME/repo.git"
-  printf '#!/bin/sh\nexec %q deploy\n' "$here/peer.sh" >"$PEER_HOME/repo.git/hooks/post-receive"
+  printf '#!/bin/sh\nexec setsid --wait %q deploy\n' "$here/peer.sh" >"$PEER_HOME/repo.git/hooks/post-receive"
   chmod +x "$PEER_HOME/repo.git/hooks/post-receive"
   podman load -q -i "$1" | sed 's/^/base: /'
   podman image exists "$2" || podman tag "$(podman images -q | head -n 1)" "$2"
@@ -48,6 +48,8 @@ C
 
 deploy() {
   local commit ref checkout port name before
+  echo $$ >"$PEER_HOME/deploy.pid"
+  trap 'rm -f "$PEER_HOME/deploy.pid"' EXIT
   read -r _ commit ref
   [ "$ref" = refs/heads/main ] || exit 0
   stage pushed
@@ -77,6 +79,8 @@ deploy() {
 }
 
 down() {
+  # A deploy under way is a session of its own: all of it ends.
+  [ ! -f "$PEER_HOME/deploy.pid" ] || kill -9 -- "-$(cat "$PEER_HOME/deploy.pid")" 2>/dev/null || true
   [ ! -f "$PEER_HOME/haproxy.pid" ] || kill "$(cat "$PEER_HOME/haproxy.pid")" 2>/dev/null || true
   podman rm -f -a -t 0 >/dev/null 2>&1 || true
 }

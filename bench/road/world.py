@@ -45,6 +45,8 @@ class World:
         return self
 
     def __exit__(self, *_):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # a second one must not stop the cleaning up
         try:
             self.stack.close()
         finally:
