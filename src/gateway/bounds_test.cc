@@ -51,8 +51,8 @@ TEST(Bounds, AHeadThatDripsIsCutAtItsDeadlineWhileOthersAreServed) {
 }
 
 TEST(Bounds, ABodyThatStopsIsCutAndItsInstanceSeesThatItIsNotWhole) {
-  World world({.request_body = 300ms});
   std::atomic<bool> cut{false};
+  World world({.request_body = 300ms});
   world.stable([&](Client& client, Backend&) {
     client.read_until("\r\n\r\n");
     client.take(client.in.find("\r\n\r\n") + 4);
@@ -102,9 +102,9 @@ std::size_t resident_bytes() {
 // A client that does not read stops its instance, not the gateway, and holds no more than buffers of fixed
 // size.
 TEST(Bounds, AClientThatDoesNotReadHoldsLittleMemoryAndIsCut) {
-  World world({.write = 500ms});
   constexpr std::size_t kWhole = 512U << 20, kClients = 4;
   std::atomic<std::size_t> most{0}, ended{0};
+  World world({.write = 500ms});
   world.stable([&](Client& client, Backend& self) {
     client.read_until("\r\n\r\n");
     if (client.in.starts_with("GET /small")) return (void)client.send(answer(self.name));

@@ -39,8 +39,8 @@ TEST(Retries, ATcpConnectionAvoidsAnInstanceThatTakesNone) {
 
 // A kept connection that dies when it is used again: once more on a new one, and only what may be done twice.
 TEST(Retries, AKeptConnectionThatDiesIsReplacedOnceAndOnlyForWhatMayBeRepeated) {
-  World world;
   std::atomic<int> asked{0};
+  World world;
   // Every second request on a connection is read and never answered.
   Backend& backend = world.stable([&](Client& client, Backend& self) {
     for (int i = 0; client.read_until("\r\n\r\n"); ++i) {
@@ -68,8 +68,8 @@ TEST(Retries, AKeptConnectionThatDiesIsReplacedOnceAndOnlyForWhatMayBeRepeated) 
 }
 
 TEST(Retries, AnAnswerThatHasBegunIsNotAskedForAgain) {
-  World world;
   std::atomic<int> asked{0};
+  World world;
   world.stable([&](Client& client, Backend& self) {
     for (int i = 0; client.read_until("\r\n\r\n"); ++i) {
       client.take(client.in.find("\r\n\r\n") + 4);
@@ -119,8 +119,8 @@ TEST(EarlyAnswers, AnInstanceThatRefusesABodyAndClosesIsHeard) {
 }
 
 TEST(HalfClosed, ALastRequestIsAnsweredThoughItsClientHasEndedItsSide) {
-  World world({.client_check = 20ms});
   std::atomic<bool> left{false};
+  World world({.client_check = 20ms});
   world.stable([&](Client& client, Backend&) {
     if (!client.read_until("\r\n\r\n")) return;
     if (client.in.starts_with("GET /left")) {
@@ -280,26 +280,27 @@ TEST(Upgrades, OneThatIsNotTakenUpIsAnOrdinaryRequest) {
 }
 
 TEST(Smuggling, AnswersThatTwoReadersMayFrameDifferentlyAreRefused) {
+  const std::vector<std::string> bad = {
+      "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+      "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+      "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nX: a\nSet-Cookie: b\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nX : a\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",
+      "HTTP/1.1 1000 X\r\n\r\n",
+      "HTTP/2 200\r\n\r\n",
+      "ICY 200 OK\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nX: " + std::string(70'000, 'a') + "\r\n\r\n"};
   World world;
-  std::string bad;
   world.stable([&](Client& client, Backend&) {
-    client.read_until("\r\n\r\n");
-    client.send(bad);
+    if (!client.read_until("\r\n\r\n")) return;
+    client.send(bad.at(std::stoul(client.in.substr(client.in.find('/') + 1))));
   });
   world.publish();
-  for (const char* text :
-       {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\n\r\n", "HTTP/1.1 200 OK\r\nX: a\nSet-Cookie: b\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nX : a\r\n\r\n", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",
-        "HTTP/1.1 1000 X\r\n\r\n", "HTTP/2 200\r\n\r\n", "ICY 200 OK\r\n\r\n"}) {
-    bad = text;
-    EXPECT_THAT(world.ask(get()), StartsWith("HTTP/1.1 502")) << text;
-  }
-  bad = "HTTP/1.1 200 OK\r\nX: " + std::string(70'000, 'a') + "\r\n\r\n";
-  EXPECT_THAT(world.ask(get()), StartsWith("HTTP/1.1 502"));
+  for (std::size_t i = 0; i < bad.size(); ++i)
+    EXPECT_THAT(world.ask(get(fmt::format("/{}", i))), StartsWith("HTTP/1.1 502")) << bad[i].substr(0, 200);
 }
 
 // An instance's words behind its own answer belong to nobody.
@@ -329,8 +330,8 @@ TEST(Smuggling, BytesBehindARequestThatWasRefusedAreNotARequest) {
 
 // To close over unread bytes resets the connection, and the answer with it.
 TEST(Closing, AnAnswerBeforeTheEndOfAConnectionArrivesWhole) {
-  World world;
   const std::string body(8U << 20, 'x');
+  World world;
   world.stable(Backend::each([&](const std::string&, Backend&) { return answer(body); }));
   world.publish();
   for (int i = 0; i < 5; ++i) {

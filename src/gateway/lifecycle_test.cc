@@ -52,8 +52,8 @@ TEST(Tables, ARefusedTableLeavesTheOneInUse) {
 }
 
 TEST(Tables, ARetiredInstanceFinishesItsRequestAndGetsNoNewOne) {
-  World world;
   std::atomic<bool> asked{false}, go{false};
+  World world;
   Backend& old = world.stable([&](Client& client, Backend& self) {
     while (client.read_until("\r\n\r\n")) {
       self.saw(client.take(client.in.find("\r\n\r\n") + 4));

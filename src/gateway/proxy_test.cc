@@ -239,8 +239,8 @@ TEST(Gateway, AnswersExpectContinueItself) {
 }
 
 TEST(Gateway, ABadChunkedBodyIsNamedAndNeverLooksWhole) {
-  World world;
   std::atomic<bool> whole{false};
+  World world;
   world.stable([&](Client& client, Backend&) { whole = client.read_until("0\r\n\r\n"); });
   world.publish();
   Client client(world.edge());
@@ -296,8 +296,8 @@ TEST(Gateway, TunnelsWebSockets) {
 }
 
 TEST(Gateway, StreamsEventsAsTheyCome) {
-  World world;
   std::atomic<bool> go{false}, gone{false};
+  World world;
   world.stable([&](Client& client, Backend&) {
     client.read_until("\r\n\r\n");
     client.send(
