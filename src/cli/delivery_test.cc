@@ -33,7 +33,7 @@ TEST(Delivery, CommandsOfPeopleArePostedWithTheirEnvironment) {
 
 TEST(Releases, ShowWhichIsCurrentAndWhatWasBuilt) {
   const Json service{{"name", "web"}, {"cached", true}}, built{{"name", "catalog"}, {"cached", false}};
-  const FakeControl control({{"GET /v1/apps/shop/releases",
+  const FakeControl control({{"GET /v1/apps/shop/releases?env=production",
                               {{"releases",
                                 {{{"version", 2},
                                   {"commit", "abcdef0123"},

@@ -78,7 +78,8 @@ Done rollback(const Session& session, const RolloutOptions& options) {
 
 Done releases(const Session& session, const AppOptions& options) {
   const Target target = TRY(parse_app(options.app));
-  const Json answer = TRY(session.control().get(fmt::format("/v1/apps/{}/releases", path_part(target.app))));
+  const Json answer = TRY(session.control().get(
+      fmt::format("/v1/apps/{}/releases?{}", path_part(target.app), query_part("env", target.env))));
   if (session.json)
     session.document(answer);
   else

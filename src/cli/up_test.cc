@@ -11,7 +11,8 @@ using testing::run_on;
 TEST(Errors, OfControlArePrintedWithTheirHint) {
   const auto ran = run_on(FakeControl(), {"releases", "shop"});
   EXPECT_EQ(ran.status, 1);
-  EXPECT_EQ(ran.err, "error: there is no GET /v1/apps/shop/releases\nhint: ask for something else\n");
+  EXPECT_EQ(ran.err,
+            "error: there is no GET /v1/apps/shop/releases?env=production\nhint: ask for something else\n");
 }
 
 TEST(Errors, ThatAreNoAnswersOfControlAreSaidPlainly) {

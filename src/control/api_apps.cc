@@ -115,11 +115,13 @@ Answer status(Call& call) {
 
 Answer releases(Call& call) {
   CO_TRY(const std::uint64_t limit, call.number("limit", 50, kMaxListed));
+  const std::string environment = environment_name(call);
   CO_TRY(const Json view, call.context.core.read([&](const State& state) -> Result<Json> {
     if (!state.apps.contains(call.app())) return no_app(call.app());
     Json out = Json::array();
     for (auto at = state.releases.rbegin(); at != state.releases.rend() && out.size() < limit; ++at)
-      if (at->second.app == call.app()) out.push_back(release_view(state, at->second));
+      if (at->second.app == call.app() && at->second.environment == environment)
+        out.push_back(release_view(state, at->second));
     return Json{{"releases", std::move(out)}};
   }));
   co_return co_await call.response.send_json(200, view);

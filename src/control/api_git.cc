@@ -205,13 +205,18 @@ std::string summary(const State& state, const Pipeline& pipeline, const Surround
                "no release was made: {}\nwhat runs goes on as before. See again: naru pipeline log {}\n",
                pipeline.error, pipeline.id);
   out += fmt::format("release v{} of {} is made, {} after the push\n", release->version, pipeline.app, took);
-  const auto environment = state.environments.find(env_key(pipeline.app, "production"));
-  if (environment == state.environments.end()) return out;
-  if (release->deploy == DeployMode::manual)
+  if (!release->after.empty())
+    out += fmt::format("it comes to production when {} serves it\n", release->after);
+  else if (release->deploy == DeployMode::manual)
     out += fmt::format("it waits for a person: naru promote {}\n", pipeline.app);
   out += fmt::format("watch it go to the users: naru status {} --watch\n", pipeline.app);
-  for (const Address& address : addresses_of(environment->second, *release, around.gateway_port))
-    out += fmt::format("  {:<16} {}\n", address.service, address.url);
+  for (const auto& [id, made] : state.releases) {
+    const auto environment = state.environments.find(env_key(made.app, made.environment));
+    if (made.pipeline != pipeline.id || environment == state.environments.end()) continue;
+    if (made.environment != kProduction) out += made.environment + ":\n";
+    for (const Address& address : addresses_of(state, environment->second, made, around.gateway_port))
+      out += fmt::format("  {:<16} {}\n", address.service, address.url);
+  }
   return out;
 }
 

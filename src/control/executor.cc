@@ -7,6 +7,7 @@
 #include "control/credentials.h"
 #include "control/git_check.h"
 #include "control/launcher_bench.h"
+#include "control/plan.h"
 #include "image/pull.h"
 #include "route/table.h"
 
@@ -37,11 +38,6 @@ std::vector<std::string> secrets_of_build(const Core& core, const std::string& a
   auto secrets = core.read([&](const State& state) { return secrets_of(state, app); });
   std::ranges::move(host_credentials(host_proxies()), std::back_inserter(secrets));
   return secrets;
-}
-
-std::map<std::string, std::string> variables_of(const State& state, const std::string& app) {
-  const auto found = state.environments.find(env_key(app, "production"));
-  return found == state.environments.end() ? std::map<std::string, std::string>() : found->second.variables;
 }
 
 std::optional<Pipeline> pipeline_of(const Core& core, const Action& action) {
@@ -137,26 +133,27 @@ std::optional<Command> Executor::execute(const Action& action, std::stop_token s
 
 std::optional<Command> Executor::plan(const Action& action) {
   const auto pipeline = pipeline_of(parts_.core, action);
-  command::PlanFinished result{action.id, std::stoull(action.subject), {}, {}, {}};
+  command::PlanFinished result;
+  result.action = action.id;
+  result.pipeline = std::stoull(action.subject);
   if (!pipeline) return result;
-  const auto variables =
-      parts_.core.read([&](const State& state) { return variables_of(state, pipeline->app); });
   parts_.log.append(pipeline->id,
                     fmt::format("commit {} {}", pipeline->commit.substr(0, 10), pipeline->subject));
-  const auto read = [&]() -> Result<format::ComposeFile> {
+  const auto read = [&]() -> Result<Plan> {
     const fs::path checkout = TRY(check_out(parts_.data, pipeline->app, pipeline->commit));
-    return read_compose(checkout, pipeline->app, variables);
+    return read_plan(parts_.core, checkout, pipeline->app);
   };
-  if (auto compose = read()) {
+  if (auto made = read()) {
     // Checked at the push already; variables or another push may have changed what it asks for since.
     if (auto ports = parts_.core.read(
-            [&](const State& state) { return check_host_ports(state, pipeline->app, compose->spec); });
+            [&](const State& state) { return check_host_ports(state, pipeline->app, made->spec); });
         !ports)
       result.error = ports.error().message();
-    result.spec = std::move(compose->spec);
-    for (const auto& warning : compose->warnings) result.warnings.push_back(warning.text());
+    result.spec = std::move(made->spec);
+    result.elsewhere = std::move(made->elsewhere);
+    result.warnings = std::move(made->warnings);
   } else {
-    result.error = compose.error().message();
+    result.error = made.error().message();
     parts_.log.append(pipeline->id, result.error);
   }
   return result;
@@ -388,6 +385,10 @@ Result<std::uint64_t> Executor::publish_routes() {
     for (const ipc::ListenerError& error : errors) listener_errors_[error.name] = error.message;
   }
   TRY(parts_.gateway.publish(table));
+  for (const ipc::ListenerError& error : errors)
+    if (error.name.starts_with("host:"))
+      (void)parts_.core.submit(
+          command::PortTaken{static_cast<std::uint16_t>(std::strtoul(error.name.c_str() + 5, nullptr, 10))});
   last_table_ = std::move(table);
   return last_table_.revision;
 }

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "control/plan.h"
 #include "control/views.h"
 #include "format/dockerfile.h"
 #include "os/file.h"
@@ -57,7 +58,7 @@ std::optional<std::string> owner_of(const State& state, const std::string& app, 
         service.ports, [&](const PortSpec& p) { return p.host == port && p.transport == Transport::tcp; });
   };
   for (const auto& [key, environment] : state.environments) {
-    if (environment.app == app || environment.name != "production") continue;
+    if (environment.app == app || environment.name != kProduction) continue;
     const Rollout* rollout = state.active_rollout(environment);
     for (const Release* release : {state.release(environment.stable), state.release(environment.pending),
                                    rollout == nullptr ? nullptr : state.release(rollout->to)})
@@ -142,16 +143,11 @@ class Check {
   }
 
   Result<void> check_files(const fs::path& checkout) {
-    const auto variables = core_.read([&](const State& state) {
-      const auto found = state.environments.find(env_key(app_, "production"));
-      return found == state.environments.end() ? std::map<std::string, std::string>()
-                                               : found->second.variables;
-    });
-    const format::ComposeFile compose = TRY(read_compose(checkout, app_, variables));
-    for (const auto& warning : compose.warnings) say("warning: " + warning.text());
-    for (const ServiceSpec& service : compose.spec.services)
+    const Plan plan = TRY(read_plan(core_, checkout, app_));
+    for (const std::string& warning : plan.warnings) say("warning: " + warning);
+    for (const ServiceSpec& service : plan.spec.services)
       if (service.build) TRY(check_dockerfile(checkout, service));
-    return core_.read([&](const State& state) { return check_host_ports(state, app_, compose.spec); });
+    return core_.read([&](const State& state) { return check_host_ports(state, app_, plan.spec); });
   }
 
   Result<void> check_dockerfile(const fs::path& checkout, const ServiceSpec& service) {

@@ -1,7 +1,9 @@
 #include "control/views.h"
 
 #include "control/pipeline_log.h"
+#include "pipeline/pipeline.h"
 #include "rollout/rollout.h"
+#include "route/table.h"
 
 namespace naru::control {
 
@@ -9,14 +11,9 @@ namespace {
 
 constexpr std::size_t kMaxError = 4000;
 
-// Ports that people know to speak something else than HTTP.
-bool looks_like_http(const PortSpec& port) {
-  if (port.transport != Transport::tcp) return false;
-  if (!port.app_protocol.empty()) return port.app_protocol.starts_with("http") || port.app_protocol == "grpc";
-  static constexpr std::uint16_t kOthers[] = {21,   22,   25,   53,   143,  389,   465,
-                                              587,  993,  1433, 1883, 2181, 3306,  4222,
-                                              5432, 5672, 6379, 9042, 9092, 11211, 27017};
-  return std::ranges::find(kOthers, port.container) == std::end(kOthers);
+// As people name it on the command line: "shop", "shop/staging".
+std::string name_of(const Environment& environment) {
+  return environment.name == kProduction ? environment.app : environment.app + "/" + environment.name;
 }
 
 std::string version_of(const State& state, std::optional<ReleaseId> id) {
@@ -205,33 +202,26 @@ std::string_view side_of(const State& state, const Environment& environment, con
   return stable ? "stable" : next ? "canary" : "old";
 }
 
-std::vector<Address> addresses_of(const Environment& environment, const Release& release,
+std::vector<Address> addresses_of(const State& state, const Environment& environment, const Release& release,
                                   std::uint16_t gateway_port) {
   std::vector<Address> out;
-  for (const ReleaseService& service : release.services) {
-    bool edge = false;
-    for (const PortSpec& port : service.spec.ports) {
-      const bool http = looks_like_http(port);
-      edge = edge || http;
-      if (!port.host || environment.name != "production" || port.transport != Transport::tcp) continue;
-      const std::string host = port.host_ip.empty() || port.host_ip == "0.0.0.0" || port.host_ip == "::"
-                                   ? "localhost"
-                                   : port.host_ip;
-      out.push_back({service.spec.name, fmt::format("{}://{}:{}", http ? "http" : "tcp", host, *port.host)});
-    }
-    if (edge && !service.spec.stateful())
+  // Published ports first: they are what people open.
+  for (const route::PublishedPort& port : route::published_ports(state, environment, release)) {
+    const std::string& ip = port.spec->host_ip;
+    const std::string host = ip.empty() || ip == "0.0.0.0" || ip == "::" ? "localhost" : ip;
+    out.push_back(
+        {port.service, fmt::format("{}://{}:{}", speaks_http(*port.spec) ? "http" : "tcp", host, port.host)});
+  }
+  for (const ReleaseService& service : release.services)
+    if (!service.spec.stateful() && std::ranges::any_of(service.spec.ports, speaks_http))
       out.push_back({service.spec.name, fmt::format("http://{}.{}.{}.localhost:{}", service.spec.name,
                                                     environment.name, environment.app, gateway_port)});
-  }
-  // Published ports first: they are what people open.
-  std::ranges::stable_sort(out, {},
-                           [](const Address& a) { return a.url.find(".localhost:") != std::string::npos; });
   return out;
 }
 
 std::string status_message(const State& state, const Environment& environment, const Surroundings& around) {
   if (environment.stopped)
-    return fmt::format("stopped; start it again with `naru app start {}`", environment.app);
+    return fmt::format("stopped; start it again with `naru app start {}`", name_of(environment));
   const Rollout* active = state.active_rollout(environment);
   const Pipeline* pipeline = newest_pipeline(state, environment.app);
   if (active != nullptr) return rollout_message(state, *active);
@@ -239,7 +229,11 @@ std::string status_message(const State& state, const Environment& environment, c
   const Release* stable = state.release(environment.stable);
   if (environment.pending && !environment.approved)
     return fmt::format("{} waits for a person: `naru promote {}`", version_of(state, environment.pending),
-                       environment.app);
+                       name_of(environment));
+  if (const Release* next = pipeline::waiting_release(state, environment))
+    return fmt::format("{}v{} comes here when {} serves it",
+                       stable == nullptr ? "" : fmt::format("v{} serves everybody; ", stable->version),
+                       next->version, next->after);
   if (stable == nullptr && pipeline != nullptr && pipeline->state == StageState::failed)
     return fmt::format("nothing runs; the last push failed: {}", pipeline->error.substr(0, 500));
   if (stable == nullptr) return "nothing runs yet; push a commit";
@@ -250,13 +244,10 @@ std::string status_message(const State& state, const Environment& environment, c
   else if (pipeline != nullptr && pipeline->state == StageState::failed)
     message += fmt::format("; the last push failed: {}", pipeline->error.substr(0, 500));
   if (const std::string trouble = trouble_of(state, environment); !trouble.empty()) message += "; " + trouble;
-  for (const ReleaseService& service : stable->services)
-    for (const PortSpec& port : service.spec.ports)
-      if (port.host)
-        if (const auto error = around.listener_errors.find(fmt::format("host:{}", *port.host));
-            error != around.listener_errors.end())
-          message += fmt::format("; host port {} of {} is not open: {}", *port.host, service.spec.name,
-                                 error->second);
+  for (const route::PublishedPort& port : route::published_ports(state, environment, *stable))
+    if (const auto error = around.listener_errors.find(fmt::format("host:{}", port.host));
+        error != around.listener_errors.end())
+      message += fmt::format("; host port {} of {} is not open: {}", port.host, port.service, error->second);
   return message;
 }
 
@@ -268,7 +259,7 @@ Json app_summary(const State& state, const App& app, const Surroundings& around)
     const Rollout* rollout = state.active_rollout(environment);
     Json urls = Json::array();
     if (stable != nullptr)
-      for (const Address& address : addresses_of(environment, *stable, around.gateway_port))
+      for (const Address& address : addresses_of(state, environment, *stable, around.gateway_port))
         urls.push_back(address.url);
     const Release* to = rollout == nullptr ? nullptr : state.release(rollout->to);
     environments.push_back(
@@ -390,9 +381,9 @@ Json release_view(const State& state, const Release& release) {
   bool current = false;
   for (const auto& [key, environment] : state.environments)
     if (environment.app == release.app && environment.stable == release.id) current = true;
-  return {{"id", release.id},           {"version", release.version},     {"commit", release.commit},
-          {"subject", release.subject}, {"author", release.author},       {"created", release.created},
-          {"current", current},         {"services", std::move(services)}};
+  return {{"id", release.id},           {"env", release.environment}, {"version", release.version},
+          {"commit", release.commit},   {"subject", release.subject}, {"author", release.author},
+          {"created", release.created}, {"current", current},         {"services", std::move(services)}};
 }
 
 Json status_view(const State& state, const Environment& environment, const Surroundings& around) {
@@ -401,8 +392,8 @@ Json status_view(const State& state, const Environment& environment, const Surro
   const Release* shown = shown_release(state, environment);
   const Rollout* rollout = newest_rollout(state, environment);
   const Pipeline* pipeline = newest_pipeline(state, environment.app);
-  const auto addresses =
-      shown == nullptr ? std::vector<Address>() : addresses_of(environment, *shown, around.gateway_port);
+  const auto addresses = shown == nullptr ? std::vector<Address>()
+                                          : addresses_of(state, environment, *shown, around.gateway_port);
   const auto changed =
       rollout != nullptr && rollout->active() ? changed_names(state, *rollout) : std::vector<std::string>();
   Json services = Json::array();
@@ -472,6 +463,12 @@ Json service_names(const Json& services) {
   return names;
 }
 
+Json names_of(const Json& object) {
+  Json names = Json::array();
+  for (const auto& [name, value] : object.items()) names.push_back(name);
+  return names;
+}
+
 }  // namespace
 
 Json public_event(Json event, const std::vector<std::string>& secrets) {
@@ -484,7 +481,11 @@ Json public_event(Json event, const std::vector<std::string>& secrets) {
       holder["spec"] = Json{{"services", service_names(holder["spec"]["services"])}};
   };
   shorten(event);
-  if (event.contains("pipeline") && event["pipeline"].is_object()) shorten(event["pipeline"]);
+  if (event.contains("elsewhere")) event["elsewhere"] = names_of(event["elsewhere"]);
+  if (event.contains("pipeline") && event["pipeline"].is_object()) {
+    shorten(event["pipeline"]);
+    event["pipeline"].erase("elsewhere");
+  }
   if (event.contains("release") && event["release"].is_object() && event["release"].contains("services")) {
     Json services = Json::array();
     for (const Json& service : event["release"]["services"])

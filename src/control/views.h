@@ -33,7 +33,7 @@ const Pipeline* newest_pipeline(const State& state, const std::string& app);
 struct Address {
   std::string service, url;
 };
-std::vector<Address> addresses_of(const Environment& environment, const Release& release,
+std::vector<Address> addresses_of(const State& state, const Environment& environment, const Release& release,
                                   std::uint16_t gateway_port);
 
 // One sentence: where the environment stands and what a person may do.

@@ -99,7 +99,7 @@ TEST(Views, AnEventLeavesWithoutSecrets) {
   spec.services.resize(1);
   spec.services[0].name = "web";
   spec.services[0].environment["KEY"] = "open-sesame";
-  const Json planned = public_event(to_json_event(event::PipelinePlanned{1, spec, {"a warning"}}), {});
+  const Json planned = public_event(to_json_event(event::PipelinePlanned{1, spec, {}, {"a warning"}}), {});
   EXPECT_EQ(planned.dump().find("open-sesame"), std::string::npos);
   EXPECT_EQ(planned["spec"]["services"][0], "web");
   const Json failed = public_event(

@@ -138,23 +138,99 @@ void read_rollout(ComposeReading& reading, RolloutPolicy& policy, const At& at) 
                   "found less than a second, expected time enough to start an instance");
 }
 
+DeployMode read_deploy(ComposeReading& reading, const At& at) {
+  const std::string word = reading.text(at, "auto or manual").value_or("auto");
+  if (word != "manual" && word != "auto")
+    reading.error(at, fmt::format("found {}, expected auto or manual", found(*at.node)),
+                  {did_you_mean(word, {"auto", "manual"})});
+  return word == "manual" ? DeployMode::manual : DeployMode::automatic;
+}
+
+struct EnvironmentDraft {
+  EnvironmentSpec spec;
+  std::optional<At> deploy_at, after_at;
+};
+
+void read_environment(ComposeReading& reading, std::vector<EnvironmentDraft>& drafts, const At& at,
+                      const std::string& name) {
+  if (!is_valid_name(name))
+    return reading.error(at,
+                         fmt::format("found the environment \"{}\", expected a name of 1 to 24 of a-z, 0-9 "
+                                     "and '-', beginning with a letter",
+                                     name.substr(0, 60)));
+  EnvironmentDraft draft;
+  draft.spec.name = name;
+  if (!at.node->is_null())
+    reading.fields(at,
+                   {{"deploy",
+                     [&](const At& v) {
+                       draft.deploy_at = v;
+                       draft.spec.deploy = read_deploy(reading, v);
+                     }},
+                    {"after",
+                     [&](const At& v) {
+                       draft.after_at = v;
+                       draft.spec.after = reading.text(v, "the name of an environment").value_or("");
+                     }}},
+                   kStrict);
+  drafts.push_back(std::move(draft));
+}
+
+const EnvironmentDraft* find(const std::vector<EnvironmentDraft>& drafts, std::string_view name) {
+  const auto found = std::ranges::find(drafts, name, [](const EnvironmentDraft& d) { return d.spec.name; });
+  return found == drafts.end() ? nullptr : &*found;
+}
+
+// `after` names another one, and following it comes to an end.
+void check_order(ComposeReading& reading, const std::vector<EnvironmentDraft>& drafts) {
+  std::vector<std::string_view> names{kProduction};
+  for (const EnvironmentDraft& draft : drafts) names.push_back(draft.spec.name);
+  for (const EnvironmentDraft& draft : drafts) {
+    if (draft.spec.after.empty()) continue;
+    if (draft.spec.after != kProduction && find(drafts, draft.spec.after) == nullptr) {
+      reading.error(
+          *draft.after_at,
+          fmt::format("found the environment \"{}\", which is not declared", draft.spec.after.substr(0, 60)),
+          {did_you_mean(draft.spec.after, names)});
+      continue;
+    }
+    const EnvironmentDraft* at = &draft;
+    for (std::size_t steps = 0; at != nullptr && !at->spec.after.empty(); at = find(drafts, at->spec.after))
+      if (++steps > drafts.size()) {
+        reading.error(*draft.after_at, "found environments that wait for each other in a circle");
+        return;
+      }
+  }
+}
+
+void read_environments(ComposeReading& reading, ApplicationSpec& spec, const At& at) {
+  std::vector<EnvironmentDraft> drafts;
+  reading.entries(at, "a mapping of environments", [&](const std::string& name, const At& item) {
+    read_environment(reading, drafts, item, name);
+  });
+  if (drafts.size() > kMaxEnvironments)
+    return reading.error(
+        at, fmt::format("found {} environments, expected at most {}", drafts.size(), kMaxEnvironments),
+        {{}, Code::too_large});
+  check_order(reading, drafts);
+  for (EnvironmentDraft& draft : drafts) {
+    if (draft.spec.name == kProduction && !draft.deploy_at) draft.spec.deploy = spec.deploy;
+    spec.environments.push_back(std::move(draft.spec));
+  }
+}
+
 }  // namespace
 
 void read_root_extension(ComposeReading& reading, ApplicationSpec& spec, const At& at) {
+  std::optional<At> environments;
   reading.fields(at,
                  {
                      {"rollout", [&](const At& v) { read_rollout(reading, spec.rollout, v); }},
-                     {"deploy",
-                      [&](const At& v) {
-                        const std::string word = reading.text(v, "auto or manual").value_or("auto");
-                        if (word == "manual")
-                          spec.deploy = DeployMode::manual;
-                        else if (word != "auto")
-                          reading.error(v, fmt::format("found {}, expected auto or manual", found(*v.node)),
-                                        {did_you_mean(word, {"auto", "manual"})});
-                      }},
+                     {"deploy", [&](const At& v) { spec.deploy = read_deploy(reading, v); }},
+                     {"environments", [&](const At& v) { environments = v; }},
                  },
                  kStrict);
+  if (environments) read_environments(reading, spec, *environments);  // production's `deploy` is known by now
 }
 
 void read_service_extension(ComposeReading& reading, ServiceSpec& spec, const At& at) {

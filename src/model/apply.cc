@@ -38,6 +38,7 @@ class Applier {
   void operator()(const event::PipelinePlanned& e) {
     Pipeline& row = pipeline(e.pipeline);
     row.spec = e.spec;
+    row.elsewhere = e.elsewhere;
     row.warnings = e.warnings;
     row.planned = true;
     row.planned_at = at_;
@@ -80,6 +81,7 @@ class Applier {
   void operator()(const event::ReleasePending& e) {
     Environment& row = environment(e.environment);
     row.pending = e.release;
+    row.offered = std::max(row.offered, e.release.value_or(0));
     row.approved = e.approved;
   }
 
@@ -209,6 +211,8 @@ class Applier {
 
   void operator()(const event::SlotAssigned& e) { state_.slots[touch("slot", e.key)] = e.slot; }
   void operator()(const event::SlotFreed& e) { state_.slots.erase(touch("slot", e.key)); }
+  void operator()(const event::PortAssigned& e) { state_.ports[touch("port", e.key)] = e.port; }
+  void operator()(const event::PortFreed& e) { state_.ports.erase(touch("port", e.key)); }
   void operator()(const event::RoutesChanged& e) {
     touch("counters", "");
     state_.counters.routes_revision = e.revision;
@@ -302,6 +306,7 @@ Json row_of(const State& state, const std::string& kind, const std::string& key)
   if (kind == "rollout") return find_row(state.rollouts, std::stoull(key));
   if (kind == "instance") return find_row(state.instances, key);
   if (kind == "slot") return find_row(state.slots, key);
+  if (kind == "port") return find_row(state.ports, key);
   if (kind == "action") return find_row(state.outbox, std::stoull(key));
   assert(!"an unknown kind of row");
   return {};
@@ -324,6 +329,8 @@ void load_row(State& state, const std::string& kind, const std::string& key, con
     state.instances[key] = row.get<Instance>();
   else if (kind == "slot")
     state.slots[key] = row.get<std::uint32_t>();
+  else if (kind == "port")
+    state.ports[key] = row.get<std::uint16_t>();
   else if (kind == "action")
     state.outbox[std::stoull(key)] = row.get<Action>();
 }

@@ -51,6 +51,7 @@ struct PlanFinished {
   std::string error;
   ApplicationSpec spec;
   std::vector<std::string> warnings;
+  std::map<std::string, ApplicationSpec> elsewhere{};  // the other environments' specs, by name
 };
 struct BuildFinished {
   ActionId action = 0;
@@ -102,6 +103,10 @@ struct ContainersListed {
   std::vector<ContainerStatus> containers;
   WallTime asked = WallTime::max();
 };
+// Somebody else listens on an assigned port.
+struct PortTaken {
+  std::uint16_t port = 0;
+};
 struct Probed {
   std::string instance;
   std::uint32_t attempt = 0;
@@ -127,10 +132,11 @@ struct Tick {};
 }  // namespace naru::command
 
 namespace naru {
-using Command = std::variant<
-    command::CreateApp, command::RemoveApp, command::SetVariables, command::Push, command::Promote,
-    command::Abort, command::Rollback, command::StopEnvironment, command::PlanFinished,
-    command::BuildFinished, command::NetworkReady, command::InstanceStarted, command::InstanceStartFailed,
-    command::InstanceStopped, command::ContainerRemoved, command::RoutesAcked, command::ContainerExited,
-    command::ContainersListed, command::Probed, command::Judged, command::LatencyBaseline, command::Tick>;
+using Command = std::variant<command::CreateApp, command::RemoveApp, command::SetVariables, command::Push,
+                             command::Promote, command::Abort, command::Rollback, command::StopEnvironment,
+                             command::PlanFinished, command::BuildFinished, command::NetworkReady,
+                             command::InstanceStarted, command::InstanceStartFailed, command::InstanceStopped,
+                             command::ContainerRemoved, command::RoutesAcked, command::ContainerExited,
+                             command::ContainersListed, command::PortTaken, command::Probed, command::Judged,
+                             command::LatencyBaseline, command::Tick>;
 }  // namespace naru

@@ -45,6 +45,7 @@ NARU_JSON(PipelineCreated)
 struct PipelinePlanned {
   PipelineId pipeline = 0;
   ApplicationSpec spec;
+  std::map<std::string, ApplicationSpec> elsewhere;
   std::vector<std::string> warnings;
 };
 NARU_JSON(PipelinePlanned)
@@ -194,6 +195,16 @@ struct SlotFreed {
   std::string key;
 };
 NARU_JSON(SlotFreed)
+// A host port for what production does not publish.
+struct PortAssigned {
+  std::string key;
+  std::uint16_t port = 0;
+};
+NARU_JSON(PortAssigned)
+struct PortFreed {
+  std::string key;
+};
+NARU_JSON(PortFreed)
 struct RoutesChanged {
   std::uint64_t revision = 0;
   std::string digest;
@@ -232,8 +243,8 @@ using Event =
                  event::RolloutPhaseChanged, event::InstanceCreated, event::InstanceStarting,
                  event::InstanceStarted, event::InstanceReady, event::InstanceUnready, event::InstanceExited,
                  event::InstanceRetired, event::InstanceStopping, event::InstanceRemoved, event::SlotAssigned,
-                 event::SlotFreed, event::RoutesChanged, event::RoutesAcked, event::VirtualAddressAssigned,
-                 event::ActionQueued, event::ActionDone>;
+                 event::SlotFreed, event::PortAssigned, event::PortFreed, event::RoutesChanged,
+                 event::RoutesAcked, event::VirtualAddressAssigned, event::ActionQueued, event::ActionDone>;
 
 // {"event": "AppCreated", ...fields}. The name is the type's.
 Json to_json_event(const Event& event);

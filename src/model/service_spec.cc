@@ -1,4 +1,3 @@
-// The fields of these types in JSON.
 #include "model/service_spec.h"
 
 namespace naru {
@@ -29,5 +28,30 @@ NARU_JSON_FIELDS(CanaryStep, weight, min_duration, min_users)
 NARU_JSON_FIELDS(RolloutPolicy, strategy, steps, bake, alpha, error_objective, error_margin, latency_margin,
                  warm_up, ready_deadline, cohort_cookie, cohort_header)
 NARU_JSON_NAMES(DeployMode, {{DeployMode::automatic, "auto"}, {DeployMode::manual, "manual"}})
-NARU_JSON_FIELDS(ApplicationSpec, services, volumes, networks, rollout, deploy)
+NARU_JSON_FIELDS(EnvironmentSpec, name, deploy, after)
+NARU_JSON_FIELDS(ApplicationSpec, services, volumes, networks, rollout, deploy, environments)
+
+bool speaks_http(const PortSpec& port) {
+  if (port.transport != Transport::tcp) return false;
+  if (!port.app_protocol.empty()) return port.app_protocol.starts_with("http") || port.app_protocol == "grpc";
+  static constexpr std::uint16_t kOthers[] = {21,   22,   25,   53,   143,  389,   465,
+                                              587,  993,  1433, 1883, 2181, 3306,  4222,
+                                              5432, 5672, 6379, 9042, 9092, 11211, 27017};
+  return std::ranges::find(kOthers, port.container) == std::end(kOthers);
+}
+
+bool is_valid_name(std::string_view name) {
+  return !name.empty() && name.size() <= 24 && name.front() >= 'a' && name.front() <= 'z' &&
+         name.back() != '-' && std::ranges::all_of(name, [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+         });
+}
+
+std::vector<EnvironmentSpec> ApplicationSpec::every_environment() const {
+  std::vector<EnvironmentSpec> all = environments;
+  if (std::ranges::find(all, kProduction, &EnvironmentSpec::name) == all.end())
+    all.insert(all.begin(), {std::string(kProduction), deploy, {}});
+  return all;
+}
+
 }  // namespace naru

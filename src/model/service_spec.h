@@ -24,6 +24,8 @@ struct PortSpec {
   bool operator==(const PortSpec&) const = default;
 };
 NARU_JSON(PortSpec)
+// What app_protocol says, else what people know the port for (6379 is Redis).
+bool speaks_http(const PortSpec& port);
 
 enum class MountKind { volume, bind, tmpfs };
 NARU_JSON(MountKind)
@@ -158,13 +160,31 @@ NARU_JSON(RolloutPolicy)
 enum class DeployMode { automatic, manual };
 NARU_JSON(DeployMode)
 
+// What an application has without saying so; host ports are published here only.
+inline constexpr std::string_view kProduction = "production";
+inline constexpr std::size_t kMaxEnvironments = 8;
+
+// Of applications and environments: 1 to 24 of a-z, 0-9 and '-', beginning with a letter, as DNS labels are.
+bool is_valid_name(std::string_view name);
+
+// x-naru.environments.NAME: an isolated copy of the application with variables, volumes and network of its
+// own.
+struct EnvironmentSpec {
+  std::string name;
+  DeployMode deploy = DeployMode::automatic;
+  std::string after;  // a release comes here once that environment serves it; "" = at once
+  bool operator==(const EnvironmentSpec&) const = default;
+};
+NARU_JSON(EnvironmentSpec)
+
 // A compose file, read and resolved.
 struct ApplicationSpec {
   std::vector<ServiceSpec> services;  // in the file's order
   std::vector<std::string> volumes;   // declared named volumes
   std::vector<std::string> networks;  // declared networks, without "default"
   RolloutPolicy rollout;
-  DeployMode deploy = DeployMode::automatic;  // x-naru.deploy
+  DeployMode deploy = DeployMode::automatic;  // x-naru.deploy: production's, unless it says so itself
+  std::vector<EnvironmentSpec> environments;  // as the file lists them; every_environment() adds production
   bool operator==(const ApplicationSpec&) const = default;
 
   const ServiceSpec* find(std::string_view service) const {
@@ -172,6 +192,7 @@ struct ApplicationSpec {
       if (s.name == service) return &s;
     return nullptr;
   }
+  std::vector<EnvironmentSpec> every_environment() const;
 };
 NARU_JSON(ApplicationSpec)
 

@@ -46,7 +46,8 @@ struct Environment {
   std::optional<RolloutId> rollout;  // in progress
   std::map<std::string, std::string> virtual_addresses;  // service -> IPv4 of the virtual range; never reused
   std::uint32_t next_virtual = 0;
-  bool stopped = false;  // `naru down --all`
+  ReleaseId offered = 0;  // the newest that was ever pending here: one that came back is not offered again
+  bool stopped = false;   // `naru down --all`
 };
 NARU_JSON(Environment)
 
@@ -80,7 +81,9 @@ struct Pipeline {
   PipelineId id = 0;
   std::string app, ref, commit, subject, author;
   StageState state = StageState::waiting;
-  ApplicationSpec spec;  // filled when planned
+  ApplicationSpec spec;  // production's; filled when planned
+  // The other environments': the same file read with their variables.
+  std::map<std::string, ApplicationSpec> elsewhere;
   bool planned = false;
   std::vector<BuildStage> builds;
   std::string error;
@@ -97,10 +100,12 @@ struct ReleaseService {
 };
 NARU_JSON(ReleaseService)
 
-// Immutable.
+// Immutable. A version has one release in each environment: the same images, configured with its variables.
 struct Release {
   ReleaseId id = 0;
   std::string app;
+  std::string environment{kProduction};
+  std::string after;          // waits until that environment serves this version; "" = at once
   std::uint64_t version = 0;  // v1, v2, ... within the app
   std::string commit, subject, author;
   PipelineId pipeline = 0;
@@ -237,6 +242,7 @@ struct State {
   std::map<RolloutId, Rollout> rollouts;
   std::map<std::string, Instance> instances;
   std::map<std::string, std::uint32_t> slots;  // "<env key>/<service>/<revision>" -> telemetry slot
+  std::map<std::string, std::uint16_t> ports;  // "<env key>/<service>/<container port>" -> host port
   std::map<ActionId, Action> outbox;
 
   const Release* release(std::optional<ReleaseId> id) const {

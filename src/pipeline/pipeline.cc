@@ -49,34 +49,51 @@ void start(Changes& changes, const command::Push& push) {
   changes.queue(ActionKind::plan_pipeline, subject);
 }
 
-void make_release(Changes& changes, const Pipeline& pipeline) {
+Release release_of(Changes& changes, const Pipeline& pipeline, const ApplicationSpec& spec,
+                   const EnvironmentSpec& environment, std::uint64_t version) {
   Release release;
   release.id = changes.next_id();
   release.app = pipeline.app;
-  release.version = changes.state().apps.at(pipeline.app).last_version + 1;
+  release.environment = environment.name;
+  release.after = environment.after;
+  release.version = version;
   release.commit = pipeline.commit;
   release.subject = pipeline.subject;
   release.author = pipeline.author;
   release.pipeline = pipeline.id;
-  release.volumes = pipeline.spec.volumes;
-  release.policy = pipeline.spec.rollout;
-  release.deploy = pipeline.spec.deploy;
+  release.volumes = spec.volumes;
+  release.policy = spec.rollout;
+  release.deploy = environment.deploy;
   release.created = changes.now();
-  for (const ServiceSpec& spec : pipeline.spec.services)
+  for (const ServiceSpec& service : spec.services)
     for (const BuildStage& stage : pipeline.builds)
-      if (stage.service == spec.name)
-        release.services.push_back({spec, *stage.image, revision_of(spec, *stage.image)});
+      if (stage.service == service.name)
+        release.services.push_back({service, *stage.image, revision_of(service, *stage.image)});
+  return release;
+}
 
-  const ReleaseId id = release.id;
-  const bool automatic = release.deploy == DeployMode::automatic;
-  const PipelineId pipeline_id = pipeline.id;
-  const std::string app = pipeline.app;
-  changes.emit(event::ReleaseCreated{std::move(release)});
-  changes.emit(event::PipelineFinished{pipeline_id, StageState::succeeded, {}, id});
-  std::vector<EnvKey> environments;
-  for (const auto& [key, environment] : changes.state().environments)
-    if (environment.app == app) environments.push_back(key);
-  for (const EnvKey& key : environments) changes.emit(event::ReleasePending{key, id, automatic});
+void make_releases(Changes& changes, const Pipeline& found) {
+  const Pipeline pipeline = found;
+  const std::uint64_t version = changes.state().apps.at(pipeline.app).last_version + 1;
+  ReleaseId shown = 0;
+  for (const EnvironmentSpec& environment : pipeline.spec.every_environment()) {
+    const EnvKey key = env_key(pipeline.app, environment.name);
+    if (!changes.state().environments.contains(key)) {
+      Environment fresh;
+      fresh.app = pipeline.app;
+      fresh.name = environment.name;
+      changes.emit(event::EnvironmentCreated{std::move(fresh)});
+    }
+    const auto elsewhere = pipeline.elsewhere.find(environment.name);
+    const ApplicationSpec& spec = elsewhere == pipeline.elsewhere.end() ? pipeline.spec : elsewhere->second;
+    Release release = release_of(changes, pipeline, spec, environment, version);
+    const ReleaseId id = release.id;
+    if (environment.name == kProduction) shown = id;
+    changes.emit(event::ReleaseCreated{std::move(release)});
+    if (environment.after.empty())
+      changes.emit(event::ReleasePending{key, id, environment.deploy == DeployMode::automatic});
+  }
+  changes.emit(event::PipelineFinished{pipeline.id, StageState::succeeded, {}, shown});
 }
 
 }  // namespace
@@ -121,12 +138,33 @@ void rerun(Changes& changes, const std::string& app, const std::string& subject)
   start(changes, {app, again->ref, again->commit, subject, again->author});
 }
 
+const Release* waiting_release(const State& state, const Environment& environment) {
+  const auto newest = std::find_if(state.releases.rbegin(), state.releases.rend(), [&](const auto& row) {
+    return row.second.app == environment.app && row.second.environment == environment.name;
+  });
+  if (newest == state.releases.rend()) return nullptr;
+  const Release& release = newest->second;
+  return release.after.empty() || release.id <= environment.offered ? nullptr : &release;
+}
+
+void hand_on(Changes& changes, const EnvKey& key) {
+  const State& state = changes.state();
+  const Environment& environment = state.environments.at(key);
+  const Release* release = waiting_release(state, environment);
+  if (release == nullptr) return;
+  const auto before = state.environments.find(env_key(environment.app, release->after));
+  if (before == state.environments.end() || state.active_rollout(before->second) != nullptr) return;
+  const Release* served = state.release(before->second.stable);
+  if (served == nullptr || served->version != release->version) return;
+  changes.emit(event::ReleasePending{key, release->id, release->deploy == DeployMode::automatic});
+}
+
 void decide(Changes& changes, const command::PlanFinished& result) {
   changes.done(result.action);
   const auto found = changes.state().pipelines.find(result.pipeline);
   if (found == changes.state().pipelines.end() || found->second.planned || !unfinished(found->second)) return;
   if (!result.error.empty()) return finish(changes, result.pipeline, StageState::failed, result.error);
-  changes.emit(event::PipelinePlanned{result.pipeline, result.spec, result.warnings});
+  changes.emit(event::PipelinePlanned{result.pipeline, result.spec, result.elsewhere, result.warnings});
   for (const ServiceSpec& service : result.spec.services) {
     changes.emit(event::BuildStarted{result.pipeline, service.name});
     changes.queue(ActionKind::build_service, std::to_string(result.pipeline), service.name);
@@ -147,7 +185,7 @@ void decide(Changes& changes, const command::BuildFinished& result) {
                   fmt::format("{}: {}", result.service, result.error));
   if (std::ranges::all_of(pipeline.builds,
                           [](const BuildStage& s) { return s.state == StageState::succeeded; }))
-    make_release(changes, pipeline);
+    make_releases(changes, pipeline);
 }
 
 }  // namespace naru::pipeline

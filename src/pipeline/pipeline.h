@@ -14,6 +14,11 @@ void decide(Changes& changes, const command::BuildFinished& result);
 // What runs (or is being integrated) again, with other variables.
 void rerun(Changes& changes, const std::string& app, const std::string& subject);
 
+// The release of `environment` that waits for the environment before it (Release::after), or nothing.
+const Release* waiting_release(const State& state, const Environment& environment);
+// Offers it once that one serves its version. Level-triggered: call after every decision.
+void hand_on(Changes& changes, const EnvKey& environment);
+
 // Equal revisions are the same thing: neither rebuilt nor redeployed. What only says how an image is made is
 // left out.
 Digest revision_of(const ServiceSpec& spec, const ImageInfo& image);

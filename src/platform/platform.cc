@@ -13,16 +13,11 @@ namespace {
 constexpr std::size_t kMaxApps = 200;
 constexpr std::size_t kMaxVariables = 500;
 
-Result<void> check_name(std::string_view name) {
-  const bool valid = !name.empty() && name.size() <= 24 && name.front() >= 'a' && name.front() <= 'z' &&
-                     name.back() != '-' && std::ranges::all_of(name, [](char c) {
-                       return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
-                     });
-  if (valid) return {};
-  return fail(
-      Code::invalid_argument,
-      "'{}' cannot be an application's name: it takes 1 to 24 of a-z, 0-9 and '-', beginning with a letter",
-      name.substr(0, 64));
+Result<void> check_name(std::string_view name, std::string_view whose) {
+  if (is_valid_name(name)) return {};
+  return fail(Code::invalid_argument,
+              "'{}' cannot be {} name: it takes 1 to 24 of a-z, 0-9 and '-', beginning with a letter",
+              name.substr(0, 64), whose);
 }
 
 class Dispatch {
@@ -30,7 +25,7 @@ class Dispatch {
   explicit Dispatch(Changes& changes) : changes_(changes) {}
 
   Result<void> operator()(const command::CreateApp& c) {
-    TRY(check_name(c.app));
+    TRY(check_name(c.app, "an application's"));
     if (changes_.state().apps.contains(c.app))
       return fail(Code::already_exists, "there is an application '{}' already", c.app);
     if (changes_.state().apps.size() >= kMaxApps)
@@ -41,7 +36,7 @@ class Dispatch {
     changes_.emit(event::AppCreated{app});
     Environment production;
     production.app = c.app;
-    production.name = "production";
+    production.name = kProduction;
     changes_.emit(event::EnvironmentCreated{production});
     return {};
   }
@@ -57,9 +52,8 @@ class Dispatch {
   }
 
   Result<void> operator()(const command::SetVariables& c) {
+    TRY(make_environment(c.environment));
     const auto found = changes_.state().environments.find(c.environment);
-    if (found == changes_.state().environments.end())
-      return fail(Code::not_found, "there is no environment '{}'", c.environment);
     if (found->second.variables.size() + c.set.size() > kMaxVariables)
       return fail(Code::too_large, "{}: {} variables is the most", c.environment, kMaxVariables);
     const std::string app = found->second.app;
@@ -86,6 +80,10 @@ class Dispatch {
       changes_.queue(ActionKind::publish_routes, std::to_string(changes_.state().counters.routes_revision));
     return {};
   }
+  Result<void> operator()(const command::PortTaken& c) {
+    route::decide(changes_, c);
+    return {};
+  }
   Result<void> operator()(const command::Tick&) { return {}; }
 
   template <class C>
@@ -100,6 +98,25 @@ class Dispatch {
   }
 
  private:
+  // An environment may be given its variables before the first push that declares it.
+  Result<void> make_environment(const EnvKey& key) {
+    const State& state = changes_.state();
+    if (state.environments.contains(key)) return {};
+    const auto slash = key.find('/');
+    Environment fresh;
+    fresh.app = key.substr(0, slash);
+    if (!state.apps.contains(fresh.app))
+      return fail(Code::not_found, "there is no application '{}'", fresh.app);
+    fresh.name = slash == EnvKey::npos ? std::string() : key.substr(slash + 1);
+    TRY(check_name(fresh.name, "an environment's"));
+    const auto count = std::ranges::count_if(state.environments,
+                                             [&](const auto& row) { return row.second.app == fresh.app; });
+    if (static_cast<std::size_t>(count) >= kMaxEnvironments)
+      return fail(Code::too_large, "{}: {} environments is the most", fresh.app, kMaxEnvironments);
+    changes_.emit(event::EnvironmentCreated{std::move(fresh)});
+    return {};
+  }
+
   Changes& changes_;
 };
 
@@ -111,7 +128,10 @@ Result<void> decide(Changes& changes, const Command& command) {
   for (const auto& [key, environment] : changes.state().environments) environments.push_back(key);
   for (int pass = 0; pass < kMaxPasses; ++pass) {
     const std::size_t before = changes.events().size();
-    for (const EnvKey& key : environments) rollout::reconcile(changes, key);
+    for (const EnvKey& key : environments) {
+      pipeline::hand_on(changes, key);
+      rollout::reconcile(changes, key);
+    }
     route::reconcile(changes);
     if (changes.events().size() == before) return {};
   }

@@ -372,9 +372,11 @@ Result<void> decide(Changes& changes, const command::Rollback& command) {
   const Release* target = nullptr;
   if (command.version) {
     for (const auto& [id, release] : changes.state().releases)
-      if (release.app == environment->app && release.version == *command.version) target = &release;
+      if (release.app == environment->app && release.environment == environment->name &&
+          release.version == *command.version)
+        target = &release;
     if (target == nullptr)
-      return fail(Code::not_found, "{}: there is no release v{}", environment->app, *command.version);
+      return fail(Code::not_found, "{}: there is no release v{}", command.environment, *command.version);
   } else {  // what this environment served before
     for (const auto& [id, rollout] : changes.state().rollouts)
       if (rollout.app == environment->app && rollout.environment == environment->name &&

@@ -49,7 +49,7 @@ class TableBuilder {
     if (view.canary != nullptr) route.split = split_of(*view.rollout);
     for (const std::string& name : names_of(view)) add_service(route, environment, view, name);
     add_callers(route, environment, view);
-    if (environment.name == "production" && view.stable != nullptr) add_host_ports(environment, *view.stable);
+    if (view.stable != nullptr) add_host_ports(environment, *view.stable);
     table_.environments.push_back(std::move(route));
   }
 
@@ -158,11 +158,9 @@ class TableBuilder {
   }
 
   void add_host_ports(const Environment& environment, const Release& release) {
-    for (const ReleaseService& service : release.services)
-      for (const PortSpec& port : service.spec.ports)
-        if (port.host && port.transport == Transport::tcp)
-          add_host_port({fmt::format("host:{}", *port.host), environment.app, environment.name,
-                         service.spec.name, port.container});
+    for (const PublishedPort& port : published_ports(state_, environment, release))
+      add_host_port({fmt::format("host:{}", port.host), environment.app, environment.name, port.service,
+                     port.spec->container});
   }
 
   // The first keeps it: one port wanted twice (a race of two pushes, say) must not spoil the table for
@@ -176,6 +174,56 @@ class TableBuilder {
   std::set<std::string> listeners_;
   std::set<std::string> slot_keys_;
 };
+
+// Below the ports that Linux gives to clients (ip_local_port_range, 32768 on).
+constexpr std::uint16_t kFirstPort = 20'000, kLastPort = 29'999;
+
+std::string port_key(const Environment& environment, const std::string& service, std::uint16_t container) {
+  return fmt::format("{}/{}/{}/{}", environment.app, environment.name, service, container);
+}
+
+bool needs_assigned_port(const Environment& environment, const PortSpec& port) {
+  return environment.name != kProduction && port.host && port.transport == Transport::tcp &&
+         !speaks_http(port);
+}
+
+// The first one after `after` that nobody of ours has; 0 when all are taken.
+std::uint16_t free_port(const State& state, std::uint16_t after) {
+  std::set<std::uint16_t> used;
+  for (const auto& [key, port] : state.ports) used.insert(port);
+  for (const auto& [id, release] : state.releases)
+    for (const ReleaseService& service : release.services)
+      for (const PortSpec& port : service.spec.ports)
+        if (port.host) used.insert(*port.host);
+  constexpr int kCount = kLastPort - kFirstPort + 1;
+  for (int i = 1; i <= kCount; ++i) {
+    const auto port = static_cast<std::uint16_t>(kFirstPort + (after - kFirstPort + i) % kCount);
+    if (!used.contains(port)) return port;
+  }
+  return 0;
+}
+
+void assign_ports(Changes& changes) {
+  std::set<std::string> wanted;
+  for (const auto& [key, environment] : changes.state().environments) {
+    const Release* stable = environment.network ? changes.state().release(environment.stable) : nullptr;
+    if (stable == nullptr) continue;
+    for (const ReleaseService& service : stable->services)
+      for (const PortSpec& port : service.spec.ports)
+        if (needs_assigned_port(environment, port))
+          wanted.insert(port_key(environment, service.spec.name, port.container));
+  }
+  std::vector<std::string> gone;
+  for (const auto& [key, port] : changes.state().ports)
+    if (!wanted.contains(key)) gone.push_back(key);
+  for (const std::string& key : gone) changes.emit(event::PortFreed{key});
+  for (const std::string& key : wanted) {
+    if (changes.state().ports.contains(key)) continue;
+    const std::uint16_t port = free_port(changes.state(), kLastPort);
+    if (port == 0) return;
+    changes.emit(event::PortAssigned{key, port});
+  }
+}
 
 constexpr std::uint32_t kSlots = 512;  // ipc/telemetry.h: kServiceSlots
 
@@ -215,17 +263,43 @@ std::vector<ListenerSpec> listeners_of(const State& state) {
     listeners.push_back({"dns-udp:" + network.id, ListenerKind::dns_udp, network.gateway, 53});
     listeners.push_back({"dns-tcp:" + network.id, ListenerKind::dns_tcp, network.gateway, 53});
     const Release* stable = state.release(environment.stable);
-    if (stable == nullptr || environment.name != "production") continue;
-    for (const ReleaseService& service : stable->services)
-      for (const PortSpec& port : service.spec.ports)
-        if (port.host && port.transport == Transport::tcp && host_ports.insert(*port.host).second)
-          listeners.push_back(
-              {fmt::format("host:{}", *port.host), ListenerKind::tcp, port.host_ip, *port.host});
+    if (stable == nullptr) continue;
+    for (const PublishedPort& port : published_ports(state, environment, *stable))
+      if (host_ports.insert(port.host).second)
+        listeners.push_back(
+            {fmt::format("host:{}", port.host), ListenerKind::tcp, port.spec->host_ip, port.host});
   }
   return listeners;
 }
 
+std::vector<PublishedPort> published_ports(const State& state, const Environment& environment,
+                                           const Release& release) {
+  std::vector<PublishedPort> ports;
+  for (const ReleaseService& service : release.services)
+    for (const PortSpec& port : service.spec.ports) {
+      if (!port.host || port.transport != Transport::tcp) continue;
+      if (environment.name == kProduction) {
+        ports.push_back({service.spec.name, &port, *port.host});
+      } else if (needs_assigned_port(environment, port)) {
+        const auto assigned = state.ports.find(port_key(environment, service.spec.name, port.container));
+        if (assigned != state.ports.end()) ports.push_back({service.spec.name, &port, assigned->second});
+      }
+    }
+  return ports;
+}
+
+void decide(Changes& changes, const command::PortTaken& observation) {
+  const auto& ports = changes.state().ports;
+  const auto found =
+      std::ranges::find_if(ports, [&](const auto& row) { return row.second == observation.port; });
+  if (found == ports.end()) return;
+  const std::string key = found->first;
+  if (const std::uint16_t other = free_port(changes.state(), observation.port); other != 0)
+    changes.emit(event::PortAssigned{key, other});
+}
+
 void reconcile(Changes& changes) {
+  assign_ports(changes);
   TableBuilder builder(changes.state());
   builder.build();
   assign_slots(changes, builder.slot_keys());

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "model/changes.h"
+#include "model/command.h"
 #include "model/route_table.h"
 
 namespace naru::route {
@@ -14,8 +15,22 @@ RouteTable table_of(const State& state);
 // "host:<port>", without the edge (the supervisor's own).
 std::vector<ListenerSpec> listeners_of(const State& state);
 
-// Assigns and frees telemetry slots, and when the table has changed: a new revision and its publication. Run
-// last in a pass, so that what the other deciders emitted is in the table.
+// A TCP port of this machine that leads to a service.
+struct PublishedPort {
+  std::string service;
+  const PortSpec* spec = nullptr;  // borrowed from the release
+  std::uint16_t host = 0;
+};
+// In production the ports that the compose file names; elsewhere an assigned one for each of those that does
+// not speak HTTP (HTTP has a name at the edge), once reconcile() has assigned it.
+std::vector<PublishedPort> published_ports(const State& state, const Environment& environment,
+                                           const Release& release);
+
+// An assigned port is somebody else's: takes another one.
+void decide(Changes& changes, const command::PortTaken& observation);
+
+// Assigns and frees telemetry slots and ports, and when the table has changed: a new revision and its
+// publication. Run last in a pass, so that what the other deciders emitted is in the table.
 void reconcile(Changes& changes);
 
 }  // namespace naru::route

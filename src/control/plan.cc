@@ -1,0 +1,55 @@
+#include "control/plan.h"
+
+#include "control/checkout.h"
+
+namespace naru::control {
+
+namespace {
+
+std::map<std::string, std::string> variables_of(const Core& core, const std::string& app,
+                                                std::string_view environment) {
+  return core.read([&](const State& state) {
+    const auto found = state.environments.find(env_key(app, environment));
+    return found == state.environments.end() ? std::map<std::string, std::string>() : found->second.variables;
+  });
+}
+
+void add_warnings(Plan& plan, const std::vector<format::ComposeDiagnostic>& warnings) {
+  for (const format::ComposeDiagnostic& warning : warnings)
+    if (std::string text = warning.text(); std::ranges::find(plan.warnings, text) == plan.warnings.end())
+      plan.warnings.push_back(std::move(text));
+}
+
+Result<void> check_images(const ApplicationSpec& production, const ApplicationSpec& other,
+                          std::string_view name) {
+  for (const ServiceSpec& service : production.services) {
+    const ServiceSpec* there = other.find(service.name);
+    if (there != nullptr && there->build == service.build && there->image == service.image) continue;
+    return fail(
+        Code::compose_invalid,
+        "services.{}: variables give it another image in {} than in production; the same images go through "
+        "every environment, so let variables change `environment` only",
+        service.name, name);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Plan> read_plan(const Core& core, const std::filesystem::path& checkout, const std::string& app) {
+  Plan plan;
+  auto production = TRY(read_compose(checkout, app, variables_of(core, app, kProduction)));
+  plan.spec = std::move(production.spec);
+  add_warnings(plan, production.warnings);
+  for (const EnvironmentSpec& environment : plan.spec.every_environment()) {
+    if (environment.name == kProduction) continue;
+    const std::string shown = app + "/" + environment.name;
+    auto other = TRY(read_compose(checkout, shown, variables_of(core, app, environment.name)));
+    TRY(check_images(plan.spec, other.spec, environment.name));
+    add_warnings(plan, other.warnings);
+    plan.elsewhere.emplace(environment.name, std::move(other.spec));
+  }
+  return plan;
+}
+
+}  // namespace naru::control

@@ -1,0 +1,20 @@
+// What a commit asks for, in every environment: its compose file, read with the variables of each.
+#pragma once
+
+#include <filesystem>
+
+#include "control/core.h"
+
+namespace naru::control {
+
+struct Plan {
+  ApplicationSpec spec;                              // production's
+  std::map<std::string, ApplicationSpec> elsewhere;  // the other environments', by name
+  std::vector<std::string> warnings;
+};
+
+// Errors: read_compose's; compose_invalid when variables make an image differ between environments, since the
+// same images go through all of them.
+Result<Plan> read_plan(const Core& core, const std::filesystem::path& checkout, const std::string& app);
+
+}  // namespace naru::control

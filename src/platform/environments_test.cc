@@ -1,0 +1,104 @@
+#include "platform/test_world.h"
+
+namespace naru::platform {
+namespace {
+
+// staging at once, production after it.
+ApplicationSpec two_environments(DeployMode production = DeployMode::automatic) {
+  ApplicationSpec spec = two_services();
+  spec.rollout.strategy = StrategyKind::all_at_once;
+  spec.environments = {{"staging", DeployMode::automatic, ""}, {"production", production, "staging"}};
+  return spec;
+}
+
+std::uint64_t served(const World& world, const EnvKey& key) {
+  const Release* release = world.state.release(world.state.environments.at(key).stable);
+  return release == nullptr ? 0 : release->version;
+}
+
+TEST(Environments, AReleaseComesToProductionOnceStagingServesIt) {
+  World world = World::released(two_environments());
+  EXPECT_EQ(served(world, "shop/staging"), 1u);
+  EXPECT_EQ(served(world, "shop/production"), 1u);
+  EXPECT_EQ(world.count("web"), 2);  // a copy in each
+  const Release& staged = *world.state.release(world.state.environments.at("shop/staging").stable);
+  const Release& live = *world.state.release(world.production().stable);
+  EXPECT_NE(staged.id, live.id);
+  EXPECT_EQ(staged.services[0].image, live.services[0].image);
+}
+
+TEST(Environments, AManualOneWaitsForAPersonAfterTheOneBefore) {
+  World world = World::released(two_environments(DeployMode::manual));
+  EXPECT_EQ(served(world, "shop/staging"), 1u);
+  EXPECT_EQ(served(world, "shop/production"), 0u);
+  ASSERT_TRUE(world.production().pending);
+  world.must(command::Promote{"shop/production", "ada"});
+  world.settle();
+  EXPECT_EQ(served(world, "shop/production"), 1u);
+}
+
+TEST(Environments, WhatStagingTookBackNeverComesToProduction) {
+  World world = World::released(two_environments());
+  world.broken = {"api"};
+  world.release_new("api");
+  EXPECT_EQ(served(world, "shop/staging"), 1u);
+  EXPECT_EQ(served(world, "shop/production"), 1u);
+  EXPECT_FALSE(world.production().pending);
+  EXPECT_FALSE(world.production().rollout);
+}
+
+TEST(Environments, WhatCameBackInProductionIsNotOfferedAgain) {
+  World world = World::released(two_environments());
+  world.release_new("api");
+  ASSERT_EQ(served(world, "shop/production"), 2u);
+  world.must(command::Rollback{"shop/production", {}, "ada"});
+  world.settle();
+  EXPECT_EQ(served(world, "shop/staging"), 2u);
+  EXPECT_EQ(served(world, "shop/production"), 1u);
+}
+
+TEST(Environments, EachIsConfiguredWithItsOwnVariables) {
+  World world;
+  ApplicationSpec staged = two_environments();
+  staged.services[0].environment["GREETING"] = "from staging";
+  world.elsewhere = {{"staging", staged}};
+  world.release(two_environments());
+  const Release& there = *world.state.release(world.state.environments.at("shop/staging").stable);
+  EXPECT_EQ(there.find("web")->spec.environment.at("GREETING"), "from staging");
+  EXPECT_TRUE(world.state.release(world.production().stable)->find("web")->spec.environment.empty());
+}
+
+TEST(Environments, VariablesMayComeBeforeThePushThatDeclaresIt) {
+  World world;
+  world.must(command::SetVariables{"shop/staging", {{"A", "1"}}, {}, "ada"});
+  EXPECT_EQ(world.state.environments.at("shop/staging").variables.at("A"), "1");
+  EXPECT_EQ(world.send(command::SetVariables{"shop/Staging", {{"A", "1"}}, {}, "ada"}).error().code,
+            Code::invalid_argument);
+  EXPECT_EQ(world.send(command::SetVariables{"nobody/staging", {{"A", "1"}}, {}, "ada"}).error().code,
+            Code::not_found);
+}
+
+TEST(Environments, ATcpPortOutsideProductionIsAssignedAndChangedWhenItIsTaken) {
+  World world;
+  ApplicationSpec spec = two_environments();
+  spec.services[1].ports = {{6379, 6379, "", Transport::tcp, ""}};
+  spec.services[0].ports = {{80, 8000, "", Transport::tcp, "http"}};
+  world.release(spec);
+  const std::string key = "shop/staging/api/6379";
+  ASSERT_EQ(world.state.ports.size(), 1u);  // HTTP has a name at the edge
+  const std::uint16_t port = world.state.ports.at(key);
+  const auto listens = [&](std::uint16_t wanted) {
+    return std::ranges::any_of(route::listeners_of(world.state),
+                               [&](const ListenerSpec& l) { return l.port == wanted; });
+  };
+  EXPECT_TRUE(listens(port));
+  EXPECT_TRUE(listens(6379));
+  world.must(command::PortTaken{port});
+  EXPECT_NE(world.state.ports.at(key), port);
+  EXPECT_TRUE(listens(world.state.ports.at(key)));
+  world.release(two_environments());
+  EXPECT_TRUE(world.state.ports.empty());
+}
+
+}  // namespace
+}  // namespace naru::platform

@@ -1,0 +1,150 @@
+// A tiny world for the deciders, in which every action succeeds at once unless a test says otherwise.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include "platform/platform.h"
+#include "route/table.h"
+
+namespace naru::platform {
+
+inline ServiceSpec service(std::string name, std::vector<Dependency> depends_on = {}) {
+  ServiceSpec spec;
+  spec.name = std::move(name);
+  spec.depends_on = std::move(depends_on);
+  return spec;
+}
+
+inline ApplicationSpec two_services() {
+  ApplicationSpec spec;
+  spec.services = {service("web", {{"api", DependencyCondition::healthy}}), service("api")};
+  spec.rollout.bake = 1s;
+  return spec;
+}
+
+// A tiny world in which every action succeeds at once, unless a test says otherwise.
+class World {
+ public:
+  World() {
+    must(command::CreateApp{"shop"});
+    settle();
+  }
+
+  Result<void> send(Command command) {
+    Changes changes(state, now);
+    auto result = decide(changes, command);
+    for (const Event& event : changes.events()) names.emplace_back(event_name(event));
+    return result;
+  }
+  void must(Command command) {
+    const auto result = send(std::move(command));
+    ASSERT_TRUE(result) << result.error().message();
+  }
+
+  // Of an application whose first release, c1, serves everybody.
+  static World released(ApplicationSpec application = two_services()) {
+    World world;
+    world.release(std::move(application));
+    return world;
+  }
+  // Commits are c1, c2 and so on.
+  void push(ApplicationSpec application) {
+    spec = std::move(application);
+    must(command::Push{"shop", "refs/heads/main", fmt::format("c{}", ++pushes), "a change", "ada"});
+  }
+  void release(ApplicationSpec application) {
+    push(std::move(application));
+    settle();
+  }
+  // The same application, but for the image of one service.
+  void release_new(const std::string& service) {
+    images[service] = fmt::format("after c{}", pushes);
+    release(spec);
+  }
+
+  // Carries out the outbox until nothing is left to do, with time passing.
+  void settle(int rounds = 200) {
+    for (int i = 0; i < rounds; ++i) {
+      const auto outbox = state.outbox;
+      for (const auto& [id, action] : outbox) carry_out(action);
+      for (const auto& [id, instance] : std::map(state.instances)) probe(instance);
+      now += 500ms;
+      must(command::Tick{});
+      most_databases = std::max(most_databases, count("db"));
+    }
+  }
+
+  void judge(command::Outcome outcome, std::string reason = "because") {
+    const Rollout& rollout = current();
+    must(command::Judged{rollout.id, rollout.step, outcome, std::move(reason), {}, {}});
+  }
+  const Rollout& current() const { return state.rollouts.rbegin()->second; }
+  const Environment& production() const { return state.environments.at("shop/production"); }
+  int count(const std::string& name) const {
+    return static_cast<int>(
+        std::ranges::count_if(containers, [&](const auto& c) { return c.second == name; }));
+  }
+  bool happened(const std::string& name) const { return std::ranges::find(names, name) != names.end(); }
+
+  State state;
+  WallTime now = from_epoch_ms(1'000'000);
+  ApplicationSpec spec;
+  std::map<std::string, ApplicationSpec> elsewhere;  // of environments besides production
+  int pushes = 0;
+  std::set<std::string> broken;                   // services whose new containers exit with 1
+  std::map<std::string, std::string> images;      // service -> what its image's digest is of
+  std::map<std::string, std::string> containers;  // id -> service
+  std::vector<std::string> names;
+  std::vector<std::string> started;  // services of containers, in order
+  bool acknowledges = true;          // the gateway
+  int most_databases = 0;
+
+ private:
+  void carry_out(const Action& action) {
+    switch (action.kind) {
+      case ActionKind::plan_pipeline:
+        return must(command::PlanFinished{action.id, std::stoull(action.subject), "", spec, {}, elsewhere});
+      case ActionKind::build_service: {
+        ImageInfo image;
+        image.manifest = Digest::of_sha256(images[action.detail] + action.detail);
+        return must(
+            command::BuildFinished{action.id, std::stoull(action.subject), action.detail, false, "", image});
+      }
+      case ActionKind::ensure_network:
+        return must(
+            command::NetworkReady{action.id,
+                                  action.subject,
+                                  {action.subject, "br0", "10.88.0.0/23", "10.88.0.1", "10.88.2.0/23", 9}});
+      case ActionKind::start_instance:
+        return start(action);
+      case ActionKind::stop_instance:
+        containers.erase(action.subject);
+        return must(command::InstanceStopped{action.id, action.subject});
+      case ActionKind::remove_container:
+        return must(command::ContainerRemoved{action.id});
+      case ActionKind::publish_routes:
+        if (!acknowledges) return;
+        return must(command::RoutesAcked{action.id, state.counters.routes_revision});
+    }
+  }
+  void start(const Action& action) {
+    const auto attempt = static_cast<std::uint32_t>(std::stoul(action.detail));
+    const auto found = state.instances.find(action.subject);
+    if (found == state.instances.end())
+      return must(command::InstanceStarted{action.id, action.subject, attempt, "", 0});
+    const Instance instance = found->second;
+    containers[instance.id] = instance.service;
+    started.push_back(instance.service);
+    must(command::InstanceStarted{action.id, instance.id, attempt, "10.88.0.9", 42});
+    const bool bad = broken.contains(instance.service);
+    if (!instance.oneshot && !bad) return;
+    containers.erase(instance.id);
+    must(command::ContainerExited{instance.container(), bad ? 1 : 0, false});
+  }
+  void probe(const Instance& instance) {
+    if (instance.phase == InstancePhase::running)
+      must(command::Probed{instance.id, instance.attempt, true, ""});
+  }
+};
+
+}  // namespace naru::platform
