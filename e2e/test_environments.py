@@ -1,0 +1,73 @@
+"""Staging before production: the same images, its own variables, addresses and data; a person lets it go on."""
+import unittest
+
+import naru
+
+
+class Environments(naru.Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.port, cls.book_port = naru.free_port(), naru.free_port()
+        try:
+            cls.app = naru.App.copy(cls.platform, naru.ROOT / "e2e/apps/ledger", "ledger",
+                                    [('"9400:9400"', f'"{cls.port}:9400"'), ('"7070:7070/tcp"', f'"{cls.book_port}:7070/tcp"'),
+                                     ("x-naru:\n", "x-naru:\n  environments:\n    staging:\n    production: {deploy: manual, after: staging}\n")])
+        except BaseException:
+            cls.platform.destroy(check=False)
+            raise
+
+    def status(self, name):
+        return self.platform.naru_json("status", name)
+
+    def wait_served(self, name, version):
+        def served():
+            status = self.status(name)
+            return (status["stable"] or {}).get("version") == version and status["rollout"]["phase"] == "done"
+        naru.wait_until(served, f"{name} serves v{version}", seconds=90)
+
+    def test_01_variables_can_be_set_before_the_first_push(self):
+        self.platform.naru("env", "set", "ledger/staging", "GREETING=good morning")
+        refused = self.app.push(check=False)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assert_says(refused.stderr, r"services.teller: variables give it another image in staging")
+        self.app.edit("compose.yml", ', args: { GREETING: "${GREETING:-hello}" }', "")
+        self.app.commit("One image for all")
+        pushed = self.app.push()
+        self.assert_says(pushed.stdout, r"remote: release v1 of ledger is made", r"remote: it comes to production when staging serves it", r"remote: staging:")
+
+    def test_02_staging_serves_it_by_name_and_on_a_free_port(self):
+        self.wait_served("ledger/staging", 1)
+        name = f"http://teller.staging.ledger.localhost:{self.platform.gateway_port}/"
+        self.assertEqual(naru.fetch(name)[2], b"good morning\n")
+        urls = [a["url"] for a in self.status("ledger/staging")["addresses"] if a["service"] == "book"]
+        self.assertEqual([u.rpartition(":")[0] for u in urls], ["tcp://localhost"], urls)
+        self.staged_port = int(urls[0].rpartition(":")[2])
+        self.assertEqual(naru.tcp_lines(self.staged_port, "PING", "ADD anna 5", "SUM anna"), ["book 2", "+pong", "+1 entries", "+5"])
+
+    def test_03_production_waits_for_a_person(self):
+        self.assertIsNone(self.status("ledger")["stable"])
+        naru.wait_until(lambda: "naru promote ledger" in self.status("ledger")["message"], "production waits")
+        self.platform.naru("promote", "ledger")
+        self.wait_served("ledger", 1)
+        self.assertEqual(naru.fetch(f"http://127.0.0.1:{self.port}/")[2], b"hello\n")
+        self.assertEqual(naru.tcp_lines(self.book_port, "SUM anna"), ["book 2", "+0"], "production has data of its own")
+
+    def test_04_both_run_the_same_images(self):
+        images = [[s["image"] for s in self.platform.naru_json("releases", name)["releases"][0]["services"]] for name in ("ledger", "ledger/staging")]
+        self.assertEqual(images[0], images[1])
+
+    def test_05_the_environments_do_not_reach_each_other(self):
+        asked = self.platform.naru("exec", "ledger/teller", "--", "getent", "hosts", "book.staging.ledger", check=False)
+        self.assertNotEqual(asked.returncode, 0)
+
+    def test_06_an_unknown_environment_is_an_error_with_its_place(self):
+        self.app.edit("compose.yml", "after: staging", "after: stagin")
+        self.app.commit("Misspell it")
+        refused = self.app.push(check=False)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assert_says(refused.stderr + refused.stdout, r"x-naru.environments.production.after", r'did you mean "staging"\?')
+
+
+if __name__ == "__main__":
+    unittest.main()
