@@ -236,9 +236,12 @@ std::string status_message(const State& state, const Environment& environment, c
                        next->version, next->after);
   if (stable == nullptr && pipeline != nullptr && pipeline->state == StageState::failed)
     return fmt::format("nothing runs; the last push failed: {}", pipeline->error.substr(0, 500));
-  if (stable == nullptr) return "nothing runs yet; push a commit";
-  std::string message = fmt::format("v{} serves everybody", stable->version);
   const Rollout* last = newest_rollout(state, environment);
+  if (stable == nullptr)
+    return last == nullptr ? "nothing runs yet; push a commit"
+                           : fmt::format("nothing runs; {} was taken back: {}", version_of(state, last->to),
+                                         last->reason);
+  std::string message = fmt::format("v{} serves everybody", stable->version);
   if (last != nullptr && last->phase == RolloutPhase::rolled_back)
     message += fmt::format("; {} was taken back: {}", version_of(state, last->to), last->reason);
   else if (pipeline != nullptr && pipeline->state == StageState::failed)

@@ -182,9 +182,10 @@ std::string port_key(const Environment& environment, const std::string& service,
   return fmt::format("{}/{}/{}/{}", environment.app, environment.name, service, container);
 }
 
-bool needs_assigned_port(const Environment& environment, const PortSpec& port) {
+// What has no name at the edge.
+bool needs_assigned_port(const Environment& environment, const ServiceSpec& service, const PortSpec& port) {
   return environment.name != kProduction && port.host && port.transport == Transport::tcp &&
-         !speaks_http(port);
+         (service.stateful() || !speaks_http(port));
 }
 
 // The first one after `after` that nobody of ours has; 0 when all are taken.
@@ -210,7 +211,7 @@ void assign_ports(Changes& changes) {
     if (stable == nullptr) continue;
     for (const ReleaseService& service : stable->services)
       for (const PortSpec& port : service.spec.ports)
-        if (needs_assigned_port(environment, port))
+        if (needs_assigned_port(environment, service.spec, port))
           wanted.insert(port_key(environment, service.spec.name, port.container));
   }
   std::vector<std::string> gone;
@@ -280,7 +281,7 @@ std::vector<PublishedPort> published_ports(const State& state, const Environment
       if (!port.host || port.transport != Transport::tcp) continue;
       if (environment.name == kProduction) {
         ports.push_back({service.spec.name, &port, *port.host});
-      } else if (needs_assigned_port(environment, port)) {
+      } else if (needs_assigned_port(environment, service.spec, port)) {
         const auto assigned = state.ports.find(port_key(environment, service.spec.name, port.container));
         if (assigned != state.ports.end()) ports.push_back({service.spec.name, &port, assigned->second});
       }

@@ -21,8 +21,8 @@ struct PublishedPort {
   const PortSpec* spec = nullptr;  // borrowed from the release
   std::uint16_t host = 0;
 };
-// In production the ports that the compose file names; elsewhere an assigned one for each of those that does
-// not speak HTTP (HTTP has a name at the edge), once reconcile() has assigned it.
+// In production the ports that the compose file names; elsewhere an assigned one for each of those without a
+// name at the edge (which HTTP has), once reconcile() has assigned it.
 std::vector<PublishedPort> published_ports(const State& state, const Environment& environment,
                                            const Release& release);
 
