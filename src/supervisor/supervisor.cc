@@ -10,6 +10,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <thread>
 
 #include <filesystem>
 
@@ -81,10 +82,17 @@ Result<void> make_folders(const ipc::DataFolder& data, const User& user) {
 Result<Fd> lock_folder(const ipc::DataFolder& data) {
   Fd lock(::open(data.lock().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
   if (!lock) return fail_errno(Code::system, "{}: open", data.lock().string());
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
+  // A killed one's child may hold it for a moment more, until its exec or its own end.
+  const auto patience = std::chrono::steady_clock::now() + 1s;
+  while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (std::chrono::steady_clock::now() < patience) {
+      std::this_thread::sleep_for(10ms);
+      continue;
+    }
     return std::unexpected(
         Error{Code::conflict, fmt::format("{} is in use: another `naru up` runs on it", data.root.string()),
               0, "see `naru status`, or stop it with `naru down`"});
+  }
   const std::string pid = std::to_string(::getpid()) + "\n";
   if (::ftruncate(lock.get(), 0) != 0 || ::pwrite(lock.get(), pid.data(), pid.size(), 0) < 0)
     return fail_errno(Code::system, "{}: write", data.lock().string());
