@@ -229,6 +229,15 @@ describe('the console', { skip: !!link && 'a running Naru is tested' }, () => {
     await leave(page);
   });
 
+  test('runs a pipeline that failed again', async () => {
+    const page = await enter('/apps/shop/pipelines');
+    await page.getByTestId('pipeline-40').getByRole('button', { name: 'Run it again' }).click();
+    await page.getByTestId('confirm').click();
+    await page.getByText('#40 runs again').waitFor();
+    assert.deepEqual(fake.posted[0], { path: '/v1/apps/shop/pipelines/retry', body: { id: 40 } });
+    await leave(page);
+  });
+
   test('streams logs of a service and filters them', async () => {
     const page = await enter('/apps/shop/logs');
     await page.getByText('shop-catalog-13').first().waitFor();

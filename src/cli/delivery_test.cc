@@ -60,6 +60,7 @@ TEST(Pipeline, ShowsTheNewestOrTheNamedOneAndItsLog) {
                   {"author", "Lee"},
                   {"state", "failed"},
                   {"error", "catalog: RUN make: exit 2"},
+                  {"hint", "see above; then, without a new commit: naru pipeline retry shop"},
                   {"warnings", {"compose.yaml:3: unknown key"}},
                   {"builds",
                    {{{"service", "web"},
@@ -86,6 +87,17 @@ TEST(Pipeline, ShowsTheNewestOrTheNamedOneAndItsLog) {
   EXPECT_EQ(run_on(control, {"pipeline", "shop", "--log"}).out, "one\ntwo\n");
   EXPECT_EQ(run_on(control, {"pipeline", "shop", "17", "--log", "--json"}).out,
             "{\"line\":\"one\"}\n{\"line\":\"two\"}\n");
+}
+
+TEST(Pipeline, ThatFailedIsRetriedByHand) {
+  const Json view{{"id", 18}, {"app", "shop"}, {"commit", "abcdef0123"}, {"state", "waiting"}};
+  FakeControl control({{"POST /v1/apps/shop/pipelines/retry", view}});
+  const auto ran = run_on(control, {"pipeline", "retry", "shop"});
+  EXPECT_EQ(ran.out, "shop: commit abcdef0 runs again as pipeline 18: naru pipeline shop 18 --log\n");
+  EXPECT_EQ(Json::parse(control.last_body()), Json::object());
+  run_on(control, {"pipeline", "retry", "shop", "17", "--json"});
+  EXPECT_EQ(Json::parse(control.last_body()), (Json{{"id", 17}}));
+  EXPECT_EQ(run_on(control, {"pipeline"}).status, 1) << "an application is needed";
 }
 
 TEST(Variables, AreSetUnsetListedAndImported) {

@@ -17,13 +17,19 @@ std::string path_of(const CLI::App* app) {
   return app->get_parent() == nullptr ? app->get_name() : path_of(app->get_parent()) + " " + app->get_name();
 }
 
+// A verb of its own beside its subcommands (`pipeline APP` and `pipeline retry APP`).
+bool takes_words(const CLI::App& app) {
+  return !app.get_options([](const CLI::Option* option) { return option->get_positional(); }).empty();
+}
+
 // Examples and usage as people copy them; CLI11's own layout for options.
 class Help : public CLI::Formatter {
  public:
   Help() { column_width(26); }
   std::string make_usage(const CLI::App* app, std::string) const override {
     std::string out = "Usage: " + path_of(app);
-    if (!app->get_subcommands([](const CLI::App*) { return true; }).empty()) return out + " COMMAND ...\n";
+    if (!app->get_subcommands([](const CLI::App*) { return true; }).empty() && !takes_words(*app))
+      return out + " COMMAND ...\n";
     out += " [OPTIONS]";
     for (const CLI::Option* option :
          app->get_options([](const CLI::Option* o) { return o->get_positional(); })) {
@@ -84,7 +90,9 @@ CLI::App* Grammar::verb(CLI::App* parent, const std::string& name, const std::st
   std::string footer = "Examples:";
   for (const std::string& example : examples) footer += "\n  " + example;
   verb->footer(footer);
-  verb->callback([this, run = std::move(run)] { chosen_ = run; });
+  verb->callback([this, verb, run = std::move(run)] {
+    if (verb->get_subcommands().empty()) chosen_ = run;  // else its own subcommand was meant
+  });
   return verb;
 }
 
@@ -95,6 +103,7 @@ std::string Grammar::wrong_name(const std::vector<std::string>& words) const {
     if (names.empty() || word.starts_with('-')) return {};
     const auto known = at->get_subcommands([&](const CLI::App* sub) { return sub->get_name() == word; });
     const CLI::App* next = known.empty() ? nullptr : known.front();
+    if (next == nullptr && takes_words(*at)) return {};
     if (next == nullptr) {
       const std::string meant = nearest_command(word, names);
       const std::string hint = meant.empty() ? fmt::format("see `{} --help`", path_of(at))

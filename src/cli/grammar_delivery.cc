@@ -46,10 +46,20 @@ void add_rollouts(Grammar& grammar) {
   list->add_option("APP", app->app, kApp)->required();
   const auto [pipe, wanted] = add<PipelineOptions>(
       grammar, root, "pipeline", "A push on its way: what was built, and its log",
-      {"naru pipeline shop", "naru pipeline shop --log     # follows it", "naru pipeline shop 17"}, pipeline);
-  pipe->add_option("APP", wanted->app, kApp)->required();
+      {"naru pipeline shop", "naru pipeline shop --log     # follows it", "naru pipeline shop 17",
+       "naru pipeline retry shop     # after one that failed: see `naru pipeline retry --help`"},
+      pipeline);
+  pipe->add_option("APP", wanted->app, kApp);  // not for `retry`
   pipe->add_option("ID", wanted->id, "Its number; the newest when left out")->type_name("");
   pipe->add_flag("--log", wanted->log, "Its log, to its end");
+  const auto [retry, again] = add<PipelineOptions>(
+      grammar, pipe, "retry", "Run a pipeline that failed once more: the same commit",
+      {"naru pipeline retry shop     # what a base image, a registry or the disk stood in the way of",
+       "naru pipeline retry shop 17", "naru pipeline retry shop --log"},
+      pipeline_retry);
+  retry->add_option("APP", again->app, kApp)->required();
+  retry->add_option("ID", again->id, "Its number; the newest when left out")->type_name("");
+  retry->add_flag("--log", again->log, "Its log, to its end");
 }
 
 void add_variables(Grammar& grammar) {

@@ -166,6 +166,8 @@ std::string render_pipeline(const Json& pipeline, const View& view) {
                          clean(warning.get<std::string>()));
   if (const std::string error = text(pipeline, "error"); !error.empty())
     out += fmt::format("  {} {}\n", view.style.paint(Tone::bad, "error:"), error);
+  if (const std::string hint = text(pipeline, "hint"); !hint.empty())
+    out += fmt::format("  {} {}\n", view.style.paint(Tone::accent, "hint:"), hint);
   if (const auto version = number(pipeline, "release_version"); version > 0)
     out += fmt::format("  release: v{}\n", version);
   return out;

@@ -87,7 +87,25 @@ Done releases(const Session& session, const AppOptions& options) {
   return 0;
 }
 
+Done pipeline_retry(const Session& session, const PipelineOptions& options) {
+  const Target target = TRY(parse_app(options.app));
+  const ControlClient control = session.control();
+  const Json body = options.id == 0 ? Json::object() : Json{{"id", options.id}};
+  const Json answer =
+      TRY(control.post(fmt::format("/v1/apps/{}/pipelines/retry", path_part(target.app)), body));
+  const auto id = static_cast<std::uint64_t>(number(answer, "id"));
+  if (options.log) return show_log(session, control, id);
+  if (session.json)
+    session.document(answer);
+  else
+    session.print("{}: commit {} runs again as pipeline {}: naru pipeline {} {} --log\n", target.app,
+                  text(answer, "commit").substr(0, 7), id, target.app, id);
+  return 0;
+}
+
 Done pipeline(const Session& session, const PipelineOptions& options) {
+  if (options.app.empty())
+    return std::unexpected(Error{Code::invalid_argument, "which application?", 0, "naru pipeline APP [ID]"});
   const Target target = TRY(parse_app(options.app));
   const ControlClient control = session.control();
   const Json answer = TRY(pipeline_of(control, target, options.id));

@@ -71,6 +71,7 @@ struct PipelineOptions {
   bool log = false, follow = false;
 };
 Done pipeline(const Session& session, const PipelineOptions& options);
+Done pipeline_retry(const Session& session, const PipelineOptions& options);
 
 struct VariableOptions {
   std::string app, file;

@@ -10,6 +10,7 @@
 #include "build/cache.h"
 #include "control/api_sampler.h"
 #include "control/core.h"
+#include "control/deliveries.h"
 #include "control/executor.h"
 #include "control/links.h"
 #include "control/pipeline_log.h"
@@ -38,6 +39,7 @@ struct Context {
   io::Reactor& reactor;
   io::WorkerPool& pool;    // requests
   io::WorkerPool& pushes;  // what hooks of git wait for, so that a flood of requests cannot starve a push
+  Deliveries& deliveries;
   std::atomic<bool>& stopping;
   std::function<void(bool all)> down;  // begins the end of the platform, at once
   std::string version, executable;     // the naru program, for hooks

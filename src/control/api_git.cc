@@ -170,8 +170,12 @@ Result<Started> start_pipeline(Context& context, const HookCall& hook) {
                                             update.ref, branch, branch));
       continue;
     }
-    const CommitInfo info = TRY(commit_info(context.data, hook.app, update.commit));
-    TRY(context.core.submit(command::Push{hook.app, update.ref, info.commit, info.subject, info.author}));
+    const auto handed_in = TRY(context.deliveries.hand_in(hook.app));
+    if (!handed_in) continue;  // somebody removed the branch behind git's back
+    const CommitInfo& info = *handed_in;
+    if (info.commit != update.commit)
+      started.remarks.push_back(fmt::format("{} was overtaken by another push: {} is delivered",
+                                            update.commit.substr(0, 10), info.commit.substr(0, 10)));
     started.pipeline = context.core.read([&](const State& state) -> std::optional<PipelineId> {
       const Pipeline* newest = newest_pipeline(state, hook.app);
       if (newest == nullptr || newest->commit != info.commit) return std::nullopt;
@@ -200,10 +204,12 @@ std::string summary(const State& state, const Pipeline& pipeline, const Surround
   if (pipeline.state == StageState::cancelled) return out + fmt::format("cancelled: {}\n", pipeline.error);
   const Release* release = state.release(pipeline.release);
   if (release == nullptr)
-    return out +
-           fmt::format(
-               "no release was made: {}\nwhat runs goes on as before. See again: naru pipeline log {}\n",
-               pipeline.error, pipeline.id);
+    return out + fmt::format(
+                     "no release was made: {}\n{}what runs goes on as before.\n  its log again:              "
+                     "   naru "
+                     "pipeline {} {} --log\n  once more, the same commit:    naru pipeline retry {}\n",
+                     pipeline.error, pipeline.hint.empty() ? "" : fmt::format("hint: {}\n", pipeline.hint),
+                     pipeline.app, pipeline.id, pipeline.app);
   out += fmt::format("release v{} of {} is made, {} after the push\n", release->version, pipeline.app, took);
   if (!release->after.empty())
     out += fmt::format("it comes to production when {} serves it\n", release->after);

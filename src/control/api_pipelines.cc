@@ -49,6 +49,25 @@ Answer list_pipelines(Call& call) {
   co_return co_await call.response.send_json(200, view);
 }
 
+Answer retry_pipeline(Call& call) {
+  CO_TRY(const Json body, co_await read_json(call));
+  std::optional<PipelineId> id;
+  if (const Json wanted = body.value("id", Json()); !wanted.is_null()) {
+    if (!wanted.is_number_unsigned()) co_return fail(Code::invalid_argument, "id is not a pipeline's number");
+    id = wanted.get<PipelineId>();
+  }
+  auto job = [&core = call.context.core, app = call.app(), id]() -> Result<Json> {
+    TRY(core.submit(command::RetryPipeline{app, id}));
+    return core.read([&](const State& state) -> Result<Json> {
+      const Pipeline* fresh = newest_pipeline(state, app);
+      if (fresh == nullptr) return fail(Code::not_found, "{} was removed meanwhile", app);
+      return pipeline_view(state, *fresh);
+    });
+  };
+  CO_TRY(const Json view, co_await call.work(std::move(job)));
+  co_return co_await call.response.send_json(201, view);
+}
+
 Answer show_pipeline(Call& call) {
   CO_TRY(const PipelineId id, admitted(call));
   const Json view = call.context.core.read(
@@ -75,6 +94,7 @@ Answer pipeline_log(Call& call) {
 
 constexpr Route kRoutes[] = {
     {"GET", "/v1/apps/{}/pipelines", Access::app, list_pipelines},
+    {"POST", "/v1/apps/{}/pipelines/retry", Access::app, retry_pipeline},
     {"GET", "/v1/pipelines/{}", Access::any_token, show_pipeline},
     {"GET", "/v1/pipelines/{}/log", Access::any_token, pipeline_log},
 };

@@ -205,6 +205,16 @@ Result<Json> doctor_json(Context& context) {
                   "requests refused",
                   routes.first, routes.second, stats.connections, stats.held_requests, stats.refused_heads),
       "the gateway has not acknowledged the newest routes; see its log");
+  for (const auto& [key, why] : context.core.read([](const State& state) {
+         std::map<EnvKey, std::string> failed;
+         for (const auto& [name, environment] : state.environments)
+           if (!environment.network && !environment.network_error.empty())
+             failed[name] = environment.network_error;
+         return failed;
+       }))
+    checks.add("network " + key, false, why,
+               "it is tried again; without it nothing of this environment starts. Remove what the message "
+               "names, or see the launcher's log");
   for (const auto& [name, why] : context.executor.listener_errors())
     checks.add("listener " + name, false, why, "free the port, or choose another one in compose.yaml");
   check_disk(context, checks);

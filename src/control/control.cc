@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "control/api.h"
 #include "control/checkout.h"
+#include "control/deliveries.h"
 #include "control/judging.h"
 #include "control/outbox.h"
 #include "control/probing.h"
@@ -98,6 +99,7 @@ class Process {
   std::condition_variable_any connected_changed_;
   bool connected_ = false;
   std::unique_ptr<ipc::LauncherClient> launcher_;
+  std::unique_ptr<Deliveries> deliveries_;
   std::unique_ptr<Executor> executor_;
   std::unique_ptr<Outbox> outbox_;
   std::unique_ptr<Judging> judging_;
@@ -132,6 +134,7 @@ Result<void> Process::prepare() {
       {data_.launcher_socket().string(), [this](const Json& event) { on_launcher_event(event); }});
   executor_ = std::make_unique<Executor>(Executor::Parts{data_, clock_, *core_, *launcher_, gateway_,
                                                          supervisor_, *telemetry_, *images_, *cache_, log_});
+  deliveries_ = std::make_unique<Deliveries>(*core_, data_);
   outbox_ = std::make_unique<Outbox>(*core_, [this](const Action& action, std::stop_token stop) {
     return executor_->execute(action, stop);
   });
@@ -159,6 +162,7 @@ Result<void> Process::prepare_api() {
                              *reactor_,
                              *pool_,
                              *pushes_,
+                             *deliveries_,
                              stopping_,
                              [this](bool all) { begin_down(all); },
                              options_.version,
@@ -235,16 +239,8 @@ void Process::compare_refs(const std::stop_token& stop) {
     if (stop.stop_requested()) return;
     std::error_code ignored;
     if (!std::filesystem::exists(data_.repository(name), ignored)) continue;  // made with its first push
-    const auto refs = refs_of(data_, name);
-    if (!refs) {
-      log_event(Level::error, "control.refs", {{"app", name}, {"error", refs.error().message()}});
-      continue;
-    }
-    for (const auto& [ref, commit] : *refs) {
-      if (ref != "refs/heads/" + app.branch) continue;
-      const auto info = commit_info(data_, name, commit);
-      if (info) core_->post(command::Push{name, ref, info->commit, info->subject, info->author, true});
-    }
+    if (const auto handed_in = deliveries_->hand_in(name, true); !handed_in)
+      log_event(Level::error, "control.refs", {{"app", name}, {"error", handed_in.error().message()}});
   }
 }
 
@@ -270,6 +266,7 @@ void Process::catch_up(const std::stop_token& stop) {
     if (!gateway_.listen())
       if (auto published = executor_->publish_routes(); published)
         core_->post(command::RoutesAcked{0, *published});
+    executor_->keep_listening();
     pause(stop, kRetry);
   }
 }

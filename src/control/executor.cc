@@ -92,18 +92,41 @@ bool is_transient(const Error& error) {
   return error.code == Code::unavailable || error.code == Code::closed || error.code == Code::busy;
 }
 
+std::string retry_hint(const Error& error, const std::string& app) {
+  switch (error.code) {
+    case Code::base_image_missing:
+    case Code::image_unknown:
+    case Code::registry_refused:
+    case Code::digest_mismatch:
+    case Code::unreachable:
+    case Code::tls_failure:
+    case Code::timeout:
+    case Code::disk_full:
+    case Code::network_exhausted:
+    case Code::worker_failed:
+    case Code::port_taken:
+      return fmt::format("{}; then, without a new commit: naru pipeline retry {}", error.hint(), app);
+    default:
+      return std::string(error.hint());
+  }
+}
+
 Executor::Executor(Parts parts)
     : parts_(parts),
       bench_(std::make_unique<LauncherBench>(parts.launcher)),
-      store_images_(parts.images, [this](const format::ImageReference& reference,
-                                         const build::Images::Progress& progress, std::stop_token) {
-        image::PullOptions options;
-        options.progress = progress;
-        auto pulled = image::pull(parts_.images, http_, reference, options);
-        // A registry that is away has been tried often enough: only an absent launcher is waited for.
-        if (!pulled && is_transient(pulled.error())) pulled.error().code = Code::registry_refused;
-        return pulled;
-      }) {}
+      store_images_(parts.images,
+                    [this](const format::ImageReference& reference, const build::Images::Progress& progress,
+                           std::stop_token) {
+                      image::PullOptions options;
+                      options.progress = progress;
+                      auto pulled = image::pull(parts_.images, http_, reference, options);
+                      // A registry that is away has been tried often enough: only an absent launcher is
+                      // waited for.
+                      if (!pulled && is_transient(pulled.error()))
+                        pulled.error().code = Code::registry_refused;
+                      return pulled;
+                    }),
+      listening_(parts.supervisor, parts.clock) {}
 
 Executor::~Executor() = default;
 
@@ -147,14 +170,21 @@ std::optional<Command> Executor::plan(const Action& action) {
     // Checked at the push already; variables or another push may have changed what it asks for since.
     if (auto ports = parts_.core.read(
             [&](const State& state) { return check_host_ports(state, pipeline->app, made->spec); });
-        !ports)
+        !ports) {
       result.error = ports.error().message();
+      result.hint = retry_hint(ports.error(), pipeline->app);
+      parts_.log.append(pipeline->id, fmt::format("{}\nhint: {}", result.error, result.hint));
+    }
     result.spec = std::move(made->spec);
     result.elsewhere = std::move(made->elsewhere);
     result.warnings = std::move(made->warnings);
   } else {
     result.error = made.error().message();
-    parts_.log.append(pipeline->id, result.error);
+    // Errors of the file bring their hints with each line.
+    if (result.error.find("hint: ") == std::string::npos)
+      result.hint = retry_hint(made.error(), pipeline->app);
+    parts_.log.append(pipeline->id,
+                      result.hint.empty() ? result.error : result.error + "\nhint: " + result.hint);
   }
   return result;
 }
@@ -174,8 +204,9 @@ std::optional<Command> Executor::build(const Action& action, std::stop_token sto
                       fmt::format("[{}] {}", service->name, result.cached ? "unchanged" : "built"));
   } else {
     result.error = mask(built.error().message(), secrets_of_build(parts_.core, pipeline->app));
+    result.hint = retry_hint(built.error(), pipeline->app);
     parts_.log.append(pipeline->id,
-                      fmt::format("[{}] {}\nhint: {}", service->name, result.error, built.error().hint()));
+                      fmt::format("[{}] {}\nhint: {}", service->name, result.error, result.hint));
   }
   return result;
 }
@@ -234,6 +265,10 @@ std::optional<Command> Executor::ensure_network(const Action& action) {
   if (network) return command::NetworkReady{action.id, action.subject, *network};
   log_event(Level::warn, "control.network",
             {{"environment", action.subject}, {"error", network.error().message()}});
+  // Told where people look; tried again all the same.
+  if (!is_transient(network.error()))
+    (void)parts_.core.submit(command::NetworkFailed{
+        action.subject, fmt::format("{} ({})", network.error().message(), network.error().hint())});
   return std::nullopt;
 }
 
@@ -320,6 +355,8 @@ std::optional<Command> Executor::stop(const Action& action) {
   if (!stopped && stopped.error().code != Code::not_found) {
     log_event(Level::warn, "control.stop",
               {{"instance", action.subject}, {"error", stopped.error().message()}});
+    if (!is_transient(stopped.error()))
+      (void)parts_.core.submit(command::InstanceStopFailed{action.subject, stopped.error().message()});
     return std::nullopt;
   }
   return command::InstanceStopped{action.id, action.subject};
@@ -378,24 +415,14 @@ Result<std::uint64_t> Executor::publish_routes() {
   // After a restart of control the slots in use go on counting: only what is new since then starts at zero.
   if (last_table_.revision != 0) zero_new_slots(table);
   for (const std::uint32_t slot : fresh_evidence) parts_.telemetry.zero_evidence(slot);
-  const auto errors = TRY(parts_.supervisor.set_listeners(listeners));
-  {
-    const std::lock_guard errors_lock(errors_mutex_);
-    listener_errors_.clear();
-    for (const ipc::ListenerError& error : errors) listener_errors_[error.name] = error.message;
-  }
+  TRY(listening_.set(std::move(listeners)));
   TRY(parts_.gateway.publish(table));
-  for (const ipc::ListenerError& error : errors)
-    if (error.name.starts_with("host:"))
+  for (const auto& [name, why] : listening_.errors())
+    if (name.starts_with("host:"))
       (void)parts_.core.submit(
-          command::PortTaken{static_cast<std::uint16_t>(std::strtoul(error.name.c_str() + 5, nullptr, 10))});
+          command::PortTaken{static_cast<std::uint16_t>(std::strtoul(name.c_str() + 5, nullptr, 10))});
   last_table_ = std::move(table);
   return last_table_.revision;
-}
-
-std::map<std::string, std::string> Executor::listener_errors() const {
-  const std::lock_guard lock(errors_mutex_);
-  return listener_errors_;
 }
 
 }  // namespace naru::control

@@ -13,6 +13,7 @@
 #include "control/build_queue.h"
 #include "control/core.h"
 #include "control/links.h"
+#include "control/listening.h"
 #include "control/pipeline_log.h"
 #include "image/http_io.h"
 #include "ipc/data_folder.h"
@@ -45,8 +46,9 @@ class Executor {
 
   // The whole route table and listener set again, as after a restart of everything.
   Result<std::uint64_t> publish_routes();
-  // Listeners that could not be opened: name -> why. For status and doctor.
-  std::map<std::string, std::string> listener_errors() const;
+  // Listeners that could not be opened: name -> why. For status and doctor. They are tried again.
+  std::map<std::string, std::string> listener_errors() const { return listening_.errors(); }
+  void keep_listening() { listening_.again(); }
 
  private:
   std::optional<Command> plan(const Action& action);
@@ -72,11 +74,14 @@ class Executor {
   BuildDeadlines deadlines_;
   std::mutex publish_mutex_;
   RouteTable last_table_;
-  mutable std::mutex errors_mutex_;
-  std::map<std::string, std::string> listener_errors_;
+  Listening listening_;
 };
 
 // The launcher does not answer now: worth another try, unlike every other error.
 bool is_transient(const Error& error);
+
+// What to do about a pipeline's error; names the retry where its cause lies outside of the commit (a base
+// image, a registry, the network, the disk).
+std::string retry_hint(const Error& error, const std::string& app);
 
 }  // namespace naru::control

@@ -139,6 +139,50 @@ TEST_F(Git, TwoPushesAtOnceLeaveOneHeadAndItsPipeline) {
   EXPECT_EQ(pipelines()[0]["commit"], head_of_repository());
 }
 
+// git has taken the younger push when control hears of the older one.
+TEST_F(Git, ALateHookDeliversWhatTheBranchNamesNow) {
+  const auto repository = clone("one", {{"compose.yaml", kValid}});
+  push(repository, "HEAD:refs/heads/other");  // its objects are there
+  commit(repository, {{"two", "2"}});
+  const std::string zero(40, '0');
+  const auto head = [&] {
+    const std::string said = shell("git -C " + repository.string() + " rev-parse HEAD");
+    return said.substr(0, 40);
+  };
+  const std::string first = shell("git -C " + repository.string() + " rev-parse HEAD~1").substr(0, 40);
+  shell(
+      fmt::format("git -C {} push --receive-pack='git -c core.hooksPath=/dev/null receive-pack' {} "
+                  "HEAD:refs/heads/main",
+                  repository.string(), data_.repository("shop").string()));
+  const auto told = [&](const std::string& commit) {
+    return local(
+        "POST", "/internal/pushed",
+        Json{{"app", "shop"}, {"updates", {{{"old", zero}, {"new", commit}, {"ref", "refs/heads/main"}}}}}
+            .dump());
+  };
+  const auto late = told(first);
+  EXPECT_NE(late.body.find("was overtaken by another push"), std::string::npos) << late.body;
+  ASSERT_EQ(pipelines().size(), 1u);
+  EXPECT_EQ(pipelines()[0]["commit"], head());
+  told(head());
+  EXPECT_EQ(pipelines().size(), 1u) << "it is delivered once";
+}
+
+TEST_F(Git, APipelineThatFailedIsTriedAgain) {
+  EXPECT_EQ(code(local("POST", "/v1/apps/shop/pipelines/retry")), "not_found");
+  const std::string output = push(clone("one", {{"compose.yaml", kValid}}));
+  EXPECT_NE(output.find("naru pipeline retry shop"), std::string::npos) << output;
+  const Json failed = pipelines()[0];
+  EXPECT_EQ(failed["state"], "failed");
+  EXPECT_NE(failed["hint"].get<std::string>().find("naru pipeline retry shop"), std::string::npos) << failed;
+  EXPECT_EQ(code(local("POST", "/v1/apps/shop/pipelines/retry", R"({"id": "7"})")), "invalid_argument");
+  const auto again = local("POST", "/v1/apps/shop/pipelines/retry", Json{{"id", failed["id"]}}.dump());
+  EXPECT_EQ(again.status, 201) << again.body;
+  EXPECT_EQ(json(again)["commit"], failed["commit"]);
+  EXPECT_GT(json(again)["id"], failed["id"]);
+  EXPECT_EQ(pipelines().size(), 2u);
+}
+
 TEST_F(Git, AWrongTokenPushesNothing) {
   const std::string output =
       push(clone("one", {{"compose.yaml", kValid}}), "HEAD:refs/heads/main", "naru_wrong");

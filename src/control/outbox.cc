@@ -6,10 +6,21 @@
 namespace naru::control {
 
 namespace {
-constexpr milliseconds kRetry{500};
+std::string app_of(const State& state, const Action& action) {
+  if (action.kind != ActionKind::build_service) return {};
+  const auto pipeline = state.pipelines.find(std::stoull(action.subject));
+  return pipeline == state.pipelines.end() ? std::string() : pipeline->second.app;
+}
 }  // namespace
 
-Outbox::Outbox(Core& core, Execute execute) : core_(core), execute_(std::move(execute)) {
+Outbox::Outbox(Core& core, Execute execute, std::size_t queue)
+    : core_(core),
+      execute_(std::move(execute)),
+      builds_(BuildQueue::kPlaces, queue),
+      stops_(16, queue),
+      routes_(1, queue),
+      others_(8, queue),
+      timer_([this](const std::stop_token& stop) { wake_when_due(stop); }) {
   core_.add_listener([this](const Core::Committed& news) {
     const bool concerned = std::ranges::any_of(news.events, [](const Event& e) {
       return std::holds_alternative<event::ActionQueued>(e) || std::holds_alternative<event::ActionDone>(e);
@@ -19,12 +30,13 @@ Outbox::Outbox(Core& core, Execute execute) : core_(core), execute_(std::move(ex
 }
 
 Outbox::~Outbox() {
-  const std::lock_guard lock(mutex_);
-  stopping_ = true;
-  for (auto& [id, stop] : running_) stop.request_stop();
-  waiting_.clear();
-  build_queue_.clear();
-  retry_.notify_all();
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    for (auto& [id, entry] : entries_) entry.stop.request_stop();
+  }
+  timer_.request_stop();
+  timer_.join();  // nobody hands over any more: the pools may end
 }
 
 void Outbox::start() {
@@ -34,18 +46,23 @@ void Outbox::start() {
 void Outbox::sync(const State& state) {
   const std::lock_guard lock(mutex_);
   if (stopping_) return;
-  for (auto& [id, stop] : running_)
-    if (!state.outbox.contains(id)) stop.request_stop();
-  apps_.clear();
-  for (const auto& [id, action] : state.outbox)
-    if (action.kind == ActionKind::build_service)
-      if (const auto pipeline = state.pipelines.find(std::stoull(action.subject));
-          pipeline != state.pipelines.end())
-        apps_[action.subject] = pipeline->second.app;
+  for (auto& [id, entry] : entries_) {
+    if (state.outbox.contains(id) || !entry.stop.request_stop()) continue;
+    // Superseded while it waits for its next try: its lane is free now, not then.
+    const auto waiting = std::ranges::find(due_, id, [](const auto& row) { return row.second; });
+    if (waiting == due_.end()) continue;
+    due_.erase(waiting);
+    later(id, 0ms);
+  }
   for (const auto& [id, action] : state.outbox) {
-    if (running_.contains(id)) continue;
-    running_.emplace(id, std::stop_source());
-    dispatch(action);
+    if (entries_.contains(id)) continue;
+    Entry& entry = entries_[id];
+    entry.action = action;
+    entry.lane = platform::lane_of(action);
+    entry.app = app_of(state, action);
+    std::deque<ActionId>& lane = lanes_[entry.lane];
+    lane.push_back(id);
+    if (lane.size() == 1) hand_over(id);
   }
 }
 
@@ -66,55 +83,79 @@ io::WorkerPool& Outbox::pool_of(ActionKind kind) {
   return others_;
 }
 
-// mutex_ is held.
-void Outbox::dispatch(const Action& action) {
-  const std::string lane = platform::lane_of(action);
-  if (!busy_subjects_.insert(lane).second) {
-    waiting_[lane].push_back(action);
-    return;
-  }
-  if (action.kind != ActionKind::build_service) return post(action);
-  build_queue_.push(action, apps_[action.subject]);
+void Outbox::hand_over(ActionId id) {
+  const Entry& entry = entries_.at(id);
+  if (entry.action.kind != ActionKind::build_service) return post(id);
+  build_queue_.push(entry.action, entry.app);
   start_builds();
 }
 
-void Outbox::post(const Action& action) {
-  const std::stop_token stop = running_.at(action.id).get_token();
-  if (!pool_of(action.kind).post([this, action, stop] { run(action, stop); }))
-    log_event(Level::error, "control.outbox_full", {{"action", action.id}});
-}
-
-// mutex_ is held.
 void Outbox::start_builds() {
   while (auto build = build_queue_.next()) {
-    building_[build->action.id] = build->app;
-    post(build->action);
+    entries_.at(build->action.id).has_place = true;
+    post(build->action.id);
   }
 }
 
-void Outbox::run(const Action& action, std::stop_token stop) {
+void Outbox::post(ActionId id) {
+  if (!pool_of(entries_.at(id).action.kind).post([this, id] { run(id); })) {
+    log_event(Level::warn, "control.outbox_full", {{"action", id}});
+    later(id, kFirstRetry);
+  }
+}
+
+void Outbox::later(ActionId id, milliseconds delay) {
+  due_.emplace(std::chrono::steady_clock::now() + delay, id);
+  due_changed_.notify_all();
+}
+
+// A try that must wait holds no thread meanwhile.
+void Outbox::wake_when_due(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
   while (!stop.stop_requested()) {
-    // Committed before it counts as done: until then the action stays in the outbox and belongs to this
-    // thread.
-    if (auto result = execute_(action, stop); result && core_.submit(std::move(*result))) break;
-    std::unique_lock lock(mutex_);
-    retry_.wait_for(lock, stop, kRetry, [] { return false; });
+    if (due_.empty()) {
+      due_changed_.wait(lock, stop, [this] { return !due_.empty(); });
+      continue;
+    }
+    const MonoTime next = due_.begin()->first;
+    if (std::chrono::steady_clock::now() < next) {
+      due_changed_.wait_until(lock, stop, next, [&] { return due_.empty() || due_.begin()->first < next; });
+      continue;
+    }
+    const ActionId id = due_.begin()->second;
+    due_.erase(due_.begin());
+    hand_over(id);
   }
-  const std::lock_guard lock(mutex_);
-  running_.erase(action.id);
-  if (const auto place = building_.find(action.id); place != building_.end()) {
-    build_queue_.done(place->second);
-    building_.erase(place);
-    if (!stopping_) start_builds();
+}
+
+void Outbox::run(ActionId id) {
+  std::unique_lock lock(mutex_);
+  const Action action = entries_.at(id).action;
+  const std::stop_token stop = entries_.at(id).stop.get_token();
+  lock.unlock();
+  bool done = false;
+  if (!stop.stop_requested())
+    // Committed before it counts as done: until then the action stays in the outbox and belongs to us.
+    if (auto result = execute_(action, stop)) done = core_.submit(std::move(*result)).has_value();
+  lock.lock();
+  if (stopping_) return;
+  if (Entry& entry = entries_.at(id); std::exchange(entry.has_place, false)) {
+    build_queue_.done(entry.app);  // one that is tried again waits for a place anew
+    start_builds();
   }
-  const std::string lane = platform::lane_of(action);
-  busy_subjects_.erase(lane);
-  auto next = waiting_.find(lane);
-  if (stopping_ || next == waiting_.end()) return;
-  const Action following = next->second.front();
-  next->second.pop_front();
-  if (next->second.empty()) waiting_.erase(next);
-  dispatch(following);
+  if (done || stop.stop_requested()) return finish(id);
+  const std::uint32_t tries = entries_.at(id).tries++;
+  later(id, std::min(kFirstRetry * (1U << std::min(tries, 10U)), kLastRetry));
+}
+
+void Outbox::finish(ActionId id) {
+  const auto lane = lanes_.find(entries_.at(id).lane);
+  entries_.erase(id);
+  lane->second.pop_front();
+  if (lane->second.empty())
+    lanes_.erase(lane);
+  else
+    hand_over(lane->second.front());
 }
 
 }  // namespace naru::control

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <set>
 #include <stop_token>
+#include <thread>
 
 #include "control/build_queue.h"
 #include "control/core.h"
@@ -22,36 +23,49 @@ class Outbox {
   // outbox by another way (superseded) or control stops.
   using Execute = std::function<std::optional<Command>(const Action&, std::stop_token stop)>;
 
+  static constexpr milliseconds kFirstRetry{500}, kLastRetry{4'000};  // doubled from one try to the next
+
+  // `queue`: how many actions wait for a thread of one kind; what does not fit is taken later.
   // Builds get threads of their own, so that they cannot keep starts and stops waiting; their order is
   // BuildQueue's.
-  Outbox(Core& core, Execute execute);
+  Outbox(Core& core, Execute execute, std::size_t queue = 1024);
   ~Outbox();  // requests a stop of what runs, then joins
 
   void start();  // dispatches what is stored
 
  private:
-  struct Lane;
+  struct Entry {
+    Action action;
+    std::string lane;
+    std::stop_source stop;
+    std::string app;        // of a build
+    bool has_place = false;  // a build in a place of the queue
+    std::uint32_t tries = 0;
+  };
   void sync(const State& state);
-  void dispatch(const Action& action);
-  void post(const Action& action);
+  // With mutex_ held:
+  void hand_over(ActionId id);
+  void post(ActionId id);
   void start_builds();
-  void run(const Action& action, std::stop_token stop);
+  void later(ActionId id, milliseconds delay);
+  void finish(ActionId id);
+  void run(ActionId id);
+  void wake_when_due(const std::stop_token& stop);
   io::WorkerPool& pool_of(ActionKind kind);
 
   Core& core_;
   Execute execute_;
   std::mutex mutex_;
-  std::map<ActionId, std::stop_source> running_;
-  std::set<std::string> busy_subjects_;
-  std::map<std::string, std::deque<Action>> waiting_;
+  std::map<ActionId, Entry> entries_;                  // what is stored
+  std::map<std::string, std::deque<ActionId>> lanes_;  // the first of each is the one under way
+  std::multimap<MonoTime, ActionId> due_;              // under way, but waiting for its next try
   BuildQueue build_queue_;
-  std::map<ActionId, std::string> building_;  // builds in a place of the queue: whose
-  std::map<std::string, std::string> apps_;   // of pipelines with actions, by number
   bool stopping_ = false;
-  std::condition_variable_any retry_;
-  // What waits (a grace, a launcher that is away) has threads of its own: it must not keep routes or starts
+  std::condition_variable_any due_changed_;
+  // What blocks (a grace, a launcher that is away) has threads of its own: it must not keep routes or starts
   // waiting.
-  io::WorkerPool builds_{BuildQueue::kPlaces}, stops_{16}, routes_{1}, others_{8};
+  io::WorkerPool builds_, stops_, routes_, others_;
+  std::jthread timer_;
 };
 
 }  // namespace naru::control

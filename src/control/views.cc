@@ -171,6 +171,10 @@ std::string pipeline_message(const Pipeline& pipeline) {
   return fmt::format("building {}: {} of {} services are done", commit, done, pipeline.builds.size());
 }
 
+std::string hint_of(const Pipeline& pipeline) {
+  return pipeline.hint.empty() ? "" : fmt::format(" ({})", pipeline.hint.substr(0, 500));
+}
+
 bool under_way(const Pipeline& pipeline) {
   return pipeline.state == StageState::waiting || pipeline.state == StageState::running;
 }
@@ -219,12 +223,30 @@ std::vector<Address> addresses_of(const State& state, const Environment& environ
   return out;
 }
 
+namespace {
+
+// Host ports of the release that everybody meets that are not open, each with its reason and a remedy.
+std::string closed_ports(const State& state, const Environment& environment, const Surroundings& around) {
+  std::string out;
+  const Release* stable = state.release(environment.stable);
+  if (stable == nullptr) return out;
+  for (const route::PublishedPort& port : route::published_ports(state, environment, *stable))
+    if (const auto error = around.listener_errors.find(fmt::format("host:{}", port.host));
+        error != around.listener_errors.end())
+      out += fmt::format(
+          "; host port {} of {} is not open: {}; it is tried again (`ss -ltnp 'sport = :{}'` shows who has it)",
+          port.host, port.service, error->second, port.host);
+  return out;
+}
+
+}  // namespace
+
 std::string status_message(const State& state, const Environment& environment, const Surroundings& around) {
   if (environment.stopped)
     return fmt::format("stopped; start it again with `naru app start {}`", name_of(environment));
   const Rollout* active = state.active_rollout(environment);
   const Pipeline* pipeline = newest_pipeline(state, environment.app);
-  if (active != nullptr) return rollout_message(state, *active);
+  if (active != nullptr) return rollout_message(state, *active) + closed_ports(state, environment, around);
   if (pipeline != nullptr && under_way(*pipeline)) return pipeline_message(*pipeline);
   const Release* stable = state.release(environment.stable);
   if (environment.pending && !environment.approved)
@@ -235,7 +257,8 @@ std::string status_message(const State& state, const Environment& environment, c
                        stable == nullptr ? "" : fmt::format("v{} serves everybody; ", stable->version),
                        next->version, next->after);
   if (stable == nullptr && pipeline != nullptr && pipeline->state == StageState::failed)
-    return fmt::format("nothing runs; the last push failed: {}", pipeline->error.substr(0, 500));
+    return fmt::format("nothing runs; the last push failed: {}{}", pipeline->error.substr(0, 500),
+                       hint_of(*pipeline));
   const Rollout* last = newest_rollout(state, environment);
   if (stable == nullptr)
     return last == nullptr ? "nothing runs yet; push a commit"
@@ -245,13 +268,10 @@ std::string status_message(const State& state, const Environment& environment, c
   if (last != nullptr && last->phase == RolloutPhase::rolled_back)
     message += fmt::format("; {} was taken back: {}", version_of(state, last->to), last->reason);
   else if (pipeline != nullptr && pipeline->state == StageState::failed)
-    message += fmt::format("; the last push failed: {}", pipeline->error.substr(0, 500));
+    message +=
+        fmt::format("; the last push failed: {}{}", pipeline->error.substr(0, 500), hint_of(*pipeline));
   if (const std::string trouble = trouble_of(state, environment); !trouble.empty()) message += "; " + trouble;
-  for (const route::PublishedPort& port : route::published_ports(state, environment, *stable))
-    if (const auto error = around.listener_errors.find(fmt::format("host:{}", port.host));
-        error != around.listener_errors.end())
-      message += fmt::format("; host port {} of {} is not open: {}", port.host, port.service, error->second);
-  return message;
+  return message + closed_ports(state, environment, around);
 }
 
 Json app_summary(const State& state, const App& app, const Surroundings& around) {
@@ -311,6 +331,17 @@ Json instance_view(const State& state, const Instance& instance, const Surroundi
   return out;
 }
 
+namespace {
+// With what the newest rollout cannot know: it ended well, and then a port turned out to be somebody else's.
+std::string reason_of(const State& state, const Rollout& rollout, const Surroundings& around) {
+  const auto environment = state.environments.find(env_key(rollout.app, rollout.environment));
+  if (environment == state.environments.end() || environment->second.stable != rollout.to ||
+      newest_rollout(state, environment->second) != &rollout)
+    return rollout.reason;
+  return rollout.reason + closed_ports(state, environment->second, around);
+}
+}  // namespace
+
 Json rollout_view(const State& state, const Rollout& rollout, const Surroundings& around) {
   const Release* from = state.release(rollout.from);
   const Release* to = state.release(rollout.to);
@@ -333,7 +364,7 @@ Json rollout_view(const State& state, const Rollout& rollout, const Surroundings
           {"steps", rollout.steps},
           {"planned", std::move(planned)},
           {"weight", weight_of(rollout)},
-          {"reason", rollout.reason},
+          {"reason", reason_of(state, rollout, around)},
           {"verdict", rollout.verdict.is_object() ? rollout.verdict : Json()},
           {"changed", changed_names(state, rollout)},
           {"created", rollout.created},
@@ -360,6 +391,7 @@ Json pipeline_view(const State& state, const Pipeline& pipeline) {
           {"author", pipeline.author},
           {"state", pipeline.state},
           {"error", pipeline.error.substr(0, kMaxError)},
+          {"hint", pipeline.hint.substr(0, kMaxError)},
           {"warnings", pipeline.warnings},
           {"builds", std::move(builds)},
           {"release_version", release == nullptr ? Json() : Json(release->version)},

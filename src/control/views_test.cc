@@ -78,6 +78,26 @@ TEST(Views, SayWhoServesWhom) {
             "v1 serves everybody; shop-web-1 of web will be started again: exited with 1");
 }
 
+TEST(Views, SayWhichHostPortIsNotOpenAlsoInTheRollout) {
+  State state = small_state();
+  Surroundings around;
+  around.listener_errors["host:80"] = "port 80: in use";
+  const Environment& environment = state.environments.at("shop/production");
+  EXPECT_NE(
+      status_message(state, environment, around).find("host port 80 of web is not open: port 80: in use"),
+      std::string::npos);
+  Rollout& rollout = begin_rollout(state);
+  rollout.to = 10;  // what everybody meets now
+  rollout.from = 11;
+  for (const RolloutPhase phase : {RolloutPhase::completing, RolloutPhase::done}) {
+    rollout.phase = phase;
+    rollout.reason = "every step passed";
+    const std::string reason = rollout_view(state, rollout, around)["reason"];
+    EXPECT_TRUE(reason.starts_with("every step passed; host port 80 of web is not open: port 80")) << reason;
+  }
+  EXPECT_NE(status_message(state, environment, around).find("host port 80"), std::string::npos);
+}
+
 TEST(Views, SayWhatARolloutWaitsFor) {
   State state = small_state();
   begin_rollout(state);

@@ -27,7 +27,12 @@ class Applier {
     for (const auto& [name, value] : e.set) variables[name] = value;
     for (const auto& name : e.unset) variables.erase(name);
   }
-  void operator()(const event::NetworkReady& e) { environment(e.environment).network = e.network; }
+  void operator()(const event::NetworkReady& e) {
+    Environment& row = environment(e.environment);
+    row.network = e.network;
+    row.network_error.clear();
+  }
+  void operator()(const event::NetworkFailed& e) { environment(e.environment).network_error = e.error; }
   void operator()(const event::EnvironmentStopped& e) { environment(e.environment).stopped = e.stopped; }
 
   void operator()(const event::PipelineCreated& e) {
@@ -66,6 +71,7 @@ class Applier {
     Pipeline& row = pipeline(e.pipeline);
     row.state = e.state;
     row.error = e.error;
+    row.hint = e.hint;
     row.release = e.release;
     row.finished = at_;
     for (BuildStage& stage : row.builds)
@@ -207,9 +213,14 @@ class Applier {
     row.out_of_routes = {};
   }
   void operator()(const event::InstanceStopping& e) { instance(e.instance).phase = InstancePhase::stopping; }
+  void operator()(const event::InstanceStopFailed& e) { instance(e.instance).error = e.error; }
   void operator()(const event::InstanceRemoved& e) { state_.instances.erase(touch("instance", e.instance)); }
 
-  void operator()(const event::SlotAssigned& e) { state_.slots[touch("slot", e.key)] = e.slot; }
+  void operator()(const event::SlotAssigned& e) {
+    state_.slots[touch("slot", e.key)] = e.slot;
+    touch("counters", "");
+    state_.counters.next_slot = e.slot + 1;
+  }
   void operator()(const event::SlotFreed& e) { state_.slots.erase(touch("slot", e.key)); }
   void operator()(const event::PortAssigned& e) { state_.ports[touch("port", e.key)] = e.port; }
   void operator()(const event::PortFreed& e) { state_.ports.erase(touch("port", e.key)); }

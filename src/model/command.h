@@ -26,6 +26,12 @@ struct Push {
   std::string app, ref, commit, subject, author;
   bool recovered = false;
 };
+// A pipeline that failed, once more: the same commit, for what was mended outside of it (a base image, a
+// registry, a full disk). none: the newest.
+struct RetryPipeline {
+  std::string app;
+  std::optional<PipelineId> pipeline;
+};
 struct Promote {
   EnvKey environment;
   std::string by;
@@ -52,6 +58,7 @@ struct PlanFinished {
   ApplicationSpec spec;
   std::vector<std::string> warnings;
   std::map<std::string, ApplicationSpec> elsewhere{};  // the other environments' specs, by name
+  std::string hint{};
 };
 struct BuildFinished {
   ActionId action = 0;
@@ -60,11 +67,17 @@ struct BuildFinished {
   bool cached = false;
   std::string error;
   ImageInfo image;
+  std::string hint{};
 };
 struct NetworkReady {
   ActionId action = 0;
   EnvKey environment;
   NetworkInfo network;
+};
+// It cannot be made yet and is tried again: the action stays.
+struct NetworkFailed {
+  EnvKey environment;
+  std::string error;
 };
 struct InstanceStarted {
   ActionId action = 0;
@@ -82,6 +95,11 @@ struct InstanceStartFailed {
 struct InstanceStopped {
   ActionId action = 0;
   std::string instance;
+};
+// It cannot be stopped yet and is tried again: the action stays.
+struct InstanceStopFailed {
+  std::string instance;
+  std::string error;
 };
 struct ContainerRemoved {
   ActionId action = 0;
@@ -132,11 +150,11 @@ struct Tick {};
 }  // namespace naru::command
 
 namespace naru {
-using Command = std::variant<command::CreateApp, command::RemoveApp, command::SetVariables, command::Push,
-                             command::Promote, command::Abort, command::Rollback, command::StopEnvironment,
-                             command::PlanFinished, command::BuildFinished, command::NetworkReady,
-                             command::InstanceStarted, command::InstanceStartFailed, command::InstanceStopped,
-                             command::ContainerRemoved, command::RoutesAcked, command::ContainerExited,
-                             command::ContainersListed, command::PortTaken, command::Probed, command::Judged,
-                             command::LatencyBaseline, command::Tick>;
+using Command = std::variant<
+    command::CreateApp, command::RemoveApp, command::SetVariables, command::Push, command::RetryPipeline,
+    command::Promote, command::Abort, command::Rollback, command::StopEnvironment, command::PlanFinished,
+    command::BuildFinished, command::NetworkReady, command::NetworkFailed, command::InstanceStarted,
+    command::InstanceStartFailed, command::InstanceStopped, command::InstanceStopFailed,
+    command::ContainerRemoved, command::RoutesAcked, command::ContainerExited, command::ContainersListed,
+    command::PortTaken, command::Probed, command::Judged, command::LatencyBaseline, command::Tick>;
 }  // namespace naru

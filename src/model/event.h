@@ -32,6 +32,11 @@ struct NetworkReady {
   NetworkInfo network;
 };
 NARU_JSON(NetworkReady)
+struct NetworkFailed {
+  EnvKey environment;
+  std::string error;
+};
+NARU_JSON(NetworkFailed)
 struct EnvironmentStopped {
   EnvKey environment;
   bool stopped = true;
@@ -68,6 +73,7 @@ struct PipelineFinished {
   StageState state = StageState::failed;
   std::string error;
   std::optional<ReleaseId> release;
+  std::string hint{};
 };
 NARU_JSON(PipelineFinished)
 struct ReleaseCreated {
@@ -181,6 +187,11 @@ struct InstanceStopping {
   std::string instance;
 };
 NARU_JSON(InstanceStopping)
+struct InstanceStopFailed {
+  std::string instance;
+  std::string error;
+};
+NARU_JSON(InstanceStopFailed)
 struct InstanceRemoved {
   std::string instance;
 };
@@ -235,15 +246,16 @@ namespace naru {
 
 using Event =
     std::variant<event::AppCreated, event::AppRemoved, event::EnvironmentCreated, event::VariablesSet,
-                 event::NetworkReady, event::EnvironmentStopped, event::PipelineCreated,
+                 event::NetworkReady, event::NetworkFailed, event::EnvironmentStopped, event::PipelineCreated,
                  event::PipelinePlanned, event::BuildStarted, event::BuildFinished, event::PipelineFinished,
                  event::ReleaseCreated, event::ReleasePending, event::RolloutStarted, event::StepStarted,
                  event::StepLive, event::StepPassed, event::EvidenceStored, event::LatencyBaselineSet,
                  event::RolloutResumed, event::ServiceSwapped, event::OneshotCompleted,
                  event::RolloutPhaseChanged, event::InstanceCreated, event::InstanceStarting,
                  event::InstanceStarted, event::InstanceReady, event::InstanceUnready, event::InstanceExited,
-                 event::InstanceRetired, event::InstanceStopping, event::InstanceRemoved, event::SlotAssigned,
-                 event::SlotFreed, event::PortAssigned, event::PortFreed, event::RoutesChanged,
+                 event::InstanceRetired, event::InstanceStopping, event::InstanceStopFailed,
+                 event::InstanceRemoved, event::SlotAssigned, event::SlotFreed, event::PortAssigned,
+                 event::PortFreed, event::RoutesChanged,
                  event::RoutesAcked, event::VirtualAddressAssigned, event::ActionQueued, event::ActionDone>;
 
 // {"event": "AppCreated", ...fields}. The name is the type's.

@@ -4,7 +4,7 @@
 namespace naru {
 NARU_JSON_FIELDS(App, name, branch, created, last_version)
 NARU_JSON_FIELDS(Environment, app, name, deploy, variables, network, stable, pending, approved, rollout,
-                 virtual_addresses, next_virtual, offered, stopped)
+                 virtual_addresses, next_virtual, offered, stopped, network_error)
 NARU_JSON_NAMES(StageState, {{StageState::waiting, "waiting"},
                              {StageState::running, "running"},
                              {StageState::succeeded, "succeeded"},
@@ -14,7 +14,7 @@ NARU_JSON_FIELDS(ImageInfo, manifest, layers, entrypoint, command, env, working_
                  health, volumes, exposed)
 NARU_JSON_FIELDS(BuildStage, service, state, cached, started, finished, image, error)
 NARU_JSON_FIELDS(Pipeline, id, app, ref, commit, subject, author, state, spec, elsewhere, planned, builds,
-                 error, warnings, release, pushed, planned_at, finished)
+                 error, warnings, release, pushed, planned_at, finished, hint)
 NARU_JSON_FIELDS(ReleaseService, spec, image, revision)
 NARU_JSON_FIELDS(Release, id, app, environment, after, version, commit, subject, author, pipeline, services,
                  volumes, policy, deploy, created)
@@ -47,7 +47,8 @@ NARU_JSON_NAMES(ActionKind, {{ActionKind::plan_pipeline, "plan_pipeline"},
                              {ActionKind::remove_container, "remove_container"},
                              {ActionKind::publish_routes, "publish_routes"}})
 NARU_JSON_FIELDS(Action, id, kind, subject, detail)
-NARU_JSON_FIELDS(Counters, next_id, routes_revision, routes_acked, routes_digest, next_evidence_slot)
+NARU_JSON_FIELDS(Counters, next_id, routes_revision, routes_acked, routes_digest, next_evidence_slot,
+                 next_slot)
 NARU_JSON_FIELDS(State, counters, apps, environments, pipelines, releases, rollouts, instances, slots, ports,
                  outbox)
 }  // namespace naru

@@ -40,6 +40,7 @@ struct Environment {
   DeployMode deploy = DeployMode::automatic;
   std::map<std::string, std::string> variables;  // secrets; rows of this kind are encrypted at rest
   std::optional<NetworkInfo> network;            // none until the launcher has made it
+  std::string network_error;                     // why it could not, the last time; "" = it was not refused
   std::optional<ReleaseId> stable;               // what everybody meets
   std::optional<ReleaseId> pending;  // delivered next: waits for a rollout to end, or for a person
   bool approved = false;             // `pending` may start (deploy: auto, or promoted by a person)
@@ -86,7 +87,7 @@ struct Pipeline {
   std::map<std::string, ApplicationSpec> elsewhere;
   bool planned = false;
   std::vector<BuildStage> builds;
-  std::string error;
+  std::string error, hint;  // hint: what to do about the error; may be empty
   std::vector<std::string> warnings;
   std::optional<ReleaseId> release;
   WallTime pushed{}, planned_at{}, finished{};
@@ -230,6 +231,7 @@ struct Counters {                     // the single row that numbers everything
   std::uint64_t routes_acked = 0;
   std::string routes_digest;
   std::uint32_t next_evidence_slot = 0;
+  std::uint32_t next_slot = 0;  // of telemetry: one that was freed comes last again
 };
 NARU_JSON(Counters)
 

@@ -24,9 +24,9 @@ void drop_actions(Changes& changes, PipelineId id) {
   for (const ActionId action : gone) changes.done(action);
 }
 
-void finish(Changes& changes, PipelineId id, StageState state, std::string error) {
+void finish(Changes& changes, PipelineId id, StageState state, std::string error, std::string hint = {}) {
   drop_actions(changes, id);
-  changes.emit(event::PipelineFinished{id, state, std::move(error), {}});
+  changes.emit(event::PipelineFinished{id, state, std::move(error), {}, std::move(hint)});
 }
 
 void start(Changes& changes, const command::Push& push) {
@@ -122,6 +122,33 @@ Result<void> decide(Changes& changes, const command::Push& push) {
   return {};
 }
 
+Result<void> decide(Changes& changes, const command::RetryPipeline& retry) {
+  const State& state = changes.state();
+  if (!state.apps.contains(retry.app))
+    return fail(Code::not_found, "there is no application '{}'", retry.app);
+  const Pipeline* again = newest(state, retry.app);
+  if (again == nullptr) return fail(Code::not_found, "{} has had no push yet", retry.app);
+  if (retry.pipeline) {
+    const auto found = state.pipelines.find(*retry.pipeline);
+    if (found == state.pipelines.end() || found->second.app != retry.app)
+      return fail(Code::not_found, "{} has no pipeline {}", retry.app, *retry.pipeline);
+    again = &found->second;
+  }
+  if (again->state != StageState::failed)
+    return fail(Code::conflict, "pipeline {} of {} is {}; only one that failed is tried again", again->id,
+                retry.app, Json(again->state).get<std::string>());
+  for (const auto& [id, other] : state.pipelines)
+    if (other.app == retry.app && id > again->id &&
+        (unfinished(other) || other.state == StageState::succeeded))
+      return std::unexpected(
+          Error{Code::conflict,
+                fmt::format("pipeline {} of {} is newer and is {}: an older commit would take it back", id,
+                            retry.app, Json(other.state).get<std::string>()),
+                0, "push the commit again if it is what you want"});
+  start(changes, {again->app, again->ref, again->commit, again->subject, again->author});
+  return {};
+}
+
 void rerun(Changes& changes, const std::string& app, const std::string& subject) {
   const Pipeline* again = newest(changes.state(), app);
   if (again == nullptr) return;
@@ -163,7 +190,8 @@ void decide(Changes& changes, const command::PlanFinished& result) {
   changes.done(result.action);
   const auto found = changes.state().pipelines.find(result.pipeline);
   if (found == changes.state().pipelines.end() || found->second.planned || !unfinished(found->second)) return;
-  if (!result.error.empty()) return finish(changes, result.pipeline, StageState::failed, result.error);
+  if (!result.error.empty())
+    return finish(changes, result.pipeline, StageState::failed, result.error, result.hint);
   changes.emit(event::PipelinePlanned{result.pipeline, result.spec, result.elsewhere, result.warnings});
   for (const ServiceSpec& service : result.spec.services) {
     changes.emit(event::BuildStarted{result.pipeline, service.name});
@@ -182,7 +210,7 @@ void decide(Changes& changes, const command::BuildFinished& result) {
                                     result.image, result.error});
   if (!result.error.empty())
     return finish(changes, result.pipeline, StageState::failed,
-                  fmt::format("{}: {}", result.service, result.error));
+                  fmt::format("{}: {}", result.service, result.error), result.hint);
   if (std::ranges::all_of(pipeline.builds,
                           [](const BuildStage& s) { return s.state == StageState::succeeded; }))
     make_releases(changes, pipeline);

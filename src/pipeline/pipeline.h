@@ -9,6 +9,9 @@ namespace naru::pipeline {
 // not_found for an unknown application. A push of the commit that is already being integrated changes
 // nothing.
 Result<void> decide(Changes& changes, const command::Push& push);
+// The commit of a pipeline that failed, once more as a new pipeline. not_found; conflict when it did not
+// fail, or when something newer was delivered or is on its way: that must not be taken back by the way.
+Result<void> decide(Changes& changes, const command::RetryPipeline& retry);
 void decide(Changes& changes, const command::PlanFinished& result);
 void decide(Changes& changes, const command::BuildFinished& result);
 // What runs (or is being integrated) again, with other variables.

@@ -63,6 +63,7 @@ class Dispatch {
   }
 
   Result<void> operator()(const command::Push& c) { return pipeline::decide(changes_, c); }
+  Result<void> operator()(const command::RetryPipeline& c) { return pipeline::decide(changes_, c); }
   Result<void> operator()(const command::Promote& c) { return rollout::decide(changes_, c); }
   Result<void> operator()(const command::Abort& c) { return rollout::decide(changes_, c); }
   Result<void> operator()(const command::Rollback& c) { return rollout::decide(changes_, c); }

@@ -219,6 +219,88 @@ TEST(Platform, ActionsOfOneInstanceShareALaneAndBuildsDoNot) {
   EXPECT_NE(lane(ActionKind::build_service, "4", "web"), lane(ActionKind::build_service, "4", "api"));
 }
 
+TEST(Platform, APipelineThatFailedIsTriedAgainByHand) {
+  World world;
+  EXPECT_EQ(world.send(command::RetryPipeline{"shop", {}}).error().code, Code::not_found);
+  EXPECT_EQ(world.send(command::RetryPipeline{"blog", {}}).error().code, Code::not_found);
+  world.unreadable = "the registry is down";
+  world.push(two_services());
+  world.settle(4);
+  const Pipeline failed = world.state.pipelines.rbegin()->second;
+  EXPECT_EQ(failed.state, StageState::failed);
+  EXPECT_EQ(failed.hint, "mend it");
+  EXPECT_EQ(world.send(command::RetryPipeline{"shop", 999}).error().code, Code::not_found);
+  world.unreadable.clear();
+  world.must(command::RetryPipeline{"shop", {}});
+  EXPECT_EQ(world.send(command::RetryPipeline{"shop", failed.id}).error().code, Code::conflict)
+      << "one is under way";
+  world.settle();
+  const Pipeline& again = world.state.pipelines.rbegin()->second;
+  EXPECT_NE(again.id, failed.id);
+  EXPECT_EQ(again.commit, failed.commit);
+  EXPECT_EQ(again.state, StageState::succeeded);
+  EXPECT_TRUE(world.production().stable);
+  EXPECT_EQ(world.send(command::RetryPipeline{"shop", {}}).error().code, Code::conflict) << "it succeeded";
+  EXPECT_EQ(world.send(command::RetryPipeline{"shop", failed.id}).error().code, Code::conflict)
+      << "a newer one was delivered";
+}
+
+TEST(Platform, ANetworkThatCannotBeMadeIsTheReasonOfTheRollout) {
+  World world;
+  world.no_network = "no free /22 in 10.88.0.0/13";
+  world.push(two_services());
+  world.settle(10);
+  EXPECT_EQ(world.current().phase, RolloutPhase::preparing);
+  EXPECT_NE(world.current().reason.find("the network of production cannot be made: no free /22"),
+            std::string::npos)
+      << world.current().reason;
+  EXPECT_EQ(std::ranges::count(world.names, "NetworkFailed"), 1) << "each try says the same: told once";
+  world.no_network.clear();
+  world.settle();
+  EXPECT_TRUE(world.production().stable);
+  EXPECT_EQ(world.production().network_error, "");
+}
+
+TEST(Platform, AContainerThatCannotBeStoppedDoesNotHoldTheRolloutForEver) {
+  World world = World::released();
+  world.images["web"] = "two";
+  world.stoppable = false;
+  ApplicationSpec next = two_services();
+  next.rollout.strategy = StrategyKind::all_at_once;
+  world.push(next);
+  world.settle(60);
+  EXPECT_EQ(world.current().phase, RolloutPhase::completing) << "it has its time";
+  world.settle(200);
+  EXPECT_EQ(world.current().phase, RolloutPhase::done);
+  EXPECT_NE(world.current().reason.find("does not stop: a process of it hangs, it is tried again"),
+            std::string::npos)
+      << world.current().reason;
+  const auto stopping = [&] {
+    return std::ranges::count_if(world.state.instances,
+                                 [](const auto& row) { return row.second.phase == InstancePhase::stopping; });
+  };
+  EXPECT_GT(stopping(), 0) << "somebody still tries";
+  world.stoppable = true;
+  world.settle(10);
+  EXPECT_EQ(stopping(), 0);
+}
+
+TEST(Platform, ATelemetrySlotThatIsGivenBackComesLastAgain) {
+  World world;
+  std::set<std::uint32_t> before;
+  for (int release = 1; release <= 4; ++release) {
+    world.images["web"] = std::to_string(release);
+    ApplicationSpec next = two_services();
+    next.rollout.strategy = StrategyKind::all_at_once;
+    world.push(next);
+    world.settle();
+    const std::string key = std::ranges::find_if(world.state.slots, [](const auto& row) {
+                              return row.first.find("/web/") != std::string::npos;
+                            })->first;
+    EXPECT_TRUE(before.insert(world.state.slots.at(key)).second) << key;
+  }
+}
+
 TEST(Platform, NamesAndStatesThatDoNotFitAreRefused) {
   World world;
   for (const char* name : {"", "Shop", "-x", "a_b", "x-", "abcdefghijklmnopqrstuvwxyz", "../etc"})

@@ -97,13 +97,17 @@ class World {
   std::vector<std::string> names;
   std::vector<std::string> started;  // services of containers, in order
   bool acknowledges = true;          // the gateway
+  bool stoppable = true;             // containers
+  std::string unreadable;            // why a plan fails; "" = it does not
+  std::string no_network;            // why it cannot be made
   int most_databases = 0;
 
  private:
   void carry_out(const Action& action) {
     switch (action.kind) {
       case ActionKind::plan_pipeline:
-        return must(command::PlanFinished{action.id, std::stoull(action.subject), "", spec, {}, elsewhere});
+        return must(command::PlanFinished{action.id, std::stoull(action.subject), unreadable, spec, {}, elsewhere,
+                                          unreadable.empty() ? "" : "mend it"});
       case ActionKind::build_service: {
         ImageInfo image;
         image.manifest = Digest::of_sha256(images[action.detail] + action.detail);
@@ -111,6 +115,7 @@ class World {
             command::BuildFinished{action.id, std::stoull(action.subject), action.detail, false, "", image});
       }
       case ActionKind::ensure_network:
+        if (!no_network.empty()) return must(command::NetworkFailed{action.subject, no_network});
         return must(
             command::NetworkReady{action.id,
                                   action.subject,
@@ -118,6 +123,7 @@ class World {
       case ActionKind::start_instance:
         return start(action);
       case ActionKind::stop_instance:
+        if (!stoppable) return must(command::InstanceStopFailed{action.subject, "a process of it hangs"});
         containers.erase(action.subject);
         return must(command::InstanceStopped{action.id, action.subject});
       case ActionKind::remove_container:

@@ -261,6 +261,20 @@ void decide(Changes& changes, const command::NetworkReady& result) {
     changes.emit(event::NetworkReady{result.environment, result.network});
 }
 
+void decide(Changes& changes, const command::NetworkFailed& observation) {
+  const auto found = changes.state().environments.find(observation.environment);
+  if (found == changes.state().environments.end() || found->second.network) return;
+  if (found->second.network_error != observation.error)  // each try says the same: one event tells it
+    changes.emit(event::NetworkFailed{observation.environment, observation.error});
+}
+
+void decide(Changes& changes, const command::InstanceStopFailed& observation) {
+  const Instance* instance = find_instance(changes.state(), observation.instance);
+  if (instance == nullptr || instance->phase != Phase::stopping || instance->error == observation.error)
+    return;
+  changes.emit(event::InstanceStopFailed{observation.instance, observation.error});
+}
+
 void decide(Changes& changes, const command::InstanceStarted& result) {
   changes.done(result.action);
   const Instance* instance = find_instance(changes.state(), result.instance);

@@ -114,7 +114,7 @@ class Progress {
   std::string failure() const {
     std::string reason;
     each_instance([&](const Instance& instance) {
-      if (!reason.empty() || !is_new(instance)) return;
+      if (!reason.empty() || !is_new(instance) || instance.phase == InstancePhase::stopping) return;
       if (instance.phase == InstancePhase::failed)
         reason = instance.oneshot
                      ? fmt::format("the one-shot service {} failed: {}", instance.service, instance.error)
@@ -139,6 +139,9 @@ class Progress {
           !rollout_.oneshots_done.contains(service.spec.name))
         waiting = fmt::format("waiting for the one-shot service {} to end", service.spec.name);
     if (std::string why = not_ready(changed); !why.empty()) waiting = std::move(why);
+    if (!environment_.network && !environment_.network_error.empty())
+      waiting = fmt::format("the network of {} cannot be made: {}", rollout_.environment,
+                            environment_.network_error);
     // What only recreates a stateful service has no two sides to compare: everybody meets it already.
     const bool two_sides =
         std::ranges::any_of(changed, [&](const ReleaseService* service) { return !is_swap(*service); });
@@ -247,8 +250,37 @@ class Progress {
   std::uint32_t percent() const { return rollout_.steps.back().weight.value / 100; }
 
   void complete() {
-    if (!routes_settled(state()) || old_ones_left(from_, to_)) return;
-    change_phase(changes_, rollout_.id, Phase::done, rollout_.reason);
+    if (!routes_settled(state())) return;
+    const auto left = instances_left([this](const Instance& instance) { return is_old(instance); });
+    if (!may_end_beside(left)) return;
+    change_phase(changes_, rollout_.id, Phase::done, rollout_.reason + told(left));
+  }
+
+  template <class Predicate>
+  std::vector<const Instance*> instances_left(Predicate wanted) const {
+    std::vector<const Instance*> left;
+    each_instance([&](const Instance& instance) {
+      if (wanted(instance)) left.push_back(&instance);
+    });
+    return left;
+  }
+  // All are gone, or those that are left were asked to stop and had more than their time. The launcher goes
+  // on trying, and nothing starts on a volume that they hold; but nobody waits for them for ever.
+  bool may_end_beside(const std::vector<const Instance*>& left) const {
+    return std::ranges::all_of(left, [&](const Instance* instance) {
+      const Release* release = state().release(instance->release);
+      const ReleaseService* service = release == nullptr ? nullptr : release->find(instance->service);
+      const milliseconds grace = service == nullptr ? milliseconds(0) : service->spec.stop_grace;
+      const WallTime since = std::max(rollout_.phase_since, instance->retired_at);
+      return instance->phase == InstancePhase::stopping && changes_.now() - since > grace + kStopPatience;
+    });
+  }
+  static std::string told(const std::vector<const Instance*>& left) {
+    std::string out;
+    for (const Instance* instance : left)
+      out += fmt::format("; {} of {} does not stop{}{}, it is tried again", instance->id, instance->service,
+                         instance->error.empty() ? "" : ": ", instance->error);
+    return out.substr(0, 600);
   }
 
   void roll_back() {
@@ -256,28 +288,23 @@ class Progress {
       changes_.emit(event::ServiceSwapped{rollout_.id, std::string(rollout_.swapped.back()), false});
       return;
     }
-    bool left = false;
-    each_instance([&](const Instance& instance) { left = left || is_new(instance); });
-    if (left || !routes_settled(state())) return;
-    if (old_ready()) return change_phase(changes_, rollout_.id, Phase::rolled_back, rollout_.reason);
+    const auto left = instances_left([this](const Instance& instance) { return is_new(instance); });
+    if (!may_end_beside(left) || !routes_settled(state())) return;
+    const std::string reason = rollout_.reason + told(left);
+    if (old_ready()) return change_phase(changes_, rollout_.id, Phase::rolled_back, reason);
     // What was recreated does not come back (its new revision may have changed the data): that must not keep
     // the next release, perhaps the remedy, waiting for ever.
     const bool next = environment_.pending && environment_.approved;
     const bool late = changes_.now() - rollout_.phase_since > rollout_.policy.ready_deadline;
     if (next || late)
       change_phase(changes_, rollout_.id, Phase::rolled_back,
-                   rollout_.reason + "; a stateful service of the old release is not ready again");
+                   reason + "; a stateful service of the old release is not ready again");
   }
-  bool old_ones_left(const Release* gone, const Release& kept) const {
-    bool left = false;
-    each_instance([&](const Instance& instance) {
-      if (gone == nullptr) return;
-      const ReleaseService* before = gone->find(instance.service);
-      const ReleaseService* now = kept.find(instance.service);
-      const bool is_old = before != nullptr && before->revision == instance.revision;
-      left = left || (is_old && (now == nullptr || now->revision != instance.revision));
-    });
-    return left;
+  bool is_old(const Instance& instance) const {
+    const ReleaseService* before = from_ == nullptr ? nullptr : from_->find(instance.service);
+    const ReleaseService* now = to_.find(instance.service);
+    return before != nullptr && before->revision == instance.revision &&
+           (now == nullptr || now->revision != instance.revision);
   }
   // A stateful service that was swapped is back.
   bool old_ready() const {

@@ -16,9 +16,11 @@ Result<void> decide(Changes& changes, const command::Abort& command);
 Result<void> decide(Changes& changes, const command::Rollback& command);
 Result<void> decide(Changes& changes, const command::StopEnvironment& command);
 void decide(Changes& changes, const command::NetworkReady& result);
+void decide(Changes& changes, const command::NetworkFailed& observation);
 void decide(Changes& changes, const command::InstanceStarted& result);
 void decide(Changes& changes, const command::InstanceStartFailed& result);
 void decide(Changes& changes, const command::InstanceStopped& result);
+void decide(Changes& changes, const command::InstanceStopFailed& observation);
 void decide(Changes& changes, const command::ContainerExited& observation);
 void decide(Changes& changes, const command::ContainersListed& observation);
 void decide(Changes& changes, const command::Probed& observation);
@@ -34,6 +36,8 @@ inline constexpr milliseconds kDrain{2'000};  // from out-of-the-routes to SIGTE
 inline constexpr std::uint32_t kMaxCrashesAtStart =
     3;  // of a new release's instance before it was ever ready
 inline constexpr milliseconds kMaxBackOff{60'000};
+// Beyond a container's own grace: what still is not gone then does not keep a rollout from ending.
+inline constexpr milliseconds kStopPatience{60'000};
 inline constexpr std::uint32_t kEvidenceSlots = 16;  // ipc/telemetry.h has as many
 
 // A service of `release` that another one waits for with service_completed_successfully.

@@ -240,9 +240,10 @@ void assign_slots(Changes& changes, const std::set<std::string>& wanted) {
   for (const std::string& key : gone) changes.emit(event::SlotFreed{key});
   for (const std::string& key : wanted) {
     if (changes.state().slots.contains(key)) continue;
-    std::uint32_t slot = 0;
-    while (used.contains(slot)) ++slot;
-    if (slot >= kSlots) return;  // more revisions than slots: the rest is routed but not counted
+    if (used.size() >= kSlots) return;  // more revisions than slots: the rest is routed but not counted
+    // One that was given back comes last again: requests on their way still count for who had it.
+    std::uint32_t slot = changes.state().counters.next_slot % kSlots;
+    while (used.contains(slot)) slot = (slot + 1) % kSlots;
     used.insert(slot);
     changes.emit(event::SlotAssigned{key, slot});
   }

@@ -80,7 +80,11 @@ Result<std::optional<Fd>> open_other_half(const ListenerSpec& spec) {
 
 std::vector<ipc::ListenerError> Listeners::replace(const std::vector<ListenerSpec>& wanted) {
   std::erase_if(open_, [&](const auto& row) {
-    return std::ranges::none_of(wanted, [&](const ListenerSpec& spec) { return spec == row.second.spec; });
+    const auto same = std::ranges::find(wanted, row.first, &ListenerSpec::name);
+    if (same != wanted.end() && *same == row.second.spec) return false;
+    // The gateway has it open, too, until it hears of the new one: which could not be bound beside it.
+    if (same != wanted.end()) ::shutdown(row.second.fd.get(), SHUT_RDWR);
+    return true;
   });
   std::vector<ipc::ListenerError> errors;
   for (const ListenerSpec& spec : wanted) {

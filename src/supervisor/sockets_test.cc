@@ -66,5 +66,19 @@ TEST(Sockets, ASetIsReplacedAsAWhole) {
   EXPECT_EQ(errors[0].name, "bad");
 }
 
+// 127.0.0.1:8000:80 becomes 8000:80, and back, while the gateway still holds the old socket.
+TEST(Sockets, AnotherAddressOfTheSamePortTakesEffectAtOnce) {
+  Listeners listeners;
+  const Fd free = open_listener({"free", ListenerKind::tcp, "127.0.0.1", 0}).value();
+  const std::uint16_t port = port_of(free);
+  ::shutdown(free.get(), SHUT_RDWR);
+  std::vector<Fd> gateway;
+  for (const char* address : {"127.0.0.1", "", "127.0.0.1", ""}) {
+    const auto errors = listeners.replace({{"host", ListenerKind::tcp, address, port}});
+    ASSERT_TRUE(errors.empty()) << address << ": " << errors[0].message;
+    gateway.emplace_back(::dup(listeners.open().at("host").fd.get()));
+  }
+}
+
 }  // namespace
 }  // namespace naru::supervisor

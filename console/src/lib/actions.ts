@@ -2,7 +2,7 @@
 import { appPath, post } from './api';
 import { percent } from './format';
 import { world } from './world.svelte';
-import { isActive, type Status } from './types';
+import { isActive, type PipelineView, type Status } from './types';
 import { ui } from './ui.svelte';
 
 async function command(status: Status, verb: string, body: Record<string, unknown> = {}) {
@@ -51,6 +51,17 @@ export function rollBack(status: Status, version?: number) {
     danger: true,
     run: () => command(status, 'rollback', version === undefined ? {} : { version }),
     done: `Going back to ${to}`,
+  });
+}
+
+export function retryPipeline(pipeline: PipelineView) {
+  ui.ask({
+    title: `Run pipeline #${pipeline.id} again?`,
+    text: `The same commit (${pipeline.commit.slice(0, 7)}) is built once more. Use it when what was in the way is mended: a base image, a registry, the disk.`,
+    action: 'Run again',
+    danger: false,
+    run: async () => void (await post<PipelineView>(appPath(pipeline.app, 'pipelines/retry'), { id: pipeline.id })),
+    done: `${pipeline.app}: pipeline #${pipeline.id} runs again`,
   });
 }
 

@@ -131,6 +131,7 @@ export interface PipelineView {
   author: string;
   state: StageState;
   error: string;
+  hint?: string;
   warnings: string[];
   builds: { service: string; state: StageState; cached: boolean; started: number; finished: number; error: string }[];
   release_version: number | null;
