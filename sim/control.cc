@@ -14,8 +14,13 @@ constexpr milliseconds kTick{500}, kProbe{500}, kJudge{1'000};
 
 }  // namespace
 
-Control::Control(Outside outside, const Mutant& mutant) : out_(outside), mutant_(mutant), store_(mutant) {
+Control::Control(Outside outside, const Mutant& mutant)
+    : out_(outside), mutant_(mutant), store_(mutant), clock_(out_.machine) {
   out_.timeline.in(0ms, [this] { start(); });
+}
+
+WallTime Control::now() const {
+  return mutant_.machines_clock ? out_.machine.wall() : clock_->wall();
 }
 
 milliseconds Control::soon() {
@@ -39,6 +44,12 @@ void Control::start() {
   if (on_start) on_start();
 }
 
+// The steady clock begins anew: only what was stored says how late it was.
+void Control::rebooted() {
+  clock_.emplace(out_.machine);
+  clock_->not_before(store_.last_time());
+}
+
 void Control::crash() {
   if (!up_) return;
   if (trace) trace("control crashes");
@@ -59,7 +70,7 @@ std::optional<Result<void>> Control::submit(Command command) {
     crash();
     return std::nullopt;
   }
-  Changes changes(state_, out_.timeline.now());
+  Changes changes(state_, now());
   auto decided = platform::decide(changes, command);
   if (trace && !(std::holds_alternative<command::Tick>(command) && changes.events().empty()))
     trace(describe(command) + (decided ? "" : ": " + decided.error().message()));
@@ -76,7 +87,7 @@ std::optional<Result<void>> Control::submit(Command command) {
   if (mutant_.apply_twice) {
     Touched touched;
     for (const Event& event : changes.events())
-      if (mutant_.apply_twice(event)) apply(state_, event, out_.timeline.now(), touched);
+      if (mutant_.apply_twice(event)) apply(state_, event, changes.now(), touched);
   }
   if (point == 1) {
     crash();
@@ -86,7 +97,7 @@ std::optional<Result<void>> Control::submit(Command command) {
   if (changes.events().empty()) return decided;
   if (trace)
     for (const Event& event : changes.events()) trace("  -> " + to_json_event(event).dump().substr(0, 260));
-  store_.commit(state_, changes.events(), changes.touched(), out_.timeline.now());
+  store_.commit(state_, changes.events(), changes.touched(), changes.now());
   on_committed();
   if (point == 2) {
     crash();
@@ -297,7 +308,7 @@ void Control::container_exited(const Container& container) {
 void Control::launcher_connected() {
   if (!up_ || !out_.launcher.available()) return;
   // Asked, looked up and answered at three different times; other messages pass between them.
-  out_.timeline.in(soon(), [this, asked = out_.timeline.now(), epoch = epoch_] {
+  out_.timeline.in(soon(), [this, asked = now(), epoch = epoch_] {
     if (epoch == epoch_ && out_.launcher.available())
       post_in(soon(), command::ContainersListed{out_.launcher.list(), asked});
   });
@@ -332,8 +343,8 @@ void Control::probe() {
 judge::Observation Control::observe(const Rollout& rollout, Session& session) const {
   judge::Observation now;
   now.step = rollout.step;
-  now.in_step = out_.timeline.now() - rollout.step_started;
-  now.since_canary = out_.timeline.now() - rollout.first_user;
+  now.in_step = this->now() - rollout.step_started;
+  now.since_canary = this->now() - rollout.first_user;
   const Gateway::Evidence& evidence = out_.gateway.evidence.at(rollout.evidence_slot % Gateway::kSlots);
   now.canary = evidence.canary;
   now.stable = evidence.stable;
@@ -349,7 +360,7 @@ judge::Observation Control::observe(const Rollout& rollout, Session& session) co
     if (has(from) == has(to)) continue;
     judge::CrashCounts& counts = has(to) ? now.canary_crashes : now.stable_crashes;
     counts.crashes += instance.restarts;
-    counts.instance_seconds += std::chrono::duration<double>(out_.timeline.now() - instance.created).count();
+    counts.instance_seconds += std::chrono::duration<double>(this->now() - instance.created).count();
   }
   // Instances that went took their counts along.
   const auto raise = [](judge::CrashCounts& highest, judge::CrashCounts& counts) {
@@ -381,9 +392,9 @@ void Control::judge() {
                                                                           : hold;
     command::Judged judged{id, rollout.step, outcome, verdict->reason, session.state, {}};
     if (mutant_.verdict) mutant_.verdict(judged);
-    if (judged.outcome == hold && out_.timeline.now() - session.stored < 5s) continue;
+    if (judged.outcome == hold && now() - session.stored < 5s) continue;
     if (judged.outcome == promote && rollout.steps.back().passed != WallTime{}) continue;
-    session.stored = out_.timeline.now();
+    session.stored = now();
     verdicts.push_back(std::move(judged));
   }
   for (command::Judged& judged : verdicts) post_in(soon(), std::move(judged));

@@ -18,6 +18,7 @@ class MemoryStore {
   explicit MemoryStore(const Mutant& mutant) : mutant_(mutant) {}
   void commit(const State& state, const std::vector<Event>& events, const Touched& touched, WallTime at);
   State load() const;
+  WallTime last_time() const { return log_.empty() ? WallTime{} : log_.back().first; }
   // The whole log again, into an empty state: the same as the rows.
   void check_replay() const;
   // Each event with the state before it.
@@ -34,6 +35,7 @@ class MemoryStore {
 
 struct Outside {
   Timeline& timeline;
+  MachineClock& machine;
   Rng& rng;
   const Faults& faults;
   Launcher& launcher;
@@ -49,6 +51,7 @@ class Control {
   std::optional<Result<void>> submit(Command command);
   void post_in(milliseconds delay, Command command);  // lost when control restarts meanwhile
   void crash();
+  void rebooted();
   bool up() const { return up_; }
   const State& state() const { return state_; }
   MemoryStore& store() { return store_; }
@@ -83,11 +86,13 @@ class Control {
   void judge();
   judge::Observation observe(const Rollout& rollout, Session& session) const;
   milliseconds soon();
+  WallTime now() const;
 
   Outside out_;
   const Mutant& mutant_;
   MemoryStore store_;
   State state_;
+  std::optional<SlewedClock> clock_;  // goes on over restarts of control; anew after a reboot
   bool up_ = false;
   std::uint64_t epoch_ = 0, commands_ = 0;
   std::set<ActionId> running_;

@@ -16,7 +16,8 @@ struct Faults {
   double container_death = 0;  // per second, of one running container
   double flap = 0;             // per second: one container is unhealthy for a while
   double launcher_restart = 0, gateway_restart = 0, reboot = 0;  // per second
-  double people = 0;  // per second: promote, abort, roll back, variables, stop, start
+  double clock_set = 0;  // per second: the machine's clock, by up to two hours, back or forward
+  double people = 0;     // per second: promote, abort, roll back, variables, stop, start
   double build_failure = 0;
   double bad_release = 0;  // per push
 };

@@ -22,6 +22,7 @@ class Invariants {
   void container_exited(const Container& container);
   void trouble(const EnvKey& environment);  // stopped, rebooted: its services may be away
   void upset(const Container& container);
+  void rebooted();
   void users_served();
   // Does every service that users meet on that side have an instance that answers?
   bool answers(const EnvironmentRoute& route, bool canary) const;
@@ -33,7 +34,7 @@ class Invariants {
 
  private:
   void step_started(const State& before, const event::StepStarted& e) const;
-  void step_live(const State& before, const event::StepLive& e) const;
+  void step_live(const State& before, const event::StepLive& e);
   void step_passed(const State& before, const event::StepPassed& e);
   void phase_changed(const State& before, const event::RolloutPhaseChanged& e);
   void completing(const State& before, const Rollout& rollout) const;
@@ -50,6 +51,7 @@ class Invariants {
   bool calm_;
   std::map<std::string, Container> by_address_;  // every container there ever was
   std::map<std::string, WallTime> last_routed_;  // address -> when a table named it last
+  std::map<RolloutId, WallTime> first_live_;     // when the first users met it, in true time
   std::map<std::string, WallTime> trouble_;      // environment/service -> the last fault, or its end
   std::set<std::string> served_;                 // environment/service
   std::set<std::string> oneshots_succeeded_;     // environment/release/service

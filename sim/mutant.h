@@ -24,6 +24,7 @@ struct Mutant {
   std::function<void(const State&, RouteTable&)> table = {};   // what is published
   std::function<void(command::Judged&)> verdict = {};
   bool acknowledge_early = false;  // before the commit
+  bool machines_clock = false;     // decisions by the machine's clock, as it is
 };
 
 // The bugs, one a name.

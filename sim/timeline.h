@@ -5,6 +5,7 @@
 #include <queue>
 
 #include "base/clock.h"
+#include "base/slewed_clock.h"
 
 namespace naru::sim {
 
@@ -38,6 +39,18 @@ class Timeline {
   WallTime now_ = from_epoch_ms(1'800'000'000'000);
   std::uint64_t planned_count_ = 0;
   std::priority_queue<Planned> planned_;
+};
+
+// The machine's clock, which somebody sets back and forward.
+class MachineClock final : public Clock {
+ public:
+  explicit MachineClock(const Timeline& timeline) : timeline_(timeline) {}
+  WallTime wall() const override { return timeline_.now() + offset; }
+  MonoTime mono() const override { return MonoTime(timeline_.now().time_since_epoch()); }
+  milliseconds offset{0};
+
+ private:
+  const Timeline& timeline_;
 };
 
 }  // namespace naru::sim

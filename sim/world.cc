@@ -25,6 +25,7 @@ Faults faults_of(Climate climate, Rng& rng) {
     faults.lost_ack = rng.uniform() * 0.1;
     faults.gateway_restart = 0.01;
     faults.launcher_restart = 0.02;
+    faults.clock_set = 0.005;
   }
   if (climate == Climate::breaking || climate == Climate::wild) {
     faults.start_failure = rng.uniform() * 0.1;
@@ -87,7 +88,7 @@ class World {
   }
 
  private:
-  Outside outside() { return {timeline_, rng_, faults_, launcher_, gateway_, developers_}; }
+  Outside outside() { return {timeline_, machine_, rng_, faults_, launcher_, gateway_, developers_}; }
 
   void connect() {
     launcher_.on_creating = [this](const Container& c) { invariants_.container_creating(c); };
@@ -194,6 +195,12 @@ class World {
       for (const auto& [key, environment] : control_.state().environments) invariants_.trouble(key);
       launcher_.reboot();
       control_.crash();
+      control_.rebooted();
+      invariants_.rebooted();
+    }
+    if (rng_.chance(faults_.clock_set)) {
+      machine_.offset = between(rng_, -7'200'000, 7'200'000);
+      note(fmt::format("the machine's clock is set: {} ms", machine_.offset.count()));
     }
     if (rng_.chance(faults_.people)) somebody();
   }
@@ -265,6 +272,7 @@ class World {
   const Options options_;
   const Mutant none_{};
   Timeline timeline_;
+  MachineClock machine_{timeline_};
   const WallTime started_ = timeline_.now();
   Rng rng_;
   const Climate climate_;

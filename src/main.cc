@@ -68,6 +68,8 @@ int run_control(const Inherited& given) {
   options.tcp_listen_fd = given.number("tcp-fd");
   options.tcp6_listen_fd = given.number("tcp6-fd");
   options.gateway_port = static_cast<std::uint16_t>(given.number("gateway-port"));
+  if (const int bytes = given.number("max-push-bytes"); bytes > 0)
+    options.max_push_bytes = static_cast<std::uint64_t>(bytes);
   return control::run(options);
 }
 
@@ -78,6 +80,7 @@ Result<void> up(const cli::UpRequest& request, std::function<void()> on_started)
   options.control_port = request.control_port;
   options.gateway_address = request.gateway_address;
   options.gateway_port = request.gateway_port;
+  options.max_push_bytes = request.max_push_bytes;
   options.on_started = std::move(on_started);
   return supervisor::run(options);
 }

@@ -213,7 +213,7 @@ Result<StepCache::Record> BuildRun::run_step(std::size_t stage, std::size_t inde
   const PlanStep& step = plan_.stages[stage].steps[index];
   const std::string bench = bench_id(stage, index);
   TRY(unpack(stages_[stage].layers));
-  TRY(bench_.begin({bench, diff_ids(stages_[stage].layers), request_.latest_mtime.count()}));
+  TRY(bench_.begin({bench, diff_ids(stages_[stage].layers)}));
   BenchGuard guard(bench_, bench);
   if (step.kind == StepKind::run)
     TRY(run_command(step, bench, label(stage, index), stop));

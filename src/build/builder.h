@@ -31,7 +31,6 @@ struct BuildRequest {
   std::map<std::string, std::string> args;
   std::map<std::string, std::string> proxy;  // the host's proxy variables, see host_proxy_variables()
   bool missing_target_is_fine = false;  // a `test` stage that is not there: BuildResult without a manifest
-  seconds latest_mtime{0};  // files that steps make get at most this time (the commit's); 0 = their own
   milliseconds step_timeout = kDefaultStepTimeout;
 };
 

@@ -3,7 +3,7 @@
 
 namespace naru::build {
 NARU_JSON_FIELDS(LayerRef, blob, diff_id, media_type, size)
-NARU_JSON_FIELDS(BeginRequest, build, layers, latest_mtime)
+NARU_JSON_FIELDS(BeginRequest, build, layers)
 NARU_JSON_FIELDS(RunRequest, build, argv, env, cwd, user, network, host_mounts, timeout)
 NARU_JSON_FIELDS(RunResult, exit_code, timed_out, out_of_memory)
 NARU_JSON_FIELDS(CopyOrigin, checkout, layers)

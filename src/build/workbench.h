@@ -31,8 +31,6 @@ NARU_JSON(LayerRef)
 struct BeginRequest {
   std::string build;  // the bench's id: [a-z0-9][a-z0-9.-]{0,62}
   std::vector<Digest> layers;
-  std::int64_t latest_mtime =
-      0;  // seconds since the epoch: commit gives younger files this time; 0 = as they are
 };
 NARU_JSON(BeginRequest)
 

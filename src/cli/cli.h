@@ -16,7 +16,8 @@ struct UpRequest {
   std::uint16_t control_port = 7433;
   std::string gateway_address;
   std::uint16_t gateway_port = 8080;
-  bool detach = false;  // return when it is up
+  std::uint64_t max_push_bytes = 256ULL << 20;  // of one pack
+  bool detach = false;                          // return when it is up
 };
 
 struct Processes {

@@ -22,6 +22,9 @@ void add_up_and_down(Grammar& grammar) {
   verb->add_option("--listen", up_options->listen, "Address of the gateway (every address)")
       ->type_name("ADDRESS")
       ->check(CLI::Validator(CLI::ValidIPV4).description(""));
+  verb->add_option("--max-push-mb", up_options->max_push_mb, "The largest push, in MiB (256)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 2000).description(""));
   verb->add_flag("-d,--detach", up_options->detach, "Go on in the background");
 
   const auto down_options = std::make_shared<DownOptions>();

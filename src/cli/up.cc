@@ -192,6 +192,7 @@ Done up(const Session& session, const UpOptions& options) {
                     .control_port = options.port,
                     .gateway_address = options.listen,
                     .gateway_port = options.gateway_port,
+                    .max_push_bytes = std::uint64_t{options.max_push_mb} << 20,
                     .detach = options.detach};
   if (options.detach) return run_in_background(session, place, request);
   return run_in_foreground(session, place, request);

@@ -16,6 +16,7 @@ using Done = Result<int>;
 struct UpOptions {
   std::uint16_t port = 7433, gateway_port = 8080;
   std::string listen;
+  std::uint32_t max_push_mb = 256;
   bool detach = false;
 };
 Done up(const Session& session, const UpOptions& options);

@@ -44,6 +44,7 @@ class Family {
 struct Slot {
   std::string app, environment, service, revision, side, version;
   std::uint32_t slot = 0;
+  std::uint64_t owner = 0;
 };
 
 std::vector<Slot> slots_of(const State& state) {
@@ -61,7 +62,7 @@ std::vector<Slot> slots_of(const State& state) {
           continue;
         out.push_back({environment.app, environment.name, service.spec.name, revision,
                        std::string(side_of(state, environment, service.spec.name, revision)),
-                       fmt::format("v{}", release->version), slot->second});
+                       fmt::format("v{}", release->version), slot->second, ipc::slot_owner(slot->first)});
       }
     }
   }
@@ -84,7 +85,7 @@ std::string metrics_text(const Context& context) {
       "1xx", "2xx", "3xx", "4xx", "5xx", "connect_failure", "first_byte_timeout", "incomplete"};
 
   for (const Slot& s : context.core.read([](const State& state) { return slots_of(state); })) {
-    const ipc::ServiceCounters counters = context.telemetry.service(s.slot);
+    const ipc::ServiceCounters counters = context.telemetry.service(s.slot, s.owner);
     for (std::size_t i = 0; i < ipc::kOutcomes; ++i)
       requests.add({{"app", s.app},
                     {"env", s.environment},

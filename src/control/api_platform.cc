@@ -142,6 +142,17 @@ struct Checks {
   }
 };
 
+// Only the launcher, which is root, sees them.
+void check_firewall(const ipc::LauncherHello& hello, Checks& checks) {
+  if (!hello.forward_drops) return;
+  checks.add("firewall", hello.forward_drops->empty(),
+             hello.forward_drops->empty() ? "no other firewall drops what is forwarded"
+                                          : fmt::format("the forward chain drops by default in: {}",
+                                                        fmt::join(*hello.forward_drops, ", ")),
+             "allow Naru's bridges there (Docker: the chain DOCKER-USER; ufw: `ufw route allow`; firewalld: "
+             "zone trusted)");
+}
+
 void check_launcher(Context& context, Checks& checks) {
   const auto hello = context.launcher.hello();
   if (!hello) return checks.add("launcher", false, hello.error().message(), hello.error().hint());
@@ -150,6 +161,7 @@ void check_launcher(Context& context, Checks& checks) {
   checks.add("cgroups", hello->cgroup != "none", hello->cgroup,
              "mount cgroups: without them there are no limits");
   for (const std::string& notice : hello->notices) checks.add("notice", true, notice);
+  check_firewall(*hello, checks);
 }
 
 void check_disk(const Context& context, Checks& checks) {
@@ -161,35 +173,6 @@ void check_disk(const Context& context, Checks& checks) {
              fmt::format("{:.1f} GiB are free below {}", static_cast<double>(free) / (1U << 30),
                          context.data.root.string()),
              "remove images and volumes that are not used: `naru image ls`, `naru volume ls`");
-}
-
-// Chains of other firewalls that drop what is forwarded, by name; only root sees them.
-void check_firewall(Checks& checks) {
-  const auto rules = run_program({"nft", "list", "chains"}, {}, 1 << 20, 5s);
-  if (!rules) return;
-  std::string table;
-  std::string found;
-  std::string_view rest = *rules;
-  bool forward = false;
-  while (!rest.empty()) {
-    const auto end = std::min(rest.find('\n'), rest.size());
-    std::string_view line = rest.substr(0, end);
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-    while (line.starts_with('\t') || line.starts_with(' ')) line.remove_prefix(1);
-    if (line.starts_with("table ")) table = line.substr(6, line.find('{') - 7);
-    if (line.find("hook forward") != std::string_view::npos)
-      forward = true;
-    else if (line.starts_with("chain "))
-      forward = false;
-    if (forward && line.find("policy drop") != std::string_view::npos &&
-        table.find("naru") == std::string::npos)
-      found += (found.empty() ? "" : ", ") + table;
-  }
-  checks.add("firewall", found.empty(),
-             found.empty() ? "no other firewall drops what is forwarded"
-                           : "the forward chain drops by default in: " + found,
-             "allow Naru's bridges there (Docker: the chain DOCKER-USER; ufw: `ufw route allow`; firewalld: "
-             "zone trusted)");
 }
 
 Result<Json> doctor_json(Context& context) {
@@ -221,7 +204,6 @@ Result<Json> doctor_json(Context& context) {
   const auto git = run_program({"git", "--version"}, {}, 4096, 5s);
   checks.add("git", git.has_value(), git ? git->substr(0, git->find('\n')) : git.error().message(),
              "install the package git");
-  check_firewall(checks);
   const auto outbox = context.core.read([](const State& state) { return state.outbox.size(); });
   checks.add("outbox", outbox < 100, fmt::format("{} actions are under way", outbox),
              "see the logs of control and launcher");

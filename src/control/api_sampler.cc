@@ -65,8 +65,8 @@ void Sampler::run(const std::stop_token& stop) {
 }
 
 Json Sampler::sample_slot(const Slot& slot, MonoTime now) {
-  ipc::ServiceCounters counters = telemetry_.service(slot.slot);
-  Before& before = before_[fmt::format("{}/{}/{}", slot.key, slot.service, slot.revision)];
+  ipc::ServiceCounters counters = telemetry_.service(slot.slot, ipc::slot_owner(slot.name()));
+  Before& before = before_[slot.name()];
   if (counters.requests() < before.counters.requests())
     before = {now, {}};  // the slot was given away and zeroed
   const double elapsed = before.at == MonoTime{} ? 0 : std::chrono::duration<double>(now - before.at).count();
@@ -131,7 +131,7 @@ void Sampler::sample() {
   std::set<std::string> seen;
   for (const Slot& slot : slots) {
     fresh[slot.key]["services"].push_back(sample_slot(slot, now));
-    seen.insert(fmt::format("{}/{}/{}", slot.key, slot.service, slot.revision));
+    seen.insert(slot.name());
   }
   std::erase_if(before_, [&](const auto& row) { return !seen.contains(row.first); });
   for (const Evidence& e : evidence) {

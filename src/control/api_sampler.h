@@ -34,6 +34,8 @@ class Sampler {
     std::string side;
     std::uint64_t version = 0;
     std::uint32_t slot = 0;
+    // As in State::slots.
+    std::string name() const { return fmt::format("{}/{}/{}", key, service, revision); }
   };
   struct Before {
     MonoTime at{};

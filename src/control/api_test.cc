@@ -190,7 +190,9 @@ TEST_F(Api, ImportsAnImageAndTellsItsHistory) {
   const std::string tar((std::istreambuf_iterator<char>(file)), {});
   const auto made = local("POST", "/v1/images/import?reference=tiny:1", tar);
   ASSERT_EQ(made.status, 200) << made.body;
-  EXPECT_EQ(json(local("GET", "/v1/images"))["images"].size(), 1u);
+  const Json images = json(local("GET", "/v1/images"))["images"];
+  ASSERT_EQ(images.size(), 1u);
+  EXPECT_NE(images[0]["created"], "") << "it says when it came";
   EXPECT_EQ(local("GET", "/v1/images/history?reference=tiny:1").status, 200);
   EXPECT_EQ(local("POST", "/v1/images/import?reference=bad:1", "this is no archive").status, 400);
   EXPECT_EQ(local("GET", "/v1/images/history?reference=none:1").status, 404);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "base/slewed_clock.h"
 #include "control/api.h"
 #include "control/checkout.h"
 #include "control/deliveries.h"
@@ -13,6 +14,7 @@
 #include "control/outbox.h"
 #include "control/probing.h"
 #include "os/file.h"
+#include "os/process.h"
 
 namespace naru::control {
 
@@ -23,6 +25,7 @@ constexpr milliseconds kGrace{3'000};          // for requests under way at the 
 constexpr milliseconds kDownPatience{90'000};  // for containers to stop, at `down --all`
 constexpr milliseconds kRetry{500};
 constexpr milliseconds kLastPatience{10'000};
+constexpr milliseconds kKeepClock{60'000};
 
 // A connection takes one, a log that is followed another: the soft limit's 1,024 would be the first bound to
 // be hit, and the one that locks the operator out, too.
@@ -77,6 +80,8 @@ class Process {
   void list_containers(const std::stop_token& stop);
   void catch_up(const std::stop_token& stop);
   void compare_refs(const std::stop_token& stop);
+  void resume_clock();
+  void keep_clock() const;
   void begin_down(bool all);
   void start_what_down_stopped();
   std::filesystem::path stopped_by_down() const { return data_.control() / "stopped-by-down.json"; }
@@ -85,7 +90,8 @@ class Process {
   void end();
 
   ControlOptions options_;
-  SystemClock clock_;
+  SystemClock machine_clock_;
+  SlewedClock clock_{machine_clock_};  // what rows are told: it never goes back, also over restarts
   ipc::DataFolder data_;
   SupervisorLink supervisor_;
   GatewayLink gateway_;
@@ -130,6 +136,8 @@ Result<void> Process::prepare() {
   cache_.emplace(TRY(build::StepCache::open(data_.build_cache())));
   tokens_ = TRY(Tokens::open(data_.control() / "tokens.json", clock_));
   core_ = TRY(Core::open(data_.control().string(), clock_));
+  resume_clock();
+  clock_.not_before(core_->last_time());
   launcher_ = ipc::LauncherClient::open(
       {data_.launcher_socket().string(), [this](const Json& event) { on_launcher_event(event); }});
   executor_ = std::make_unique<Executor>(Executor::Parts{data_, clock_, *core_, *launcher_, gateway_,
@@ -232,6 +240,27 @@ void Process::list_containers(const std::stop_token& stop) {
   }
 }
 
+// Where our time stood, for the next start of control in this boot.
+void Process::keep_clock() const {
+  const Json now{{"boot", os::boot_id().value_or("")},
+                 {"mono_ms", std::chrono::floor<milliseconds>(clock_.mono().time_since_epoch())},
+                 {"wall", clock_.wall()}};
+  if (auto kept = os::write_file_atomically(data_.control() / "clock.json", now.dump()); !kept)
+    log_event(Level::warn, "control.clock", {{"error", kept.error().message()}});
+}
+
+void Process::resume_clock() {
+  const auto kept = os::read_file(data_.control() / "clock.json", 1000);
+  const auto then = kept ? parse_json(*kept, "clock.json") : Result<Json>(Json());
+  if (!then || !then->is_object()) return;
+  try {
+    if (then->at("boot").get<std::string>() == os::boot_id().value_or(""))
+      clock_.resume(MonoTime(then->at("mono_ms").get<milliseconds>()), then->at("wall").get<WallTime>());
+  } catch (const Json::exception& e) {  // not ours: the machine's clock will do
+    log_event(Level::warn, "control.clock", {{"error", e.what()}});
+  }
+}
+
 // A kill between git's update of a branch and the pipeline's start loses no push.
 void Process::compare_refs(const std::stop_token& stop) {
   const auto apps = core_->read([](const State& state) { return state.apps; });
@@ -261,12 +290,17 @@ void Process::start_what_down_stopped() {
 void Process::catch_up(const std::stop_token& stop) {
   start_what_down_stopped();
   compare_refs(stop);
+  MonoTime keep_clock_at{};
   // A gateway that is new (or that we are new to) may know an older table: it gets the current one.
   while (!stop.stop_requested()) {
     if (!gateway_.listen())
       if (auto published = executor_->publish_routes(); published)
         core_->post(command::RoutesAcked{0, *published});
     executor_->keep_listening();
+    if (clock_.mono() >= keep_clock_at) {
+      keep_clock();
+      keep_clock_at = clock_.mono() + kKeepClock;
+    }
     pause(stop, kRetry);
   }
 }

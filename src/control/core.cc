@@ -41,6 +41,12 @@ void Core::add_listener(Listener listener) {
   listeners_.push_back(std::move(listener));
 }
 
+WallTime Core::last_time() const {
+  const std::lock_guard lock(state_mutex_);
+  const auto newest = store_.latest_events(1);
+  return newest && !newest->empty() ? newest->front().at : WallTime{};
+}
+
 void Core::start() {
   thread_ = std::thread([this] { run(); });
 }

@@ -32,6 +32,8 @@ class Core {
   ~Core();  // stop()
 
   void add_listener(Listener listener);  // before start()
+  // Of the newest event that is stored; none: the epoch. Before start().
+  WallTime last_time() const;
   void start();
   // Decides what is queued, then joins the thread: no listener is called afterwards, further commands are
   // refused.

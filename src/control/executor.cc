@@ -203,7 +203,10 @@ std::optional<Command> Executor::build(const Action& action, std::stop_token sto
     parts_.log.append(pipeline->id,
                       fmt::format("[{}] {}", service->name, result.cached ? "unchanged" : "built"));
   } else {
-    result.error = mask(built.error().message(), secrets_of_build(parts_.core, pipeline->app));
+    auto secrets = secrets_of_build(parts_.core, pipeline->app);
+    if (service->build)
+      for (const auto& [name, value] : service->build->args) secrets.push_back(value);
+    result.error = mask(built.error().message(), secrets);
     result.hint = retry_hint(built.error(), pipeline->app);
     parts_.log.append(pipeline->id,
                       fmt::format("[{}] {}\nhint: {}", service->name, result.error, result.hint));
@@ -384,25 +387,11 @@ void Executor::keep_log(const std::string& container) {
   std::ofstream(parts_.data.old_logs() / (container + ".log"), std::ios::binary) << file.rdbuf();
 }
 
-void Executor::zero_new_slots(const RouteTable& table) {
-  const auto slots = [](const RouteTable& t) {
-    std::set<std::uint32_t> used;
-    for (const EnvironmentRoute& environment : t.environments)
-      for (const ServiceRoute& route : environment.services) {
-        used.insert(route.stable.slot);
-        if (route.canary) used.insert(route.canary->slot);
-      }
-    return used;
-  };
-  const std::set<std::uint32_t> before = slots(last_table_);
-  for (const std::uint32_t slot : slots(table))
-    if (slot < ipc::kServiceSlots && !before.contains(slot)) parts_.telemetry.zero_service(slot);
-}
-
 Result<std::uint64_t> Executor::publish_routes() {
   const std::lock_guard lock(publish_mutex_);
   RouteTable table;
   std::vector<ListenerSpec> listeners;
+  std::map<std::string, std::uint32_t> slots;
   std::vector<std::uint32_t> fresh_evidence;  // of steps that no gateway has acknowledged yet
   parts_.core.read([&](const State& state) {
     for (const auto& [id, rollout] : state.rollouts)
@@ -411,9 +400,10 @@ Result<std::uint64_t> Executor::publish_routes() {
     table = route::table_of(state);
     table.revision = state.counters.routes_revision;
     listeners = route::listeners_of(state);
+    slots = state.slots;
   });
-  // After a restart of control the slots in use go on counting: only what is new since then starts at zero.
-  if (last_table_.revision != 0) zero_new_slots(table);
+  // Slots in use go on counting, also over a restart of control; one that changed hands starts at zero.
+  for (const auto& [key, slot] : slots) parts_.telemetry.give_service(slot, ipc::slot_owner(key));
   for (const std::uint32_t slot : fresh_evidence) parts_.telemetry.zero_evidence(slot);
   TRY(listening_.set(std::move(listeners)));
   TRY(parts_.gateway.publish(table));
@@ -421,8 +411,7 @@ Result<std::uint64_t> Executor::publish_routes() {
     if (name.starts_with("host:"))
       (void)parts_.core.submit(
           command::PortTaken{static_cast<std::uint16_t>(std::strtoul(name.c_str() + 5, nullptr, 10))});
-  last_table_ = std::move(table);
-  return last_table_.revision;
+  return table.revision;
 }
 
 }  // namespace naru::control

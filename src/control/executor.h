@@ -64,7 +64,6 @@ class Executor {
   Result<ContainerSpec> container_spec(const Instance& instance, const Release& release);
   MonoTime deadline_of(PipelineId pipeline);
   void keep_log(const std::string& container);
-  void zero_new_slots(const RouteTable& table);
 
   Parts parts_;
   std::unique_ptr<LauncherBench> bench_;
@@ -73,7 +72,6 @@ class Executor {
   std::mutex deadlines_mutex_;
   BuildDeadlines deadlines_;
   std::mutex publish_mutex_;
-  RouteTable last_table_;
   Listening listening_;
 };
 

@@ -47,7 +47,8 @@ judge::SideCounts counts_of(const ipc::SideCounters& side) {
 struct Judging::View {
   Rollout rollout;
   judge::Observation crashes;
-  std::vector<std::uint32_t> edge_slots;  // of the stable side's services that users reach on a host port
+  // Slots and their owners: of the stable side's services that users reach on a host port.
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> edge_slots;
 };
 
 Judging::Judging(Core& core, const ipc::Telemetry& telemetry, const Clock& clock)
@@ -87,7 +88,7 @@ void Judging::look() {
             if (const auto slot = state.slots.find(
                     fmt::format("{}/{}/{}", key, service.spec.name, service.revision.short_hex()));
                 slot != state.slots.end())
-              view.edge_slots.push_back(slot->second);
+              view.edge_slots.emplace_back(slot->second, ipc::slot_owner(slot->first));
       found.push_back(std::move(view));
     }
     return found;
@@ -104,8 +105,8 @@ void Judging::look() {
 void Judging::baseline(const View& view) {
   if (view.rollout.slow_us != 0 || !view.rollout.from) return;
   ipc::Histogram sum;
-  for (const std::uint32_t slot : view.edge_slots) {
-    const ipc::ServiceCounters counters = telemetry_.service(slot);
+  for (const auto& [slot, owner] : view.edge_slots) {
+    const ipc::ServiceCounters counters = telemetry_.service(slot, owner);
     for (std::size_t i = 0; i < sum.counts.size(); ++i) sum.counts[i] += counters.latency.counts[i];
   }
   const auto threshold = judge::pick_slow_threshold(buckets_of(sum));

@@ -98,10 +98,14 @@ void Outbox::start_builds() {
 }
 
 void Outbox::post(ActionId id) {
-  if (!pool_of(entries_.at(id).action.kind).post([this, id] { run(id); })) {
-    log_event(Level::warn, "control.outbox_full", {{"action", id}});
-    later(id, kFirstRetry);
-  }
+  if (pool_of(entries_.at(id).action.kind).post([this, id] { run(id); })) return;
+  log_event(Level::warn, "control.outbox_full", {{"action", id}});
+  leave_place(entries_.at(id));
+  later(id, kFirstRetry);
+}
+
+void Outbox::leave_place(Entry& entry) {
+  if (std::exchange(entry.has_place, false)) build_queue_.done(entry.app);
 }
 
 void Outbox::later(ActionId id, milliseconds delay) {
@@ -139,10 +143,8 @@ void Outbox::run(ActionId id) {
     if (auto result = execute_(action, stop)) done = core_.submit(std::move(*result)).has_value();
   lock.lock();
   if (stopping_) return;
-  if (Entry& entry = entries_.at(id); std::exchange(entry.has_place, false)) {
-    build_queue_.done(entry.app);  // one that is tried again waits for a place anew
-    start_builds();
-  }
+  leave_place(entries_.at(id));  // one that is tried again waits for a place anew
+  start_builds();
   if (done || stop.stop_requested()) return finish(id);
   const std::uint32_t tries = entries_.at(id).tries++;
   later(id, std::min(kFirstRetry * (1U << std::min(tries, 10U)), kLastRetry));

@@ -38,7 +38,7 @@ class Outbox {
     Action action;
     std::string lane;
     std::stop_source stop;
-    std::string app;        // of a build
+    std::string app;         // of a build
     bool has_place = false;  // a build in a place of the queue
     std::uint32_t tries = 0;
   };
@@ -47,6 +47,7 @@ class Outbox {
   void hand_over(ActionId id);
   void post(ActionId id);
   void start_builds();
+  void leave_place(Entry& entry);
   void later(ActionId id, milliseconds delay);
   void finish(ActionId id);
   void run(ActionId id);

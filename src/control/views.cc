@@ -234,7 +234,8 @@ std::string closed_ports(const State& state, const Environment& environment, con
     if (const auto error = around.listener_errors.find(fmt::format("host:{}", port.host));
         error != around.listener_errors.end())
       out += fmt::format(
-          "; host port {} of {} is not open: {}; it is tried again (`ss -ltnp 'sport = :{}'` shows who has it)",
+          "; host port {} of {} is not open: {}; it is tried again (`ss -ltnp 'sport = :{}'` shows who has "
+          "it)",
           port.host, port.service, error->second, port.host);
   return out;
 }
@@ -260,10 +261,9 @@ std::string status_message(const State& state, const Environment& environment, c
     return fmt::format("nothing runs; the last push failed: {}{}", pipeline->error.substr(0, 500),
                        hint_of(*pipeline));
   const Rollout* last = newest_rollout(state, environment);
-  if (stable == nullptr)
-    return last == nullptr ? "nothing runs yet; push a commit"
-                           : fmt::format("nothing runs; {} was taken back: {}", version_of(state, last->to),
-                                         last->reason);
+  if (stable == nullptr && last != nullptr && last->phase == RolloutPhase::rolled_back)
+    return fmt::format("nothing runs; {} was taken back: {}", version_of(state, last->to), last->reason);
+  if (stable == nullptr) return "nothing runs yet; push a commit";
   std::string message = fmt::format("v{} serves everybody", stable->version);
   if (last != nullptr && last->phase == RolloutPhase::rolled_back)
     message += fmt::format("; {} was taken back: {}", version_of(state, last->to), last->reason);

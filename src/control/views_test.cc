@@ -98,6 +98,17 @@ TEST(Views, SayWhichHostPortIsNotOpenAlsoInTheRollout) {
   EXPECT_NE(status_message(state, environment, around).find("host port 80"), std::string::npos);
 }
 
+TEST(Views, SayWhyAFirstReleaseDoesNotRun) {
+  State state = small_state();
+  Rollout& rollout = begin_rollout(state);
+  rollout.phase = RolloutPhase::rolled_back;
+  rollout.reason = "the network of production cannot be made: no free /22, for 2m00s";
+  Environment& environment = state.environments.at("shop/production");
+  environment.rollout.reset();
+  environment.stable.reset();
+  EXPECT_EQ(status(state)["message"], "nothing runs; v2 was taken back: " + rollout.reason);
+}
+
 TEST(Views, SayWhatARolloutWaitsFor) {
   State state = small_state();
   begin_rollout(state);

@@ -74,6 +74,16 @@ void check_host_ports(ComposeReading& reading, const Drafts& services) {
     for (std::size_t i = 0; i < draft.spec.ports.size(); ++i) {
       const PortSpec& port = draft.spec.ports[i];
       if (!port.host) continue;
+      if (port.transport == Transport::udp) {
+        reading.error(
+            draft.port_places[i],
+            fmt::format("found the host port {} for UDP, which is not served", *port.host),
+            {fmt::format("write \"{}/udp\": what listens there is reached inside the application by "
+                         "an instance's address",
+                         port.container),
+             Code::unsupported});
+        continue;
+      }
       const auto [begin, end] = taken.equal_range(*port.host);
       const auto clash = std::find_if(begin, end, [&](const auto& other) {
         const PortSpec& o = *other.second.port;

@@ -13,8 +13,9 @@ bool is_path(std::string_view source) {
 
 bool valid_volume_name(std::string_view name) {
   if (name.empty() || name.size() > 64 || name[0] == '-' || name[0] == '.' || name[0] == '_') return false;
-  return name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") ==
-         std::string_view::npos;
+  // What the launcher takes for a folder's name, after "<app>.<environment>.".
+  return name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_.-") == std::string_view::npos &&
+         name.find("..") == std::string_view::npos;
 }
 
 // The target, without a trailing slash; nothing (and a remark) when it is not a place to mount on.
@@ -50,11 +51,12 @@ bool set_source(ComposeReading& reading, MountSpec& mount, const std::string& so
   if (mount.kind == MountKind::volume) {
     if (!valid_volume_name(source)) {
       reading.error(at,
-                    fmt::format("found the volume \"{}\", expected a name of letters, digits, - _ and .",
+                    fmt::format("found the volume \"{}\", expected a name of at most 64 lower-case letters, "
+                                "digits, - _ and .",
                                 source.substr(0, 80)),
                     {source.find('/') != std::string::npos
                          ? fmt::format("a folder of the application is written ./{}", source.substr(0, 80))
-                         : ""});
+                         : "begin it with a letter or a digit, and write it so under `volumes`, too"});
       return false;
     }
     mount.source = source;

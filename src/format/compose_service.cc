@@ -116,6 +116,18 @@ void read_env_file(ComposeReading& reading, const ComposeScope& scope,
 bool check_name(ComposeReading& reading, const std::string& name, const At& at) {
   const bool good =
       only(name, "abcdefghijklmnopqrstuvwxyz0123456789-", 40) && name.front() != '-' && name.back() != '-';
+  // "<app>-<service>-<number>.<attempt>" names a container: 63 characters, 18 of them for what is not the
+  // names.
+  const std::string_view app = std::string_view(reading.input().app).substr(0, reading.input().app.find('/'));
+  const std::size_t most = 45 - std::min<std::size_t>(app.size(), 24);
+  if (good && name.size() > most) {
+    reading.error(at,
+                  fmt::format("found a service name of {} characters, expected at most {} in the application "
+                              "\"{}\": containers are named after both",
+                              name.size(), most, app),
+                  {"give the service a shorter name"});
+    return false;
+  }
   if (good) return true;
   std::string better;
   for (const char c : name.substr(0, 40)) {

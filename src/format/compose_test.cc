@@ -105,6 +105,41 @@ TEST(Compose, AHealthCheckMayTakeAMinuteAndNoLonger) {
       << error;
 }
 
+TEST(Compose, RefusesNamesThatNoContainerOrVolumeCanHave) {
+  const auto service = [](std::string app, const std::string& name) {
+    ComposeInput given = input();
+    given.app = std::move(app);
+    const auto file = parse_compose("services:\n  " + name + ": {image: x}\n", given);
+    return file ? "accepted" : file.error().context;
+  };
+  const std::string app(24, 'a');
+  EXPECT_EQ(service(app, std::string(21, 's')), "accepted");
+  const std::string longer = service(app, std::string(22, 's'));
+  EXPECT_TRUE(longer.starts_with("compose.yaml:2:")) << longer;
+  EXPECT_NE(longer.find("a service name of 22 characters, expected at most 21"), std::string::npos) << longer;
+  EXPECT_EQ(service("shop", std::string(40, 's')), "accepted");
+  EXPECT_NE(service("shop", "Web").find("call it \"web\""), std::string::npos);
+  for (const char* volume : {"Data", "a..b", "_a"}) {
+    const std::string error = error_of(fmt::format(
+        "services:\n  db:\n    image: x\n    volumes:\n      - {0}:/data\nvolumes: {{{0}: }}\n", volume));
+    EXPECT_TRUE(error.starts_with("compose.yaml:5:")) << volume << ": " << error;
+  }
+}
+
+TEST(Compose, RefusesAHostPortForUdp) {
+  const std::string error =
+      error_of("services:\n  dns:\n    image: x\n    ports:\n      - \"5353:53/udp\"\n");
+  EXPECT_TRUE(error.starts_with("compose.yaml:5:9: services.dns.ports[0]: found the host port 5353 for UDP"))
+      << error;
+}
+
+TEST(Compose, ABracketWithoutItsEndIsNamedWhereItWasOpened) {
+  const std::string error =
+      error_of("services:\n  web:\n    image: x\n    command: [\"a\",\n    ports:\n      - 80\n");
+  EXPECT_TRUE(error.starts_with("compose.yaml:4:14: not valid YAML: [ is opened here and not closed"))
+      << error;
+}
+
 TEST(Compose, SuggestsTheServiceThatWasMeant) {
   EXPECT_NE(error_of("services:\n  web: {image: x, depends_on: [catlog]}\n  catalog: {image: x}\n")
                 .find("did you mean \"catalog\"?"),

@@ -77,7 +77,9 @@ Result<Image> import_file(const Store& store, const fs::path& tar, const format:
   const format::Compression compression = sniff_compression(TRY(first_bytes(fd.get())));
   TarStream stream = TRY(TarStream::open(fd.get(), compression, {.bytes = limits.tar_bytes}));
   if (TRY(is_image_archive(stream, limits.entries))) return import_archive(store, tar, reference, limits);
-  return import_rootfs(store, tar, reference, default_rootfs_config(), limits);
+  format::ImageConfig config = default_rootfs_config();
+  config.created = to_rfc3339(SystemClock().wall());
+  return import_rootfs(store, tar, reference, std::move(config), limits);
 }
 
 }  // namespace naru::image

@@ -384,7 +384,7 @@ NARU_JSON_FIELDS(ExecRequest, container, argv, env, user, cwd, tty, rows, cols, 
 NARU_JSON_FIELDS(ProbeResult, exit_code, output, timed_out)
 NARU_JSON_FIELDS(ContainerStats, memory_bytes, cpu_usec, pids)
 NARU_JSON_FIELDS(VolumeInfo, name, bytes)
-NARU_JSON_FIELDS(LauncherHello, version, boot_id, cgroup, notices)
+NARU_JSON_FIELDS(LauncherHello, version, boot_id, cgroup, notices, forward_drops)
 NARU_JSON_FIELDS(UdpTarget, virtual_address, port, address)
 NARU_JSON_FIELDS(ExecExit, exit_code, timed_out)
 }  // namespace naru::ipc

@@ -5,12 +5,11 @@
 //
 //   op                 arguments                                  result
 //   hello              {}                                         {version, boot_id, cgroup:
-//   "v1"|"hybrid"|"v2", notices: [..]} network.ensure     {network: id} NetworkInfo; idempotent
-//   network.remove     {network: id}                              {}
-//   container.start    {spec: ContainerSpec}                      ContainerStatus; idempotent by spec.id
-//   container.stop     {container: id, grace_ms?}                 ContainerStatus (exited); idempotent
-//   container.remove   {container: id}                            {}; must not run; its logs go with it after
-//   copying container.list     {}                                         {containers: [ContainerStatus]}
+//   "v1"|"hybrid"|"v2", notices: [..], forward_drops?: [..]} network.ensure     {network: id} NetworkInfo;
+//   idempotent network.remove     {network: id}                              {} container.start    {spec:
+//   ContainerSpec}                      ContainerStatus; idempotent by spec.id container.stop     {container:
+//   id, grace_ms?}                 ContainerStatus (exited); idempotent container.remove   {container: id}
+//   {}; must not run; its logs go with it after copying container.list     {} {containers: [ContainerStatus]}
 //   container.exec     {container, argv, env?, user?, cwd?, tty?, rows?, cols?, timeout_ms?}
 //                      + answer carries fds: tty: [pty]; else [stdin, stdout, stderr]; result {exec: id}
 //                      later event {event: "exec_exited", exec, exit_code, timed_out}

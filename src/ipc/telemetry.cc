@@ -22,6 +22,7 @@ struct alignas(4096) Header {
 };
 
 struct alignas(64) ServiceSlot {
+  Word owner;  // 0: nobody's
   std::array<Word, kOutcomes> outcomes;
   Word bytes_in, bytes_out, connections;
   Word active;  // generation << 32 | count
@@ -294,8 +295,26 @@ void Telemetry::failed(std::uint32_t evidence_slot, const FailedRequest& request
   out.sequence.store(sequence + 2, std::memory_order_release);
 }
 
-void Telemetry::zero_service(std::uint32_t slot) {
-  if (slot < kServiceSlots) zero_words(&file_->services[slot], sizeof(layout::ServiceSlot));
+void Telemetry::give_service(std::uint32_t slot, std::uint64_t owner) {
+  if (slot >= kServiceSlots) return;
+  layout::ServiceSlot& to = file_->services[slot];
+  if (to.owner.load(std::memory_order_acquire) == owner) return;
+  zero_words(&to, sizeof to);  // the owner first: whoever reads now reads nothing
+  to.owner.store(owner, std::memory_order_release);
+}
+
+ServiceCounters Telemetry::service(std::uint32_t slot, std::uint64_t owner) const {
+  if (slot >= kServiceSlots) return {};
+  ServiceCounters out = service(slot);
+  // Asked last: counts that were read before it changed hands are thrown away.
+  return file_->services[slot].owner.load(std::memory_order_acquire) == owner ? out : ServiceCounters{};
+}
+
+// FNV-1a.
+std::uint64_t slot_owner(std::string_view key) {
+  std::uint64_t hash = 0xcbf29ce484222325ULL;
+  for (const char c : key) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+  return hash == 0 ? 1 : hash;
 }
 
 void Telemetry::zero_evidence(std::uint32_t slot) {

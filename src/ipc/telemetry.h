@@ -1,11 +1,12 @@
 // Counters between gateway (writer, every thread) and control (reader, ten times a second) in one shared
 // memory file: a memfd that the supervisor creates and keeps, so that neither's death loses a count.
 //
-// Layout, version 1, host byte order, every word a lock-free relaxed atomic (no locks, hence nothing that a
+// Layout, version 2, host byte order, every word a lock-free relaxed atomic (no locks, hence nothing that a
 // killed writer could leave locked):
 //   Header                                    one page
-//   ServiceSlot[kServiceSlots]                (service, revision); control assigns the slots, and zeroes one
-//                                             before a table names it
+//   ServiceSlot[kServiceSlots]                (service, revision); control assigns the slots, and gives one
+//   to
+//                                             its owner, zeroed, before a table names it
 //   EvidenceSlot[kEvidenceSlots]              one step of one rollout; assigned and zeroed by control
 //   likewise
 // About 16 MiB of address space; pages of unused slots are never touched.
@@ -29,7 +30,7 @@
 namespace naru::ipc {
 
 inline constexpr std::uint64_t kTelemetryMagic = 0x314d4c5455524121ULL;
-inline constexpr std::uint32_t kTelemetryVersion = 1;
+inline constexpr std::uint32_t kTelemetryVersion = 2;
 inline constexpr std::uint32_t kServiceSlots = 512;
 inline constexpr std::uint32_t kEvidenceSlots = 16;
 inline constexpr std::uint32_t kNoSlot = ~0U;  // counts nothing; so does any index beyond the bounds
@@ -57,6 +58,9 @@ enum class Outcome : std::uint8_t {
   incomplete
 };
 inline constexpr std::size_t kOutcomes = 8;
+
+// Whose slot it is: from "<app>/<environment>/<service>/<revision>"; never 0. The same in every process.
+std::uint64_t slot_owner(std::string_view key);
 
 // ---- what a reader gets
 
@@ -144,9 +148,12 @@ class Telemetry {
   void failed(std::uint32_t evidence_slot, const FailedRequest& request);
 
   // ---- control
-  void zero_service(std::uint32_t slot);
+  // Zeroes the slot, unless it is the owner's already.
+  void give_service(std::uint32_t slot, std::uint64_t owner);
   void zero_evidence(std::uint32_t slot);
   ServiceCounters service(std::uint32_t slot) const;
+  // Zeros when the slot is (not yet, or no more) the owner's: nobody reads another revision's counts.
+  ServiceCounters service(std::uint32_t slot, std::uint64_t owner) const;
   EvidenceCounters evidence_of(std::uint32_t slot) const;
 
  private:

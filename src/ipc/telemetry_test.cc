@@ -50,7 +50,7 @@ TEST(Telemetry, CountsBySlotAndIgnoresSlotsThatDoNotExist) {
     gateway.latency(wrong, 1);
     gateway.evidence(wrong, {});
     gateway.failed(wrong, {});
-    gateway.zero_service(wrong);
+    gateway.give_service(wrong, 1);
     EXPECT_EQ(gateway.service(wrong).requests(), 0U);
     EXPECT_EQ(gateway.evidence_of(wrong).stable.requests, 0U);
   }
@@ -135,6 +135,23 @@ TEST(Telemetry, AKilledGatewayLeavesNoPhantomRequests) {
   telemetry.active(0, second, -1);
   telemetry.active(0, second, -1);
   EXPECT_EQ(telemetry.service(0).active, 0U);
+}
+
+TEST(Telemetry, NobodyReadsWhatASlotCountedForItsLastOwner) {
+  Telemetry telemetry = *Telemetry::create();
+  const std::uint64_t one = slot_owner("shop/production/web/1111"),
+                      two = slot_owner("shop/production/web/2222");
+  EXPECT_NE(one, two);
+  telemetry.give_service(5, one);
+  telemetry.count(5, Outcome::status_5xx);
+  EXPECT_EQ(telemetry.service(5, one).requests(), 1U);
+  EXPECT_EQ(telemetry.service(5, two).requests(), 0U) << "it is not yet its own";
+  telemetry.give_service(5, one);
+  EXPECT_EQ(telemetry.service(5, one).requests(), 1U) << "given again it goes on counting";
+  telemetry.give_service(5, two);
+  EXPECT_EQ(telemetry.service(5, two).requests(), 0U) << "the new owner starts at zero";
+  EXPECT_EQ(telemetry.service(5, one).requests(), 0U);
+  EXPECT_EQ(telemetry.service(kNoSlot, two).requests(), 0U);
 }
 
 TEST(Telemetry, CountsOfAKilledWriterStay) {

@@ -9,7 +9,9 @@
 #include "ipc/launcher_client.h"
 #include "launcher/checks.h"
 #include "launcher/volumes.h"
+#include "network/firewalls.h"
 #include "os/file.h"
+#include "os/nftables.h"
 #include "os/process.h"
 
 namespace naru::launcher {
@@ -31,7 +33,11 @@ Result<std::string> network_field(const Json& request) {
 }
 
 Result<Reply> hello(Operations& operations, const Json&, std::uint64_t) {
-  return Reply{.result = operations.hello, .fds = {}, .watches = {}};
+  Json hello = operations.hello;
+  // Control cannot see it: chains are root's to list.
+  if (const auto chains = os::run_nftables("list chains\n"))
+    hello["forward_drops"] = network::forward_drops(*chains);
+  return Reply{.result = std::move(hello), .fds = {}, .watches = {}};
 }
 
 Result<Reply> network_ensure(Operations& operations, const Json& request, std::uint64_t) {

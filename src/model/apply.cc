@@ -212,7 +212,11 @@ class Applier {
     row.retired_revision = state_.counters.routes_revision;
     row.out_of_routes = {};
   }
-  void operator()(const event::InstanceStopping& e) { instance(e.instance).phase = InstancePhase::stopping; }
+  void operator()(const event::InstanceStopping& e) {
+    Instance& row = instance(e.instance);
+    row.phase = InstancePhase::stopping;
+    row.retired_at = at_;  // its time to end runs from here
+  }
   void operator()(const event::InstanceStopFailed& e) { instance(e.instance).error = e.error; }
   void operator()(const event::InstanceRemoved& e) { state_.instances.erase(touch("instance", e.instance)); }
 

@@ -106,7 +106,12 @@ class World {
   void carry_out(const Action& action) {
     switch (action.kind) {
       case ActionKind::plan_pipeline:
-        return must(command::PlanFinished{action.id, std::stoull(action.subject), unreadable, spec, {}, elsewhere,
+        return must(command::PlanFinished{action.id,
+                                          std::stoull(action.subject),
+                                          unreadable,
+                                          spec,
+                                          {},
+                                          elsewhere,
                                           unreadable.empty() ? "" : "mend it"});
       case ActionKind::build_service: {
         ImageInfo image;

@@ -271,8 +271,8 @@ class Progress {
       const Release* release = state().release(instance->release);
       const ReleaseService* service = release == nullptr ? nullptr : release->find(instance->service);
       const milliseconds grace = service == nullptr ? milliseconds(0) : service->spec.stop_grace;
-      const WallTime since = std::max(rollout_.phase_since, instance->retired_at);
-      return instance->phase == InstancePhase::stopping && changes_.now() - since > grace + kStopPatience;
+      return instance->phase == InstancePhase::stopping &&
+             changes_.now() - instance->retired_at > grace + kStopPatience;
     });
   }
   static std::string told(const std::vector<const Instance*>& left) {

@@ -213,6 +213,7 @@ class Supervisor {
       pass("tcp-fd", control_tcp_.get());
       if (control_tcp6_) pass("tcp6-fd", control_tcp6_->get());
       spec.arguments.push_back(fmt::format("--gateway-port={}", options_.gateway_port));
+      spec.arguments.push_back(fmt::format("--max-push-bytes={}", options_.max_push_bytes));
     }
     return spec;
   }

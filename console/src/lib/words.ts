@@ -39,6 +39,7 @@ const kEventWords: Record<string, [Tone, string]> = {
   EnvironmentStopped: ['warn', 'environment stopped'],
   VariablesSet: ['quiet', 'variables changed'],
   NetworkReady: ['quiet', 'network ready'],
+  NetworkFailed: ['bad', 'network cannot be made'],
   PipelineCreated: ['stable', 'push received'],
   PipelinePlanned: ['stable', 'pipeline planned'],
   BuildStarted: ['stable', 'build started'],
@@ -63,6 +64,7 @@ const kEventWords: Record<string, [Tone, string]> = {
   InstanceExited: ['warn', 'instance exited'],
   InstanceRetired: ['quiet', 'instance retired'],
   InstanceStopping: ['quiet', 'instance stopping'],
+  InstanceStopFailed: ['bad', 'instance does not stop'],
   InstanceRemoved: ['quiet', 'instance removed'],
   VirtualAddressAssigned: ['quiet', 'address assigned'],
 };
@@ -114,6 +116,10 @@ export function tell(event: { event: string } & Record<string, unknown>): Told {
       return { ...told, title: event.stopped ? 'environment stopped' : 'environment started', text: text(event.environment) };
     case 'InstanceExited':
       return { ...told, tone: event.next === 'completed' ? 'quiet' : 'bad', text: `${text(event.instance)}: ${event.out_of_memory ? 'out of memory' : text(event.error) || `exit ${text(event.exit_code)}`}` };
+    case 'InstanceStopFailed':
+      return { ...told, text: `${text(event.instance)}: ${text(event.error)}` };
+    case 'NetworkFailed':
+      return { ...told, text: `${text(event.environment)}: ${text(event.error)}` };
     case 'InstanceUnready':
       return { ...told, text: `${text(event.instance)}: ${text(event.reason)}` };
     case 'InstanceCreated':
