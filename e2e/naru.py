@@ -256,13 +256,14 @@ class Platform:
             shutil.rmtree(self.data, ignore_errors=True)
 
     def forget_kernel_state(self):
-        """Containers, mounts, links, nft table and cgroups of this data folder go, as they do when a machine restarts."""
+        """Containers, mounts, links, nft tables and cgroups of this data folder go, as they do when a machine restarts."""
         self.kill_containers()
         for mount in sorted(self.mounts(), key=len, reverse=True):
             run(["umount", "-l", mount], check=False)
         for link in self.links():
             run(["ip", "link", "delete", link], check=False)
-        run(["nft", "delete", "table", "inet", self.table()], check=False)
+        for family in ("inet", "bridge"):
+            run(["nft", "delete", "table", family, self.table()], check=False)
         for group in self.cgroups():
             for folder, _, _ in os.walk(group, topdown=False):
                 with contextlib.suppress(OSError):
