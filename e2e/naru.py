@@ -239,9 +239,13 @@ class Platform:
         left = [f"process {pid}: {line}" for pid, line in processes_with(str(self.data)).items() if "naru" in line.split(" ")[0]]
         left += [f"container process {pid}: {command_of(pid)}" for pid in self.container_pids()]
         left += [f"mount {m}" for m in self.mounts()]
-        left += [f"cgroup {g}" for g in self.cgroups() if any(Path(g, d).is_dir() for sub in ("apps", "builds") for d in _folders(Path(g, sub), sub))]
-        left += [f"link {name}" for name in self.links() if name[6] == "v"]
-        return left
+        kernel = self.kernel()
+        return left + [f"{kind[:-1]} {name}" for kind in ("cgroups", "links", "tables") for name in kernel[kind]]
+
+    def kernel(self):
+        """What this platform has outside of its data folder."""
+        tables = run(["nft", "list", "tables"]).stdout.split()
+        return {"links": self.links(), "tables": [t for t in tables if t == self.table()], "cgroups": self.cgroups(), "mounts": self.mounts()}
 
     def _clear(self):
         for pid in {*processes_with(f"--data={self.data}"), *([self.up.pid] if self.up and self.up.poll() is None else [])}:
@@ -452,13 +456,6 @@ def _pick(status):
     rollout = status["rollout"] or {}
     return {"message": status["message"], "stable": status["stable"], "rollout": {k: rollout.get(k) for k in ("phase", "to_version", "weight", "reason")},
             "instances": [(i["id"], i["phase"], i["error"]) for i in status["instances"]]}
-
-
-def _folders(parent, below):
-    try:
-        return [os.path.join(below, name) for name in os.listdir(parent) if (parent / name).is_dir()]
-    except OSError:
-        return []
 
 
 def command_of(pid):

@@ -10,7 +10,8 @@ namespace naru::sim {
 namespace {
 
 constexpr milliseconds kRetry{500};
-constexpr milliseconds kTick{500}, kProbe{500}, kJudge{1'000};
+constexpr milliseconds kTick{500}, kProbe{500}, kJudge{1'000}, kHousekeep{7'000};
+constexpr std::size_t kReleasesKept = 2;  // few, so that every world forgets some
 
 }  // namespace
 
@@ -39,6 +40,7 @@ void Control::start() {
   every(kTick, &Control::tick);
   every(kProbe, &Control::probe);
   every(kJudge, &Control::judge);
+  every(kHousekeep, &Control::housekeep);
   dispatch();
   launcher_connected();
   if (on_start) on_start();
@@ -125,6 +127,10 @@ void Control::tick() {
   submit(command::Tick{});
 }
 
+void Control::housekeep() {
+  submit(command::Housekeep{kReleasesKept});
+}
+
 // ---- the outbox
 
 void Control::dispatch() {
@@ -189,6 +195,9 @@ void Control::carry_out(const Action& action) {
     }
     case ActionKind::start_instance:
       return start_instance(action);
+    case ActionKind::remove_network:
+      if (!out_.launcher.available()) return back(std::nullopt);
+      return back(command::NetworkRemoved{action.id});
     case ActionKind::stop_instance:
       return out_.launcher.stop(action.subject + "." + action.detail,
                                 [action, back](const Launcher::Answer& answer) {

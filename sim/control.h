@@ -82,6 +82,7 @@ class Control {
   void publish(const Action& action);
   void every(milliseconds interval, void (Control::*what)());
   void tick();
+  void housekeep();
   void probe();
   void judge();
   judge::Observation observe(const Rollout& rollout, Session& session) const;

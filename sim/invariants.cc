@@ -45,6 +45,7 @@ void Invariants::event(const State& before, const Event& event) {
   if (const auto* e = std::get_if<event::StepPassed>(&event)) step_passed(before, *e);
   if (const auto* e = std::get_if<event::RolloutPhaseChanged>(&event)) phase_changed(before, *e);
   if (const auto* e = std::get_if<event::InstanceStarted>(&event)) instance_started(before, *e);
+  if (const auto* e = std::get_if<event::HistoryRemoved>(&event)) history_removed(before, *e);
   if (const auto* e = std::get_if<event::InstanceReady>(&event)) {
     const Instance& instance = before.instances.at(e->instance);
     const Container* container = out_.launcher.find(instance.container());
@@ -54,6 +55,7 @@ void Invariants::event(const State& before, const Event& event) {
   if (const auto* e = std::get_if<event::RolloutStarted>(&event)) {
     const Environment& environment = before.environments.at(env_key(e->rollout.app, e->rollout.environment));
     if (rollback_asked_) rolled_back_to_.insert(e->rollout.id);
+    delivered_.insert(e->rollout.to);
     if (environment.rollout && *environment.rollout != e->rollout.id)
       violated("one rollout at a time", "{} has {} already", e->rollout.id, *environment.rollout);
   }
@@ -151,7 +153,51 @@ void Invariants::instance_started(const State& before, const event::InstanceStar
              e.address);
 }
 
+// Whoever goes back afterwards comes to the same place, and what has not ended is not forgotten.
+void Invariants::history_removed(const State& before, const event::HistoryRemoved& e) const {
+  State after = before;
+  Touched touched;
+  apply(after, event::HistoryRemoved(e), out_.timeline.now(), touched);
+  for (const auto& [key, environment] : before.environments) {
+    const Release* was = rollout::previous_release(before, environment);
+    const Release* is = rollout::previous_release(after, environment);
+    if (was != nullptr && (is == nullptr || is->id != was->id))
+      violated("a rollback's target is kept", "{}: v{} is forgotten", key, was->version);
+  }
+  for (const PipelineId id : e.pipelines) {
+    const StageState state = before.pipelines.at(id).state;
+    if (state == StageState::waiting || state == StageState::running)
+      violated("what has not ended is kept", "pipeline {} is forgotten", id);
+  }
+  for (const RolloutId id : e.rollouts)
+    if (before.rollouts.at(id).active())
+      violated("what has not ended is kept", "rollout {} is forgotten", id);
+}
+
+// No row names one that is not there.
+void Invariants::references() const {
+  const State& state = control_.state();
+  const auto check = [&](std::string_view who, std::uint64_t id, std::optional<ReleaseId> release) {
+    if (release && !state.releases.contains(*release))
+      violated("what is kept names only what is kept", "{} {} names release {}", who, id, *release);
+  };
+  for (const auto& [key, environment] : state.environments) {
+    check("environment", 0, environment.stable);
+    check("environment", 0, environment.pending);
+  }
+  for (const auto& [id, rollout] : state.rollouts) {
+    check("rollout", id, rollout.from);
+    check("rollout", id, rollout.to);
+  }
+  for (const auto& [id, instance] : state.instances) check("an instance", 0, instance.release);
+  for (const auto& [id, pipeline] : state.pipelines) check("pipeline", id, pipeline.release);
+  for (const auto& [id, release] : state.releases)
+    if (!state.pipelines.contains(release.pipeline))
+      violated("what is kept names only what is kept", "release {} names pipeline {}", id, release.pipeline);
+}
+
 void Invariants::committed() const {
+  references();
   std::set<std::uint32_t> slots;
   for (const auto& [key, slot] : control_.state().slots)
     if (!slots.insert(slot).second)
@@ -416,14 +462,12 @@ void Invariants::at_rest(const std::map<std::string, std::string>& acknowledged)
   }
   for (const auto& [id, pipeline] : state.pipelines) {
     if (!pipeline.release) continue;
-    const bool delivered = std::ranges::any_of(
-        state.rollouts, [&](const auto& row) { return row.second.to == *pipeline.release; });
     const bool pending = std::ranges::any_of(
         state.environments, [&](const auto& row) { return row.second.pending == *pipeline.release; });
     const bool overtaken = std::ranges::any_of(state.pipelines, [&](const auto& row) {
       return row.first > pipeline.id && row.second.app == pipeline.app && row.second.release;
     });
-    if (!delivered && !pending && !overtaken)
+    if (!delivered_.contains(*pipeline.release) && !pending && !overtaken)
       violated("nothing acknowledged is lost", "release {} of pipeline {} is neither delivered nor waiting",
                *pipeline.release, id);
   }

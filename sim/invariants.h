@@ -40,6 +40,8 @@ class Invariants {
   void completing(const State& before, const Rollout& rollout) const;
   void ended(const State& before, const Rollout& rollout, RolloutPhase phase,
              const std::string& reason) const;
+  void references() const;
+  void history_removed(const State& before, const event::HistoryRemoved& e) const;
   void instance_started(const State& before, const event::InstanceStarted& e) const;
   void no_mix(const Release* kept, const EnvKey& environment) const;
   std::string unrest_of(const Instance& instance) const;
@@ -60,6 +62,7 @@ class Invariants {
       outages_;  // in a step of theirs most stable users met errors too: no evidence against the canary
   bool rollback_asked_ = false;
   std::set<RolloutId> rolled_back_to_;
+  std::set<ReleaseId> delivered_;  // at some time: their rollouts may have been forgotten since
 };
 
 }  // namespace naru::sim

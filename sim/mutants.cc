@@ -83,6 +83,16 @@ void skip_bake(Changes& changes, std::size_t at) {
     changes.emit(event::RolloutPhaseChanged{rollout.id, RolloutPhase::completing, "every step passed"});
 }
 
+void forget_the_way_back(Changes& changes, std::size_t at) {
+  const auto* forgotten = event_at<event::HistoryRemoved>(changes, at);
+  if (forgotten == nullptr) return;
+  event::HistoryRemoved more{forgotten->app, {}, {}, {}};
+  for (const auto& [id, rollout] : changes.state().rollouts)
+    if (rollout.app == more.app && rollout.phase == RolloutPhase::done && rollout.from)
+      more.rollouts.push_back(id);
+  if (!more.rollouts.empty()) changes.emit(std::move(more));
+}
+
 void share_evidence_slot(Changes& changes, std::size_t at) {
   const auto* started = event_at<event::StepStarted>(changes, at);
   if (started == nullptr || started->evidence_slot == 3) return;
@@ -166,6 +176,9 @@ std::vector<Mutant> all_mutants() {
        .what = "a superseded rollout ends before its canary is gone",
        .after = end_superseded_at_once},
       {.name = "no-bake", .what = "a passed step goes to everybody", .after = skip_bake},
+      {.name = "way-back-forgotten",
+       .what = "retention forgets how the stable release came",
+       .after = forget_the_way_back},
       {.name = "shared-evidence", .what = "all steps use one evidence slot", .after = share_evidence_slot},
       {.name = "old-attempt",
        .what = "a result of an old attempt counts for the new one",

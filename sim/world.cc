@@ -109,6 +109,8 @@ class World {
       invariants_.event(before, event);
       if (const auto* removed = std::get_if<event::AppRemoved>(&event))
         std::erase_if(acknowledged_, [&](const auto& push) { return push.second == removed->app; });
+      if (const auto* forgotten = std::get_if<event::HistoryRemoved>(&event))
+        for (const PipelineId id : forgotten->pipelines) acknowledged_.erase(before.pipelines.at(id).commit);
     };
     control_.on_committed = [this] { invariants_.committed(); };
     control_.on_publish = [this](const RouteTable& table) { invariants_.published(table); };

@@ -360,10 +360,35 @@ TEST(StepCache, ForgetsTheOldestBeyondItsBound) {
   TempFolder folder;
   const auto cache = *StepCache::open(folder.path());
   for (int i = 0; i < 20; ++i) ASSERT_TRUE(cache.put(Digest::of_sha256(std::to_string(i)), {true, {}}));
-  cache.trim(5);
+  EXPECT_EQ(cache.trim(SystemClock().wall(), {.records = 5}, true), 15U);
+  EXPECT_EQ(cache.trim(SystemClock().wall(), {.records = 5}), 15U);
   int left = 0;
   for (int i = 0; i < 20; ++i) left += cache.find(Digest::of_sha256(std::to_string(i))).has_value() ? 1 : 0;
   EXPECT_EQ(left, 5);
+}
+
+TEST(StepCache, ForgetsWhatWasUsedLongAgoAndWhatTakesTooMuchRoom) {
+  TempFolder folder;
+  const auto cache = *StepCache::open(folder.path());
+  const auto key = [](int i) { return Digest::of_sha256(std::to_string(i)); };
+  const auto used = [&](const char* kind, int i, std::chrono::hours ago) {
+    std::filesystem::last_write_time(folder.path() / kind / (std::string(key(i).hex()) + ".json"),
+                                     std::filesystem::file_time_type::clock::now() - ago);
+  };
+  for (int i = 0; i < 6; ++i) {  // the last two are of one layer
+    const Digest layer = Digest::of_sha256(fmt::format("layer {}", std::min(i, 4)));
+    ASSERT_TRUE(cache.put(key(i), {false, {layer, layer, "", 100}}));
+    ASSERT_TRUE(cache.keep_stage(key(i), layer));
+    used("steps", i, std::chrono::hours(i + 1));
+    used("stages", i, std::chrono::hours(i + 1));
+  }
+  const WallTime now = SystemClock().wall();
+  EXPECT_EQ(cache.trim(now, {.bytes = 500}), 0U) << "a layer counts once";
+  EXPECT_EQ(cache.trim(now, {.age = 5h + 30min}), 2U) << "one step and one stage";
+  EXPECT_EQ(cache.trim(now, {.bytes = 300}), 4U) << "two steps, and the stages that are no younger";
+  EXPECT_EQ(cache.kept_manifests(now, 24h).size(), 3U);
+  EXPECT_TRUE(cache.find(key(2)));
+  EXPECT_FALSE(cache.find(key(3)));
 }
 
 }  // namespace

@@ -42,6 +42,14 @@ std::vector<fs::path> records(const fs::path& folder) {
   return paths;
 }
 
+// What a kill left of a record being written.
+void remove_unfinished(const fs::path& folder, WallTime now) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored))
+    if (entry.path().extension() == ".tmp" && now - last_use(entry.path()) > 1h)
+      ::unlink(entry.path().c_str());
+}
+
 }  // namespace
 
 Result<StepCache> StepCache::open(fs::path folder) {
@@ -169,17 +177,43 @@ void StepCache::touch_stage(const Digest& key) const {
   touch(record_path(folder_, "stages", key.hex()));
 }
 
-void StepCache::trim(std::size_t max_records) const {
-  for (const char* kind : {"steps", "slots", "stages"}) {
+// Of a step's layer; nothing when an earlier record had the same one.
+std::uint64_t StepCache::layer_bytes(const fs::path& path, std::set<Digest>& counted) const {
+  const auto json = read(path);
+  if (!json || !json->is_object()) return 0;
+  try {
+    const auto record = json->get<Record>();
+    return !record.empty && counted.insert(record.layer.blob).second ? record.layer.size : 0;
+  } catch (const Json::exception&) {
+    return 0;
+  }
+}
+
+std::size_t StepCache::trim(WallTime now, const Bound& bound, bool dry_run) const {
+  WallTime oldest = now - bound.age;
+  std::size_t removed = 0;
+  // Steps first: a stage that was used before every step that stays would keep the layers of those that go.
+  for (const std::string_view kind : {"steps", "stages", "slots"}) {
     std::vector<std::pair<WallTime, fs::path>> aged;
     for (fs::path& path : records(folder_ / kind)) {
       const WallTime used = last_use(path);
       aged.emplace_back(used, std::move(path));
     }
-    if (aged.size() <= max_records) continue;
-    std::ranges::sort(aged);
-    for (std::size_t i = 0; i + max_records < aged.size(); ++i) ::unlink(aged[i].second.c_str());
+    std::ranges::sort(aged, std::greater{});
+    if (!dry_run) remove_unfinished(folder_ / kind, now);
+    std::uint64_t bytes = 0;
+    std::set<Digest> counted;
+    std::size_t kept = 0;
+    for (; kept < aged.size() && kept < bound.records && aged[kept].first >= oldest; ++kept) {
+      if (kind != "steps") continue;
+      bytes += layer_bytes(aged[kept].second, counted);
+      if (bytes > bound.bytes) break;
+    }
+    if (kind == "steps" && bytes > bound.bytes) oldest = kept == 0 ? now : aged[kept - 1].first;
+    removed += aged.size() - kept;
+    for (std::size_t i = kept; i < aged.size() && !dry_run; ++i) ::unlink(aged[i].second.c_str());
   }
+  return removed;
 }
 
 NARU_JSON_FIELDS(StepCache::Record, empty, layer)

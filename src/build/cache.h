@@ -63,8 +63,14 @@ class StepCache {
   void touch_stage(const Digest& key) const;  // it was used, if it is kept at all
   // Manifests that were used within `age` and must outlive garbage collection (GarbageOptions::keep).
   std::vector<Digest> kept_manifests(WallTime now, milliseconds age) const;
-  // Removes the oldest records beyond the bound; call now and then.
-  void trim(std::size_t max_records = kMaxRecords) const;
+  struct Bound {
+    std::size_t records = kMaxRecords;  // of each kind
+    milliseconds age = 30 * 24h;        // since the last use
+    std::uint64_t bytes = 10ULL << 30;  // of the layers that steps made
+  };
+  // Removes what was used longest ago, until the rest is within the bound. Call now and then; collecting
+  // garbage afterwards frees the layers. Returns how many records went (would go, with `dry_run`).
+  std::size_t trim(WallTime now, const Bound& bound, bool dry_run = false) const;
 
  private:
   struct Running {
@@ -76,6 +82,7 @@ class StepCache {
       : folder_(std::move(folder)), running_(std::make_shared<Running>()) {}
   Result<void> write(const std::filesystem::path& path, const Json& json) const;
   std::optional<Json> read(const std::filesystem::path& path) const;
+  std::uint64_t layer_bytes(const std::filesystem::path& record, std::set<Digest>& counted) const;
   std::filesystem::path folder_;
   std::shared_ptr<Running> running_;  // shared by copies
 };

@@ -139,17 +139,22 @@ Done app_list(const Session& session) {
 Done app_remove(const Session& session, const AppOptions& options) {
   const Target target = TRY(parse_app(options.app));
   if (!options.yes && session.terminal.interactive &&
-      !confirmed(
-          session,
-          fmt::format(
-              "This stops {} and removes its releases, variables and repository (volumes stay). Go on?",
-              target.app)))
+      !confirmed(session, fmt::format("This stops {} and removes its containers, releases, variables, "
+                                      "repository and logs (volumes stay). "
+                                      "Go on?",
+                                      target.app)))
     return fail(Code::cancelled, "nothing was removed");
   const Json answer = TRY(session.control().remove("/v1/apps/" + path_part(target.app)));
   if (session.json)
     session.document(answer);
   else
-    session.print("{} is removed. Its volumes are kept; see `naru volume ls`.\n", target.app);
+    session.print("{} is removed, with its containers, network, repository, releases and logs.\n",
+                  target.app);
+  if (!session.json && !list(answer, "volumes").empty()) {
+    session.say("Its volumes are kept. To remove them, too:\n");
+    for (const Json& volume : list(answer, "volumes"))
+      if (volume.is_string()) session.print("  naru volume rm {}\n", clean(volume.get<std::string>()));
+  }
   return 0;
 }
 

@@ -23,10 +23,11 @@ TEST(App, IsListedAndRemoved) {
                                {"rollout", nullptr},
                                {"health", "empty"},
                                {"addresses", Json::array()}}}}}}}}},
-                       {"DELETE /v1/apps/shop", Json::object()}});
+                       {"DELETE /v1/apps/shop", {{"volumes", {"shop.production.data"}}}}});
   expect_golden("app-ls.txt", run_on(control, {"app", "ls"}).out);
   EXPECT_EQ(run_on(control, {"app", "rm", "shop"}).out,
-            "shop is removed. Its volumes are kept; see `naru volume ls`.\n");
+            "shop is removed, with its containers, network, repository, releases and logs.\n"
+            "Its volumes are kept. To remove them, too:\n  naru volume rm shop.production.data\n");
 }
 
 class WorkTree {  // enters it, and leaves it again

@@ -142,6 +142,18 @@ void add_image(Grammar& grammar) {
       ->type_name("NAME");
 }
 
+void add_prune(Grammar& grammar) {
+  const auto options = std::make_shared<PruneOptions>();
+  CLI::App* verb =
+      grammar.verb(&grammar.root(), "prune", "Free what nobody needs: old releases, images, layers, logs",
+                   {"naru prune --dry-run     # what would go", "naru prune", "naru prune --keep 3 --json"},
+                   [options](const Session& session) { return prune(session, *options); });
+  verb->add_flag("--dry-run", options->dry_run, "Only show what would go");
+  verb->add_option("--keep", options->keep, "Newest releases of each application that stay (10)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000).description(""));
+}
+
 }  // namespace
 
 void add_platform_verbs(Grammar& grammar) {
@@ -149,6 +161,7 @@ void add_platform_verbs(Grammar& grammar) {
   add_app(grammar);
   add_looking(grammar);
   add_image(grammar);
+  add_prune(grammar);
 }
 
 }  // namespace naru::cli

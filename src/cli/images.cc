@@ -134,7 +134,11 @@ Done image_remove(const Session& session, const ImageOptions& options) {
   if (session.json)
     session.document(answer);
   else
-    session.print("{} is removed\n", clean(options.reference));
+    session.print("{} is removed; {} are free\n{}", clean(options.reference),
+                  bytes_text(real(answer, "bytes")),
+                  text(answer, "skipped").empty()
+                      ? ""
+                      : fmt::format("left for `naru prune`: {}\n", text(answer, "skipped")));
   return 0;
 }
 

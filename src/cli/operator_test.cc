@@ -22,11 +22,33 @@ TEST(Images, AreListedRemovedAndTheirHistoryShown) {
                               {{"history",
                                 {{{"created_by", "RUN make"}, {"size", 1'234'567}, {"empty", false}},
                                  {{"created_by", "CMD [\"sh\"]"}, {"size", 0}, {"empty", true}}}}}},
-                             {"DELETE /v1/images?reference=debian%3Abookworm-slim", {{"removed", "x"}}}});
+                             {"DELETE /v1/images?reference=debian%3Abookworm-slim",
+                              {{"removed", "x"}, {"blobs", 2}, {"layers", 1}, {"bytes", 29'100'000}}}});
   expect_golden("image-ls.txt", run_on(control, {"image", "ls"}).out);
   expect_golden("image-history.txt", run_on(control, {"image", "history", "debian:bookworm-slim"}).out);
   EXPECT_EQ(run_on(control, {"image", "rm", "debian:bookworm-slim"}).out,
-            "debian:bookworm-slim is removed\n");
+            "debian:bookworm-slim is removed; 29.1 MB are free\n");
+}
+
+TEST(Prune, SaysWhatWentAndWhatWasLeft) {
+  FakeControl control({{"POST /v1/prune",
+                        {{"dry_run", false},
+                         {"releases", 3},
+                         {"rollouts", 4},
+                         {"pipelines", 0},
+                         {"layers", 2},
+                         {"layer_bytes", 120'000'000},
+                         {"logs", 5},
+                         {"log_bytes", 2'000},
+                         {"bytes", 120'002'000},
+                         {"skipped", "images and layers: builds were under way"}}}});
+  const auto said = run_on(control, {"prune", "--keep", "3"});
+  EXPECT_EQ(said.status, 0);
+  expect_golden("prune.txt", said.out + said.err);
+  EXPECT_EQ(Json::parse(control.last_body()), (Json{{"dry_run", false}, {"keep", 3}}));
+  EXPECT_EQ(Json::parse(run_on(control, {"prune", "--dry-run", "--json"}).out)["bytes"], 120'002'000);
+  EXPECT_EQ(Json::parse(control.last_body()), (Json{{"dry_run", true}, {"keep", 10}}));
+  EXPECT_EQ(run_on(control, {"prune", "--keep", "0"}).status, 2);
 }
 
 TEST(Images, ArePulledWithProgressAndAFailureIsAnError) {

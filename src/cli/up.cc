@@ -217,8 +217,11 @@ Done down(const Session& session, const DownOptions& options) {
   if (session.json)
     session.document(answer);
   else
-    session.say(options.all ? "Naru is down, and every container is stopped. Volumes are kept.\n"
-                            : "Naru is down. Containers run on; `naru up` finds them again.\n");
+    session.say(
+        options.all
+            ? "Naru is down, every container is stopped, and its networks and cgroups are gone. Volumes "
+              "are kept; `naru up` starts again what ran.\n"
+            : "Naru is down. Containers run on; `naru up` finds them again.\n");
   return 0;
 }
 

@@ -102,6 +102,12 @@ Done image_remove(const Session& session, const ImageOptions& options);
 Done image_history(const Session& session, const ImageOptions& options);
 Done image_bootstrap(const Session& session, const ImageOptions& options);
 
+struct PruneOptions {
+  bool dry_run = false;
+  std::uint32_t keep = 10;
+};
+Done prune(const Session& session, const PruneOptions& options);
+
 struct VolumeOptions {
   std::string name;
 };

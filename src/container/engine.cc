@@ -295,6 +295,11 @@ Result<std::vector<RunningContainer>> Engine::adopt() {
     else if (!state_->find(id))
       ids.erase(id);  // half-made and cleaned away: its cgroup is a stray
   }
+  // Of a removal that was cut short: the bundle goes before the logs.
+  for (const auto& entry : std::filesystem::directory_iterator(state_->paths.logs, error))
+    if (!state_->find(entry.path().filename()))
+      if (auto removed = os::remove_tree(entry.path()); !removed)
+        log_event(Level::warn, "container.stray_log", {{"error", removed.error().message()}});
   for (const std::string_view parent : {"apps", "builds"})
     for (const std::string& id : state_->cgroups.ids(parent)) {
       if (ids.contains(id) || state_->find(id)) continue;

@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -148,6 +149,10 @@ class Engine {
   std::vector<ContainerStatus> list() const;
   Result<Stats> stats(const std::string& id) const;
   Result<ContainerSpec> spec(const std::string& id) const;
+  // Of every container that exists, in whatever state.
+  std::set<Digest> layers_in_use() const;
+  // The cgroups that no container is in. The next start needs a new Engine: for the end of a platform.
+  void remove_groups() const;
   std::filesystem::path upper_dir(
       const std::string& id) const;  // of a container without StartOptions::overlay
 

@@ -190,6 +190,19 @@ Result<ContainerSpec> Engine::spec(const std::string& id) const {
   return container->spec;
 }
 
+std::set<Digest> Engine::layers_in_use() const {
+  std::set<Digest> layers;
+  for (const auto& container : state_->all()) {
+    const std::lock_guard guard(container->mutex);
+    layers.insert(container->spec.layers.begin(), container->spec.layers.end());
+  }
+  return layers;
+}
+
+void Engine::remove_groups() const {
+  state_->cgroups.remove_parents();
+}
+
 Result<Stats> Engine::stats(const std::string& id) const {
   const auto container = TRY(state_->find(id));
   const std::lock_guard guard(container->mutex);

@@ -12,6 +12,7 @@
 #include "control/core.h"
 #include "control/deliveries.h"
 #include "control/executor.h"
+#include "control/housekeeping.h"
 #include "control/links.h"
 #include "control/pipeline_log.h"
 #include "control/tokens.h"
@@ -36,6 +37,8 @@ struct Context {
   PipelineLog& log;
   Tokens& tokens;
   Sampler& sampler;
+  Housekeeping& housekeeping;
+  ImageGate& gate;
   io::Reactor& reactor;
   io::WorkerPool& pool;    // requests
   io::WorkerPool& pushes;  // what hooks of git wait for, so that a flood of requests cannot starve a push

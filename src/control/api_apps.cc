@@ -43,6 +43,9 @@ Answer list_apps(Call& call) {
 }
 
 Result<Json> make_app(Context& context, const std::string& app) {
+  const auto held = context.housekeeping.names();
+  // A predecessor whose removal was cut short leaves nothing to the new one.
+  context.housekeeping.remove_strays();
   TRY(context.core.submit(command::CreateApp{app}));
   // Idempotent: when the repository cannot be made the application can be removed and created again.
   if (auto made = create_repository(context.data, app); !made) {
@@ -64,8 +67,8 @@ Answer create_app(Call& call) {
   co_return co_await call.response.send_json(201, made);
 }
 
-// Stops every environment, waits until its containers are gone, then removes the application and its
-// repository.
+// Stops every environment, waits until its containers are gone, then removes all of the application but its
+// volumes, which the answer names.
 Result<Json> remove_app(Context& context, const std::string& app) {
   const auto environments = context.core.read([&](const State& state) {
     std::vector<EnvKey> keys;
@@ -88,10 +91,17 @@ Result<Json> remove_app(Context& context, const std::string& app) {
                   humanize(kStopPatience));
     std::this_thread::sleep_for(100ms);
   }
-  TRY(context.core.submit(command::RemoveApp{app}));
-  context.tokens.remove_app(app);
-  remove_repository(context.data, app);
-  return Json{{"app", app}, {"removed", true}};
+  {
+    const auto held = context.housekeeping.names();
+    TRY(context.core.submit(command::RemoveApp{app}));
+    context.tokens.remove_app(app);
+    context.housekeeping.remove_strays();  // its images follow in the background
+  }
+  Json volumes = Json::array();
+  if (const auto all = context.launcher.list_volumes())
+    for (const ipc::VolumeInfo& volume : *all)
+      if (volume.name.starts_with(app + ".")) volumes.push_back(volume.name);
+  return Json{{"app", app}, {"removed", true}, {"volumes", std::move(volumes)}};
 }
 
 Answer delete_app(Call& call) {

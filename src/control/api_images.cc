@@ -22,16 +22,6 @@ Result<format::ImageReference> reference_of(const Call& call) {
   return format::ImageReference::parse(text);
 }
 
-// Manifests of every release: their layers stay, whatever tags say.
-std::vector<Digest> manifests_in_use(const Context& context) {
-  return context.core.read([](const State& state) {
-    std::vector<Digest> out;
-    for (const auto& [id, release] : state.releases)
-      for (const ReleaseService& service : release.services) out.push_back(service.image.manifest);
-    return out;
-  });
-}
-
 Result<Json> list_json(const Context& context) {
   Json out = Json::array();
   for (const image::TaggedImage& image : TRY(context.images.list()))
@@ -51,11 +41,13 @@ Answer list(Call& call) {
 
 Answer remove(Call& call) {
   CO_TRY(const auto reference, reference_of(call));
-  auto job = [&context = call.context, reference] {
-    return context.images.remove(reference, manifests_in_use(context));
-  };
-  CO_TRY(const image::GarbageReport report, co_await call.work(std::move(job)));
-  const Json reply{{"removed", reference.text()}, {"blobs", report.blobs}, {"bytes", report.bytes}};
+  auto job = [&context = call.context, reference] { return context.housekeeping.remove_image(reference); };
+  CO_TRY(const HousekeepingReport report, co_await call.work(std::move(job)));
+  const Json reply{{"removed", reference.text()},
+                   {"blobs", report.blobs},
+                   {"layers", report.layers},
+                   {"bytes", report.blob_bytes + report.layer_bytes},
+                   {"skipped", report.skipped}};
   co_return co_await call.response.send_json(200, reply);
 }
 
@@ -97,11 +89,12 @@ struct Lines {
   }
 };
 
-void pull_into(const image::Store& store, const format::ImageReference& reference, Lines& lines) {
+void pull_into(Context& context, const format::ImageReference& reference, Lines& lines) {
+  const auto using_images = context.gate.use();
   image::IoHttp http;
   image::PullOptions options;
   options.progress = [&lines](std::string_view line) { lines.add(line); };
-  const auto pulled = image::pull(store, http, reference, options);
+  const auto pulled = image::pull(context.images, http, reference, options);
   if (pulled)
     lines.add(fmt::format("pulled {} {}", reference.familiar(), pulled->manifest.text()));
   else
@@ -116,7 +109,7 @@ Answer pull(Call& call) {
   CO_TRY(const auto reference, format::ImageReference::parse(text));
   const auto lines = std::make_shared<Lines>();
   if (!call.context.pool.post(
-          [lines, reference, &store = call.context.images] { pull_into(store, reference, *lines); }))
+          [lines, reference, &context = call.context] { pull_into(context, reference, *lines); }))
     co_return fail(Code::busy, "too much work is waiting for a worker thread");
   CO_TRY_VOID(co_await call.response.start(200, std::nullopt, "text/plain; charset=utf-8"));
   while (!call.over()) {
@@ -167,8 +160,9 @@ Answer import_image(Call& call) {
     held = 0;
     if (got == 0) break;
   }
-  auto job = [&store = call.context.images, file, reference] {
-    return image::import_file(store, file->path(), reference);
+  auto job = [&context = call.context, file, reference] {
+    const auto using_images = context.gate.use();
+    return image::import_file(context.images, file->path(), reference);
   };
   CO_TRY(const image::Image image, co_await call.work(std::move(job)));
   const Json reply{{"reference", reference.text()}, {"manifest", image.manifest.text()}};

@@ -108,7 +108,10 @@ std::vector<LogReader::Named> LogReader::live() const {
 std::vector<LogReader::Named> LogReader::gone() const {
   std::set<std::string> services;
   std::vector<std::string> others;  // prefixes of other applications' services
+  std::uint64_t first = 0;          // of this application: lower numbers are of one that had its name
   core_.read([&](const State& state) {
+    if (const auto app = state.apps.find(selection_.app); app != state.apps.end())
+      first = app->second.first_id;
     for (const auto& [id, release] : state.releases)
       for (const ReleaseService& service : release.services) {
         if (release.app != selection_.app)
@@ -125,8 +128,9 @@ std::vector<LogReader::Named> LogReader::gone() const {
     const std::string container = name.substr(0, name.size() - 4);
     const auto dot = container.rfind('.'), dash = container.rfind('-');
     if (dot == std::string::npos || dash == std::string::npos || dash > dot) continue;
-    if (!all_digits(std::string_view(container).substr(dash + 1, dot - dash - 1)) ||
-        !all_digits(std::string_view(container).substr(dot + 1)))
+    std::uint64_t number_of_instance = 0;
+    if (!digits(std::string_view(container).substr(dash + 1, dot - dash - 1), number_of_instance) ||
+        !all_digits(std::string_view(container).substr(dot + 1)) || number_of_instance < first)
       continue;
     const std::string prefix = container.substr(0, dash + 1), instance = container.substr(0, dot);
     if (std::ranges::find(others, prefix) != others.end()) continue;

@@ -133,6 +133,29 @@ Answer delete_volume(Call& call) {
   co_return co_await call.response.send_json(200, reply);
 }
 
+// ---- housekeeping
+
+Answer prune(Call& call) {
+  CO_TRY(const Json body, co_await read_json(call));
+  Housekeeping::Options options;
+  const Json dry_run = body.value("dry_run", Json(false)), keep = body.value("keep", Json());
+  if (!dry_run.is_boolean()) co_return fail(Code::invalid_argument, "'dry_run' must be true or false");
+  options.dry_run = dry_run.get<bool>();
+  if (!keep.is_null()) {
+    if (!keep.is_number_unsigned() || keep.get<std::uint64_t>() < 1 ||
+        keep.get<std::uint64_t>() > Housekeeping::kMostReleasesKept)
+      co_return fail(Code::invalid_argument, "'keep' must be a number of releases, 1 to {}",
+                     Housekeeping::kMostReleasesKept);
+    options.keep_releases = keep.get<std::size_t>();
+  }
+  auto job = [&housekeeping = call.context.housekeeping, options] {
+    return housekeeping.run_by_hand(options);
+  };
+  CO_TRY(const HousekeepingReport report, co_await call.work(std::move(job)));
+  const Json reply = report;
+  co_return co_await call.response.send_json(200, reply);
+}
+
 // ---- doctor
 
 struct Checks {
@@ -169,10 +192,12 @@ void check_disk(const Context& context, Checks& checks) {
   if (::statvfs(context.data.root.c_str(), &info) != 0)
     return checks.add("disk", false, "the data folder's disk cannot be asked");
   const std::uint64_t free = static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
-  checks.add("disk", free >= kLowDisk,
-             fmt::format("{:.1f} GiB are free below {}", static_cast<double>(free) / (1U << 30),
-                         context.data.root.string()),
-             "remove images and volumes that are not used: `naru image ls`, `naru volume ls`");
+  checks.add(
+      "disk", free >= kLowDisk,
+      fmt::format("{:.1f} GiB are free below {}", static_cast<double>(free) / (1U << 30),
+                  context.data.root.string()),
+      "`naru prune` frees what nobody needs; remove images and volumes that are not used: `naru image ls`, "
+      "`naru volume ls`");
 }
 
 Result<Json> doctor_json(Context& context) {
@@ -232,6 +257,7 @@ constexpr Route kRoutes[] = {
     {"POST", "/v1/down", Access::local, down},
     {"GET", "/v1/volumes", Access::admin, volumes},
     {"DELETE", "/v1/volumes", Access::admin, delete_volume},
+    {"POST", "/v1/prune", Access::admin, prune},
     {"GET", "/v1/doctor", Access::admin, doctor},
     {"GET", "/metrics", Access::admin, metrics},
 };

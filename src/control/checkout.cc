@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <charconv>
@@ -193,7 +194,8 @@ Result<fs::path> check_out(const ipc::DataFolder& data, const std::string& app, 
     return fail(Code::invalid_argument, "'{}' is not a commit id", commit.substr(0, 80));
   const fs::path folder = data.checkouts() / app / commit;
   std::error_code error;
-  if (fs::exists(folder, error)) return folder;
+  // Whoever comes for it makes it fresh: housekeeping lets it be for a while.
+  if (::utimensat(AT_FDCWD, folder.c_str(), nullptr, AT_SYMLINK_NOFOLLOW) == 0) return folder;
   TRY(check_size(data, app, commit, environment));
   const fs::path fresh = data.checkouts() / app / (".new-" + secure_random_hex(8));
   fs::create_directories(fresh, error);

@@ -52,6 +52,11 @@ Result<void> make_folders(const ipc::DataFolder& data) {
   // Containers' binds lie in checkouts, and the launcher's confined workers read there: no secret stands in
   // them.
   TRY(os::make_dirs(data.checkouts(), 0755));
+  // What imports left that a kill ended: nobody else writes there.
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(data.control(), ignored))
+    if (entry.path().filename().string().starts_with("import-"))
+      std::filesystem::remove(entry.path(), ignored);
   return {};
 }
 
@@ -96,6 +101,7 @@ class Process {
   SupervisorLink supervisor_;
   GatewayLink gateway_;
   PipelineLog log_;
+  ImageGate gate_;
   std::optional<ipc::Telemetry> telemetry_;
   std::optional<image::Store> images_;
   std::optional<build::StepCache> cache_;
@@ -111,6 +117,7 @@ class Process {
   std::unique_ptr<Judging> judging_;
   std::unique_ptr<Probing> probing_;
   std::unique_ptr<Sampler> sampler_;
+  std::unique_ptr<Housekeeping> housekeeping_;
   std::atomic<bool> stopping_{false};
   std::unique_ptr<io::Reactor> reactor_;
   std::unique_ptr<io::WorkerPool> pool_, pushes_;
@@ -140,8 +147,10 @@ Result<void> Process::prepare() {
   clock_.not_before(core_->last_time());
   launcher_ = ipc::LauncherClient::open(
       {data_.launcher_socket().string(), [this](const Json& event) { on_launcher_event(event); }});
-  executor_ = std::make_unique<Executor>(Executor::Parts{data_, clock_, *core_, *launcher_, gateway_,
-                                                         supervisor_, *telemetry_, *images_, *cache_, log_});
+  executor_ = std::make_unique<Executor>(Executor::Parts{
+      data_, clock_, *core_, *launcher_, gateway_, supervisor_, *telemetry_, *images_, *cache_, log_, gate_});
+  housekeeping_ = std::make_unique<Housekeeping>(
+      Housekeeping::Parts{data_, machine_clock_, *core_, *launcher_, *images_, *cache_, gate_});
   deliveries_ = std::make_unique<Deliveries>(*core_, data_);
   outbox_ = std::make_unique<Outbox>(*core_, [this](const Action& action, std::stop_token stop) {
     return executor_->execute(action, stop);
@@ -167,6 +176,8 @@ Result<void> Process::prepare_api() {
                              log_,
                              *tokens_,
                              *sampler_,
+                             *housekeeping_,
+                             gate_,
                              *reactor_,
                              *pool_,
                              *pushes_,
@@ -332,7 +343,7 @@ void Process::go_down(const std::stop_token& stop, bool all) {
     while (left() > 0 && clock_.mono() < deadline && !stop.stop_requested()) pause(stop, 100ms);
     if (left() > 0) log_event(Level::error, "control.down_left_containers", {{"count", left()}});
   }
-  if (auto down = supervisor_.down(); !down)
+  if (auto down = supervisor_.down(all); !down)
     log_event(Level::error, "control.down", {{"error", down.error().message()}});
 }
 
@@ -350,6 +361,7 @@ int Process::serve(int signal_fd, int stop_fd) {
   judging_->start();
   probing_->start();
   sampler_->start();
+  housekeeping_->start();
   lister_ = std::jthread([this](const std::stop_token& stop) { list_containers(stop); });
   catcher_ = std::jthread([this](const std::stop_token& stop) { catch_up(stop); });
   for (const int fd : {signal_fd, stop_fd}) {
@@ -373,6 +385,7 @@ void Process::end() {
     thread->request_stop();
     if (thread->joinable()) thread->join();
   }
+  if (housekeeping_) housekeeping_->stop();
   server_.reset();
   pool_.reset();
   pushes_.reset();
@@ -383,6 +396,7 @@ void Process::end() {
   if (core_) core_->stop();
   probing_.reset();
   judging_.reset();
+  housekeeping_.reset();
   outbox_.reset();
   executor_.reset();
   launcher_.reset();

@@ -19,10 +19,7 @@ Result<std::unique_ptr<Core>> Core::open(const std::string& folder, const Clock&
 }
 
 Core::Core(store::Store store, State state, const Clock& clock)
-    : clock_(clock),
-      state_(std::move(state)),
-      store_(std::move(store)),
-      compacted_at_(store_.last_sequence()) {}
+    : clock_(clock), state_(std::move(state)), store_(std::move(store)) {}
 
 Core::~Core() {
   stop();
@@ -102,6 +99,7 @@ Result<void> Core::decide(const Command& command) {
   const std::lock_guard lock(state_mutex_);
   Changes changes(state_, clock_.wall());
   auto decided = platform::decide(changes, command);
+  if (std::holds_alternative<command::Housekeep>(command)) compact();
   if (!decided || changes.events().empty()) {
     if (!decided && !changes.events().empty()) reload();
     return decided;
@@ -115,12 +113,12 @@ Result<void> Core::decide(const Command& command) {
   }
   const Committed news{state_, changes.events(), first, changes.now()};
   for (const Listener& listener : listeners_) listener(news);
-  if (store_.last_sequence() - compacted_at_ > 10'000) {
-    compacted_at_ = store_.last_sequence();
-    if (auto compacted = store_.compact(kEventsKept); !compacted)
-      log_event(Level::warn, "control.compact_failed", {{"error", compacted.error().message()}});
-  }
   return {};
+}
+
+void Core::compact() {
+  if (auto compacted = store_.compact(kEventsKept, kEventsAtOnce); !compacted)
+    log_event(Level::warn, "control.compact_failed", {{"error", compacted.error().message()}});
 }
 
 void Core::reload() {

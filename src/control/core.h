@@ -55,7 +55,8 @@ class Core {
   Result<std::vector<store::StoredEvent>> latest_events(std::size_t limit, const std::string& app) const;
 
   static constexpr std::size_t kMaxQueued = 4096;
-  static constexpr std::uint64_t kEventsKept = 200'000;
+  // Older events go with each Housekeep, a few at a time: nobody waits long for the thread.
+  static constexpr std::uint64_t kEventsKept = 200'000, kEventsAtOnce = 5'000;
 
  private:
   struct Pending {
@@ -66,13 +67,13 @@ class Core {
   void run();
   Result<void> decide(const Command& command);
   void reload();
+  void compact();
 
   const Clock& clock_;
   mutable std::mutex state_mutex_;  // state_ and store_
   State state_;
   mutable store::Store store_;
   std::vector<Listener> listeners_;
-  std::uint64_t compacted_at_ = 0;
 
   std::mutex queue_mutex_;
   std::condition_variable queue_changed_;

@@ -66,6 +66,11 @@ ImageInfo info_of(const image::Image& image) {
   return info;
 }
 
+std::string network_of(const EnvKey& key) {
+  const auto slash = key.find('/');
+  return network_id(key.substr(0, slash), key.substr(slash + 1));
+}
+
 std::vector<std::string> environment_of(const ServiceSpec& spec, const ImageInfo& image) {
   std::map<std::string, std::string> merged;
   for (const std::string& entry : image.env)
@@ -138,6 +143,8 @@ std::optional<Command> Executor::execute(const Action& action, std::stop_token s
       return build(action, stop);
     case ActionKind::ensure_network:
       return ensure_network(action);
+    case ActionKind::remove_network:
+      return remove_network(action);
     case ActionKind::start_instance:
       return start(action);
     case ActionKind::stop_instance:
@@ -194,6 +201,7 @@ std::optional<Command> Executor::build(const Action& action, std::stop_token sto
   command::BuildFinished result{action.id, std::stoull(action.subject), action.detail, false, {}, {}};
   const ServiceSpec* service = pipeline ? pipeline->spec.find(action.detail) : nullptr;
   if (service == nullptr) return result;
+  const auto using_images = parts_.gate.use();
   auto built = within(deadline_of(pipeline->id), parts_.clock, stop, [&](std::stop_token until) {
     return build_image(*pipeline, *service, std::move(until), result.cached);
   });
@@ -251,7 +259,7 @@ Result<ImageInfo> Executor::build_image(const Pipeline& pipeline, const ServiceS
   cached = result.cached && tests_cached;
   const auto tag = format::ImageReference::parse(
       fmt::format("{}/{}:{}", pipeline.app, service.name, pipeline.commit.substr(0, 12)));
-  if (tag) TRY(parts_.images.tag(*tag, result.manifest));
+  if (tag) TRY(parts_.images.tag(*tag, result.manifest, pipeline.app));
   return unpacked(result.image);
 }
 
@@ -262,9 +270,7 @@ Result<ImageInfo> Executor::unpacked(const image::Image& image) {
 }
 
 std::optional<Command> Executor::ensure_network(const Action& action) {
-  const auto slash = action.subject.find('/');
-  auto network = parts_.launcher.ensure_network(
-      network_id(action.subject.substr(0, slash), action.subject.substr(slash + 1)));
+  auto network = parts_.launcher.ensure_network(network_of(action.subject));
   if (network) return command::NetworkReady{action.id, action.subject, *network};
   log_event(Level::warn, "control.network",
             {{"environment", action.subject}, {"error", network.error().message()}});
@@ -272,6 +278,16 @@ std::optional<Command> Executor::ensure_network(const Action& action) {
   if (!is_transient(network.error()))
     (void)parts_.core.submit(command::NetworkFailed{
         action.subject, fmt::format("{} ({})", network.error().message(), network.error().hint())});
+  return std::nullopt;
+}
+
+// Of an application that is no more. Its last containers may be about to go: then once more.
+std::optional<Command> Executor::remove_network(const Action& action) {
+  auto removed = parts_.launcher.remove_network(network_of(action.subject));
+  if (removed || removed.error().code == Code::not_found) return command::NetworkRemoved{action.id};
+  if (removed.error().code != Code::conflict)
+    log_event(Level::warn, "control.remove_network",
+              {{"environment", action.subject}, {"error", removed.error().message()}});
   return std::nullopt;
 }
 
@@ -288,6 +304,7 @@ std::optional<Command> Executor::start(const Action& action) {
   });
   if (!wanted)
     return command::InstanceStartFailed{action.id, action.subject, attempt, "it is no longer wanted"};
+  const auto using_images = parts_.gate.use();
   auto spec = container_spec(wanted->instance, wanted->release);
   auto started = spec ? parts_.launcher.start(*spec) : Result<ContainerStatus>(std::unexpected(spec.error()));
   if (!started) {

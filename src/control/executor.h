@@ -12,6 +12,7 @@
 #include "build/store_images.h"
 #include "control/build_queue.h"
 #include "control/core.h"
+#include "control/image_gate.h"
 #include "control/links.h"
 #include "control/listening.h"
 #include "control/pipeline_log.h"
@@ -37,6 +38,7 @@ class Executor {
     const image::Store& images;
     const build::StepCache& cache;
     PipelineLog& log;
+    ImageGate& gate;
   };
   explicit Executor(Parts parts);
   ~Executor();
@@ -54,6 +56,7 @@ class Executor {
   std::optional<Command> plan(const Action& action);
   std::optional<Command> build(const Action& action, std::stop_token stop);
   std::optional<Command> ensure_network(const Action& action);
+  std::optional<Command> remove_network(const Action& action);
   std::optional<Command> start(const Action& action);
   std::optional<Command> stop(const Action& action);
   std::optional<Command> remove(const Action& action);

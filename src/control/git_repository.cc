@@ -1,6 +1,5 @@
 #include "control/git_repository.h"
 
-#include "base/log.h"
 #include "base/rng.h"
 #include "control/checkout.h"
 #include "os/file.h"
@@ -32,12 +31,6 @@ Result<void> create_repository(const ipc::DataFolder& data, const std::string& a
     TRY(os::write_file_atomically(path / "hooks" / hook, script, 0700));
   }
   return {};
-}
-
-void remove_repository(const ipc::DataFolder& data, const std::string& app) {
-  for (const auto& path : {data.repository(app), data.checkouts() / app})
-    if (auto removed = os::remove_tree(path); !removed)
-      log_event(Level::warn, "control.remove_repository", {{"error", removed.error().message()}});
 }
 
 }  // namespace naru::control

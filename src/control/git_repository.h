@@ -10,6 +10,5 @@ namespace naru::control {
 
 // Idempotent: makes what is missing and writes the hooks again.
 Result<void> create_repository(const ipc::DataFolder& data, const std::string& app);
-void remove_repository(const ipc::DataFolder& data, const std::string& app);
 
 }  // namespace naru::control

@@ -79,9 +79,9 @@ Result<std::vector<ipc::ListenerError>> SupervisorLink::set_listeners(
   return answer.value("errors", std::vector<ipc::ListenerError>{});
 }
 
-Result<void> SupervisorLink::down() {
+Result<void> SupervisorLink::down(bool all) {
   if (!channel_.valid()) return fail(Code::unavailable, "there is no supervisor");
-  TRY(call({{"down", true}}));
+  TRY(call({{"down", true}, {"all", all}}));
   return {};
 }
 

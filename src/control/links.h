@@ -37,7 +37,7 @@ class SupervisorLink {
   // -1: there is no supervisor (tests); then everything succeeds and nothing happens.
   explicit SupervisorLink(int fd);
   Result<std::vector<ipc::ListenerError>> set_listeners(const std::vector<ListenerSpec>& listeners);
-  Result<void> down();
+  Result<void> down(bool all);  // all: nothing of this Naru stays in the kernel
 
  private:
   Result<Json> call(Json request);

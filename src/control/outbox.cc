@@ -72,6 +72,7 @@ io::WorkerPool& Outbox::pool_of(ActionKind kind) {
       return builds_;
     case ActionKind::stop_instance:
     case ActionKind::remove_container:
+    case ActionKind::remove_network:
       return stops_;
     case ActionKind::publish_routes:
       return routes_;

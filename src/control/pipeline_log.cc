@@ -1,7 +1,6 @@
 #include "control/pipeline_log.h"
 
 #include <fstream>
-#include <map>
 
 namespace naru::control {
 
@@ -29,17 +28,6 @@ std::string PipelineLog::read(PipelineId id, std::uint64_t& offset) const {
   std::string text((std::istreambuf_iterator<char>(file)), {});
   offset += text.size();
   return text;
-}
-
-void PipelineLog::trim() const {
-  std::map<PipelineId, std::filesystem::path> found;
-  for (const auto& entry : std::filesystem::directory_iterator(folder_))
-    if (entry.path().extension() == ".log")
-      found[std::strtoull(entry.path().stem().c_str(), nullptr, 10)] = entry.path();
-  while (found.size() > kMaxKept) {
-    std::filesystem::remove(found.begin()->second);
-    found.erase(found.begin());
-  }
 }
 
 }  // namespace naru::control

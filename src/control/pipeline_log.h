@@ -1,6 +1,6 @@
 // The output of pipelines: control/pipelines/<id>.log, appended by workers, followed by git clients and
-// people. Values of the environment's variables are masked. Bounded: kMaxBytes a pipeline, the newest
-// kMaxKept pipelines.
+// people. Values of the environment's variables are masked. Bounded: kMaxBytes a pipeline; housekeeping
+// removes those of pipelines that are forgotten.
 #pragma once
 
 #include <filesystem>
@@ -17,14 +17,12 @@ namespace naru::control {
 class PipelineLog {
  public:
   static constexpr std::uintmax_t kMaxBytes = 8U << 20;
-  static constexpr std::size_t kMaxKept = 200;
 
   explicit PipelineLog(std::filesystem::path folder) : folder_(std::move(folder)) {}
   // One line (a newline is added). Thread-safe.
   void append(PipelineId id, std::string_view line, const std::vector<std::string>& secrets = {});
   // From `offset`; moves it on.
   std::string read(PipelineId id, std::uint64_t& offset) const;
-  void trim() const;
 
  private:
   std::filesystem::path path(PipelineId id) const { return folder_ / (std::to_string(id) + ".log"); }

@@ -29,10 +29,16 @@ Result<> mark(const Store& store, const Digest& digest, std::set<std::string>& u
   return {};
 }
 
-Result<std::set<std::string>> mark_all(const Store& store, const std::vector<Digest>& keep) {
+bool is_dropped(const format::Descriptor& entry, const std::vector<format::ImageReference>& drop) {
+  const auto reference = reference_of(entry);
+  return reference && std::ranges::find(drop, *reference) != drop.end();
+}
+
+Result<std::set<std::string>> mark_all(const Store& store, const std::vector<Digest>& keep,
+                                       const std::vector<format::ImageReference>& drop = {}) {
   std::set<std::string> used;
   for (const format::Descriptor& entry : TRY(read_layout_index(store.root())))
-    TRY(mark(store, entry.digest, used));
+    if (!is_dropped(entry, drop)) TRY(mark(store, entry.digest, used));
   for (const Digest& digest : keep) TRY(mark(store, digest, used));
   return used;
 }
@@ -41,19 +47,30 @@ bool older_than(const struct stat& info, WallTime limit) {
   return info.st_mtim.tv_sec < std::chrono::duration_cast<seconds>(limit.time_since_epoch()).count();
 }
 
-void remove_file(const fs::path& path, std::uint64_t size, GarbageReport& report) {
-  if (::unlink(path.c_str()) != 0) return;
+void remove_file(const fs::path& path, std::uint64_t size, GarbageReport& report, bool dry_run = false) {
+  if (!dry_run && ::unlink(path.c_str()) != 0) return;
   ++report.blobs;
   report.bytes += size;
+}
+
+// With the lock held. How many there were.
+Result<std::size_t> drop_tags(const fs::path& root, const GarbageOptions& options) {
+  if (options.drop.empty()) return 0;
+  auto index = TRY(read_layout_index(root));
+  const std::size_t count =
+      std::erase_if(index, [&](const format::Descriptor& entry) { return is_dropped(entry, options.drop); });
+  if (count > 0 && !options.dry_run) TRY(write_layout_index(root, std::move(index)));
+  return count;
 }
 
 }  // namespace
 
 Result<GarbageReport> Store::collect_garbage(const GarbageOptions& options) const {
   const IndexLock lock = TRY(IndexLock::take(root_));
-  const auto used = TRY(mark_all(*this, options.keep));
+  const auto used = TRY(mark_all(*this, options.keep, options.drop));
   const WallTime limit = options.now - options.grace;
   GarbageReport report;
+  report.tags = TRY(drop_tags(root_, options));
   for (const char* folder : {"blobs/sha256", ".tmp"}) {
     std::error_code error;
     for (const fs::directory_entry& entry : fs::directory_iterator(root_ / folder, error)) {
@@ -61,7 +78,7 @@ Result<GarbageReport> Store::collect_garbage(const GarbageOptions& options) cons
       if (::lstat(entry.path().c_str(), &info) != 0 || !S_ISREG(info.st_mode) || !older_than(info, limit))
         continue;
       if (!used.contains(entry.path().filename().string()))
-        remove_file(entry.path(), static_cast<std::uint64_t>(info.st_size), report);
+        remove_file(entry.path(), static_cast<std::uint64_t>(info.st_size), report, options.dry_run);
     }
     if (error)
       return std::unexpected(Error{Code::system, "list " + (root_ / folder).string(), error.value(), {}});
@@ -87,10 +104,12 @@ Result<GarbageReport> Store::remove(const format::ImageReference& reference,
   return report;
 }
 
-Result<std::set<Digest>> Store::diff_ids_in_use(const std::vector<Digest>& keep) const {
+Result<std::set<Digest>> Store::diff_ids_in_use(const std::vector<Digest>& keep,
+                                                const std::vector<format::ImageReference>& drop) const {
   std::set<Digest> ids;
   std::vector<Digest> manifests = keep;
-  for (const format::Descriptor& entry : TRY(read_layout_index(root_))) manifests.push_back(entry.digest);
+  for (const format::Descriptor& entry : TRY(read_layout_index(root_)))
+    if (!is_dropped(entry, drop)) manifests.push_back(entry.digest);
   for (const Digest& digest : manifests) {
     const auto found = image(digest);
     if (found)

@@ -13,6 +13,7 @@ namespace naru::image {
 
 inline constexpr std::string_view kRefName = "org.opencontainers.image.ref.name";
 inline constexpr std::string_view kContainerdName = "io.containerd.image.name";
+inline constexpr std::string_view kBuiltFor = "dev.naru.built-for";
 
 // Exclusive between processes and threads (flock on a descriptor of its own); freed when its holder dies.
 class IndexLock {

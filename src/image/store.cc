@@ -193,7 +193,8 @@ Result<Image> Store::resolve(const format::ImageReference& reference) const {
   return fail(Code::image_unknown, "{}: not in the store", reference.text());
 }
 
-Result<> Store::tag(const format::ImageReference& reference, const Digest& manifest) const {
+Result<> Store::tag(const format::ImageReference& reference, const Digest& manifest,
+                    const std::string& built_for) const {
   const IndexLock lock = TRY(IndexLock::take(root_));
   const Image image = TRY(this->image(manifest));
   for (const Layer& layer : image.layers)
@@ -214,6 +215,7 @@ Result<> Store::tag(const format::ImageReference& reference, const Digest& manif
        .size = static_cast<std::uint64_t>(info.st_size),
        .annotations = {{std::string(kRefName), plain.text()}, {std::string(kContainerdName), plain.text()}},
        .platform = image.config.platform});
+  if (!built_for.empty()) index.back().annotations[std::string(kBuiltFor)] = built_for;
   const auto stated = format::parse_manifest(TRY(read_blob(image.manifest, format::kMaxManifestBytes)));
   if (stated) index.back().media_type = stated->media_type;
   return write_layout_index(root_, std::move(index));
@@ -233,7 +235,9 @@ Result<std::vector<TaggedImage>> Store::list() const {
   for (const format::Descriptor& entry : TRY(read_layout_index(root_))) {
     const auto reference = reference_of(entry);
     if (!reference) continue;
-    TaggedImage tagged{*reference, entry.digest, 0, {}};
+    TaggedImage tagged{*reference, entry.digest, 0, {}, {}};
+    if (const auto at = entry.annotations.find(std::string(kBuiltFor)); at != entry.annotations.end())
+      tagged.built_for = at->second;
     if (const auto image =
             this->image(entry.digest)) {  // a damaged one is still listed, so that it can be removed
       tagged.size = image->size();

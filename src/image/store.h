@@ -49,6 +49,8 @@ struct TaggedImage {
   Digest manifest;
   std::uint64_t size = 0;
   std::string created;  // RFC 3339, may be empty
+  std::string
+      built_for;  // the application that it was built for; "" = pulled, imported or tagged by somebody
 };
 
 struct BlobInfo {
@@ -80,8 +82,11 @@ struct GarbageOptions {
   milliseconds grace{3'600'000};  // younger blobs stay: somebody may be about to tag them
   std::vector<Digest> keep{};     // further manifests that are in use (releases)
   WallTime now = SystemClock().wall();
+  std::vector<format::ImageReference> drop{};  // tags that go first, in the same step
+  bool dry_run = false;                        // counts only
 };
 struct GarbageReport {
+  std::size_t tags = 0;
   std::size_t blobs = 0;
   std::uint64_t bytes = 0;
 };
@@ -109,16 +114,18 @@ class Store {
   Result<Image> image(const Digest& manifest) const;  // of an image manifest
   Result<Image> resolve(
       const format::ImageReference& reference) const;  // image_unknown; a pinned digest wins over the tag
-  Result<> tag(const format::ImageReference& reference,
-               const Digest& manifest) const;                     // moves an existing tag
+  // Moves an existing tag. `built_for`: an application whose builds come and go with its releases.
+  Result<> tag(const format::ImageReference& reference, const Digest& manifest,
+               const std::string& built_for = {}) const;
   Result<> untag(const format::ImageReference& reference) const;  // image_unknown
   Result<std::vector<TaggedImage>> list() const;                  // sorted by reference
   // untag, then what nothing refers to any more goes, without grace for this image's own blobs.
   Result<GarbageReport> remove(const format::ImageReference& reference,
                                const std::vector<Digest>& keep = {}) const;
   Result<GarbageReport> collect_garbage(const GarbageOptions& options) const;
-  // Diff ids of every tagged image and of `keep`: unpacked folders outside of this set may go.
-  Result<std::set<Digest>> diff_ids_in_use(const std::vector<Digest>& keep = {}) const;
+  // Diff ids of every tagged image but `drop`, and of `keep`: unpacked folders outside of this set may go.
+  Result<std::set<Digest>> diff_ids_in_use(const std::vector<Digest>& keep = {},
+                                           const std::vector<format::ImageReference>& drop = {}) const;
 
  private:
   explicit Store(std::filesystem::path root) : root_(std::move(root)) {}

@@ -127,6 +127,28 @@ TEST(Store, CollectsOnlyWhatIsOldAndUnreachable) {
   EXPECT_EQ(world.store.resolve(named("app:1"))->manifest, image.manifest);
 }
 
+TEST(Store, DropsTagsAndWhatOnlyTheyNamedInOneStep) {
+  World world;
+  const Image kept = world.import(Tar().file("a", "1").bytes()).value();
+  const Image built = world.import(Tar().file("a", "2").bytes(), "shop/web:abc").value();
+  ASSERT_TRUE(world.store.tag(named("shop/web:abc"), built.manifest, "shop"));
+  EXPECT_EQ(world.store.list()->back().built_for, "shop");
+  EXPECT_EQ(world.store.list()->front().built_for, "");
+  GarbageOptions options{.drop = {named("shop/web:abc")}, .dry_run = true};
+  options.now += std::chrono::hours(2);
+  const auto would = world.store.collect_garbage(options).value();
+  EXPECT_EQ(std::tuple(would.tags, would.blobs), std::tuple(1U, 3U));
+  EXPECT_EQ(world.blobs(), 6U) << "a dry run touches nothing";
+  EXPECT_TRUE(world.store.resolve(named("shop/web:abc")));
+  EXPECT_EQ(world.store.diff_ids_in_use({}, options.drop)->size(), 1U);
+  options.dry_run = false;
+  const auto did = world.store.collect_garbage(options).value();
+  EXPECT_EQ(std::tuple(did.tags, did.blobs, did.bytes), std::tuple(would.tags, would.blobs, would.bytes));
+  EXPECT_EQ(world.blobs(), 3U);
+  EXPECT_EQ(world.store.list()->size(), 1U);
+  EXPECT_TRUE(world.store.resolve(named("app:1")));
+}
+
 TEST(Store, SameInputGivesTheSameImage) {
   World one, two;
   const std::string tar = gzip(Tar().file("a", "1").bytes());

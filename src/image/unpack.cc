@@ -14,8 +14,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::string_view kTempPrefix = ".unpack-";
-
 StreamLimits stream_limits(const UnpackLimits& limits) {
   return {.bytes = limits.bytes, .ratio = limits.ratio, .ratio_floor = limits.ratio_floor};
 }
@@ -43,7 +41,7 @@ Result<UnpackReport> unpack_layer(int blob_fd, std::string_view media_type, cons
   struct stat info{};
   if (::fstatat(parent.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode))
     return UnpackReport{.already_there = true};
-  const std::string temp = fmt::format("{}{}", kTempPrefix, secure_random_hex(8));
+  const std::string temp = fmt::format("{}{}", kUnfinishedPrefix, secure_random_hex(8));
   if (::mkdirat(parent.get(), temp.c_str(), 0755) != 0)
     return fail_errno(file_code(errno), "make {}", (destination.parent_path() / temp).string());
   auto report = [&]() -> Result<UnpackReport> {
@@ -87,7 +85,7 @@ Result<> remove_stale_unpacks(const fs::path& layers) {
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(layers, error)) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with(kTempPrefix)) TRY(os::remove_tree(entry.path()));
+    if (name.starts_with(kUnfinishedPrefix)) TRY(os::remove_tree(entry.path()));
   }
   if (error) return std::unexpected(Error{Code::system, "list " + layers.string(), error.value(), {}});
   return {};

@@ -46,6 +46,8 @@ Result<UnpackReport> unpack_layer(int blob_fd, std::string_view media_type, cons
 // whiteout names are refused. Not atomic: into a build's own root.
 Result<UnpackReport> extract_archive(int archive_fd, int root_fd, const UnpackLimits& limits = {});
 
+// What begins so in `layers` is not a layer: being made, or on its way out.
+inline constexpr std::string_view kUnfinishedPrefix = ".unpack-";
 // Removes what killed unpacks left in `layers`; call when no worker runs.
 Result<> remove_stale_unpacks(const std::filesystem::path& layers);
 

@@ -333,6 +333,15 @@ Result<void> LauncherClient::unpack_layer(const Digest& blob, const Digest& diff
       call("layer.unpack", {{"blob", blob}, {"diff_id", diff_id}, {"media_type", media_type}}, kWorker));
 }
 
+Result<std::vector<Digest>> LauncherClient::list_layers() {
+  const Json answer = TRY(call("layer.list", Json::object(), kQuick));
+  return read_as<std::vector<Digest>>(answer.value("layers", Json::array()), "layer.list");
+}
+Result<LayerRemoval> LauncherClient::remove_layers(const std::vector<Digest>& layers, bool dry_run) {
+  return read_as<LayerRemoval>(call("layer.remove", {{"layers", layers}, {"dry_run", dry_run}}, kWorker),
+                               "layer.remove");
+}
+
 Result<void> LauncherClient::build_begin(Json request) {
   return nothing(call("build.begin", std::move(request), kQuick));
 }
@@ -384,6 +393,7 @@ NARU_JSON_FIELDS(ExecRequest, container, argv, env, user, cwd, tty, rows, cols, 
 NARU_JSON_FIELDS(ProbeResult, exit_code, output, timed_out)
 NARU_JSON_FIELDS(ContainerStats, memory_bytes, cpu_usec, pids)
 NARU_JSON_FIELDS(VolumeInfo, name, bytes)
+NARU_JSON_FIELDS(LayerRemoval, removed, in_use, bytes)
 NARU_JSON_FIELDS(LauncherHello, version, boot_id, cgroup, notices, forward_drops)
 NARU_JSON_FIELDS(UdpTarget, virtual_address, port, address)
 NARU_JSON_FIELDS(ExecExit, exit_code, timed_out)

@@ -76,6 +76,13 @@ struct ExecExit {
 };
 NARU_JSON(ExecExit)
 
+// What layer.remove took away (or would, with dry_run).
+struct LayerRemoval {
+  std::vector<Digest> removed, in_use;
+  std::uint64_t bytes = 0;
+};
+NARU_JSON(LayerRemoval)
+
 class LauncherClient {
  public:
   struct Options {
@@ -114,6 +121,8 @@ class LauncherClient {
   Result<void> remove_volume(const std::string& name);
   Result<std::vector<VolumeInfo>> list_volumes();
   Result<void> unpack_layer(const Digest& blob, const Digest& diff_id, const std::string& media_type);
+  Result<std::vector<Digest>> list_layers();
+  Result<LayerRemoval> remove_layers(const std::vector<Digest>& layers, bool dry_run);  // 256 at most; busy
   // Builds: arguments and results are the structs of build/workbench.h as JSON (this layer does not know
   // them).
   Result<void> build_begin(Json request);

@@ -2,8 +2,8 @@
 //   {"id", "listeners": [ListenerSpec...]}   the whole set; answer {"id", "errors": [{"name", "message"}]}:
 //   those that could
 //                                            not be opened (the others are open and given to the gateway)
-//   {"id", "down": true}                     ends launcher, gateway, control and the supervisor; containers
-//   live on
+//   {"id", "down": true, "all"?: true}       ends launcher, gateway, control and the supervisor; containers
+//   live on. all: they are stopped, and nothing of this Naru stays in the kernel
 #pragma once
 
 #include <string>

@@ -88,16 +88,17 @@ std::string reachable_nameserver(std::string_view resolv_conf) {
   return {};
 }
 
-Benches::Benches(container::Engine& engine, network::Networks& networks, Nursery& nursery)
+Benches::Benches(container::Engine& engine, network::Networks& networks, Nursery& nursery, Layers& layers)
     : engine_(engine),
       networks_(networks),
       nursery_(nursery),
+      layers_(layers),
       builds_(engine.paths().data / "builds"),
       empty_(builds_ / ".empty") {}
 
 Result<std::unique_ptr<Benches>> Benches::open(container::Engine& engine, network::Networks& networks,
-                                               Nursery& nursery) {
-  std::unique_ptr<Benches> benches(new Benches(engine, networks, nursery));
+                                               Nursery& nursery, Layers& layers) {
+  std::unique_ptr<Benches> benches(new Benches(engine, networks, nursery, layers));
   TRY(os::remove_tree(benches->builds_));
   TRY(os::make_dirs(benches->builds_, 0700));
   TRY(os::make_dirs(benches->empty_, 0755));
@@ -185,6 +186,7 @@ void Benches::abandon(std::uint64_t owner) {
 Result<void> Benches::begin(const build::BeginRequest& request, std::uint64_t owner) {
   TRY(check_id(request.build, "build"));
   TRY(check_layers(request.layers, true));
+  const auto held = layers_.hold();
   TRY(lower_paths(request.layers, true));
   TRY(discard(request.build));
   std::vector<std::string> abandoned;
@@ -259,6 +261,13 @@ Result<StartedStep> Benches::run(const build::RunRequest& request) {
   return StartedStep{spec.id, std::move(started->pidfd), std::move(reading)};
 }
 
+std::set<Digest> Benches::layers_in_use() const {
+  std::set<Digest> layers;
+  const std::scoped_lock lock(mutex_);
+  for (const auto& [id, bench] : benches_) layers.insert(bench.layers.begin(), bench.layers.end());
+  return layers;
+}
+
 Result<void> Benches::kill_step(const std::string& build) {
   TRY(check_id(build, "build"));
   std::string container;
@@ -293,6 +302,7 @@ Result<build::RunResult> Benches::finish_step(const std::string& build, bool tim
 
 Result<void> Benches::copy(const build::CopyRequest& request) {
   TRY(check_copy(request));
+  const auto held = layers_.hold();  // of the origin's, which no bench names
   Use using_it = TRY(use(request.build));
   WorkerFolder bench;
   bench.access = FolderAccess::read_write;
@@ -314,6 +324,7 @@ Result<void> Benches::copy(const build::CopyRequest& request) {
 }
 
 Result<build::CommitResult> Benches::commit(const std::string& build) {
+  const auto held = layers_.hold();
   Use using_it = TRY(use(build));
   const fs::path upper = folder(build) / "upper";
   WorkerFolder lower;

@@ -11,6 +11,7 @@
 
 #include "build/workbench.h"
 #include "container/engine.h"
+#include "launcher/layers.h"
 #include "launcher/worker.h"
 #include "network/networks.h"
 
@@ -27,7 +28,7 @@ class Benches {
  public:
   // Empties builds/: call after the engine adopted.
   static Result<std::unique_ptr<Benches>> open(container::Engine& engine, network::Networks& networks,
-                                               Nursery& nursery);
+                                               Nursery& nursery, Layers& layers);
 
   Result<void> unpack(const build::LayerRef& layer);
   // `owner`: the connection that asked; abandon() ends what it left.
@@ -41,6 +42,7 @@ class Benches {
   Result<void> copy(const build::CopyRequest& request);
   Result<build::CommitResult> commit(const std::string& build);
   Result<void> discard(const std::string& build);
+  std::set<Digest> layers_in_use() const;
 
  private:
   struct Bench {
@@ -72,7 +74,7 @@ class Benches {
     Bench bench;  // a copy
   };
 
-  Benches(container::Engine& engine, network::Networks& networks, Nursery& nursery);
+  Benches(container::Engine& engine, network::Networks& networks, Nursery& nursery, Layers& layers);
   Result<Use> use(const std::string& build);
   Result<std::vector<std::string>> lower_paths(const std::vector<Digest>& layers, bool with_upper) const;
   std::filesystem::path folder(const std::string& build) const { return builds_ / build; }
@@ -82,8 +84,9 @@ class Benches {
   container::Engine& engine_;
   network::Networks& networks_;
   Nursery& nursery_;
+  Layers& layers_;
   std::filesystem::path builds_, empty_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::map<std::string, Bench> benches_;
 };
 

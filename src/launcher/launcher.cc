@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "image/unpack.h"
 #include "ipc/channel.h"
+#include "ipc/launcher_protocol.h"
 #include "launcher/checks.h"
 #include "launcher/jobs.h"
 #include "launcher/operations.h"
@@ -27,6 +28,9 @@ namespace {
 constexpr std::size_t kMaxInFlight = 512;  // requests of one client
 constexpr unsigned kProbeThreads = 32;     // as many as control asks for at once
 constexpr milliseconds kSettleAgain{100}, kSettlePatience{5'000};
+
+// How the loop ended: by itself, until the next launcher comes, or with all of Naru.
+enum class Ended { broken, for_now, for_good };
 
 struct Client {
   std::uint64_t id = 0;
@@ -47,18 +51,22 @@ struct Completion {
 class Server {
  public:
   Server(const LauncherOptions& options, container::Engine& engine, network::Networks& networks,
-         Benches& benches, Nursery& nursery, Json hello)
+         Benches& benches, Layers& layers, Nursery& nursery, Json hello)
       : options_(options),
         nursery_(nursery),
         wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-        operations_{.engine = engine, .networks = networks, .benches = benches, .hello = std::move(hello)},
+        operations_{.engine = engine,
+                    .networks = networks,
+                    .benches = benches,
+                    .layers = layers,
+                    .hello = std::move(hello)},
         quick_("quick", options.worker_threads, 2048),
         stop_("stop", 16, 2048),
         probe_("probe", kProbeThreads, 2048),
         work_("work", 4, 512) {}
 
   void watch(Watch watch) { watches_.push_back(std::move(watch)); }
-  int serve(int signals);
+  Ended serve(int signals);
 
  private:
   std::vector<pollfd> poll_set(int signals) const;
@@ -325,17 +333,21 @@ int Server::wait_ms() const {
   return static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000));
 }
 
-int Server::serve(int signals) {
+Ended Server::serve(int signals) {
   while (true) {
     std::vector<pollfd> entries = poll_set(signals);
     if (::poll(entries.data(), entries.size(), wait_ms()) < 0 && errno != EINTR) {
       log_event(Level::error, "launcher.poll_failed", {{"errno", errno}});
-      return 1;
+      return Ended::broken;
     }
-    if (entries[0].revents != 0) return 0;
+    if (entries[0].revents != 0) {
+      signalfd_siginfo info{};
+      const bool read = ::read(signals, &info, sizeof info) == sizeof info;
+      return read && info.ssi_signo == ipc::kEndForGood ? Ended::for_good : Ended::for_now;
+    }
     if (entries[1].revents != 0) {
       log_event(Level::error, "launcher.nursery_died", {});
-      return 1;
+      return Ended::broken;
     }
     std::size_t at = 4;
     const std::size_t first_watch = at + clients_.size();
@@ -364,6 +376,19 @@ Result<void> end_builds(container::Engine& engine, network::Networks& networks) 
   return {};
 }
 
+// Nothing of this Naru stays in the kernel. The networks' files do: the next launcher makes the same again.
+// Not under containers that could not be stopped.
+void clear_host(container::Engine& engine, network::Networks& networks) {
+  if (auto ended = end_builds(engine, networks); !ended)
+    log_event(Level::error, "launcher.end_builds", {{"error", ended.error().message()}});
+  for (const ContainerStatus& status : engine.list())
+    if (status.state == ContainerState::running)
+      return log_event(Level::error, "launcher.host_in_use", {{"container", status.id}});
+  if (auto cleared = networks.clear_host(); !cleared)
+    log_event(Level::error, "launcher.clear_networks", {{"error", cleared.error().message()}});
+  engine.remove_groups();
+}
+
 Json make_hello(const container::Engine& engine, const network::Networks& networks) {
   std::vector<std::string> notices = engine.notices();
   for (std::string& notice : networks.notices()) notices.push_back(std::move(notice));
@@ -390,8 +415,9 @@ Result<int> start_and_serve(const LauncherOptions& options, int signals) {
   for (const ContainerStatus& status : engine->list()) known.insert(status.id);
   TRY(networks->keep_only(known));
   TRY(image::remove_stale_unpacks(paths.layers));
-  const auto benches = TRY(Benches::open(*engine, *networks, *nursery));
-  Server server(options, *engine, *networks, *benches, *nursery, make_hello(*engine, *networks));
+  Layers layers(paths.layers);
+  const auto benches = TRY(Benches::open(*engine, *networks, *nursery, layers));
+  Server server(options, *engine, *networks, *benches, layers, *nursery, make_hello(*engine, *networks));
   for (container::RunningContainer& each : running)
     if (known.contains(each.status.id))
       server.watch({.kind = WatchKind::container,
@@ -401,7 +427,9 @@ Result<int> start_and_serve(const LauncherOptions& options, int signals) {
                     .deadline = {},
                     .timed_out = false});
   log_event(Level::info, "launcher.ready", {{"adopted", running.size()}, {"cgroup", engine->cgroup_mode()}});
-  const int status = server.serve(signals);
+  const Ended ended = server.serve(signals);
+  if (ended == Ended::for_good) clear_host(*engine, *networks);
+  const int status = ended == Ended::broken ? 1 : 0;
   log_event(Level::info, "launcher.ends", {{"status", status}});
   // At once: a thread may wait for a container's grace, and nothing here needs an orderly end.
   ::_exit(status);
@@ -415,6 +443,7 @@ int run(const LauncherOptions& options) {
   sigemptyset(&wanted);
   sigaddset(&wanted, SIGTERM);
   sigaddset(&wanted, SIGINT);
+  sigaddset(&wanted, ipc::kEndForGood);
   ::sigprocmask(SIG_BLOCK, &wanted, nullptr);  // inherited by every thread; read from a descriptor
   ::signal(SIGPIPE, SIG_IGN);
   const Fd signals(::signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));

@@ -1,6 +1,7 @@
 // The process `naru launcher`: root, parent of every container. It listens on an inherited Unix socket,
 // validates every request of ipc/launcher_protocol.h and carries it out; nothing it is asked can block
 // another request. SIGTERM ends it at once; containers live on and are adopted by the next one.
+// ipc::kEndForGood ends it after `down --all`: bridges, nftables table and cgroups of this Naru go first.
 #pragma once
 
 #include <string>

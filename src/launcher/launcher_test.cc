@@ -21,6 +21,7 @@
 #include "container/engine.h"
 #include "ipc/channel.h"
 #include "ipc/launcher_client.h"
+#include "ipc/launcher_protocol.h"
 #include "os/cgroup.h"
 #include "os/file.h"
 #include "os/netlink.h"
@@ -110,7 +111,7 @@ class LauncherTest : public ::testing::Test {
     ::kill(launcher, signal);
     int status = 0;
     EXPECT_EQ(::waitpid(launcher, &status, 0), launcher);
-    if (signal == SIGTERM) {
+    if (signal != SIGKILL) {
       EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     }
   }
@@ -193,6 +194,63 @@ TEST_F(LauncherTest, StartsAContainerInItsNetworkAndReportsItsEnd) {
   EXPECT_TRUE(client->remove("web-1"));
   EXPECT_TRUE(client->list()->empty());
   EXPECT_TRUE(client->remove_network("shop.production"));
+}
+
+TEST_F(LauncherTest, ALayerGoesOnlyWhenNobodyStandsOnIt) {
+  const Digest run = Digest::of_sha256("of a container"), built = Digest::of_sha256("of a build");
+  const Digest idle = Digest::of_sha256("idle"), absent = Digest::of_sha256("absent");
+  for (const Digest& layer : {run, built, idle}) {
+    fs::create_directories(data / "layers" / layer.hex() / "etc");
+    std::ofstream(data / "layers" / layer.hex() / "etc/name") << layer.hex();
+  }
+  ContainerSpec spec = shell("web-1", "exit 0");
+  spec.layers.push_back(run);
+  ASSERT_TRUE(client->start(spec));
+  event("container_exited", "id", "web-1");
+  ASSERT_TRUE(client->build_begin({{"build", "b"}, {"layers", {base_digest(), built}}}));
+  const std::vector<Digest> all{run, built, idle, absent};
+  const auto would = client->remove_layers(all, true);
+  ASSERT_TRUE(would) << would.error().message();
+  EXPECT_EQ(would->removed, std::vector<Digest>{idle});
+  EXPECT_GT(would->bytes, 0U);
+  EXPECT_EQ(client->list_layers()->size(), 4U) << "a dry run removes nothing";
+  const auto first = client->remove_layers(all, false);
+  EXPECT_EQ(first->removed, std::vector<Digest>{idle});
+  EXPECT_EQ(first->in_use, (std::vector<Digest>{run, built})) << "an ended container's bundle names it still";
+  EXPECT_EQ(client->list_layers()->size(), 3U);
+  ASSERT_TRUE(client->remove("web-1"));
+  ASSERT_TRUE(client->build_discard("b"));
+  EXPECT_EQ(client->remove_layers(all, false)->removed, (std::vector<Digest>{run, built}));
+  for (const auto& entry : fs::directory_iterator(data / "layers"))
+    EXPECT_EQ(entry.path().filename(), std::string(base_digest().hex())) << "nothing half-removed stays";
+  EXPECT_EQ(client->start(spec).error().code, Code::not_found);
+}
+
+TEST_F(LauncherTest, WhatAKillLeftOfARemovedLayerTheNextLauncherRemoves) {
+  fs::create_directories(data / "layers/.unpack-gone-1234/etc");
+  kill_launcher(SIGKILL);
+  start_launcher();
+  ASSERT_TRUE(client->list());
+  EXPECT_FALSE(fs::exists(data / "layers/.unpack-gone-1234"));
+}
+
+TEST_F(LauncherTest, EndedForGoodItLeavesNothingInTheKernelButItsNetworksComeBack) {
+  const auto network = client->ensure_network("shop.production");
+  ASSERT_TRUE(network);
+  const auto in_host = [&](const std::string& command) {
+    return std::system(
+        fmt::format("nsenter --net=/proc/{}/fd/{} sh -c '{}'", ::getpid(), host.get(), command).c_str());
+  };
+  EXPECT_EQ(in_host("ip link show " + network->bridge + " >/dev/null"), 0);
+  kill_launcher(ipc::kEndForGood);
+  EXPECT_NE(in_host("ip link show " + network->bridge + " >/dev/null 2>&1"), 0);
+  EXPECT_EQ(in_host("test -z \"$(nft list ruleset)\""), 0);
+  const std::string group = "naru-" + Digest::of_sha256(data.native()).short_hex();
+  EXPECT_EQ(std::system(("test -z \"$(find /sys/fs/cgroup -maxdepth 7 -name " + group + ")\"").c_str()), 0);
+  start_launcher();
+  const auto again = client->ensure_network("shop.production");
+  ASSERT_TRUE(again) << again.error().message();
+  EXPECT_EQ(again->subnet, network->subnet);
 }
 
 TEST_F(LauncherTest, ExecCarriesItsStreamsAndItsEnd) {
@@ -304,6 +362,9 @@ TEST_F(LauncherTest, ForgedRequestsAreRefusedAndTheLauncherGoesOn) {
                                   {"diff_id", Digest::of_sha256("b").text()},
                                   {"media_type", "x"}}),
             Code::not_found);
+  EXPECT_EQ(code("layer.remove", {{"layers", {"sha256:../../containers"}}}), Code::invalid_argument);
+  EXPECT_EQ(code("layer.remove", {{"layers", std::vector<std::string>(257, Digest::of_sha256("a").text())}}),
+            Code::too_large);
   EXPECT_EQ(code("build.begin", {{"build", "../b"}, {"layers", Json::array()}}), Code::invalid_argument);
   EXPECT_EQ(code("build.begin", {{"build", "b"}, {"layers", {Digest::of_sha256("none").text()}}}),
             Code::not_found);

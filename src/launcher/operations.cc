@@ -62,6 +62,7 @@ Result<Reply> container_start(Operations& operations, const Json& request, std::
   const std::scoped_lock lock(operations.lock_of(spec.id));
   if (auto known = operations.engine.status(spec.id))
     return Reply{.result = *known, .fds = {}, .watches = {}};
+  const auto held = operations.layers.hold();
   network::Attachment attachment;
   container::StartOptions options;
   if (!spec.network.empty()) {
@@ -231,6 +232,24 @@ Result<Reply> layer_unpack(Operations& operations, const Json& request, std::uin
   TRY(operations.benches.unpack(TRY(whole<build::LayerRef>(request, "layer.unpack"))));
   return Reply{};
 }
+Result<Reply> layer_list(Operations& operations, const Json&, std::uint64_t) {
+  return Reply{.result = {{"layers", TRY(operations.layers.list())}}, .fds = {}, .watches = {}};
+}
+Result<Reply> layer_remove(Operations& operations, const Json& request, std::uint64_t) {
+  const auto layers = TRY(field<std::vector<Digest>>(request, "layers"));
+  if (layers.size() > Layers::kMaxAtOnce)
+    return fail(Code::too_large, "{} layers at once; {} is the most", layers.size(), Layers::kMaxAtOnce);
+  for (const Digest& layer : layers) TRY(check_digest(layer, "diff id"));
+  const LayerRemoval removal =
+      TRY(operations.layers.remove(layers, TRY(field_or<bool>(request, "dry_run", false)), [&] {
+        std::set<Digest> used = operations.engine.layers_in_use();
+        used.merge(operations.benches.layers_in_use());
+        return used;
+      }));
+  return Reply{.result = {{"removed", removal.removed}, {"in_use", removal.in_use}, {"bytes", removal.bytes}},
+               .fds = {},
+               .watches = {}};
+}
 Result<Reply> build_begin(Operations& operations, const Json& request, std::uint64_t client) {
   TRY(operations.benches.begin(TRY(whole<build::BeginRequest>(request, "build.begin")), client));
   return Reply{};
@@ -287,6 +306,8 @@ const Operation* find_operation(std::string_view op) {
       {"volume.remove", {Lane::work, volume_remove}},
       {"volume.list", {Lane::work, volume_list}},
       {"layer.unpack", {Lane::work, layer_unpack}},
+      {"layer.list", {Lane::work, layer_list}},
+      {"layer.remove", {Lane::work, layer_remove}},
       {"build.begin", {Lane::work, build_begin}},
       {"build.run", {Lane::work, build_run}},
       {"build.kill", {Lane::quick, build_kill}},

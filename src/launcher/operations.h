@@ -35,6 +35,7 @@ struct Operations {
   container::Engine& engine;
   network::Networks& networks;
   Benches& benches;
+  Layers& layers;
   Json hello;
   // Starts and removals of one container wait for each other, by a hash of its id.
   std::array<std::mutex, 64> locks{};

@@ -1,9 +1,9 @@
 #include "launcher/volumes.h"
 
-#include <fts.h>
 #include <sys/stat.h>
 
 #include "launcher/checks.h"
+#include "os/disk_use.h"
 #include "os/file.h"
 
 namespace naru::launcher {
@@ -13,24 +13,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::size_t kMaxVolumes = 10'000;
-constexpr std::uint64_t kMaxCounted =
-    1'000'000;  // entries: a size of more files is what was counted until there
-
-std::uint64_t bytes_below(const fs::path& folder) {
-  std::string path = folder.string();
-  char* roots[] = {path.data(), nullptr};
-  // Physical: symbolic links are counted, never followed; one file system.
-  FTS* tree = ::fts_open(roots, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, nullptr);
-  if (tree == nullptr) return 0;
-  std::uint64_t bytes = 0, entries = 0;
-  while (const FTSENT* entry = ::fts_read(tree)) {
-    if (entry->fts_info == FTS_F || entry->fts_info == FTS_D)
-      bytes += static_cast<std::uint64_t>(entry->fts_statp->st_blocks) * 512;
-    if (++entries > kMaxCounted) break;
-  }
-  ::fts_close(tree);
-  return bytes;
-}
 
 }  // namespace
 
@@ -61,7 +43,7 @@ Result<std::vector<ipc::VolumeInfo>> list_volumes(const container::Engine& engin
     if (volumes.size() >= kMaxVolumes) return fail(Code::too_large, "more than {} volumes", kMaxVolumes);
     const std::string name = entry.path().filename().string();
     if (!check_volume_name(name)) continue;  // nothing of ours
-    volumes.push_back({name, bytes_below(entry.path())});
+    volumes.push_back({name, os::bytes_below(entry.path())});
   }
   std::ranges::sort(volumes, {}, &ipc::VolumeInfo::name);
   return volumes;

@@ -91,6 +91,12 @@ class Applier {
     row.approved = e.approved;
   }
 
+  void operator()(const event::HistoryRemoved& e) {
+    erase_ids(state_.rollouts, "rollout", e.rollouts);
+    erase_ids(state_.releases, "release", e.releases);
+    erase_ids(state_.pipelines, "pipeline", e.pipelines);
+  }
+
   void operator()(const event::RolloutStarted& e) {
     number(e.rollout.id);
     state_.rollouts[e.rollout.id] = e.rollout;
@@ -283,6 +289,13 @@ class Applier {
   }
   Instance& instance(const std::string& id) { return state_.instances.at(touch("instance", id)); }
 
+  template <class Map>
+  void erase_ids(Map& map, const char* kind, const std::vector<std::uint64_t>& ids) {
+    for (const std::uint64_t id : ids) {
+      touch(kind, std::to_string(id));
+      map.erase(id);
+    }
+  }
   template <class Map, class Predicate>
   void erase_rows(Map& map, const char* kind, Predicate gone) {
     for (auto it = map.begin(); it != map.end();) {

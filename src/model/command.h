@@ -109,6 +109,10 @@ struct RoutesAcked {
   std::uint64_t revision = 0;
 };
 
+struct NetworkRemoved {
+  ActionId action = 0;
+};
+
 // ---- observations
 struct ContainerExited {
   std::string container;
@@ -146,15 +150,21 @@ struct LatencyBaseline {
   std::int64_t slow_us = 0;
 };
 struct Tick {};
+// Forgets what nobody can go back to any more; of each application the newest `keep_releases` stay.
+struct Housekeep {
+  std::size_t keep_releases = 10;
+};
 
 }  // namespace naru::command
 
 namespace naru {
-using Command = std::variant<
-    command::CreateApp, command::RemoveApp, command::SetVariables, command::Push, command::RetryPipeline,
-    command::Promote, command::Abort, command::Rollback, command::StopEnvironment, command::PlanFinished,
-    command::BuildFinished, command::NetworkReady, command::NetworkFailed, command::InstanceStarted,
-    command::InstanceStartFailed, command::InstanceStopped, command::InstanceStopFailed,
-    command::ContainerRemoved, command::RoutesAcked, command::ContainerExited, command::ContainersListed,
-    command::PortTaken, command::Probed, command::Judged, command::LatencyBaseline, command::Tick>;
+using Command =
+    std::variant<command::CreateApp, command::RemoveApp, command::SetVariables, command::Push,
+                 command::RetryPipeline, command::Promote, command::Abort, command::Rollback,
+                 command::StopEnvironment, command::PlanFinished, command::BuildFinished,
+                 command::NetworkReady, command::NetworkFailed, command::InstanceStarted,
+                 command::InstanceStartFailed, command::InstanceStopped, command::InstanceStopFailed,
+                 command::ContainerRemoved, command::RoutesAcked, command::ContainerExited,
+                 command::ContainersListed, command::PortTaken, command::Probed, command::Judged,
+                 command::LatencyBaseline, command::Tick, command::NetworkRemoved, command::Housekeep>;
 }  // namespace naru

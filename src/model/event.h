@@ -87,6 +87,15 @@ struct ReleasePending {
 };
 NARU_JSON(ReleasePending)
 
+// Retention: what nobody can go back to any more. Images and files follow (control/housekeeping.h).
+struct HistoryRemoved {
+  std::string app;
+  std::vector<RolloutId> rollouts;
+  std::vector<ReleaseId> releases;
+  std::vector<PipelineId> pipelines;
+};
+NARU_JSON(HistoryRemoved)
+
 struct RolloutStarted {
   Rollout rollout;
 };
@@ -244,17 +253,19 @@ NARU_JSON(VirtualAddressAssigned)
 
 namespace naru {
 
-using Event = std::variant<
-    event::AppCreated, event::AppRemoved, event::EnvironmentCreated, event::VariablesSet, event::NetworkReady,
-    event::NetworkFailed, event::EnvironmentStopped, event::PipelineCreated, event::PipelinePlanned,
-    event::BuildStarted, event::BuildFinished, event::PipelineFinished, event::ReleaseCreated,
-    event::ReleasePending, event::RolloutStarted, event::StepStarted, event::StepLive, event::StepPassed,
-    event::EvidenceStored, event::LatencyBaselineSet, event::RolloutResumed, event::ServiceSwapped,
-    event::OneshotCompleted, event::RolloutPhaseChanged, event::InstanceCreated, event::InstanceStarting,
-    event::InstanceStarted, event::InstanceReady, event::InstanceUnready, event::InstanceExited,
-    event::InstanceRetired, event::InstanceStopping, event::InstanceStopFailed, event::InstanceRemoved,
-    event::SlotAssigned, event::SlotFreed, event::PortAssigned, event::PortFreed, event::RoutesChanged,
-    event::RoutesAcked, event::VirtualAddressAssigned, event::ActionQueued, event::ActionDone>;
+using Event =
+    std::variant<event::AppCreated, event::AppRemoved, event::EnvironmentCreated, event::VariablesSet,
+                 event::NetworkReady, event::NetworkFailed, event::EnvironmentStopped, event::PipelineCreated,
+                 event::PipelinePlanned, event::BuildStarted, event::BuildFinished, event::PipelineFinished,
+                 event::ReleaseCreated, event::ReleasePending, event::RolloutStarted, event::StepStarted,
+                 event::StepLive, event::StepPassed, event::EvidenceStored, event::LatencyBaselineSet,
+                 event::RolloutResumed, event::ServiceSwapped, event::OneshotCompleted,
+                 event::RolloutPhaseChanged, event::InstanceCreated, event::InstanceStarting,
+                 event::InstanceStarted, event::InstanceReady, event::InstanceUnready, event::InstanceExited,
+                 event::InstanceRetired, event::InstanceStopping, event::InstanceStopFailed,
+                 event::InstanceRemoved, event::SlotAssigned, event::SlotFreed, event::PortAssigned,
+                 event::PortFreed, event::RoutesChanged, event::RoutesAcked, event::VirtualAddressAssigned,
+                 event::ActionQueued, event::ActionDone, event::HistoryRemoved>;
 
 // {"event": "AppCreated", ...fields}. The name is the type's.
 Json to_json_event(const Event& event);

@@ -2,7 +2,7 @@
 #include "model/state.h"
 
 namespace naru {
-NARU_JSON_FIELDS(App, name, branch, created, last_version)
+NARU_JSON_FIELDS(App, name, branch, created, last_version, first_id)
 NARU_JSON_FIELDS(Environment, app, name, deploy, variables, network, stable, pending, approved, rollout,
                  virtual_addresses, next_virtual, offered, stopped, network_error)
 NARU_JSON_NAMES(StageState, {{StageState::waiting, "waiting"},
@@ -13,8 +13,8 @@ NARU_JSON_NAMES(StageState, {{StageState::waiting, "waiting"},
 NARU_JSON_FIELDS(ImageInfo, manifest, layers, entrypoint, command, env, working_dir, user, stop_signal,
                  health, volumes, exposed)
 NARU_JSON_FIELDS(BuildStage, service, state, cached, started, finished, image, error)
-NARU_JSON_FIELDS(Pipeline, id, app, ref, commit, subject, author, state, spec, elsewhere, planned, builds,
-                 error, warnings, release, pushed, planned_at, finished, hint)
+NARU_JSON_FIELDS(Pipeline, id, app, ref, commit, subject, author, rerun, state, spec, elsewhere, planned,
+                 builds, error, warnings, release, pushed, planned_at, finished, hint)
 NARU_JSON_FIELDS(ReleaseService, spec, image, revision)
 NARU_JSON_FIELDS(Release, id, app, environment, after, version, commit, subject, author, pipeline, services,
                  volumes, policy, deploy, created)
@@ -45,7 +45,8 @@ NARU_JSON_NAMES(ActionKind, {{ActionKind::plan_pipeline, "plan_pipeline"},
                              {ActionKind::start_instance, "start_instance"},
                              {ActionKind::stop_instance, "stop_instance"},
                              {ActionKind::remove_container, "remove_container"},
-                             {ActionKind::publish_routes, "publish_routes"}})
+                             {ActionKind::publish_routes, "publish_routes"},
+                             {ActionKind::remove_network, "remove_network"}})
 NARU_JSON_FIELDS(Action, id, kind, subject, detail)
 NARU_JSON_FIELDS(Counters, next_id, routes_revision, routes_acked, routes_digest, next_evidence_slot,
                  next_slot)

@@ -32,6 +32,7 @@ struct App {
   std::string branch = "main";  // a push here is integrated; others are kept only
   WallTime created{};
   std::uint64_t last_version = 0;  // of its releases: v1, v2, ...
+  std::uint64_t first_id = 0;      // what is numbered lower is of another application that had this name
 };
 NARU_JSON(App)
 
@@ -81,6 +82,7 @@ NARU_JSON(BuildStage)
 struct Pipeline {
   PipelineId id = 0;
   std::string app, ref, commit, subject, author;
+  bool rerun = false;  // of what runs, with other variables: no push
   StageState state = StageState::waiting;
   ApplicationSpec spec;  // production's; filled when planned
   // The other environments': the same file read with their variables.
@@ -214,7 +216,8 @@ enum class ActionKind {
   start_instance,
   stop_instance,
   remove_container,
-  publish_routes
+  publish_routes,
+  remove_network
 };
 NARU_JSON(ActionKind)
 struct Action {

@@ -362,8 +362,15 @@ std::vector<std::string> Networks::notices() const {
 }
 
 Result<void> Networks::remove_all() {
+  {
+    const std::scoped_lock lock(state_->mutex);
+    for (const auto& [id, record] : state_->records) TRY(remove_record(state_->folder, id));
+  }
+  return clear_host();
+}
+
+Result<void> Networks::clear_host() {
   const std::scoped_lock lock(state_->mutex);
-  for (const auto& [id, record] : state_->records) TRY(remove_record(state_->folder, id));
   state_->records.clear();
   TRY(state_->remove_leftovers());
   TRY(os::run_nftables(fmt::format("add table inet {0}\ndelete table inet {0}\n", state_->table)));

@@ -70,7 +70,10 @@ class Networks {
 
   // What was changed on the host or left out, for people.
   std::vector<std::string> notices() const;
-  // Takes away links and table; files too. For tests and `naru down --all`.
+  // Takes away links and table. The files stay: the next open() makes the same networks again. For the end
+  // of a platform (`naru down --all`): nothing may be asked of this object afterwards.
+  Result<void> clear_host();
+  // The files, too.
   Result<void> remove_all();
 
  private:

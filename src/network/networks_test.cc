@@ -404,6 +404,29 @@ TEST_P(NetworksTest, ReleaseAndRemoveLeaveNothing) {
   EXPECT_EQ(*on_host([&] { return os::run_nftables("list ruleset\n"); }), "");
 }
 
+TEST_P(NetworksTest, AClearedHostHasNothingOfItAndTheNextOneMakesTheSameAgain) {
+  auto networks = open();
+  const auto made = on_host([&] { return networks->ensure("shop.production"); });
+  ASSERT_TRUE(made);
+  EXPECT_TRUE(on_host([&] { return networks->clear_host(); }));
+  const auto ours = [&] {
+    return on_host([&] {
+      auto netlink = os::Netlink::open();
+      const auto links = netlink->links();
+      std::vector<std::string> names;
+      for (const os::Link& link : *links)
+        if (link.name != "lo" && link.name != "uplink") names.push_back(link.name);
+      return names;
+    });
+  };
+  EXPECT_TRUE(ours().empty());
+  EXPECT_EQ(*on_host([&] { return os::run_nftables("list ruleset\n"); }), "");
+  networks = open();
+  EXPECT_EQ(ours(), std::vector<std::string>{made->bridge});
+  EXPECT_EQ(networks->list().front().subnet, made->subnet);
+  EXPECT_TRUE(on_host([&] { return networks->remove_all(); }));
+}
+
 TEST_P(NetworksTest, TwoNarusOnOneHostCoexist) {
   const std::string second_folder = folder + "/second";
   std::filesystem::create_directories(second_folder);

@@ -29,13 +29,8 @@ void finish(Changes& changes, PipelineId id, StageState state, std::string error
   changes.emit(event::PipelineFinished{id, state, std::move(error), {}, std::move(hint)});
 }
 
-void start(Changes& changes, const command::Push& push) {
-  std::vector<PipelineId> older;
-  for (const auto& [id, pipeline] : changes.state().pipelines)
-    if (pipeline.app == push.app && unfinished(pipeline)) older.push_back(id);
-  for (const PipelineId id : older)
-    finish(changes, id, StageState::cancelled, fmt::format("superseded by {}", push.commit.substr(0, 10)));
-
+void start(Changes& changes, const command::Push& push, bool rerun = false) {
+  cancel(changes, push.app, fmt::format("superseded by {}", push.commit.substr(0, 10)));
   Pipeline pipeline;
   pipeline.id = changes.next_id();
   pipeline.app = push.app;
@@ -43,6 +38,7 @@ void start(Changes& changes, const command::Push& push) {
   pipeline.commit = push.commit;
   pipeline.subject = push.subject;
   pipeline.author = push.author;
+  pipeline.rerun = rerun;
   pipeline.pushed = changes.now();
   const auto subject = std::to_string(pipeline.id);
   changes.emit(event::PipelineCreated{std::move(pipeline)});
@@ -145,7 +141,7 @@ Result<void> decide(Changes& changes, const command::RetryPipeline& retry) {
                 fmt::format("pipeline {} of {} is newer and is {}: an older commit would take it back", id,
                             retry.app, Json(other.state).get<std::string>()),
                 0, "push the commit again if it is what you want"});
-  start(changes, {again->app, again->ref, again->commit, again->subject, again->author});
+  start(changes, {again->app, again->ref, again->commit, again->subject, again->author}, true);
   return {};
 }
 
@@ -162,7 +158,14 @@ void rerun(Changes& changes, const std::string& app, const std::string& subject)
           made != changes.state().pipelines.end())
         again = &made->second;
   }
-  start(changes, {app, again->ref, again->commit, subject, again->author});
+  start(changes, {app, again->ref, again->commit, subject, again->author}, true);
+}
+
+void cancel(Changes& changes, const std::string& app, const std::string& reason) {
+  std::vector<PipelineId> running;
+  for (const auto& [id, pipeline] : changes.state().pipelines)
+    if (pipeline.app == app && unfinished(pipeline)) running.push_back(id);
+  for (const PipelineId id : running) finish(changes, id, StageState::cancelled, reason);
 }
 
 const Release* waiting_release(const State& state, const Environment& environment) {

@@ -14,6 +14,8 @@ Result<void> decide(Changes& changes, const command::Push& push);
 Result<void> decide(Changes& changes, const command::RetryPipeline& retry);
 void decide(Changes& changes, const command::PlanFinished& result);
 void decide(Changes& changes, const command::BuildFinished& result);
+// Ends what of the application has not ended.
+void cancel(Changes& changes, const std::string& app, const std::string& reason);
 // What runs (or is being integrated) again, with other variables.
 void rerun(Changes& changes, const std::string& app, const std::string& subject);
 

@@ -57,6 +57,26 @@ TEST(Environments, WhatCameBackInProductionIsNotOfferedAgain) {
   EXPECT_EQ(served(world, "shop/production"), 1u);
 }
 
+TEST(Environments, AVersionIsKeptOrForgottenInAllOfThem) {
+  World world = World::released(two_environments(DeployMode::manual));
+  for (int i = 0; i < 4; ++i) {
+    world.images["web"] = fmt::format("web {}", i);
+    world.release_new("api");
+    if (i > 0) continue;
+    world.must(command::Promote{"shop/production", "ada"});  // v2; then v5 waits for a person
+    world.settle();
+  }
+  world.must(command::Housekeep{1});
+  std::map<std::uint64_t, int> kept;
+  for (const auto& [id, release] : world.state.releases) ++kept[release.version];
+  EXPECT_EQ(kept, (std::map<std::uint64_t, int>{{2, 2}, {4, 2}, {5, 2}}))
+      << "runs; staging goes back to; newest";
+  ASSERT_EQ(served(world, "shop/production"), 2u);
+  world.must(command::Promote{"shop/production", "ada"});
+  world.settle();
+  EXPECT_EQ(served(world, "shop/production"), 5u);
+}
+
 TEST(Environments, EachIsConfiguredWithItsOwnVariables) {
   World world;
   ApplicationSpec staged = two_environments();

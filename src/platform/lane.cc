@@ -16,6 +16,7 @@ std::string lane_of(const Action& action) {
     case ActionKind::plan_pipeline:
       return "plan " + action.subject;
     case ActionKind::ensure_network:
+    case ActionKind::remove_network:
       return "network " + action.subject;
   }
   return {};

@@ -3,6 +3,7 @@
 #include <cassert>
 
 #include "pipeline/pipeline.h"
+#include "platform/retention.h"
 #include "rollout/rollout.h"
 #include "route/table.h"
 
@@ -33,6 +34,7 @@ class Dispatch {
     App app;
     app.name = c.app;
     app.created = changes_.now();
+    app.first_id = changes_.next_id();
     changes_.emit(event::AppCreated{app});
     Environment production;
     production.app = c.app;
@@ -47,7 +49,11 @@ class Dispatch {
     for (const auto& [id, instance] : changes_.state().instances)
       if (instance.app == c.app)
         return fail(Code::conflict, "{} has containers; stop it first with `naru app stop {}`", c.app, c.app);
+    pipeline::cancel(changes_, c.app, "the application is removed");
+    const std::vector<EnvKey> environments = environments_of(c.app);
+    for (const EnvKey& key : environments) drop_network_actions(key);
     changes_.emit(event::AppRemoved{c.app});
+    for (const EnvKey& key : environments) changes_.queue(ActionKind::remove_network, key);
     return {};
   }
 
@@ -69,6 +75,18 @@ class Dispatch {
   Result<void> operator()(const command::Rollback& c) { return rollout::decide(changes_, c); }
   Result<void> operator()(const command::StopEnvironment& c) { return rollout::decide(changes_, c); }
 
+  Result<void> operator()(const command::Housekeep& c) {
+    for (const auto& [name, app] : std::map(changes_.state().apps)) {
+      event::HistoryRemoved removed = forgettable(changes_.state(), name, c.keep_releases);
+      if (!removed.rollouts.empty() || !removed.releases.empty() || !removed.pipelines.empty())
+        changes_.emit(std::move(removed));
+    }
+    return {};
+  }
+  Result<void> operator()(const command::NetworkRemoved& c) {
+    changes_.done(c.action);
+    return {};
+  }
   Result<void> operator()(const command::ContainerRemoved& c) {
     changes_.done(c.action);
     return {};
@@ -99,6 +117,16 @@ class Dispatch {
   }
 
  private:
+  std::vector<EnvKey> environments_of(const std::string& app) const {
+    std::vector<EnvKey> keys;
+    for (const auto& [key, environment] : changes_.state().environments)
+      if (environment.app == app) keys.push_back(key);
+    return keys;
+  }
+  void drop_network_actions(const EnvKey& key) {
+    for (const auto& [id, action] : std::map(changes_.state().outbox))
+      if (action.kind == ActionKind::ensure_network && action.subject == key) changes_.done(id);
+  }
   // An environment may be given its variables before the first push that declares it.
   Result<void> make_environment(const EnvKey& key) {
     const State& state = changes_.state();

@@ -216,6 +216,8 @@ TEST(Platform, ActionsOfOneInstanceShareALaneAndBuildsDoNot) {
             lane(ActionKind::start_instance, "shop-web-1", "3"));
   EXPECT_NE(lane(ActionKind::stop_instance, "shop-web-1"), lane(ActionKind::stop_instance, "shop-web-11"));
   EXPECT_EQ(lane(ActionKind::publish_routes, "7"), lane(ActionKind::publish_routes, "8"));
+  EXPECT_EQ(lane(ActionKind::ensure_network, "shop/production"),
+            lane(ActionKind::remove_network, "shop/production"));
   EXPECT_NE(lane(ActionKind::build_service, "4", "web"), lane(ActionKind::build_service, "4", "api"));
 }
 

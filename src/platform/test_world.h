@@ -100,6 +100,7 @@ class World {
   bool stoppable = true;             // containers
   std::string unreadable;            // why a plan fails; "" = it does not
   std::string no_network;            // why it cannot be made
+  std::vector<std::string> removed_networks;
   int most_databases = 0;
 
  private:
@@ -125,6 +126,9 @@ class World {
             command::NetworkReady{action.id,
                                   action.subject,
                                   {action.subject, "br0", "10.88.0.0/23", "10.88.0.1", "10.88.2.0/23", 9}});
+      case ActionKind::remove_network:
+        removed_networks.push_back(action.subject);
+        return must(command::NetworkRemoved{action.id});
       case ActionKind::start_instance:
         return start(action);
       case ActionKind::stop_instance:

@@ -256,6 +256,9 @@ void converge_instances(Changes& changes, const EnvKey& key) {
 }
 
 void decide(Changes& changes, const command::NetworkReady& result) {
+  // Dropped meanwhile: the application went, and perhaps another of its name has come, for which a network of
+  // its own is made.
+  if (!changes.state().outbox.contains(result.action)) return;
   changes.done(result.action);
   if (changes.state().environments.contains(result.environment))
     changes.emit(event::NetworkReady{result.environment, result.network});

@@ -345,6 +345,16 @@ void assign_virtual_addresses(Changes& changes, const EnvKey& key, const Release
 
 }  // namespace
 
+const Release* previous_release(const State& state, const Environment& environment) {
+  const Release* found = nullptr;
+  for (const auto& [id, rollout] : state.rollouts)
+    if (rollout.app == environment.app && rollout.environment == environment.name &&
+        rollout.to == environment.stable && rollout.phase == Phase::done && rollout.from &&
+        !rollout.is_rollback)
+      found = state.release(rollout.from);
+  return found;
+}
+
 void advance_rollout(Changes& changes, const EnvKey& key) {
   const Environment& environment = changes.state().environments.at(key);
   if (environment.stopped) {  // nothing goes on, but a one-shot that has ended is not run again afterwards
@@ -403,12 +413,10 @@ Result<void> decide(Changes& changes, const command::Rollback& command) {
           release.version == *command.version)
         target = &release;
     if (target == nullptr)
-      return fail(Code::not_found, "{}: there is no release v{}", command.environment, *command.version);
+      return fail(Code::not_found, "{}: there is no release v{}; `naru releases {}` lists what is kept",
+                  command.environment, *command.version, environment->app);
   } else {  // what this environment served before
-    for (const auto& [id, rollout] : changes.state().rollouts)
-      if (rollout.app == environment->app && rollout.environment == environment->name &&
-          rollout.to == stable->id && rollout.phase == Phase::done && rollout.from && !rollout.is_rollback)
-        target = changes.state().release(rollout.from);
+    target = previous_release(changes.state(), *environment);
     if (target == nullptr)
       return fail(Code::conflict, "{}: there is no release before v{}", command.environment, stable->version);
   }

@@ -62,6 +62,9 @@ void advance_rollout(Changes& changes, const EnvKey& environment);
 // The services of `to` whose revision differs from the one in `from` (all, when there is no `from`), without
 // one-shots.
 std::vector<const ReleaseService*> changed_services(const Release* from, const Release& to);
+// What the environment served before its stable release, and goes back to by `naru rollback`: none when there
+// is none.
+const Release* previous_release(const State& state, const Environment& environment);
 bool all_ready(const State& state, const Environment& environment, const ReleaseService& service);
 
 }  // namespace naru::rollout

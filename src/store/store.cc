@@ -276,10 +276,13 @@ Result<std::vector<StoredEvent>> Store::latest_events(std::size_t limit, const s
   return events;
 }
 
-Result<void> Store::compact(std::uint64_t keep) {
+Result<void> Store::compact(std::uint64_t keep, std::uint64_t at_most) {
   if (impl_->last_sequence <= keep) return {};
-  auto drop = TRY(Statement::prepare(impl_->db.handle, "DELETE FROM events WHERE sequence <= ?"));
+  auto drop = TRY(Statement::prepare(impl_->db.handle,
+                                     "DELETE FROM events WHERE sequence <= ?1 AND sequence < (SELECT "
+                                     "coalesce(min(sequence), 0) FROM events) + ?2"));
   drop.bind(1, static_cast<std::int64_t>(impl_->last_sequence - keep));
+  drop.bind(2, static_cast<std::int64_t>(at_most));
   TRY(drop.step());
   return {};
 }

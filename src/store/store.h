@@ -44,8 +44,8 @@ class Store {
                                                 const std::string& app = {});
   // The newest `limit`, oldest first.
   Result<std::vector<StoredEvent>> latest_events(std::size_t limit, const std::string& app = {});
-  // Drops events beyond the newest `keep`.
-  Result<void> compact(std::uint64_t keep);
+  // Drops events beyond the newest `keep`, the oldest first, `at_most` of them.
+  Result<void> compact(std::uint64_t keep, std::uint64_t at_most);
 
  private:
   struct Impl;

@@ -125,7 +125,7 @@ TEST_F(StoreTest, CompactingKeepsTheNewestEvents) {
   State state;
   Store store = Store::open(folder_).value();
   commit(store, state, an_app());
-  ASSERT_TRUE(store.compact(1));
+  ASSERT_TRUE(store.compact(1, 1000));
   const auto left = store.latest_events(10).value();
   ASSERT_EQ(left.size(), 1u);
   EXPECT_EQ(left[0].sequence, 4u);

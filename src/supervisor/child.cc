@@ -13,8 +13,6 @@ namespace naru::supervisor {
 
 namespace {
 
-constexpr off_t kMaxLog = 10 << 20;
-
 // Between fork and exec only what is async-signal-safe.
 [[noreturn]] void become(const ChildSpec& spec, char* const* argv, int log, pid_t supervisor) {
   sigset_t none;
@@ -50,12 +48,8 @@ Result<pid_t> start_child(const ChildSpec& spec) {
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
-  Fd log(::open(spec.log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640));
+  const Fd log(::open(spec.log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640));
   if (!log) return fail_errno(Code::system, "{}: open", spec.log_path);
-  if (::lseek(log.get(), 0, SEEK_END) > kMaxLog) {
-    ::rename(spec.log_path.c_str(), (spec.log_path + ".1").c_str());
-    log.reset(::open(spec.log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640));
-  }
   const pid_t supervisor = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) return fail_errno(Code::system, "{}: fork", spec.name);

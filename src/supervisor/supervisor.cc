@@ -19,11 +19,13 @@
 #include "ipc/channel.h"
 #include "ipc/data_folder.h"
 #include "ipc/gateway_protocol.h"
+#include "ipc/launcher_protocol.h"
 #include "ipc/telemetry.h"
 #include "os/file.h"
 #include "os/process.h"
 #include "os/sealed.h"
 #include "supervisor/child.h"
+#include "supervisor/process_log.h"
 #include "supervisor/sockets.h"
 
 extern char** environ;
@@ -109,6 +111,7 @@ Result<Fd> listen_for(const fs::path& path, const User& user) {
 enum class Process { launcher, gateway, control };
 constexpr std::array kProcesses{Process::launcher, Process::gateway, Process::control};
 constexpr std::string_view kNames[] = {"launcher", "gateway", "control"};
+constexpr milliseconds kLogInterval{10'000};
 
 class Supervisor {
  public:
@@ -239,7 +242,8 @@ class Supervisor {
     };
     watch(polls[1], at(Process::control).channel);
     watch(polls[2], at(Process::gateway).channel);
-    ::poll(polls.data(), polls.size(), next_start_in());
+    ::poll(polls.data(), polls.size(), next_turn_in());
+    bound_logs();
     if (polls[0].revents != 0) on_signal();
     if (polls[1].revents != 0) on_control();
     if (polls[2].revents != 0) on_gateway();
@@ -251,8 +255,16 @@ class Supervisor {
         }
   }
 
-  int next_start_in() const {
-    auto wait = std::chrono::duration_cast<milliseconds>(1h);
+  void bound_logs() {
+    if (clock_.mono() - logs_looked_at_ < kLogInterval) return;
+    logs_looked_at_ = clock_.mono();
+    for (const std::string_view name : {"launcher", "gateway", "control", "supervisor"})
+      if (auto bounded = bound_log(data_.process_log(std::string(name))); !bounded)
+        log_event(Level::warn, "supervisor.bound_log", {{"error", bounded.error().message()}});
+  }
+
+  int next_turn_in() const {
+    milliseconds wait = kLogInterval;
     for (const Running& child : running_)
       if (child.start_at)
         wait =
@@ -314,6 +326,7 @@ class Supervisor {
     for (const ipc::Message& message : *messages) {
       Json answer{{"id", message.body.value("id", std::uint64_t{0})}};
       if (message.body.value("down", false)) stopping_ = true;
+      if (message.body.value("all", false)) for_good_ = true;
       if (message.body.contains("listeners")) answer["errors"] = replace_listeners(message.body["listeners"]);
       if (!control.channel.queue(answer)) return control.channel.close();
     }
@@ -360,8 +373,9 @@ class Supervisor {
     for (const Process process : {Process::control, Process::gateway, Process::launcher}) {
       Running& child = at(process);
       if (child.pid == 0) continue;
-      ::kill(child.pid, SIGTERM);
-      const MonoTime deadline = clock_.mono() + 5s;
+      const bool clears = process == Process::launcher && for_good_;
+      ::kill(child.pid, clears ? ipc::kEndForGood : SIGTERM);
+      const MonoTime deadline = clock_.mono() + (clears ? 30s : 5s);
       int status = 0;
       while (::waitpid(child.pid, &status, WNOHANG) == 0) {
         if (clock_.mono() > deadline) ::kill(child.pid, SIGKILL);
@@ -386,7 +400,8 @@ class Supervisor {
   std::optional<ipc::Telemetry> telemetry_;
   Listeners listeners_;
   std::array<Running, 3> running_;
-  bool stopping_ = false;
+  bool stopping_ = false, for_good_ = false;
+  MonoTime logs_looked_at_{};
 };
 
 }  // namespace

@@ -35,6 +35,7 @@ export const instanceTone = (phase: string): Tone =>
 const kEventWords: Record<string, [Tone, string]> = {
   AppCreated: ['quiet', 'application created'],
   AppRemoved: ['quiet', 'application removed'],
+  HistoryRemoved: ['quiet', 'old releases forgotten'],
   EnvironmentCreated: ['quiet', 'environment created'],
   EnvironmentStopped: ['warn', 'environment stopped'],
   VariablesSet: ['quiet', 'variables changed'],
