@@ -19,7 +19,8 @@ class Hardening(Case):
     def check_sealed(self, pid):
         exe = f"/proc/{pid}/exe"
         self.assertEqual(os.readlink(exe), "/memfd:naru (deleted)")
-        self.assertEqual(Path(f"/proc/{pid}/comm").read_text(), "naru\n")
+        # It names itself right after its start.
+        wait_until(lambda: Path(f"/proc/{pid}/comm").read_text() == "naru\n", "a process named naru")
         self.assertTrue(Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"naru\0launcher\0"))
         # The attack: hold the file, let the process end, write. It ends with the refusal of a sealed file.
         held = os.open(exe, os.O_PATH)
