@@ -12,11 +12,11 @@ void add_up_and_down(Grammar& grammar) {
       {"sudo naru up              # in the foreground, until Ctrl-C",
        "sudo naru up --detach     # return when it is up", "sudo naru up --data /srv/naru --gateway-port 80"},
       [up_options](const Session& session) { return up(session, *up_options); });
-  verb->add_option("--port", up_options->port, "Port of control, on 127.0.0.1 (7433)")
+  verb->add_option("--port", up_options->port, "Port of control, on 127.0.0.1 (NARU_PORT; 7433)")
       ->type_name("PORT")
       ->check(CLI::Range(1, 65535).description(""));
   verb->add_option("--gateway-port", up_options->gateway_port,
-                   "Port of the gateway, where users come in (8080)")
+                   "Port of the gateway, where users come in (NARU_GATEWAY_PORT; 8080)")
       ->type_name("PORT")
       ->check(CLI::Range(1, 65535).description(""));
   verb->add_option("--listen", up_options->listen, "Address of the gateway (every address)")

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <cstdio>
 #include <filesystem>
 #include <thread>
@@ -174,6 +175,19 @@ Done run_in_background(const Session& session, const ControlPlace& place, const 
   return 0;
 }
 
+Result<std::uint16_t> port_of(const Session& session, std::optional<std::uint16_t> option, const char* name,
+                              std::uint16_t otherwise) {
+  if (option) return *option;
+  const std::string given = session.variable(name).value_or("");
+  if (given.empty()) return otherwise;
+  std::uint16_t port = 0;
+  const auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), port);
+  if (error == std::errc() && end == given.data() + given.size() && port != 0) return port;
+  return std::unexpected(Error{Code::invalid_argument,
+                               fmt::format("{} is '{}', which is not a port", name, given), 0,
+                               "give it a number from 1 to 65535"});
+}
+
 }  // namespace
 
 Done up(const Session& session, const UpOptions& options) {
@@ -189,10 +203,10 @@ Done up(const Session& session, const UpOptions& options) {
     return std::unexpected(running.error());
   }
   UpRequest request{.data = place.data,
-                    .control_port = options.port,
+                    .control_port = TRY(port_of(session, options.port, "NARU_PORT", 7433)),
                     .gateway_address = options.listen,
-                    .gateway_port = options.gateway_port,
-                    .max_push_bytes = std::uint64_t{options.max_push_mb} << 20,
+                    .gateway_port = TRY(port_of(session, options.gateway_port, "NARU_GATEWAY_PORT", 8080)),
+                     .max_push_bytes = std::uint64_t{options.max_push_mb} << 20,
                     .detach = options.detach};
   if (options.detach) return run_in_background(session, place, request);
   return run_in_foreground(session, place, request);

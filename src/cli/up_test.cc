@@ -7,6 +7,7 @@ namespace {
 using testing::FakeControl;
 using testing::run_line;
 using testing::run_on;
+using testing::RunOptions;
 
 TEST(Errors, OfControlArePrintedWithTheirHint) {
   const auto ran = run_on(FakeControl(), {"releases", "shop"});
@@ -106,6 +107,29 @@ TEST(Up, PassesItsOptionsOnAndGreetsOnceControlAnswers) {
   EXPECT_EQ(seen.gateway_address, "127.0.0.1");
   EXPECT_NE(ran.out.find("http://localhost:81"), std::string::npos);
   EXPECT_NE(ran.out.find("http://console"), std::string::npos);
+}
+
+TEST(Up, TakesItsPortsFromVariablesUnlessTheyAreGiven) {
+  const io::testing::TemporaryFolder folder;
+  UpRequest seen;
+  RunOptions options;
+  options.environment = {
+      {"NARU_DATA", folder.path.string()}, {"NARU_PORT", "7000"}, {"NARU_GATEWAY_PORT", "81"}};
+  options.processes.up = [&](const UpRequest& request, const std::function<void()>&) -> Result<void> {
+    seen = request;
+    return {};
+  };
+  EXPECT_EQ(run_line({"up", "--gateway-port", "82"}, options).status, 0);
+  EXPECT_EQ(seen.control_port, 7000);
+  EXPECT_EQ(seen.gateway_port, 82);
+  for (const char* wrong : {"0", "65536", "80x", "-1", "http"}) {
+    options.environment["NARU_GATEWAY_PORT"] = wrong;
+    EXPECT_EQ(
+        run_line({"up"}, options).err,
+        fmt::format("error: NARU_GATEWAY_PORT is '{}', which is not a port\nhint: give it a number from 1 to "
+                    "65535\n",
+                    wrong));
+  }
 }
 
 TEST(Up, DetachedThatCannotStartTellsWhy) {

@@ -14,7 +14,7 @@ namespace naru::cli {
 using Done = Result<int>;
 
 struct UpOptions {
-  std::uint16_t port = 7433, gateway_port = 8080;
+  std::optional<std::uint16_t> port, gateway_port;  // else NARU_PORT, NARU_GATEWAY_PORT, else the usual ones
   std::string listen;
   std::uint32_t max_push_mb = 256;
   bool detach = false;
