@@ -1,6 +1,5 @@
 #include "build/confined.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/syscall.h>
@@ -11,6 +10,7 @@
 #include <climits>
 
 #include "build/context.h"
+#include "os/listing.h"
 
 namespace naru::build {
 
@@ -90,19 +90,11 @@ Result<ConfinedRoot::Found> ConfinedRoot::look(const std::string& resolved) cons
 }
 
 Result<std::vector<std::string>> names_of(int directory, std::string_view path, std::size_t max) {
-  const int copy = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (copy < 0) return fail_errno(Code::system, "reading the directory '{}'", path);
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(copy), ::closedir);
-  if (!stream) {
-    ::close(copy);
-    return fail_errno(Code::system, "reading the directory '{}'", path);
-  }
+  os::Listing listing = TRY(os::Listing::open(directory, path));
   std::vector<std::string> names;
-  while (const dirent* entry = ::readdir(stream.get())) {
-    const std::string_view name = entry->d_name;
-    if (name == "." || name == "..") continue;
+  while (auto entry = TRY(listing.next())) {
     if (names.size() == max) return fail(Code::too_large, "'{}': more than {} entries", path, max);
-    names.emplace_back(name);
+    names.push_back(std::move(entry->name));
   }
   std::ranges::sort(names);
   return names;

@@ -1,6 +1,5 @@
 #include "build/context.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
@@ -11,6 +10,7 @@
 
 #include "base/fd.h"
 #include "format/dockerfile.h"
+#include "os/listing.h"
 
 namespace naru::build {
 
@@ -55,22 +55,14 @@ class Scanner {
   Result<void> walk(Fd directory, const std::string& prefix, std::size_t depth) {
     if (depth > limits_.max_depth)
       return fail(Code::too_large, "{}: more than {} directories deep", prefix, limits_.max_depth);
-    const int raw = directory.release();
-    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(raw), ::closedir);
-    if (!stream) {
-      ::close(raw);
-      return fail_errno(Code::system, "reading the directory '{}'", prefix);
-    }
+    os::Listing listing = TRY(os::Listing::of(std::move(directory), prefix));
     std::vector<std::string> names;
-    errno = 0;
-    while (const dirent* entry = ::readdir(stream.get())) {
-      const std::string_view name = entry->d_name;
-      if (name == "." || name == "..") continue;
-      names.emplace_back(name);
+    while (auto entry = TRY(listing.next())) {
+      names.push_back(std::move(entry->name));
       if (listing_.entries.size() + names.size() > limits_.max_entries)
         return fail(Code::too_large, "the build context has more than {} entries", limits_.max_entries);
     }
-    for (const std::string& name : names) TRY(visit(raw, name, prefix, depth));
+    for (const std::string& name : names) TRY(visit(listing.fd(), name, prefix, depth));
     return {};
   }
 

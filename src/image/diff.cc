@@ -1,6 +1,5 @@
 #include "image/diff.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -10,6 +9,7 @@
 #include "image/compressor.h"
 #include "image/files.h"
 #include "image/tar_writer.h"
+#include "os/listing.h"
 
 namespace naru::image {
 
@@ -49,18 +49,9 @@ class TreeWriter {
 };
 
 Result<std::vector<std::string>> names_in(int fd, const std::string& shown) {
-  const int copy = ::openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  DIR* listing = copy < 0 ? nullptr : ::fdopendir(copy);
-  if (!listing) {
-    if (copy >= 0) ::close(copy);
-    return fail_errno(Code::system, "list '{}'", shown);
-  }
-  const std::unique_ptr<DIR, int (*)(DIR*)> closer(listing, ::closedir);
+  os::Listing listing = TRY(os::Listing::open(fd, shown));
   std::vector<std::string> names;
-  while (const dirent* entry = ::readdir(listing)) {
-    std::string name = entry->d_name;
-    if (name != "." && name != "..") names.push_back(std::move(name));
-  }
+  while (auto entry = TRY(listing.next())) names.push_back(std::move(entry->name));
   std::ranges::sort(names);
   return names;
 }

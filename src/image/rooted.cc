@@ -1,11 +1,11 @@
 #include "image/rooted.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "image/files.h"
+#include "os/listing.h"
 
 namespace naru::image {
 
@@ -24,18 +24,10 @@ Result<> remove_level(int parent, const std::string& base, int depth) {
   if (errno != EISDIR && errno != EPERM) return fail_errno(Code::system, "remove {}", shown(base));
   if (depth > kMaxTreeDepth)
     return fail(Code::too_large, "remove {}: deeper than {} folders", shown(base), kMaxTreeDepth);
-  const int fd = ::openat(parent, base.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (fd < 0) return fail_errno(Code::system, "remove {}", shown(base));
-  DIR* listing = ::fdopendir(fd);
-  if (!listing) {
-    ::close(fd);
-    return fail_errno(Code::system, "list {}", shown(base));
-  }
-  const std::unique_ptr<DIR, int (*)(DIR*)> closer(listing, ::closedir);
-  while (const dirent* entry = ::readdir(listing)) {
-    const std::string name = entry->d_name;
-    if (name != "." && name != "..") TRY(remove_level(fd, name, depth + 1));
-  }
+  Fd folder(::openat(parent, base.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!folder) return fail_errno(Code::system, "remove {}", shown(base));
+  os::Listing listing = TRY(os::Listing::of(std::move(folder), shown(base)));
+  while (const auto entry = TRY(listing.next())) TRY(remove_level(listing.fd(), entry->name, depth + 1));
   if (::unlinkat(parent, base.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT)
     return fail_errno(Code::system, "remove {}", shown(base));
   return {};

@@ -1,6 +1,5 @@
 #include "launcher/jobs.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -9,6 +8,7 @@
 #include "image/diff.h"
 #include "image/unpack.h"
 #include "os/file.h"
+#include "os/listing.h"
 
 namespace naru::launcher {
 
@@ -49,19 +49,17 @@ bool same_folder(int upper, int lower) {
 // files and the like leave such folders behind; without this, no step would ever be seen to have changed
 // nothing.
 void prune(int upper, int lower, int depth) {
-  const int copy = ::openat(upper, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  const auto close = [](DIR* listing) { ::closedir(listing); };
-  const std::unique_ptr<DIR, decltype(close)> listing(copy < 0 ? nullptr : ::fdopendir(copy), close);
+  auto listing = os::Listing::open(upper, "upper");
   if (!listing) return;
-  while (const dirent* entry = ::readdir(listing.get())) {
-    const std::string_view name(entry->d_name);
-    if (entry->d_type != DT_DIR || name == "." || name == "..") continue;
-    const Fd child(::openat(upper, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    const Fd below(::openat(lower, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  while (const auto entry = listing->next().value_or(std::nullopt)) {
+    if (!entry->folder) continue;
+    const char* const name = entry->name.c_str();
+    const Fd child(::openat(upper, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    const Fd below(::openat(lower, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!child || !below) continue;  // new here: whatever it holds is new
     if (depth < kMaxDepth) prune(child.get(), below.get(), depth + 1);
     if (same_folder(child.get(), below.get()))
-      ::unlinkat(upper, entry->d_name, AT_REMOVEDIR);  // refused when not empty
+      ::unlinkat(upper, name, AT_REMOVEDIR);  // refused when not empty
   }
 }
 

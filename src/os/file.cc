@@ -1,13 +1,13 @@
 #include "os/file.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <cstring>
-#include <memory>
+
+#include "os/listing.h"
 
 namespace naru::os {
 
@@ -121,15 +121,12 @@ struct Removal {
 };
 
 Result<void> remove_entries(Removal& removal, Fd folder, const std::string& name, int depth) {
-  const int number = folder.get();
-  std::unique_ptr<DIR, int (*)(DIR*)> dir(::fdopendir(number), ::closedir);
-  if (!dir) return fail_errno(Code::system, "list {}", name);
-  [[maybe_unused]] const int owned_by_dir = folder.release();
-  while (const dirent* entry = ::readdir(dir.get())) {
-    const std::string child = entry->d_name;
-    if (child == "." || child == "..") continue;
-    if (entry->d_type != DT_DIR && ::unlinkat(number, child.c_str(), 0) == 0) continue;
-    if (entry->d_type != DT_DIR && errno == ENOENT) continue;
+  Listing listing = TRY(Listing::of(std::move(folder), name));
+  const int number = listing.fd();
+  while (const auto entry = TRY(listing.next())) {
+    const std::string& child = entry->name;
+    if (!entry->folder && ::unlinkat(number, child.c_str(), 0) == 0) continue;
+    if (!entry->folder && errno == ENOENT) continue;
     if (::unlinkat(number, child.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) continue;
     if (errno != ENOTEMPTY && errno != EEXIST) return fail_errno(Code::system, "remove {}/{}", name, child);
     if (depth >= kMaxDepth) {

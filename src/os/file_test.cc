@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "base/rng.h"
+#include "os/listing.h"
 #include "os/process.h"
 
 namespace naru::os {
@@ -26,6 +27,20 @@ class FileTest : public testing::Test {
   void TearDown() override { std::filesystem::remove_all(folder); }
   std::filesystem::path folder;
 };
+
+TEST_F(FileTest, ListsWhatIsInAFolderThatStaysOpen) {
+  const Fd root = *open_folder(folder / "root");
+  for (int again = 0; again < 2; ++again) {
+    Listing listing = *Listing::open(root.get(), "root");
+    std::map<std::string, bool> names;
+    for (auto entry = listing.next(); entry && *entry; entry = listing.next())
+      names[(*entry)->name] = (*entry)->folder;
+    EXPECT_EQ(names, (std::map<std::string, bool>{
+                         {"absolute", false}, {"inside", true}, {"link", false}, {"up", false}}));
+  }
+  const Fd file(::open((folder / "secret").c_str(), O_RDONLY | O_CLOEXEC));
+  EXPECT_EQ(Listing::open(file.get(), "secret").error().code, Code::system);
+}
 
 TEST_F(FileTest, ResolvesPathsInsideTheirRootOnly) {
   const Fd root = open_folder(folder / "root").value();
