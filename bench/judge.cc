@@ -11,7 +11,7 @@
 #include "judge/simulated_traffic.h"
 #include "judge/statistics.h"
 
-using namespace naru;
+using namespace naru;  // NOLINT(google-build-using-namespace): a program of one file
 
 namespace {
 

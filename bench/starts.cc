@@ -34,8 +34,6 @@
 #include "os/file.h"
 #include "os/process.h"
 
-extern char** environ;
-
 namespace naru {
 namespace {
 

@@ -30,7 +30,7 @@ class MemoryStore {
   const Mutant& mutant_;
   std::map<std::pair<std::string, std::string>, Json> rows_;
   std::vector<std::pair<WallTime, Json>> log_;
-  State replayed_;  // from the log, as far as it goes
+  State replayed_{};  // from the log, as far as it goes
 };
 
 struct Outside {

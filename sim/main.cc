@@ -80,9 +80,10 @@ bool run_seeds(std::uint64_t seeds, const Arguments& arguments) {
     sum.done += report.done;
     sum.rolled_back += report.rolled_back;
     if (report.failure) {
-      std::printf("seed %llu: %s: %.300s\n", static_cast<unsigned long long>(index + 1),
-                  report.failure->invariant.c_str(), report.failure->detail.c_str());
-      broken.push_back(index + 1);
+      const unsigned long long seed = index + 1;
+      std::printf("seed %llu: %s: %.300s\n", seed, report.failure->invariant.c_str(),
+                  report.failure->detail.c_str());
+      broken.push_back(seed);
     }
     return broken.size() < 10;
   });
@@ -141,7 +142,7 @@ std::optional<Arguments> parse(int argc, char** argv) {
     else if (word.starts_with("--mutate="))
       arguments.mutate = true, arguments.only = value;
     else if (word.starts_with("--seed=") && number(value))
-      arguments.seed = *number(value);
+      arguments.seed = number(value);
     else if (word.starts_with("--seeds=") && number(value))
       arguments.seeds = *number(value);
     else if (word.starts_with("--trace=") && number(value))

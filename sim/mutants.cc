@@ -98,7 +98,7 @@ void share_evidence_slot(Changes& changes, std::size_t at) {
   if (started == nullptr || started->evidence_slot == 3) return;
   event::StepStarted again = *started;
   again.evidence_slot = 3;
-  changes.emit(std::move(again));
+  changes.emit(again);
 }
 
 // ---- in what it is told

@@ -28,7 +28,8 @@ std::string Error::message() const {
   std::string text = context.empty() ? std::string(code_info(code).meaning) : context;
   if (sys_errno != 0) {
     text += ": ";
-    text += std::strerror(sys_errno);
+    // In glibc each thread has its own text.
+    text += std::strerror(sys_errno);  // NOLINT(concurrency-mt-unsafe)
   }
   return text;
 }

@@ -149,7 +149,7 @@ class Copier {
 
   // Where a file goes, resolved: into the destination when that is a directory or has to be one.
   Result<std::string> file_target(const std::string& written, bool into) {
-    const std::string dest = TRY(destination_.resolve(request_.dest));
+    std::string dest = TRY(destination_.resolve(request_.dest));
     const auto there = TRY(destination_.look(dest));
     if (!into && !(there.fd && S_ISDIR(there.info.st_mode))) return dest;
     if (dest.empty()) return base_name(written);

@@ -51,7 +51,7 @@ class Outline {
     if (const auto stage = file_.find_stage(from)) {
       if (*stage >= current)
         return fail(Code::dockerfile_invalid, "--from={} names a stage that comes later", from);
-      return Base{*stage, {}};
+      return Base{stage, {}};
     }
     return Base{std::nullopt, TRY(reference(from))};
   }

@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 
+#include "base/environment.h"
 #include "cli/command_line.h"
 
 namespace naru::cli {
@@ -7,10 +8,7 @@ namespace naru::cli {
 int run(int argc, char** argv, const Processes& processes) {
   const SystemClock clock;
   Terminal terminal = Terminal::system();
-  const GetVariable variable = [](const char* name) -> std::optional<std::string> {
-    const char* value = std::getenv(name);
-    return value == nullptr ? std::nullopt : std::optional<std::string>(value);
-  };
+  const GetVariable variable = environment_variable;
   return run_words({argv + std::min(argc, 1), argv + argc}, processes, terminal, variable, clock);
 }
 

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "base/environment.h"
 #include "cli/event_stream.h"
 #include "cli/verbs.h"
 #include "image/bootstrap.h"
@@ -17,9 +18,8 @@ namespace fs = std::filesystem;
 class WorkFolder {
  public:
   static Result<WorkFolder> create() {
-    const char* base = std::getenv("TMPDIR");
-    std::string path =
-        fmt::format("{}/naru-bootstrap-XXXXXX", base != nullptr && *base != '\0' ? base : "/tmp");
+    const std::string base = environment_variable("TMPDIR").value_or("");
+    std::string path = fmt::format("{}/naru-bootstrap-XXXXXX", base.empty() ? "/tmp" : base);
     if (::mkdtemp(path.data()) == nullptr) return fail_errno(Code::system, "{}: mkdtemp", path);
     return WorkFolder(std::move(path));
   }

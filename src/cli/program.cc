@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "base/environment.h"
 #include "base/fd.h"
 #include "os/process.h"
 
@@ -19,12 +20,12 @@ constexpr std::size_t kMaxOutput = 64 << 10;
 constexpr int kNoProgram = 127;
 
 std::optional<unsigned> id_variable(const char* name) {
-  const char* text = std::getenv(name);
+  const auto text = environment_variable(name);
+  if (!text) return std::nullopt;
   unsigned id = 0;
-  if (text == nullptr) return std::nullopt;
-  const std::string_view digits(text);
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), id);
-  if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+  const char* const last = text->data() + text->size();
+  const auto [end, error] = std::from_chars(text->data(), last, id);
+  if (error != std::errc() || end != last) return std::nullopt;
   return id;
 }
 

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "base/environment.h"
+
 namespace naru::cli {
 
 namespace {
@@ -94,10 +96,9 @@ Terminal Terminal::system() {
   terminal.out = [](std::string_view text) { write_all(STDOUT_FILENO, text); };
   terminal.err = [](std::string_view text) { write_all(STDERR_FILENO, text); };
   terminal.interactive = ::isatty(STDOUT_FILENO) == 1;
-  const char* no_color = std::getenv("NO_COLOR");
-  const char* kind = std::getenv("TERM");
-  const bool dumb = kind != nullptr && std::string_view(kind) == "dumb";
-  terminal.style.colour = terminal.interactive && !dumb && (no_color == nullptr || *no_color == '\0');
+  const bool plain =
+      environment_variable("TERM") == "dumb" || !environment_variable("NO_COLOR").value_or("").empty();
+  terminal.style.colour = terminal.interactive && !plain;
   if (terminal.interactive) terminal.columns = columns_of(STDOUT_FILENO);
   return terminal;
 }
@@ -164,7 +165,8 @@ std::string Table::text(const Style& style, std::string_view indent) const {
         out += blanks + style.paint(tone, cells[i]);
         blanks.clear();
       }
-      blanks.append(static_cast<std::size_t>(widths[i] - display_width(cells[i]) + 2), ' ');
+      const int gap = widths[i] - display_width(cells[i]) + 2;
+      blanks.append(static_cast<std::size_t>(gap), ' ');
     }
     out += '\n';
   };

@@ -61,7 +61,7 @@ Result<std::unique_ptr<Engine>> Engine::open(Paths paths, EngineOptions options)
   state->cgroups = TRY(os::Cgroups::open(layout, name, state->shares));
   state->seccomp = TRY(os::compile_seccomp(default_seccomp_profile()));
   state->notices = state->cgroups.notices();
-  state->notices.push_back(
+  state->notices.emplace_back(
       "containers run without a user namespace: root inside is the host's root, held by capabilities, "
       "seccomp and namespaces");
   if (state->options.write_logs) state->logs = TRY(LogWriter::start());

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include <ranges>
 #include <thread>
 
 #include "base/log.h"
@@ -21,9 +22,9 @@ void take_away_mount_points(const BundleState& state) {
   if (state.overlay.empty()) return;
   const auto upper = os::open_folder(std::filesystem::path(state.overlay) / "upper");
   if (!upper) return;
-  for (auto path = state.created.rbegin(); path != state.created.rend(); ++path) {
-    const auto slash = path->rfind('/');
-    const std::string parent = slash == 0 ? "." : path->substr(1, slash - 1), name = path->substr(slash + 1);
+  for (const std::string& path : std::views::reverse(state.created)) {
+    const auto slash = path.rfind('/');
+    const std::string parent = slash == 0 ? "." : path.substr(1, slash - 1), name = path.substr(slash + 1);
     const auto folder = os::open_beneath(upper->get(), parent, O_PATH | O_DIRECTORY);
     if (!folder) continue;
     struct stat info{};
@@ -39,7 +40,7 @@ void take_away_mount_points(const BundleState& state) {
 std::optional<int> Engine::State::wait_status(const Container& container) const {
   if (container.pidfd) {
     const auto reaped = os::pidfd_reap(container.pidfd.get());
-    if (reaped && *reaped) return **reaped;
+    if (reaped && *reaped) return *reaped;
   }
   if (const auto recorded = bundle(container.id).read<BundleWait>(kWaitFile)) return recorded->wait_status;
   if (container.pidfd) return os::pidfd_exit_status(container.pidfd.get());

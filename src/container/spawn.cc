@@ -18,8 +18,8 @@ class Stack {
  public:
   Stack() : bytes_(kStackBytes) {}
   void* top() {
-    return reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(bytes_.data() + bytes_.size()) &
-                                   ~std::uintptr_t{63});
+    char* const end = bytes_.data() + bytes_.size();
+    return end - reinterpret_cast<std::uintptr_t>(end) % 64;
   }
 
  private:
@@ -39,7 +39,7 @@ class BlockedSignals {
   BlockedSignals& operator=(const BlockedSignals&) = delete;
 
  private:
-  sigset_t old_;
+  sigset_t old_{};
 };
 
 std::unexpected<Error> explain(const Failure& failure, const char* program, std::string_view what) {

@@ -148,7 +148,7 @@ class Bridge {
   io::Stream in_, out_, err_;
   io::FrameWriter frames_;
   bool over_ = false;
-  std::array<char, kPiece> piece_in_, piece_out_, piece_err_;
+  std::array<char, kPiece> piece_in_{}, piece_out_{}, piece_err_{};
 };
 
 void Bridge::resize(const std::string& bytes) {

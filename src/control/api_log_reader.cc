@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <charconv>
+#include <ranges>
 
 #include "base/fd.h"
 
@@ -179,7 +180,7 @@ void LogReader::read_tail(const Named& named, std::vector<LogLine>& lines) {
     }
   }
   std::vector<LogLine> own;
-  for (auto piece = pieces.rbegin(); piece != pieces.rend(); ++piece) take(*piece, container, own);
+  for (auto& piece : std::views::reverse(pieces)) take(piece, container, own);
   if (own.size() > selection_.tail)
     own.erase(own.begin(), own.end() - static_cast<std::ptrdiff_t>(selection_.tail));
   std::ranges::move(own, std::back_inserter(lines));

@@ -14,8 +14,6 @@
 #include "base/rng.h"
 #include "os/file.h"
 
-extern char** environ;
-
 namespace naru::control {
 
 namespace {
@@ -66,7 +64,7 @@ Result<pid_t> spawn(const std::vector<std::string>& argv, const std::vector<std:
 bool drain(Pipe& out, Pipe& err, std::string& output, std::string& errors, std::size_t max_output,
            MonoTime deadline) {
   std::array<pollfd, 2> polls{pollfd{out.read.get(), POLLIN, 0}, pollfd{err.read.get(), POLLIN, 0}};
-  std::array<char, 65536> buffer;
+  std::array<char, 65536> buffer{};
   while (polls[0].fd >= 0 || polls[1].fd >= 0) {
     const auto left = std::chrono::duration_cast<milliseconds>(deadline - SystemClock().mono()).count();
     if (left <= 0 || ::poll(polls.data(), 2, static_cast<int>(left)) == 0) return false;
@@ -192,7 +190,7 @@ Result<fs::path> check_out(const ipc::DataFolder& data, const std::string& app, 
                            const GitEnvironment& environment) {
   if (!is_commit_id(commit))
     return fail(Code::invalid_argument, "'{}' is not a commit id", commit.substr(0, 80));
-  const fs::path folder = data.checkouts() / app / commit;
+  fs::path folder = data.checkouts() / app / commit;
   std::error_code error;
   // Whoever comes for it makes it fresh: housekeeping lets it be for a while.
   if (::utimensat(AT_FDCWD, folder.c_str(), nullptr, AT_SYMLINK_NOFOLLOW) == 0) return folder;

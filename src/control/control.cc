@@ -348,7 +348,7 @@ void Process::go_down(const std::stop_token& stop, bool all) {
 }
 
 io::Task<void> Process::wait_for(io::Stream stream) {
-  std::array<char, 256> what;  // a signalfd_siginfo, or what an eventfd counts
+  std::array<char, 256> what{};  // a signalfd_siginfo, or what an eventfd counts
   const auto said = co_await stream.read(what);
   if (!said && said.error().code == Code::cancelled) co_return;
   stopping_ = true;

@@ -23,7 +23,7 @@ class Core {
   struct Committed {
     const State& state;
     const std::vector<Event>& events;
-    std::uint64_t first_sequence;  // of events[0]
+    std::uint64_t first_sequence = 0;  // of events[0]
     WallTime at;
   };
   using Listener = std::function<void(const Committed&)>;
@@ -48,7 +48,7 @@ class Core {
   template <class F>
   auto read(F f) const {
     const std::lock_guard lock(state_mutex_);
-    return f(static_cast<const State&>(state_));
+    return f(std::as_const(state_));
   }
   Result<std::vector<store::StoredEvent>> events_after(std::uint64_t sequence, std::size_t limit,
                                                        const std::string& app) const;

@@ -96,7 +96,7 @@ struct Exchange {
   io::Event input_over;
   Result<void> input_result, output_result;
   bool client_gone = false;
-  std::array<char, kPiece> in_piece, out_piece;
+  std::array<char, kPiece> in_piece{}, out_piece{};
 
   // What git does not want to read any more (it has refused the pack) is read and thrown away: the client
   // listens to the answer only after its last byte.
@@ -132,9 +132,11 @@ struct Exchange {
       CO_TRY(const std::size_t got, co_await git.output.read(out_piece, io::after(kPatience)));
       if (got == 0) co_return fail(Code::internal, "git http-backend ended without an answer");
       head.append(out_piece.data(), got);
-      if ((end = head.find("\r\n\r\n")) == std::string::npos &&
-          (end = head.find("\n\n")) != std::string::npos)
+      end = head.find("\r\n\r\n");
+      if (end == std::string::npos) {
+        end = head.find("\n\n");
         gap = 2;
+      }
       if (end == std::string::npos && head.size() > kMaxCgiHead)
         co_return fail(Code::too_large, "git http-backend answered a head above {} bytes", kMaxCgiHead);
     }

@@ -4,6 +4,7 @@
 
 #include <iostream>
 
+#include "base/environment.h"
 #include "io/http_client.h"
 #include "ipc/data_folder.h"
 #include "model/json.h"
@@ -15,8 +16,7 @@ namespace {
 constexpr std::size_t kMaxInput = 1U << 20;
 
 std::string variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? std::string() : value;
+  return environment_variable(name).value_or("");
 }
 
 void print(std::string_view text) {

@@ -75,7 +75,7 @@ Result<std::string> Tokens::create(const std::string& name, const std::string& a
   if (std::ranges::any_of(tokens_, [&](const Row& row) { return row.name == name; }))
     return fail(Code::already_exists, "there is a token '{}' already", name);
   if (tokens_.size() >= kMaxTokens) return fail(Code::too_large, "{} tokens is the most", kMaxTokens);
-  const std::string text = "naru_" + secure_random_hex(32);
+  std::string text = "naru_" + secure_random_hex(32);
   tokens_.push_back({name, app, hash_of(text), clock_.wall()});
   if (auto saved = save(); !saved) {
     tokens_.pop_back();

@@ -1,5 +1,7 @@
 #include "control/views.h"
 
+#include <ranges>
+
 #include "control/pipeline_log.h"
 #include "pipeline/pipeline.h"
 #include "rollout/rollout.h"
@@ -182,14 +184,14 @@ bool under_way(const Pipeline& pipeline) {
 }  // namespace
 
 const Rollout* newest_rollout(const State& state, const Environment& environment) {
-  for (auto at = state.rollouts.rbegin(); at != state.rollouts.rend(); ++at)
-    if (at->second.app == environment.app && at->second.environment == environment.name) return &at->second;
+  for (const auto& [id, rollout] : std::views::reverse(state.rollouts))
+    if (rollout.app == environment.app && rollout.environment == environment.name) return &rollout;
   return nullptr;
 }
 
 const Pipeline* newest_pipeline(const State& state, const std::string& app) {
-  for (auto at = state.pipelines.rbegin(); at != state.pipelines.rend(); ++at)
-    if (at->second.app == app) return &at->second;
+  for (const auto& [id, pipeline] : std::views::reverse(state.pipelines))
+    if (pipeline.app == app) return &pipeline;
   return nullptr;
 }
 

@@ -102,7 +102,7 @@ void check_host_ports(ComposeReading& reading, const Drafts& services) {
 
 void check_networks(ComposeReading& reading, const Drafts& services, const ApplicationSpec& spec) {
   std::vector<std::string_view> known(spec.networks.begin(), spec.networks.end());
-  known.push_back("default");
+  known.emplace_back("default");
   for (const ServiceDraft& draft : services)
     for (std::size_t i = 0; i < draft.spec.networks.size(); ++i)
       if (const std::string& name = draft.spec.networks[i];

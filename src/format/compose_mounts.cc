@@ -21,12 +21,12 @@ bool valid_volume_name(std::string_view name) {
 // The target, without a trailing slash; nothing (and a remark) when it is not a place to mount on.
 std::optional<std::string> mount_target(ComposeReading& reading, const At& at, const std::string& text) {
   const auto normal = text.starts_with('/') ? normalise("", std::string_view(text).substr(1)) : std::nullopt;
-  if (!normal || *normal == "." || text.find_first_of("\n") != std::string::npos || text.size() > 1024) {
+  if (!normal || *normal == "." || text.contains('\n') || text.size() > 1024) {
     reading.error(
         at, fmt::format("found the target \"{}\", expected an absolute path below /", text.substr(0, 80)));
     return std::nullopt;
   }
-  const std::string target = "/" + *normal;
+  std::string target = "/" + *normal;
   for (const std::string_view own : {"/proc", "/sys", "/dev"}) {
     if (target == "/dev/shm" || (target != own && !target.starts_with(std::string(own) + "/"))) continue;
     reading.error(at, fmt::format("found the target \"{}\", which belongs to the container engine", target),

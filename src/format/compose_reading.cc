@@ -215,7 +215,7 @@ std::vector<KeyValue> ComposeReading::key_values(const At& at) {
   if (at.node->kind == YamlKind::mapping) {
     entries(at, "", [&](const std::string& key, const At& value) {
       if (value.node->is_null()) return add(key, std::nullopt, value);
-      if (auto read = text(value, "text, a number, true or false")) add(key, std::move(*read), value);
+      if (auto read = text(value, "text, a number, true or false")) add(key, std::move(read), value);
     });
     return out;
   }

@@ -12,9 +12,9 @@ constexpr std::string_view kSignals[] = {"HUP",  "INT",    "QUIT", "ILL",   "TRA
                                          "XFSZ", "VTALRM", "PROF", "WINCH", "IO",   "PWR",  "SYS"};
 
 std::optional<std::string> read_signal(ComposeReading& reading, const At& at) {
-  const auto text = reading.text(at, "a signal");
+  auto text = reading.text(at, "a signal");
   if (!text) return std::nullopt;
-  if (const auto number = yaml_int(*text); number && *number >= 1 && *number <= 64) return *text;
+  if (const auto number = yaml_int(*text); number && *number >= 1 && *number <= 64) return text;
   const std::string_view name =
       text->starts_with("SIG") ? std::string_view(*text).substr(3) : std::string_view(*text);
   if (std::find(std::begin(kSignals), std::end(kSignals), name) != std::end(kSignals))

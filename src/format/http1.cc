@@ -56,7 +56,7 @@ const char* skip_value(const char* p, const char* end) {
 
 // Finds the empty line that ends the head, resuming at `scanned`.
 struct HeadEnd {
-  Outcome outcome;
+  Outcome outcome{};
   std::size_t end = 0;
 };
 HeadEnd find_head_end(std::string_view bytes, std::size_t& scanned) {

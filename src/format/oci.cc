@@ -203,7 +203,7 @@ Result<> parse_run_config(const Json& json, ImageConfig& config) {
   if (!json.is_object()) return fail(Code::malformed, "{}: expected an object", where);
   config.env = TRY(texts_at(json, "Env", where));
   for (const std::string& variable : config.env)
-    if (variable.find('=') == 0 || !variable.contains('='))
+    if (variable.starts_with('=') || !variable.contains('='))
       return fail(Code::malformed, "{}.Env: '{}' is not NAME=VALUE", where, variable.substr(0, 80));
   config.entrypoint = TRY(texts_at(json, "Entrypoint", where));
   config.cmd = TRY(texts_at(json, "Cmd", where));

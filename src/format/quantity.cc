@@ -13,9 +13,9 @@ std::optional<double> take_number(std::string_view& text) {
   while (length < text.size() && ((text[length] >= '0' && text[length] <= '9') || text[length] == '.'))
     ++length;
   double value = 0;
-  const auto [end, error] =
-      std::from_chars(text.data(), text.data() + length, value, std::chars_format::fixed);
-  if (length == 0 || error != std::errc() || end != text.data() + length) return std::nullopt;
+  const std::string_view number = text.substr(0, length);
+  const auto [end, error] = std::from_chars(number.begin(), number.end(), value, std::chars_format::fixed);
+  if (number.empty() || error != std::errc() || end != number.end()) return std::nullopt;
   text.remove_prefix(length);
   return value;
 }

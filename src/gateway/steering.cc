@@ -72,7 +72,7 @@ Result<void> Steering::load_table() {
 }
 
 // Link 0: nobody waits for the acknowledgement.
-void Steering::apply(std::shared_ptr<const route::Snapshot> snapshot, std::uint64_t link) {
+void Steering::apply(const std::shared_ptr<const route::Snapshot>& snapshot, std::uint64_t link) {
   revision_ = snapshot->revision();
   auto left = std::make_shared<std::atomic<std::size_t>>(workers_.size());
   for (auto& worker : workers_)

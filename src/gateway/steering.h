@@ -35,7 +35,7 @@ class Steering {
 
   explicit Steering(const GatewayOptions& options) : options_(options), table_file_(options.table_path) {}
   Result<void> load_table();
-  void apply(std::shared_ptr<const route::Snapshot> snapshot, std::uint64_t link);
+  void apply(const std::shared_ptr<const route::Snapshot>& snapshot, std::uint64_t link);
   void turn(int stop_fd, int timeout_ms);
   void read_supervisor();
   void take_listeners(ipc::Message message);

@@ -14,8 +14,8 @@ constexpr milliseconds kStopSlice{200}, kAbandonedSlice{1000};
 
 // The next read's deadline: short enough to notice that nobody wants the rest.
 io::Deadline slice_end(const Transfer& t, io::Deadline idle_end) {
-  if (t.stop) return std::min(idle_end, io::after(kStopSlice));
-  if (t.abandoned_by) return std::min(idle_end, io::after(kAbandonedSlice));
+  if (t.stop != nullptr) return std::min(idle_end, io::after(kStopSlice));
+  if (t.abandoned_by != nullptr) return std::min(idle_end, io::after(kAbandonedSlice));
   return idle_end;
 }
 

@@ -256,11 +256,11 @@ std::vector<std::string> bootstrap_command(const BootstrapOptions& options,
                            "path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright",
                            "path-exclude=/usr/share/locale/*", "path-exclude=/usr/share/lintian/*"})
     argv.push_back(fmt::format("--dpkgopt={}", rule));
-  argv.push_back("--aptopt=APT::Install-Recommends \"false\"");
-  for (const std::string& option : apt_options) argv.push_back("--aptopt=" + option);
+  argv.emplace_back("--aptopt=APT::Install-Recommends \"false\"");
+  for (const std::string& option : apt_options) argv.emplace_back("--aptopt=" + option);
   // A build mounts the host's sources; the image itself must not know where it came from. mmdebstrap keeps
   // apt options in 99mmdebstrap.
-  argv.push_back(
+  argv.emplace_back(
       "--customize-hook=rm -rf \"$1\"/etc/apt/sources.list.d/* \"$1\"/etc/apt/apt.conf.d/99mmdebstrap "
       "\"$1\"/etc/hostname \"$1\"/etc/resolv.conf "
       "\"$1\"/var/cache/ldconfig/aux-cache && find \"$1\"/var/log -type f -delete && : "
@@ -292,7 +292,7 @@ Result<> bootstrap(const BootstrapOptions& options, const fs::path& out_tar) {
   const fs::path part = out_tar.parent_path() / fmt::format(".{}.part", out_tar.filename().string());
   const std::vector<std::string> env{fmt::format("SOURCE_DATE_EPOCH={}", options.source_date_epoch.count()),
                                      "LC_ALL=C.UTF-8"};
-  const auto made =
+  auto made =
       run(bootstrap_command(options, sources, apt_options, part), env, options.timeout, options.progress);
   std::error_code error;
   if (made) fs::rename(part, out_tar, error);

@@ -6,6 +6,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <ranges>
+
 #include "image/files.h"
 
 namespace naru::image {
@@ -271,12 +273,12 @@ Result<> Extraction::apply_metadata(const Entry& entry, int fd) {
 }
 
 Result<> Extraction::restore_folder_times() {
-  for (auto at = times_.rbegin(); at != times_.rend(); ++at) {
-    const auto fd = root_.open(at->name, O_RDONLY | O_DIRECTORY);
+  for (const auto& at : std::views::reverse(times_)) {
+    const auto fd = root_.open(at.name, O_RDONLY | O_DIRECTORY);
     if (!fd) continue;  // replaced by a later entry
-    const timespec times[2] = {{at->sec, at->nsec}, {at->sec, at->nsec}};
+    const timespec times[2] = {{at.sec, at.nsec}, {at.sec, at.nsec}};
     if (::futimens(fd->get(), times) != 0)
-      return fail_errno(file_code(errno), "set the time of '{}'", at->name);
+      return fail_errno(file_code(errno), "set the time of '{}'", at.name);
   }
   return {};
 }

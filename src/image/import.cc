@@ -66,7 +66,7 @@ Result<Image> import_archive(const Store& store, const fs::path& tar, const form
   const format::Compression compression = sniff_compression(TRY(first_bytes(fd.get())));
   TarStream stream = TRY(TarStream::open(fd.get(), compression, {.bytes = limits.tar_bytes}));
   const auto parts = TRY(ArchiveParts::read(store, stream, limits));
-  const Image image = TRY(parts.assemble(store, tar.string()));
+  Image image = TRY(parts.assemble(store, tar.string()));
   TRY(store.tag(reference, image.manifest));
   return image;
 }

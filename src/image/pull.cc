@@ -37,7 +37,7 @@ class Pull {
   }
 
   Result<Digest> verified(const Registry::Document& document, const Digest& expected) const {
-    const Digest digest = Digest::of_sha256(document.bytes);
+    Digest digest = Digest::of_sha256(document.bytes);
     if (!expected.empty() && digest != expected)
       return fail(Code::digest_mismatch, "{}: the manifest has the digest {}, asked for was {}",
                   reference_.text(), digest.text(), expected.text());
@@ -53,7 +53,7 @@ class Pull {
     std::string name = expected.empty() ? reference_.tag : expected.text();
     for (int depth = 0; depth < 3; ++depth) {
       const auto document = TRY(registry_.document("manifests/" + name, kAccept, format::kMaxManifestBytes));
-      const Digest digest = TRY(verified(document, expected));
+      Digest digest = TRY(verified(document, expected));
       if (!format::is_index_type(document.media_type)) {
         manifest_ = TRY(format::parse_manifest(
             document.bytes, format::is_manifest_type(document.media_type) ? document.media_type : ""));

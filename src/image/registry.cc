@@ -77,7 +77,8 @@ Result<Challenge> parse_challenge(std::string_view header) {
     at = equals + 1;
     if (at < header.size() && header[at] == '"') {
       for (++at; at < header.size() && header[at] != '"'; ++at) {
-        if (header[at] == '\\' && ++at == header.size()) return bad();
+        if (header[at] == '\\') ++at;
+        if (at == header.size()) return bad();
         value += header[at];
       }
       if (at++ >= header.size()) return bad();
@@ -170,7 +171,7 @@ Result<> Registry::authenticate(const HttpAnswer& refusal) {
   return {};
 }
 
-Result<Registry::Outcome> Registry::get(const std::string& first_url, HttpGet request,
+Result<Registry::Outcome> Registry::get(const std::string& first_url, const HttpGet& request,
                                         const HttpPort::Sink& sink) {
   std::string url = first_url;
   bool asked_for_token = false;

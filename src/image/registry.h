@@ -38,7 +38,7 @@ class Registry {
     HttpAnswer answer;
     std::string problem;  // the beginning of an error's body
   };
-  Result<Outcome> get(const std::string& url, HttpGet request, const HttpPort::Sink& sink);
+  Result<Outcome> get(const std::string& url, const HttpGet& request, const HttpPort::Sink& sink);
   Result<> authenticate(const HttpAnswer& refusal);
   Error refused(const std::string& url, const Outcome& outcome) const;
   template <class Attempt>

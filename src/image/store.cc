@@ -42,7 +42,7 @@ Result<> BlobWriter::write(std::string_view bytes) {
 }
 
 Result<BlobInfo> BlobWriter::commit(const std::optional<Digest>& expected) {
-  const BlobInfo info{hash_.finish(), size_};
+  BlobInfo info{hash_.finish(), size_};
   if (expected && *expected != info.digest)
     return fail(Code::digest_mismatch, "blob {}: the {} bytes that came have the digest {}", expected->text(),
                 size_, info.digest.text());

@@ -31,8 +31,8 @@ bool split_name(std::string_view name, std::string_view& prefix, std::string_vie
     base = name;
     return true;
   }
-  for (std::size_t slash = name.find('/'); slash != std::string_view::npos && slash <= 155;
-       slash = name.find('/', slash + 1)) {
+  // npos is larger than 155.
+  for (std::size_t slash = name.find('/'); slash <= 155; slash = name.find('/', slash + 1)) {
     if (slash == 0 || name.size() - slash - 1 > 100 || slash + 1 == name.size()) continue;
     prefix = name.substr(0, slash);
     base = name.substr(slash + 1);

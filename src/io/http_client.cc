@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdlib>
 
+#include "base/environment.h"
 #include "io/base64.h"
 #include "io/client_connection.h"
 
@@ -23,7 +24,7 @@ bool has_header(const Headers& headers, std::string_view name) {
 
 std::string environment(const char* upper, const char* lower) {
   for (const char* name : {lower, upper})
-    if (const char* value = std::getenv(name); value != nullptr && *value != '\0') return value;
+    if (auto value = environment_variable(name); value && !value->empty()) return *std::move(value);
   return {};
 }
 

@@ -29,7 +29,8 @@ std::optional<std::string> base64_decode(std::string_view text) {
     else
       return std::nullopt;
     bits = (bits << 6) | value;
-    if ((count += 6) < 8) continue;
+    count += 6;
+    if (count < 8) continue;
     count -= 8;
     out += static_cast<char>((bits >> count) & 0xff);
   }

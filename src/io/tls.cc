@@ -180,7 +180,7 @@ Task<Result<void>> start_tls_client(Stream& stream, std::shared_ptr<TlsContext> 
   auto session = std::make_unique<TlsSession>(context, SSL_new(context->raw()));
   SSL* ssl = session->raw();
   if (ssl == nullptr) co_return fail(Code::tls_failure, "SSL_new: {}", openssl_error());
-  in6_addr scratch;
+  in6_addr scratch{};
   const bool numeric =
       ::inet_pton(AF_INET, host.c_str(), &scratch) == 1 || ::inet_pton(AF_INET6, host.c_str(), &scratch) == 1;
   if (numeric) {

@@ -169,7 +169,7 @@ Result<bool> Channel::read_some() {
   const std::size_t before = incoming_.size();
   incoming_.resize(before + kReadChunk);
   iovec part{incoming_.data() + before, kReadChunk};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kMaxFds)> control;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kMaxFds)> control{};
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;

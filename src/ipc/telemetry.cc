@@ -92,7 +92,7 @@ bool set_bit(layout::Bitmap& bitmap, std::uint32_t bit) {
 template <std::size_t N>
 void put(char (&field)[N], std::string_view text) {
   std::memset(field, 0, N);
-  std::memcpy(field, text.data(), std::min(N, text.size()));
+  std::ranges::copy(text.substr(0, N), field);
 }
 
 template <std::size_t N>
@@ -138,8 +138,10 @@ std::uint64_t Histogram::quantile_us(double q) const {
   if (all == 0) return 0;
   const auto rank = static_cast<std::uint64_t>(std::clamp(q, 0.0, 1.0) * static_cast<double>(all - 1));
   std::uint64_t below = 0;
-  for (std::uint32_t i = 0; i < counts.size(); ++i)
-    if ((below += counts[i]) > rank) return histogram_value(i);
+  for (std::uint32_t i = 0; i < counts.size(); ++i) {
+    below += counts[i];
+    if (below > rank) return histogram_value(i);
+  }
   return histogram_value(kHistogramBuckets - 1);
 }
 
@@ -283,7 +285,7 @@ void Telemetry::failed(std::uint32_t evidence_slot, const FailedRequest& request
   put(record.service, request.service);
   put(record.trace_id, request.trace_id);
   put(record.path, request.path);
-  std::array<std::uint64_t, layout::kRecordWords> words;
+  std::array<std::uint64_t, layout::kRecordWords> words{};
   std::memcpy(words.data(), &record, sizeof record);
   layout::RecordSlot& out = slot.records[slot.next_record.fetch_add(1, kRelaxed) % kFailedRequests];
   std::uint64_t sequence = out.sequence.load(kRelaxed);
@@ -354,10 +356,10 @@ SideCounters read_side(const layout::SideSlot& from) {
 std::optional<FailedRequest> read_record(const layout::RecordSlot& from) {
   const std::uint64_t before = from.sequence.load(std::memory_order_acquire);
   if (before == 0 || before % 2 == 1) return std::nullopt;
-  std::array<std::uint64_t, layout::kRecordWords> words;
+  std::array<std::uint64_t, layout::kRecordWords> words{};
   for (std::size_t i = 0; i < words.size(); ++i) words[i] = from.words[i].load(std::memory_order_acquire);
   if (from.sequence.load(kRelaxed) != before) return std::nullopt;
-  layout::Record record;
+  layout::Record record{};
   std::memcpy(&record, words.data(), sizeof record);
   return FailedRequest{.side = record.side == 1 ? Side::canary : Side::stable,
                        .status = record.status,

@@ -19,8 +19,14 @@ constexpr std::array<GridPoint, 9> kGrid{{{1.2, 0.08},
 // Bounds the work of one exact test; with fewer than 10^9 users it is not reached.
 constexpr int kMaxTerms = 2'000'000;
 
+// std::lgamma writes the sign of gamma, which is always positive here, into a variable of all threads.
+double log_gamma(double x) {
+  int sign = 0;
+  return ::lgamma_r(x, &sign);
+}
+
 double log_binomial_coefficient(double n, double k) {
-  return std::lgamma(n + 1) - std::lgamma(k + 1) - std::lgamma(n - k + 1);
+  return log_gamma(n + 1) - log_gamma(k + 1) - log_gamma(n - k + 1);
 }
 
 }  // namespace
@@ -88,7 +94,7 @@ Interval rate_interval(std::uint64_t successes, std::uint64_t trials, double alp
   if (trials == 0) return {0, 1};
   const double n = static_cast<double>(trials), k = static_cast<double>(successes);
   // log of Beta(k + 1/2, n - k + 1/2) / Beta(1/2, 1/2): what the mixture has earned.
-  const double earned = std::lgamma(k + 0.5) + std::lgamma(n - k + 0.5) - std::lgamma(n + 1) - std::log(M_PI);
+  const double earned = log_gamma(k + 0.5) + log_gamma(n - k + 0.5) - log_gamma(n + 1) - std::log(M_PI);
   const double limit = earned - std::log(1 / alpha);
   const auto rejected = [&](double q) {
     const double likelihood = (k > 0 ? k * std::log(q) : 0) + (k < n ? (n - k) * std::log1p(-q) : 0);

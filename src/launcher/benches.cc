@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <signal.h>
 
+#include <ranges>
+
 #include "base/log.h"
 #include "launcher/checks.h"
 #include "launcher/jobs.h"
@@ -138,11 +140,11 @@ Result<Benches::Use> Benches::use(const std::string& build) {
 Result<std::vector<std::string>> Benches::lower_paths(const std::vector<Digest>& layers,
                                                       bool with_upper) const {
   std::vector<std::string> paths;  // topmost first
-  for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
-    const fs::path path = engine_.paths().layers / std::string(layer->hex());
+  for (const Digest& layer : std::views::reverse(layers)) {
+    const fs::path path = engine_.paths().layers / std::string(layer.hex());
     std::error_code error;
     if (!fs::is_directory(path, error))
-      return fail(Code::not_found, "layer {} is not unpacked", layer->text());
+      return fail(Code::not_found, "layer {} is not unpacked", layer.text());
     paths.push_back(path.string());
   }
   // An overlay without an upper needs two layers, with one it needs one (overlayfs.rst).

@@ -444,7 +444,7 @@ int run(const LauncherOptions& options) {
   sigaddset(&wanted, SIGTERM);
   sigaddset(&wanted, SIGINT);
   sigaddset(&wanted, ipc::kEndForGood);
-  ::sigprocmask(SIG_BLOCK, &wanted, nullptr);  // inherited by every thread; read from a descriptor
+  ::pthread_sigmask(SIG_BLOCK, &wanted, nullptr);  // inherited by every thread; read from a descriptor
   ::signal(SIGPIPE, SIG_IGN);
   const Fd signals(::signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
   const int flags = ::fcntl(options.listen_fd, F_GETFL);

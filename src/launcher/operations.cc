@@ -160,7 +160,7 @@ Result<bool> gather(const container::StartedExec& exec, MonoTime deadline, std::
     bool read_something = false;
     for (std::size_t i = 1; i < entries.size(); ++i) {
       if (entries[i].fd < 0 || (entries[i].revents & (POLLIN | POLLHUP)) == 0) continue;
-      std::array<char, 4096> buffer;
+      std::array<char, 4096> buffer{};
       const ssize_t got = ::read(entries[i].fd, buffer.data(), buffer.size());
       if (got <= 0) {
         entries[i].fd = -1;

@@ -11,7 +11,7 @@ namespace {
 constexpr milliseconds kHandOver{5'000};
 }
 
-Result<std::unique_ptr<Nursery>> Nursery::open(JobTable table) {
+Result<std::unique_ptr<Nursery>> Nursery::open(const JobTable& table) {
   auto [ours, theirs] = TRY(ipc::Channel::pair());
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();

@@ -53,7 +53,7 @@ using JobTable = std::map<std::string, JobFunction>;
 class Nursery {
  public:
   // Forks. Call while the process has one thread.
-  static Result<std::unique_ptr<Nursery>> open(JobTable table);
+  static Result<std::unique_ptr<Nursery>> open(const JobTable& table);
   ~Nursery();  // ends it and its jobs
 
   // Blocks until the job answered. Thread-safe. worker_failed: it died without an answer; timeout: it was

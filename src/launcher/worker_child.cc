@@ -209,7 +209,7 @@ void close_all_but(std::vector<int> kept) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   sigset_t none;
   sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
   // Not the launcher's protection: what a user's bytes make of memory is the worker's own death.
   [[maybe_unused]] const auto refused_nowhere = os::write_existing("/proc/self/oom_score_adj", "500");
   ipc::Channel answer(std::move(message.fds.front()));
@@ -291,7 +291,7 @@ void run_nursery(ipc::Channel channel, const JobTable& table) {
   sigaddset(&signals, SIGCHLD);
   sigaddset(&signals, SIGTERM);  // the launcher's to decide: it ends, we end
   sigaddset(&signals, SIGINT);
-  ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   sigset_t child_only;
   sigemptyset(&child_only);
@@ -301,7 +301,7 @@ void run_nursery(ipc::Channel channel, const JobTable& table) {
   while (true) {
     std::array<pollfd, 2> entries{{{channel.fd(), POLLIN, 0}, {child_signal.get(), POLLIN, 0}}};
     if (::poll(entries.data(), entries.size(), -1) < 0 && errno != EINTR) ::_exit(1);
-    signalfd_siginfo info;
+    signalfd_siginfo info{};
     while (::read(child_signal.get(), &info, sizeof info) > 0) {
     }
     children.reap();

@@ -266,7 +266,7 @@ class Applier {
  private:
   const std::string& touch(const char* kind, const std::string& key) {
     touched_.emplace(kind, key);
-    return key;
+    return key;  // NOLINT(bugprone-return-const-ref-from-parameter): used before the expression ends
   }
   void number(std::uint64_t used) {
     touch("counters", "");

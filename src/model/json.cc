@@ -4,7 +4,7 @@ namespace naru {
 
 Result<Json> parse_json(std::string_view bytes, std::string_view what) {
   bool too_deep = false;
-  const Json parsed = Json::parse(
+  Json parsed = Json::parse(
       bytes,
       [&](int depth, Json::parse_event_t, Json&) {
         too_deep = too_deep || depth > kMaxJsonDepth;

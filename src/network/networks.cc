@@ -170,10 +170,11 @@ void Networks::State::enable_forwarding() {
   const std::string path = "/proc/sys/net/ipv4/ip_forward";
   if (read_sysctl(path) == '1') return;
   if (write_sysctl(path, "1"))
-    notices.push_back(
+    notices.emplace_back(
         "net.ipv4.ip_forward was 0 and is now 1: containers reach the outside through this host");
   else
-    notices.push_back("net.ipv4.ip_forward is 0 and cannot be changed: containers cannot reach the outside");
+    notices.emplace_back(
+        "net.ipv4.ip_forward is 0 and cannot be changed: containers cannot reach the outside");
 }
 
 Result<void> Networks::State::reconcile() {

@@ -151,7 +151,7 @@ std::optional<std::string> next_free_address(Record& record) {
   const std::uint32_t count = subnet->last() - subnet->first() - 1;  // without network and broadcast address
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint32_t offset = 1 + (record.next + i) % count;
-    const std::string address = os::ipv4_text(subnet->first() + offset);
+    std::string address = os::ipv4_text(subnet->first() + offset);
     if (taken.contains(address)) continue;
     record.next = offset % count;
     return address;

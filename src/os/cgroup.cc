@@ -348,10 +348,10 @@ Result<Cgroups> Cgroups::open(const CgroupLayout& layout, const std::string& nam
     return std::ranges::any_of(groups.parents_, [&](const auto& p) { return p.*member; });
   };
   if (!any(&CgroupHierarchy::memory))
-    groups.notices_.push_back("no memory controller: memory limits are not held");
-  if (!any(&CgroupHierarchy::cpu)) groups.notices_.push_back("no cpu controller: CPU limits are not held");
+    groups.notices_.emplace_back("no memory controller: memory limits are not held");
+  if (!any(&CgroupHierarchy::cpu)) groups.notices_.emplace_back("no cpu controller: CPU limits are not held");
   if (!any(&CgroupHierarchy::pids))
-    groups.notices_.push_back("no pids controller: process limits are not held");
+    groups.notices_.emplace_back("no pids controller: process limits are not held");
   return groups;
 }
 

@@ -69,7 +69,8 @@ Release release_of(Changes& changes, const Pipeline& pipeline, const Application
 }
 
 void make_releases(Changes& changes, const Pipeline& found) {
-  const Pipeline pipeline = found;
+  // As it was: `found` stands in the state, which the events change.
+  const Pipeline pipeline = found;  // NOLINT(performance-unnecessary-copy-initialization)
   const std::uint64_t version = changes.state().apps.at(pipeline.app).last_version + 1;
   ReleaseId shown = 0;
   for (const EnvironmentSpec& environment : pipeline.spec.every_environment()) {

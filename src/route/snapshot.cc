@@ -120,9 +120,9 @@ Result<std::uint32_t> parse_ipv4(std::string_view text) {
   std::uint32_t address = 0;
   std::size_t at = 0;
   for (int part = 0; part < 4; ++part) {
-    if (part > 0 && (at >= text.size() || text[at++] != '.'))
+    if (part > 0 && (at >= text.size() || text[at] != '.'))
       return fail(Code::malformed, "'{}' is not an IPv4 address", text);
-    const std::size_t start = at;
+    const std::size_t start = part > 0 ? ++at : at;
     std::uint32_t value = 0;
     while (at < text.size() && text[at] >= '0' && text[at] <= '9' && at - start < 3)
       value = value * 10 + static_cast<std::uint32_t>(text[at++] - '0');
@@ -206,7 +206,7 @@ Result<std::shared_ptr<const Snapshot>> Snapshot::compile(const RouteTable& tabl
 const Service* Snapshot::by_host(std::string_view host) const {
   if (const auto colon = host.rfind(':'); colon != std::string_view::npos) host = host.substr(0, colon);
   if (host.ends_with('.')) host.remove_suffix(1);
-  std::array<char, 256> folded;
+  std::array<char, 256> folded{};
   if (host.size() > folded.size()) return nullptr;
   std::ranges::transform(host, folded.begin(), lower);
   const auto found = hosts_.find(std::string_view(folded.data(), host.size()));

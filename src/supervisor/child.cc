@@ -7,8 +7,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-extern char** environ;
-
 namespace naru::supervisor {
 
 namespace {
@@ -17,7 +15,7 @@ namespace {
 [[noreturn]] void become(const ChildSpec& spec, char* const* argv, int log, pid_t supervisor) {
   sigset_t none;
   sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
   ::setsid();
   ::dup2(log, STDOUT_FILENO);
   ::dup2(log, STDERR_FILENO);

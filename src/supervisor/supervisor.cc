@@ -28,8 +28,6 @@
 #include "supervisor/process_log.h"
 #include "supervisor/sockets.h"
 
-extern char** environ;
-
 namespace naru::supervisor {
 
 namespace {
@@ -37,7 +35,8 @@ namespace {
 namespace fs = std::filesystem;
 
 std::optional<User> find_user(const std::string& name) {
-  const passwd* entry = ::getpwnam(name.c_str());
+  // The supervisor has one thread.
+  const passwd* entry = ::getpwnam(name.c_str());  // NOLINT(concurrency-mt-unsafe)
   if (entry == nullptr) return std::nullopt;
   return User{name, entry->pw_uid, entry->pw_gid};
 }
@@ -178,7 +177,7 @@ class Supervisor {
     sigset_t signals;
     sigemptyset(&signals);
     for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
-    ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+    ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     ::signal(SIGPIPE, SIG_IGN);
     signals_ = Fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
     if (!signals_) return fail_errno(Code::system, "signalfd");
