@@ -206,7 +206,7 @@ Done up(const Session& session, const UpOptions& options) {
                     .control_port = TRY(port_of(session, options.port, "NARU_PORT", 7433)),
                     .gateway_address = options.listen,
                     .gateway_port = TRY(port_of(session, options.gateway_port, "NARU_GATEWAY_PORT", 8080)),
-                     .max_push_bytes = std::uint64_t{options.max_push_mb} << 20,
+                    .max_push_bytes = std::uint64_t{options.max_push_mb} << 20,
                     .detach = options.detach};
   if (options.detach) return run_in_background(session, place, request);
   return run_in_foreground(session, place, request);

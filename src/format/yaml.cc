@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <optional>
+#include <ranges>
 #include <set>
 
 namespace naru::format {
@@ -329,12 +330,12 @@ std::unexpected<Error> Builder::syntax_fault(fy_diag* diag) const {
                    error->column < 0 ? 1 : static_cast<std::uint32_t>(error->column)};
     const auto said = std::string_view(error->msg).substr(0, 300);
     // What a bracket without its end swallows goes on for lines: the place to look at is where it was opened.
-    for (auto opened = stack_.rbegin(); opened != stack_.rend(); ++opened) {
-      const std::string_view line = line_of(text_, opened->node.line);
-      const std::size_t column = opened->node.column;
-      if (column == 0 || column > line.size() || at.line <= opened->node.line) continue;
+    for (const auto& opened : std::views::reverse(stack_)) {
+      const std::string_view line = line_of(text_, opened.node.line);
+      const std::size_t column = opened.node.column;
+      if (column == 0 || column > line.size() || at.line <= opened.node.line) continue;
       if (const char bracket = line[column - 1]; bracket == '[' || bracket == '{')
-        return fault(Code::malformed, {opened->node.line, opened->node.column},
+        return fault(Code::malformed, {opened.node.line, opened.node.column},
                      "not valid YAML: {} is opened here and not closed before line {}: {}", bracket, at.line,
                      said);
     }
