@@ -215,6 +215,17 @@ void Control::carry_out(const Action& action) {
       });
     case ActionKind::publish_routes:
       return publish(action);
+    case ActionKind::set_udp_routes: {
+      const UdpRoutes routes = route::udp_routes_of(state_, action.subject);
+      const std::string digest = route::digest_of(routes);
+      return out_.launcher.set_udp_routes(action.subject, routes,
+                                          [action, back, digest](const Launcher::Answer& answer) {
+                                            if (answer.outcome == Launcher::Outcome::gone)
+                                              back(command::UdpRoutesSet{action.id, action.subject, digest});
+                                            else
+                                              back(std::nullopt);
+                                          });
+    }
   }
 }
 
@@ -496,6 +507,7 @@ struct Describe {
   std::string operator()(const command::RoutesAcked& c) const {
     return fmt::format("RoutesAcked {}", c.revision);
   }
+  std::string operator()(const command::UdpRoutesSet& c) const { return "UdpRoutesSet " + c.environment; }
   std::string operator()(const command::ContainerExited& c) const {
     return fmt::format("ContainerExited {} {}", c.container, c.exit_code.value_or(-1));
   }

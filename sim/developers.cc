@@ -36,10 +36,12 @@ Developers::Developers(std::string app, Rng& rng) : app_(std::move(app)) {
   ApplicationSpec& spec = base_.spec;
   spec.services = {service("web", {{"api", DependencyCondition::healthy}}), service("api")};
   spec.services[0].ports = {{8'080, std::nullopt, "", Transport::tcp, "http"}};
+  spec.services[1].ports = {{5'353, std::nullopt, "", Transport::udp, ""}};
   if (rng.chance(0.4)) spec.services[rng.below(2)].replicas = 2;
   if (rng.chance(0.6)) {
     ServiceSpec db = service("db");
     db.mounts = {{MountKind::volume, "data", "/data", false, 0}};
+    db.ports = {{8'125, std::nullopt, "", Transport::udp, ""}};
     spec.services.push_back(db);
     spec.volumes = {"data"};
     spec.services[1].depends_on.push_back({"db", DependencyCondition::healthy});

@@ -2,6 +2,7 @@
 
 #include "rollout/rollout.h"
 #include "route/cohort.h"
+#include "route/table.h"
 #include "sim/violation.h"
 
 namespace naru::sim {
@@ -330,6 +331,15 @@ void Invariants::rebooted() {
   for (auto& [id, since] : first_live_) since = WallTime();
 }
 
+bool Invariants::gets_datagrams(const Container& container) const {
+  const auto found = out_.launcher.udp_routes().find(container.environment);
+  if (found == out_.launcher.udp_routes().end()) return false;
+  const auto named = [&](const std::vector<UdpTarget>& targets) {
+    return std::ranges::find(targets, container.address, &UdpTarget::address) != targets.end();
+  };
+  return named(found->second.targets) || named(found->second.canary);
+}
+
 void Invariants::container_stop_asked(const Container& container) {
   const auto routed = last_routed_.find(container.address);
   if (routed == last_routed_.end() || container.faulty) return;
@@ -339,6 +349,8 @@ void Invariants::container_stop_asked(const Container& container) {
   if (container.volumes.empty() && (out_.timeline.now() - routed->second) * 11 / 10 + 1ms < rollout::kDrain)
     violated("requests under way are finished", "{} is stopped {} after its last request", container.id,
              humanize(out_.timeline.now() - routed->second));
+  if (gets_datagrams(container))
+    violated("no datagram goes to who stops", "{} is stopped while the kernel sends to it", container.id);
 }
 
 void Invariants::container_exited(const Container& container) {
@@ -438,8 +450,14 @@ void Invariants::at_rest(const std::map<std::string, std::string>& acknowledged)
     if (found == state.instances.end() || found->second.container() != id)
       violated("nothing is left behind", "{} belongs to nobody", id);
   }
+  for (const auto& [key, routes] : out_.launcher.udp_routes())
+    if (state.environments.contains(key) && routes != route::udp_routes_of(state, key))
+      violated("the kernel sends datagrams where the state says", "{}: it sends {} and should {}", key,
+               Json(routes).dump(), Json(route::udp_routes_of(state, key)).dump());
   for (const auto& [key, environment] : state.environments) {
     const Release* stable = state.release(environment.stable);
+    if (!route::udp_routes_of(state, key).empty() && !out_.launcher.udp_routes().contains(key))
+      violated("the kernel sends datagrams where the state says", "{}: it was told nothing", key);
     if (stable == nullptr || environment.stopped) continue;
     for (const ReleaseService& service : stable->services) {
       const Behaviour behaviour = out_.developers.at(environment.app).behaviour_of(service.image.manifest);

@@ -47,6 +47,7 @@ class Invariants {
   std::string unrest_of(const Instance& instance) const;
   Behaviour behaviour_of(const Instance& instance) const;
   bool serves(const RouteSide& side) const;
+  bool gets_datagrams(const Container& container) const;
 
   Outside out_;
   Control& control_;

@@ -114,6 +114,13 @@ void Launcher::remove(const std::string& id, Done done) {
   });
 }
 
+void Launcher::set_udp_routes(const EnvKey& environment, UdpRoutes routes, Done done) {
+  if (!available_) return timeline_.in(50ms, [done] { done({}); });
+  done = guarded(std::move(done));
+  udp_routes_[environment] = std::move(routes);
+  timeline_.in(duration(20), [done] { done({Outcome::gone, "", 0, std::nullopt}); });
+}
+
 std::vector<ContainerStatus> Launcher::list() const {
   std::vector<ContainerStatus> listed;
   for (const auto& [id, container] : containers_) {

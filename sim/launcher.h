@@ -52,10 +52,13 @@ class Launcher {
   void start(Container wanted, Done done);
   void stop(const std::string& id, Done done);
   void remove(const std::string& id, Done done);
+  // They hold over a restart, also of the machine.
+  void set_udp_routes(const EnvKey& environment, UdpRoutes routes, Done done);
 
   std::vector<ContainerStatus> list() const;
   const std::map<std::string, Container>& containers() const { return containers_; }
   Container* find(const std::string& id);
+  const std::map<EnvKey, UdpRoutes>& udp_routes() const { return udp_routes_; }
 
   // ---- what happens to it
   void go_away(milliseconds how_long);  // containers live on
@@ -81,6 +84,7 @@ class Launcher {
   Rng& rng_;
   const Faults& faults_;
   std::map<std::string, Container> containers_;
+  std::map<EnvKey, UdpRoutes> udp_routes_;
   std::map<std::string, std::vector<Done>> starters_, stoppers_;
   bool available_ = true;
   std::uint64_t connection_ = 1, boot_ = 1;

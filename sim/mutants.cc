@@ -101,6 +101,12 @@ void share_evidence_slot(Changes& changes, std::size_t at) {
   changes.emit(again);
 }
 
+void leave_udp_unsaid(Changes& changes, std::size_t at) {
+  const auto* queued = event_at<event::ActionQueued>(changes, at);
+  if (queued != nullptr && queued->action.kind == ActionKind::set_udp_routes)
+    changes.done(ActionId(queued->action.id));
+}
+
 // ---- in what it is told
 
 void accept_old_attempt(const State& state, Command& command) {
@@ -113,6 +119,13 @@ void accept_old_attempt(const State& state, Command& command) {
 void accept_old_ack(const State& state, Command& command) {
   if (auto* acked = std::get_if<command::RoutesAcked>(&command))
     acked->revision = state.counters.routes_revision;
+}
+
+void accept_old_udp(const State& state, Command& command) {
+  auto* set = std::get_if<command::UdpRoutesSet>(&command);
+  if (set == nullptr) return;
+  if (const auto found = state.environments.find(set->environment); found != state.environments.end())
+    set->digest = found->second.udp_digest;
 }
 
 void believe_every_probe(const State&, Command& command) {
@@ -186,6 +199,12 @@ std::vector<Mutant> all_mutants() {
       {.name = "old-ack",
        .what = "an acknowledgement of old routes counts for the newest",
        .command = accept_old_ack},
+      {.name = "old-udp",
+       .what = "datagrams' targets that were sent count for the newest",
+       .command = accept_old_udp},
+      {.name = "udp-unsaid",
+       .what = "the launcher is not told that datagrams go elsewhere",
+       .after = leave_udp_unsaid},
       {.name = "failed-probe-counts",
        .what = "a health check that fails makes an instance ready",
        .command = believe_every_probe},

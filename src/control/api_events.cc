@@ -46,7 +46,8 @@ Json event_json(const store::StoredEvent& stored, const std::vector<std::string>
 bool is_noise(const store::StoredEvent& stored) {
   const std::string name = stored.event.is_object() ? stored.event.value("event", "") : "";
   return name == "ActionQueued" || name == "ActionDone" || name == "RoutesAcked" || name == "RoutesChanged" ||
-         name == "EvidenceStored" || name == "SlotAssigned" || name == "SlotFreed";
+         name == "EvidenceStored" || name == "UdpRoutesChanged" || name == "SlotAssigned" ||
+         name == "SlotFreed";
 }
 
 struct Batch {

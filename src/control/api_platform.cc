@@ -223,6 +223,15 @@ Result<Json> doctor_json(Context& context) {
     checks.add("network " + key, false, why,
                "it is tried again; without it nothing of this environment starts. Remove what the message "
                "names, or see the launcher's log");
+  for (const auto& [key, why] : context.core.read([](const State& state) {
+         std::map<EnvKey, std::string> refused;
+         for (const auto& [name, environment] : state.environments)
+           if (!environment.udp_error.empty()) refused[name] = environment.udp_error;
+         return refused;
+       }))
+    checks.add("udp " + key, false, why,
+               "it is tried again; until then datagrams between services of this environment are refused or "
+               "reach an older instance. See the launcher's log");
   for (const auto& [name, why] : context.executor.listener_errors())
     checks.add("listener " + name, false, why, "free the port, or choose another one in compose.yaml");
   check_disk(context, checks);

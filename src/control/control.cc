@@ -242,6 +242,7 @@ void Process::list_containers(const std::stop_token& stop) {
     auto listed = launcher_->list();
     if (listed) {
       core_->post(command::ContainersListed{std::move(*listed), asked});
+      executor_->set_udp_routes_again();
       continue;
     }
     log_event(Level::warn, "control.list_containers", {{"error", listed.error().message()}});

@@ -145,6 +145,8 @@ std::optional<Command> Executor::execute(const Action& action, std::stop_token s
       return ensure_network(action);
     case ActionKind::remove_network:
       return remove_network(action);
+    case ActionKind::set_udp_routes:
+      return set_udp_routes(action);
     case ActionKind::start_instance:
       return start(action);
     case ActionKind::stop_instance:
@@ -289,6 +291,38 @@ std::optional<Command> Executor::remove_network(const Action& action) {
     log_event(Level::warn, "control.remove_network",
               {{"environment", action.subject}, {"error", removed.error().message()}});
   return std::nullopt;
+}
+
+// What was read first is sent first: never older ones after newer ones.
+Result<std::string> Executor::send_udp_routes(const EnvKey& environment) {
+  const std::lock_guard lock(udp_mutex_);
+  const UdpRoutes routes =
+      parts_.core.read([&](const State& state) { return route::udp_routes_of(state, environment); });
+  TRY(parts_.launcher.set_udp_routes(network_of(environment), routes));
+  return route::digest_of(routes);
+}
+
+std::optional<Command> Executor::set_udp_routes(const Action& action) {
+  auto sent = send_udp_routes(action.subject);
+  if (sent) return command::UdpRoutesSet{action.id, action.subject, *sent};
+  log_event(Level::warn, "control.udp", {{"environment", action.subject}, {"error", sent.error().message()}});
+  // Told where people look; tried again all the same.
+  if (!is_transient(sent.error()))
+    (void)parts_.core.submit(command::UdpRoutesRefused{
+        action.subject, fmt::format("{} ({})", sent.error().message(), sent.error().hint())});
+  return std::nullopt;
+}
+
+void Executor::set_udp_routes_again() {
+  const auto keys = parts_.core.read([](const State& state) {
+    std::vector<EnvKey> out;
+    for (const auto& [key, environment] : state.environments)
+      if (!environment.udp_digest.empty()) out.push_back(key);
+    return out;
+  });
+  for (const EnvKey& key : keys)
+    if (auto sent = send_udp_routes(key); !sent)
+      log_event(Level::warn, "control.udp", {{"environment", key}, {"error", sent.error().message()}});
 }
 
 std::optional<Command> Executor::start(const Action& action) {

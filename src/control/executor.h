@@ -50,6 +50,8 @@ class Executor {
   Result<std::uint64_t> publish_routes();
   // Listeners that could not be opened: name -> why. For status and doctor. They are tried again.
   std::map<std::string, std::string> listener_errors() const { return listening_.errors(); }
+  // To a launcher that is new, or that we are new to: it may know older ones.
+  void set_udp_routes_again();
   void keep_listening() { listening_.again(); }
 
  private:
@@ -57,10 +59,12 @@ class Executor {
   std::optional<Command> build(const Action& action, std::stop_token stop);
   std::optional<Command> ensure_network(const Action& action);
   std::optional<Command> remove_network(const Action& action);
+  std::optional<Command> set_udp_routes(const Action& action);
   std::optional<Command> start(const Action& action);
   std::optional<Command> stop(const Action& action);
   std::optional<Command> remove(const Action& action);
 
+  Result<std::string> send_udp_routes(const EnvKey& environment);  // their digest
   Result<ImageInfo> build_image(const Pipeline& pipeline, const ServiceSpec& service, std::stop_token stop,
                                 bool& cached);
   Result<ImageInfo> unpacked(const image::Image& image);
@@ -74,7 +78,7 @@ class Executor {
   build::StoreImages store_images_;
   std::mutex deadlines_mutex_;
   BuildDeadlines deadlines_;
-  std::mutex publish_mutex_;
+  std::mutex publish_mutex_, udp_mutex_;
   Listening listening_;
 };
 

@@ -78,6 +78,7 @@ io::WorkerPool& Outbox::pool_of(ActionKind kind) {
       return routes_;
     case ActionKind::plan_pipeline:
     case ActionKind::ensure_network:
+    case ActionKind::set_udp_routes:
     case ActionKind::start_instance:
       break;
   }

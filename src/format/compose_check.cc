@@ -75,13 +75,11 @@ void check_host_ports(ComposeReading& reading, const Drafts& services) {
       const PortSpec& port = draft.spec.ports[i];
       if (!port.host) continue;
       if (port.transport == Transport::udp) {
-        reading.error(
-            draft.port_places[i],
-            fmt::format("found the host port {} for UDP, which is not served", *port.host),
-            {fmt::format("write \"{}/udp\": what listens there is reached inside the application by "
-                         "an instance's address",
-                         port.container),
-             Code::unsupported});
+        reading.error(draft.port_places[i],
+                      fmt::format("found the host port {} for UDP, which is not served", *port.host),
+                      {fmt::format("write \"{}/udp\": the other services reach it there by the name {}",
+                                   port.container, draft.spec.name),
+                       Code::unsupported});
         continue;
       }
       const auto [begin, end] = taken.equal_range(*port.host);
@@ -98,6 +96,17 @@ void check_host_ports(ComposeReading& reading, const Drafts& services) {
             {"give each service a host port of its own, or none: services reach each other by name"});
       taken.emplace(*port.host, Taken{&port, &draft});
     }
+}
+
+// Each is an entry of the kernel's tables for as long as the application runs.
+void check_udp_ports(ComposeReading& reading, const Drafts& services) {
+  std::size_t count = 0;
+  for (const ServiceDraft& draft : services)
+    for (std::size_t i = 0; i < draft.spec.ports.size(); ++i)
+      if (draft.spec.ports[i].transport == Transport::udp && ++count == kMaxUdpPorts + 1)
+        reading.error(draft.port_places[i],
+                      fmt::format("found more than {} UDP ports in this file", kMaxUdpPorts),
+                      {"name those only that other services send to", Code::too_large});
 }
 
 void check_networks(ComposeReading& reading, const Drafts& services, const ApplicationSpec& spec) {
@@ -179,6 +188,7 @@ void check_application(ComposeReading& reading, const std::vector<ServiceDraft>&
   CycleSearch cycles(reading, services);
   for (const ServiceDraft& draft : services) cycles.visit(draft);
   check_host_ports(reading, services);
+  check_udp_ports(reading, services);
   check_networks(reading, services, spec);
   check_volumes(reading, services, spec);
   for (const ServiceDraft& draft : services) check_replicas(reading, draft);

@@ -133,6 +133,35 @@ TEST(Compose, RefusesAHostPortForUdp) {
       << error;
 }
 
+TEST(Compose, AUdpPortIsDeclaredAsComposeHasIt) {
+  const auto application = parse(
+      "services:\n  dns:\n    image: x\n    expose: [\"53/udp\"]\n    ports: [\"5000-5001/udp\", {target: "
+      "69, "
+      "protocol: udp}]\n");
+  ASSERT_TRUE(application);
+  std::set<std::uint16_t> ports;
+  for (const PortSpec& port : application->spec.services.at(0).ports) {
+    EXPECT_EQ(port.transport, Transport::udp);
+    EXPECT_FALSE(port.host);
+    ports.insert(port.container);
+  }
+  EXPECT_EQ(ports, (std::set<std::uint16_t>{53, 69, 5000, 5001}));
+}
+
+TEST(Compose, AFileHasABoundedNumberOfUdpPorts) {
+  const auto text = [](int last) {
+    return fmt::format(
+        "services:\n  a:\n    image: x\n    expose: [\"1-128/udp\"]\n  b:\n    image: x\n    expose:\n      "
+        "- "
+        "\"1-{}/udp\"\n",
+        last);
+  };
+  EXPECT_TRUE(parse(text(128)));
+  const std::string error = error_of(text(129));
+  EXPECT_TRUE(error.starts_with("compose.yaml:8:9: services.b.expose[0]: found more than 256 UDP ports"))
+      << error;
+}
+
 TEST(Compose, ABracketWithoutItsEndIsNamedWhereItWasOpened) {
   const std::string error =
       error_of("services:\n  web:\n    image: x\n    command: [\"a\",\n    ports:\n      - 80\n");

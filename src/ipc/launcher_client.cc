@@ -262,9 +262,8 @@ Result<NetworkInfo> LauncherClient::ensure_network(const std::string& id) {
 Result<void> LauncherClient::remove_network(const std::string& id) {
   return nothing(call("network.remove", {{"network", id}}, kQuick));
 }
-Result<void> LauncherClient::set_udp_targets(const std::string& network,
-                                             const std::vector<UdpTarget>& targets) {
-  return nothing(call("network.udp", {{"network", network}, {"targets", targets}}, kQuick));
+Result<void> LauncherClient::set_udp_routes(const std::string& network, const UdpRoutes& routes) {
+  return nothing(call("network.udp", {{"network", network}, {"routes", routes}}, kQuick));
 }
 Result<ContainerStatus> LauncherClient::start(const ContainerSpec& spec) {
   return read_as<ContainerStatus>(call("container.start", {{"spec", spec}}, kStart), "container.start");
@@ -395,6 +394,5 @@ NARU_JSON_FIELDS(ContainerStats, memory_bytes, cpu_usec, pids)
 NARU_JSON_FIELDS(VolumeInfo, name, bytes)
 NARU_JSON_FIELDS(LayerRemoval, removed, in_use, bytes)
 NARU_JSON_FIELDS(LauncherHello, version, boot_id, cgroup, notices, forward_drops)
-NARU_JSON_FIELDS(UdpTarget, virtual_address, port, address)
 NARU_JSON_FIELDS(ExecExit, exit_code, timed_out)
 }  // namespace naru::ipc

@@ -61,14 +61,6 @@ struct LauncherHello {
 };
 NARU_JSON(LauncherHello)
 
-// UDP of a virtual address goes to one instance by DNAT.
-struct UdpTarget {
-  std::string virtual_address;
-  std::uint16_t port = 0;
-  std::string address;  // of the instance
-};
-NARU_JSON(UdpTarget)
-
 // How an exec ended.
 struct ExecExit {
   std::int32_t exit_code = 0;  // 128 + signal when killed
@@ -104,7 +96,8 @@ class LauncherClient {
   Result<LauncherHello> hello();
   Result<NetworkInfo> ensure_network(const std::string& id);
   Result<void> remove_network(const std::string& id);
-  Result<void> set_udp_targets(const std::string& network, const std::vector<UdpTarget>& targets);
+  // Instead of all that the network had. unsupported: the kernel cannot.
+  Result<void> set_udp_routes(const std::string& network, const UdpRoutes& routes);
   Result<ContainerStatus> start(const ContainerSpec& spec);
   Result<ContainerStatus> stop(const std::string& container, std::optional<milliseconds> grace = {});
   Result<void> remove(const std::string& container);

@@ -21,14 +21,13 @@
 //   layer.list         {}                                         {layers: [diff id]}
 //   layer.remove       {layers: [diff id], dry_run?}              {removed, in_use, bytes}; launcher/layers.h
 //   says when one may go; busy layer.unpack       LayerRef of build/workbench.h {blob, diff_id, media_type,
-//   size}  {}; idempotent; a confined worker network.udp        {network, targets: [{virtual_address, port,
-//   address}]}   {}; replaces all of the network's exec.kill          {exec} {} build.begin BeginRequest of
-//   build/workbench.h          {}; idempotent: a bench of that name is begun anew build.run RunRequest +
-//   answer carries fds [output]   {}; later event {event: "build_exited", build, result: RunResult}
-//   build.kill         {build}                                    {}; what build.run started build.copy
-//   CopyRequest                                {}; a confined worker build.commit       {build} CommitResult;
-//   the upper as a layer blob in images/ build.discard      {build}                                    {};
-//   idempotent
+//   size}  {}; idempotent; a confined worker network.udp        {network, routes: UdpRoutes} {}; replaces
+//   all of the network's; unsupported when the kernel cannot exec.kill          {exec} {} build.begin
+//   BeginRequest of build/workbench.h          {}; idempotent: a bench of that name is begun anew build.run
+//   RunRequest + answer carries fds [output]   {}; later event {event: "build_exited", build, result:
+//   RunResult} build.kill         {build}                                    {}; what build.run started
+//   build.copy CopyRequest                                {}; a confined worker build.commit       {build}
+//   CommitResult; the upper as a layer blob in images/ build.discard      {build} {}; idempotent
 //
 // Events to every connected control: {event: "container_exited", status: ContainerStatus}. exec_exited and
 // build_exited go to the connection that asked; what a connection had running as exec or build is killed when

@@ -51,8 +51,8 @@ Result<Reply> network_remove(Operations& operations, const Json& request, std::u
 }
 
 Result<Reply> network_udp(Operations& operations, const Json& request, std::uint64_t) {
-  TRY(operations.networks.set_udp_targets(TRY(network_field(request)),
-                                          TRY(field<std::vector<network::UdpForward>>(request, "targets"))));
+  TRY(operations.networks.set_udp_routes(TRY(network_field(request)),
+                                         TRY(field<UdpRoutes>(request, "routes"))));
   return Reply{};
 }
 

@@ -33,6 +33,8 @@ class Applier {
     row.network_error.clear();
   }
   void operator()(const event::NetworkFailed& e) { environment(e.environment).network_error = e.error; }
+  void operator()(const event::UdpRoutesChanged& e) { environment(e.environment).udp_digest = e.digest; }
+  void operator()(const event::UdpRoutesRefused& e) { environment(e.environment).udp_error = e.error; }
   void operator()(const event::EnvironmentStopped& e) { environment(e.environment).stopped = e.stopped; }
 
   void operator()(const event::PipelineCreated& e) {

@@ -112,6 +112,17 @@ struct RoutesAcked {
 struct NetworkRemoved {
   ActionId action = 0;
 };
+// `digest`: of what the launcher was given.
+struct UdpRoutesSet {
+  ActionId action = 0;
+  EnvKey environment;
+  std::string digest;
+};
+// It is tried again: the action stays.
+struct UdpRoutesRefused {
+  EnvKey environment;
+  std::string error;
+};
 
 // ---- observations
 struct ContainerExited {
@@ -158,13 +169,12 @@ struct Housekeep {
 }  // namespace naru::command
 
 namespace naru {
-using Command =
-    std::variant<command::CreateApp, command::RemoveApp, command::SetVariables, command::Push,
-                 command::RetryPipeline, command::Promote, command::Abort, command::Rollback,
-                 command::StopEnvironment, command::PlanFinished, command::BuildFinished,
-                 command::NetworkReady, command::NetworkFailed, command::InstanceStarted,
-                 command::InstanceStartFailed, command::InstanceStopped, command::InstanceStopFailed,
-                 command::ContainerRemoved, command::RoutesAcked, command::ContainerExited,
-                 command::ContainersListed, command::PortTaken, command::Probed, command::Judged,
-                 command::LatencyBaseline, command::Tick, command::NetworkRemoved, command::Housekeep>;
+using Command = std::variant<
+    command::CreateApp, command::RemoveApp, command::SetVariables, command::Push, command::RetryPipeline,
+    command::Promote, command::Abort, command::Rollback, command::StopEnvironment, command::PlanFinished,
+    command::BuildFinished, command::NetworkReady, command::NetworkFailed, command::InstanceStarted,
+    command::InstanceStartFailed, command::InstanceStopped, command::InstanceStopFailed,
+    command::ContainerRemoved, command::RoutesAcked, command::ContainerExited, command::ContainersListed,
+    command::PortTaken, command::Probed, command::Judged, command::LatencyBaseline, command::Tick,
+    command::NetworkRemoved, command::Housekeep, command::UdpRoutesSet, command::UdpRoutesRefused>;
 }  // namespace naru

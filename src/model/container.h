@@ -76,4 +76,23 @@ struct NetworkInfo {
 };
 NARU_JSON(NetworkInfo)
 
+// Datagrams to a service's virtual address go to one of its instances, at the same port.
+struct UdpTarget {
+  std::string virtual_address;
+  std::uint16_t port = 0;
+  std::string address;  // of the instance
+  bool operator==(const UdpTarget&) const = default;
+};
+NARU_JSON(UdpTarget)
+
+// One network's. What `canary` does not name goes where `targets` says, for everybody.
+struct UdpRoutes {
+  std::vector<UdpTarget> targets;
+  std::vector<std::string> canary_callers;  // addresses of instances that only the new release has
+  std::vector<UdpTarget> canary;            // where their datagrams go
+  bool empty() const { return targets.empty() && canary.empty(); }
+  bool operator==(const UdpRoutes&) const = default;
+};
+NARU_JSON(UdpRoutes)
+
 }  // namespace naru

@@ -234,6 +234,17 @@ struct RoutesAcked {
   std::uint64_t revision = 0;
 };
 NARU_JSON(RoutesAcked)
+// Where an environment's datagrams go has changed.
+struct UdpRoutesChanged {
+  EnvKey environment;
+  std::string digest;
+};
+NARU_JSON(UdpRoutesChanged)
+struct UdpRoutesRefused {
+  EnvKey environment;
+  std::string error;  // "" = they hold after all
+};
+NARU_JSON(UdpRoutesRefused)
 // The outbox: added in the transaction that decided, removed when the result has come back.
 struct ActionQueued {
   Action action;
@@ -253,19 +264,18 @@ NARU_JSON(VirtualAddressAssigned)
 
 namespace naru {
 
-using Event =
-    std::variant<event::AppCreated, event::AppRemoved, event::EnvironmentCreated, event::VariablesSet,
-                 event::NetworkReady, event::NetworkFailed, event::EnvironmentStopped, event::PipelineCreated,
-                 event::PipelinePlanned, event::BuildStarted, event::BuildFinished, event::PipelineFinished,
-                 event::ReleaseCreated, event::ReleasePending, event::RolloutStarted, event::StepStarted,
-                 event::StepLive, event::StepPassed, event::EvidenceStored, event::LatencyBaselineSet,
-                 event::RolloutResumed, event::ServiceSwapped, event::OneshotCompleted,
-                 event::RolloutPhaseChanged, event::InstanceCreated, event::InstanceStarting,
-                 event::InstanceStarted, event::InstanceReady, event::InstanceUnready, event::InstanceExited,
-                 event::InstanceRetired, event::InstanceStopping, event::InstanceStopFailed,
-                 event::InstanceRemoved, event::SlotAssigned, event::SlotFreed, event::PortAssigned,
-                 event::PortFreed, event::RoutesChanged, event::RoutesAcked, event::VirtualAddressAssigned,
-                 event::ActionQueued, event::ActionDone, event::HistoryRemoved>;
+using Event = std::variant<
+    event::AppCreated, event::AppRemoved, event::EnvironmentCreated, event::VariablesSet, event::NetworkReady,
+    event::NetworkFailed, event::EnvironmentStopped, event::PipelineCreated, event::PipelinePlanned,
+    event::BuildStarted, event::BuildFinished, event::PipelineFinished, event::ReleaseCreated,
+    event::ReleasePending, event::RolloutStarted, event::StepStarted, event::StepLive, event::StepPassed,
+    event::EvidenceStored, event::LatencyBaselineSet, event::RolloutResumed, event::ServiceSwapped,
+    event::OneshotCompleted, event::RolloutPhaseChanged, event::InstanceCreated, event::InstanceStarting,
+    event::InstanceStarted, event::InstanceReady, event::InstanceUnready, event::InstanceExited,
+    event::InstanceRetired, event::InstanceStopping, event::InstanceStopFailed, event::InstanceRemoved,
+    event::SlotAssigned, event::SlotFreed, event::PortAssigned, event::PortFreed, event::RoutesChanged,
+    event::RoutesAcked, event::VirtualAddressAssigned, event::ActionQueued, event::ActionDone,
+    event::HistoryRemoved, event::UdpRoutesChanged, event::UdpRoutesRefused>;
 
 // {"event": "AppCreated", ...fields}. The name is the type's.
 Json to_json_event(const Event& event);

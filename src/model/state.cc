@@ -4,7 +4,7 @@
 namespace naru {
 NARU_JSON_FIELDS(App, name, branch, created, last_version, first_id)
 NARU_JSON_FIELDS(Environment, app, name, deploy, variables, network, stable, pending, approved, rollout,
-                 virtual_addresses, next_virtual, offered, stopped, network_error)
+                 virtual_addresses, next_virtual, offered, stopped, network_error, udp_digest, udp_error)
 NARU_JSON_NAMES(StageState, {{StageState::waiting, "waiting"},
                              {StageState::running, "running"},
                              {StageState::succeeded, "succeeded"},
@@ -46,7 +46,8 @@ NARU_JSON_NAMES(ActionKind, {{ActionKind::plan_pipeline, "plan_pipeline"},
                              {ActionKind::stop_instance, "stop_instance"},
                              {ActionKind::remove_container, "remove_container"},
                              {ActionKind::publish_routes, "publish_routes"},
-                             {ActionKind::remove_network, "remove_network"}})
+                             {ActionKind::remove_network, "remove_network"},
+                             {ActionKind::set_udp_routes, "set_udp_routes"}})
 NARU_JSON_FIELDS(Action, id, kind, subject, detail)
 NARU_JSON_FIELDS(Counters, next_id, routes_revision, routes_acked, routes_digest, next_evidence_slot,
                  next_slot)

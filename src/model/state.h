@@ -48,8 +48,10 @@ struct Environment {
   std::optional<RolloutId> rollout;  // in progress
   std::map<std::string, std::string> virtual_addresses;  // service -> IPv4 of the virtual range; never reused
   std::uint32_t next_virtual = 0;
-  ReleaseId offered = 0;  // the newest that was ever pending here: one that came back is not offered again
-  bool stopped = false;   // `naru down --all`
+  ReleaseId offered = 0;   // the newest that was ever pending here: one that came back is not offered again
+  bool stopped = false;    // `naru down --all`
+  std::string udp_digest;  // of the UdpRoutes that the launcher should have; "" = none
+  std::string udp_error;   // why it refused them, the last time; "" = it did not
 };
 NARU_JSON(Environment)
 
@@ -217,7 +219,8 @@ enum class ActionKind {
   stop_instance,
   remove_container,
   publish_routes,
-  remove_network
+  remove_network,
+  set_udp_routes
 };
 NARU_JSON(ActionKind)
 struct Action {

@@ -16,7 +16,7 @@ namespace naru::network {
 namespace {
 
 constexpr std::size_t kMaxNetworks = 512;
-constexpr std::size_t kMaxUdpTargets = 256;  // per network
+constexpr std::size_t kMaxUdpTargets = 512;  // per network and side; format/compose_check.cc allows half
 
 // `length` characters of [a-z2-7] from the text's digest: names of links have 15 characters at most.
 std::string short_hash(std::string_view text, std::size_t length) {
@@ -65,6 +65,7 @@ struct Networks::State {
   std::map<std::string, Record> records;
   std::vector<std::string> notices;
   bool ports_ruled = false;  // the kernel has nftables for bridges
+  UdpSupport udp = UdpSupport::none;
 
   std::string bridge_prefix() const { return prefix + "b"; }
   std::string bridge_of(const std::string& id) const { return prefix + "b" + short_hash(id, 8); }
@@ -78,6 +79,8 @@ struct Networks::State {
   }
 
   Result<void> apply_rules() const;
+  Result<void> apply_first_rules();
+  Result<void> check(const NetworkInfo& info, const std::vector<UdpTarget>& targets) const;
   void apply_port_rules();
   Result<void> make_bridge(const NetworkInfo& info);
   Result<void> remove_link_if_there(const std::string& name);
@@ -91,8 +94,30 @@ struct Networks::State {
 
 Result<void> Networks::State::apply_rules() const {
   std::vector<RuledNetwork> ruled;
-  for (const auto& [id, record] : records) ruled.push_back({record.info, record.udp});
-  TRY(os::run_nftables(render_ruleset(table, bridge_prefix(), options.inner_port, ruled)));
+  for (const auto& [id, record] : records) ruled.push_back({record.info, record.udp_routes});
+  TRY(os::run_nftables(render_ruleset(table, bridge_prefix(), options.inner_port, ruled, udp)));
+  return {};
+}
+
+// What the kernel cannot is left out and said.
+Result<void> Networks::State::apply_first_rules() {
+  udp = options.most_udp;
+  auto applied = apply_rules();
+  const std::string why = applied ? "" : ": " + applied.error().message();
+  for (const UdpSupport less : {UdpSupport::new_only, UdpSupport::none}) {
+    if (applied || less >= udp) continue;
+    udp = less;
+    applied = apply_rules();
+  }
+  TRY(std::move(applied));
+  if (udp == UdpSupport::new_only)
+    notices.push_back(
+        "UDP between services: a client that goes on sending from one port stays with the instance that it "
+        "had, also when that is gone; the kernel has no conntrack zones (CONFIG_NF_CONNTRACK_ZONES)" +
+        why);
+  if (udp == UdpSupport::none)
+    notices.push_back("UDP between services is not forwarded: the kernel's nftables cannot (CONFIG_NFT_NAT)" +
+                      why);
   return {};
 }
 
@@ -189,7 +214,7 @@ Result<void> Networks::State::reconcile() {
   for (auto& [id, record] : records) record.info.bridge = bridge_of(id);
   netlink = TRY(os::Netlink::open());
   enable_forwarding();
-  TRY(apply_rules());  // before the bridges: nothing of ours is ever open
+  TRY(apply_first_rules());  // before the bridges: nothing of ours is ever open
   apply_port_rules();
   for (const auto& [id, record] : records) TRY(make_bridge(record.info));
   return remove_leftovers();
@@ -332,28 +357,46 @@ Result<void> Networks::keep_only(const std::set<std::string>& known) {
   return {};
 }
 
-Result<void> Networks::set_udp_targets(const std::string& network, std::vector<UdpForward> targets) {
+Result<void> Networks::State::check(const NetworkInfo& info, const std::vector<UdpTarget>& targets) const {
   if (targets.size() > kMaxUdpTargets)
-    return fail(Code::too_large, "network {}: {} UDP targets; at most {}", network, targets.size(),
+    return fail(Code::too_large, "network {}: {} UDP targets; at most {}", info.id, targets.size(),
                 kMaxUdpTargets);
+  const os::Ipv4Prefix subnet = TRY(os::Ipv4Prefix::parse(info.subnet));
+  const os::Ipv4Prefix range = TRY(os::Ipv4Prefix::parse(info.virtual_range));
+  std::set<std::pair<std::string, std::uint16_t>> seen;
+  for (const UdpTarget& target : targets) {
+    if (!range.overlaps({TRY(os::parse_ipv4(target.virtual_address)), 32}) ||
+        !subnet.overlaps({TRY(os::parse_ipv4(target.address)), 32}) || target.port == 0)
+      return fail(Code::invalid_argument, "network {}: UDP {}:{} -> {} lies outside of it", info.id,
+                  target.virtual_address, target.port, target.address);
+    if (!seen.emplace(target.virtual_address, target.port).second)
+      return fail(Code::invalid_argument, "network {}: UDP {}:{} is named twice", info.id,
+                  target.virtual_address, target.port);
+  }
+  return {};
+}
+
+Result<void> Networks::set_udp_routes(const std::string& network, UdpRoutes routes) {
   const std::scoped_lock lock(state_->mutex);
   const auto found = state_->records.find(network);
   if (found == state_->records.end())
     return fail(Code::not_found, "there is no network {}; ensure it first", network);
-  const os::Ipv4Prefix subnet = TRY(os::Ipv4Prefix::parse(found->second.info.subnet));
-  const os::Ipv4Prefix range = TRY(os::Ipv4Prefix::parse(found->second.info.virtual_range));
-  std::set<std::pair<std::string, std::uint16_t>> seen;
-  for (const UdpForward& target : targets) {
-    if (!range.overlaps({TRY(os::parse_ipv4(target.virtual_address)), 32}) ||
-        !subnet.overlaps({TRY(os::parse_ipv4(target.address)), 32}) || target.port == 0)
-      return fail(Code::invalid_argument, "network {}: UDP {}:{} -> {} lies outside of it", network,
-                  target.virtual_address, target.port, target.address);
-    if (!seen.emplace(target.virtual_address, target.port).second)
-      return fail(Code::invalid_argument, "network {}: UDP {}:{} is named twice", network,
-                  target.virtual_address, target.port);
+  const NetworkInfo& info = found->second.info;
+  TRY(state_->check(info, routes.targets));
+  TRY(state_->check(info, routes.canary));
+  const os::Ipv4Prefix subnet = TRY(os::Ipv4Prefix::parse(info.subnet));
+  const std::set<std::string> callers(routes.canary_callers.begin(), routes.canary_callers.end());
+  for (const std::string& caller : callers)
+    if (!subnet.overlaps({TRY(os::parse_ipv4(caller)), 32}))
+      return fail(Code::invalid_argument, "network {}: the caller {} lies outside of it", network, caller);
+  routes.canary_callers.assign(callers.begin(), callers.end());
+  if (!routes.empty() && state_->udp == UdpSupport::none)
+    return fail(Code::unsupported, "network {}: the kernel's nftables cannot forward UDP (CONFIG_NFT_NAT)",
+                network);
+  if (found->second.udp_routes != routes) {
+    found->second.udp_routes = std::move(routes);
+    TRY(save_record(state_->folder, found->second));
   }
-  found->second.udp = std::move(targets);
-  TRY(save_record(state_->folder, found->second));
   return state_->apply_rules();
 }
 
@@ -380,5 +423,4 @@ Result<void> Networks::clear_host() {
   return {};
 }
 
-NARU_JSON_FIELDS(UdpForward, virtual_address, port, address)
 }  // namespace naru::network

@@ -4,7 +4,7 @@
 //   10.88.0.0/23  containers; 10.88.0.1 is the bridge (DNS and the inner listener answer there, nothing else)
 //   10.88.2.0/23  virtual addresses of services: TCP is redirected to the bridge's inner_port (the gateway
 //   reads
-//                 SO_ORIGINAL_DST), UDP goes by DNAT to what set_udp_targets() names
+//                 SO_ORIGINAL_DST), UDP goes by DNAT to what set_udp_routes() names
 //
 // Names of links and of the nftables table derive from the data folder, so that two Narus coexist. What
 // exists is written to <data>/networks/<id>.json before it is made; open() makes the kernel agree with it
@@ -24,11 +24,19 @@
 
 namespace naru::network {
 
+// How much of it the kernel does, each with all before it.
+enum class UdpSupport {
+  none,      // datagrams between services are refused
+  new_only,  // a client that goes on sending from one port stays with the instance that it had
+  full       // clients follow their service (conntrack zones)
+};
+
 struct NetworksOptions {
   std::string data;  // the data folder; networks/ below it is made
   // Blocks to choose subnets from, in this order; a block that the host routes already is left out.
   std::vector<std::string> pools{"10.88.0.0/13", "172.24.0.0/13", "198.18.0.0/15"};
   std::uint16_t inner_port = 15001;
+  UdpSupport most_udp = UdpSupport::full;  // for tests: as on a kernel that does less
 };
 
 // A container's place in its network: a fresh network namespace with lo and eth0 up, addressed and routed.
@@ -41,13 +49,6 @@ struct Attachment {
 struct AttachOptions {
   bool isolated = false;  // it reaches the gateway and the outside, but no other isolated container
 };
-
-struct UdpForward {
-  std::string virtual_address;
-  std::uint16_t port = 0;
-  std::string address;  // of the instance that gets it, at the same port
-};
-NARU_JSON(UdpForward)
 
 class Networks {
  public:
@@ -66,7 +67,9 @@ class Networks {
   Result<void> release(const std::string& container);  // link and lease; idempotent
   // Gives back the leases of containers that are not in `known` (after adoption).
   Result<void> keep_only(const std::set<std::string>& known);
-  Result<void> set_udp_targets(const std::string& network, std::vector<UdpForward> targets);
+  // Instead of all that it had; they hold until others are set, also over a restart of everything.
+  // unsupported: the kernel cannot forward UDP. too_large.
+  Result<void> set_udp_routes(const std::string& network, UdpRoutes routes);
 
   // What was changed on the host or left out, for people.
   std::vector<std::string> notices() const;

@@ -21,130 +21,12 @@
 
 #include "network/record.h"
 #include "network/ruleset.h"
+#include "network/test_host.h"
 #include "os/netlink.h"
 #include "os/nftables.h"
 
 namespace naru::network {
 namespace {
-
-// Runs `body` on a thread inside the namespace.
-template <class F>
-auto inside(int netns, F body) {
-  using R = decltype(body());
-  std::optional<R> result;
-  std::thread([&] {
-    if (::setns(netns, CLONE_NEWNET) == 0) result.emplace(body());
-  }).join();
-  EXPECT_TRUE(result.has_value());
-  return std::move(*result);
-}
-
-sockaddr_in endpoint(const std::string& address, std::uint16_t port) {
-  sockaddr_in out{};
-  out.sin_family = AF_INET;
-  out.sin_port = htons(port);
-  ::inet_pton(AF_INET, address.c_str(), &out.sin_addr);
-  return out;
-}
-
-Fd listen_in(int netns, const std::string& address, std::uint16_t port, int type = SOCK_STREAM) {
-  return inside(netns, [&] {
-    Fd socket(::socket(AF_INET, type | SOCK_CLOEXEC, 0));
-    const int yes = 1;
-    ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    const sockaddr_in at = endpoint(address, port);
-    EXPECT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at), 0)
-        << address << ":" << port;
-    if (type == SOCK_STREAM) {
-      EXPECT_EQ(::listen(socket.get(), 16), 0);
-    }
-    return socket;
-  });
-}
-
-// 0, or the errno of the connect (ETIMEDOUT after `patience`). A lost first SYN comes again after a second.
-constexpr int kShort = 300, kLong = 5000;
-int connect_errno(int netns, const std::string& address, std::uint16_t port, int patience = kShort) {
-  return inside(netns, [&] {
-    const Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    const sockaddr_in to = endpoint(address, port);
-    if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0) return 0;
-    if (errno != EINPROGRESS) return errno;
-    pollfd entry{socket.get(), POLLOUT, 0};
-    if (::poll(&entry, 1, patience) == 0) return ETIMEDOUT;
-    int error = 0;
-    socklen_t length = sizeof error;
-    ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &length);
-    return error;
-  });
-}
-
-bool readable(int fd, int milliseconds) {
-  pollfd entry{fd, POLLIN, 0};
-  return ::poll(&entry, 1, milliseconds) == 1;
-}
-
-// A host of its own: a namespace with an uplink to an "outside" namespace, and a data folder.
-class NetworksTest : public ::testing::TestWithParam<char> {
- protected:
-  void SetUp() override {
-    char name[] = "/tmp/naru-networks-XXXXXX";
-    ASSERT_NE(::mkdtemp(name), nullptr);
-    folder = name;
-    auto host_made = os::create_network_namespace();
-    auto outside_made = os::create_network_namespace();
-    ASSERT_TRUE(host_made && outside_made) << "needs root";
-    host = std::move(host_made->fd);
-    outside = std::move(outside_made->fd);
-    os::Netlink& netlink = host_made->inside;
-    ASSERT_TRUE(netlink.create_veth("uplink", "eth0", outside.get(), 0));
-    ASSERT_TRUE(netlink.add_address("uplink", *os::Ipv4Prefix::parse("203.0.113.1/24")));
-    ASSERT_TRUE(outside_made->inside.add_address("eth0", *os::Ipv4Prefix::parse("203.0.113.2/24")));
-    ASSERT_TRUE(outside_made->inside.set_up("eth0"));
-    ASSERT_TRUE(netlink.add_default_route(*os::parse_ipv4("203.0.113.2")));
-    set_bridge_nf(GetParam());
-  }
-  void TearDown() override { std::filesystem::remove_all(folder); }
-
-  void set_bridge_nf(char value) {
-    inside(host.get(), [&] {
-      for (const char* name : {"iptables", "ip6tables"}) {
-        std::ofstream file(std::string("/proc/sys/net/bridge/bridge-nf-call-") + name);
-        file << value;
-      }
-      return 0;
-    });
-  }
-  std::unique_ptr<Networks> open() {
-    return inside(host.get(), [&] {
-      auto opened = Networks::open({.data = folder});
-      EXPECT_TRUE(opened) << opened.error().message();
-      return std::move(*opened);
-    });
-  }
-  // Networks acts on the namespace of the calling thread.
-  template <class F>
-  auto on_host(F body) {
-    return inside(host.get(), body);
-  }
-  Attachment attach(Networks& networks, const std::string& network, const std::string& container) {
-    return on_host([&] {
-      auto attached = networks.attach(network, container);
-      EXPECT_TRUE(attached) << attached.error().message();
-      return std::move(*attached);
-    });
-  }
-  NetworkInfo ensure(Networks& networks, const std::string& id) {
-    return on_host([&] {
-      auto info = networks.ensure(id);
-      EXPECT_TRUE(info) << info.error().message();
-      return *info;
-    });
-  }
-
-  std::string folder;
-  Fd host, outside;
-};
 
 INSTANTIATE_TEST_SUITE_P(BridgeNfCallIptables, NetworksTest, ::testing::Values('0', '1'));
 
@@ -319,32 +201,6 @@ TEST_P(NetworksTest, ContainersReachTheOutsideBehindTheHostsAddressAndNobodyReac
   EXPECT_EQ(connect_errno(host.get(), web.address, 8080, kLong), 0);  // the gateway does
 }
 
-TEST_P(NetworksTest, UdpOfAVirtualAddressGoesToItsTargetAndTheAnswerComesBackFromIt) {
-  const auto networks = open();
-  const NetworkInfo info = ensure(*networks, "shop.production");
-  const Attachment web = attach(*networks, "shop.production", "web-1");
-  const Attachment clock = attach(*networks, "shop.production", "clock-1");
-  const std::string wanted = os::ipv4_text(os::Ipv4Prefix::parse(info.virtual_range)->first() + 9);
-  ASSERT_TRUE(
-      on_host([&] { return networks->set_udp_targets("shop.production", {{wanted, 5353, clock.address}}); }));
-  const Fd server = listen_in(clock.netns.get(), clock.address, 5353, SOCK_DGRAM);
-  const Fd client =
-      inside(web.netns.get(), [&] { return Fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)); });
-  const sockaddr_in to = endpoint(wanted, 5353);
-  ASSERT_EQ(::connect(client.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
-  ASSERT_EQ(::send(client.get(), "ask", 3, 0), 3);
-  ASSERT_TRUE(readable(server.get(), 2000));
-  char buffer[16];
-  sockaddr_in from{};
-  socklen_t length = sizeof from;
-  ASSERT_EQ(::recvfrom(server.get(), buffer, sizeof buffer, 0, reinterpret_cast<sockaddr*>(&from), &length),
-            3);
-  ASSERT_EQ(::sendto(server.get(), "tell", 4, 0, reinterpret_cast<const sockaddr*>(&from), length), 4);
-  ASSERT_TRUE(readable(client.get(),
-                       2000));  // the socket is connected: only an answer from the virtual address arrives
-  EXPECT_EQ(::recv(client.get(), buffer, sizeof buffer, 0), 4);
-}
-
 TEST_P(NetworksTest, AnAddressStaysWithItsContainerAcrossARestartOfEverything) {
   auto networks = open();
   const NetworkInfo before = ensure(*networks, "shop.production");
@@ -474,11 +330,20 @@ TEST_P(NetworksTest, ForgedIdsAndTargetsAreRefused) {
   }
   EXPECT_EQ(on_host([&] { return networks->attach("none.such", "web-1"); }).error().code, Code::not_found);
   ensure(*networks, "shop.production");
-  for (const UdpForward& bad :
-       {UdpForward{"10.88.2.5", 0, "10.88.0.5"}, UdpForward{"8.8.8.8", 53, "10.88.0.5"},
-        UdpForward{"10.88.2.5", 53, "127.0.0.1"}, UdpForward{"10.88.2.5 . 1 : 1.1.1.1", 53, "10.88.0.5"}})
-    EXPECT_EQ(on_host([&] { return networks->set_udp_targets("shop.production", {bad}); }).error().code,
-              Code::invalid_argument);
+  const auto set = [&](const UdpRoutes& routes) {
+    return on_host([&] { return networks->set_udp_routes("shop.production", routes); }).error().code;
+  };
+  for (const UdpTarget& bad :
+       {UdpTarget{"10.88.2.5", 0, "10.88.0.5"}, UdpTarget{"8.8.8.8", 53, "10.88.0.5"},
+        UdpTarget{"10.88.2.5", 53, "127.0.0.1"}, UdpTarget{"10.88.2.5 . 1 : 1.1.1.1", 53, "10.88.0.5"}}) {
+    EXPECT_EQ(set({{bad}, {}, {}}), Code::invalid_argument);
+    EXPECT_EQ(set({{}, {}, {bad}}), Code::invalid_argument);
+  }
+  const UdpTarget good{"10.88.2.5", 53, "10.88.0.5"};
+  EXPECT_EQ(set({{good, good}, {}, {}}), Code::invalid_argument);
+  EXPECT_EQ(set({{}, {"10.88.4.1"}, {good}}), Code::invalid_argument);
+  EXPECT_EQ(set({{}, {"10.88.0.7, 10.88.0.8"}, {good}}), Code::invalid_argument);
+  EXPECT_EQ(set({std::vector<UdpTarget>(513, good), {}, {}}), Code::too_large);
 }
 
 TEST_P(NetworksTest, AFileOfGarbageIsSetAsideAndTheRestGoesOn) {
@@ -499,9 +364,9 @@ TEST_P(NetworksTest, AFileOfGarbageIsSetAsideAndTheRestGoesOn) {
 
 TEST(Ruleset, IsTheSameForTheSameNetworks) {
   const NetworkInfo info{"a.b", "nxxxxxbyyyyyyyy", "10.88.0.0/23", "10.88.0.1", "10.88.2.0/23", 15001};
-  const std::string text =
-      render_ruleset("naru_x", "nxxxxxb", 15001, {{info, {{"10.88.2.5", 53, "10.88.0.3"}}}});
-  EXPECT_EQ(text, render_ruleset("naru_x", "nxxxxxb", 15001, {{info, {{"10.88.2.5", 53, "10.88.0.3"}}}}));
+  const std::vector<RuledNetwork> networks{{info, {{{"10.88.2.5", 53, "10.88.0.3"}}, {}, {}}}};
+  const std::string text = render_ruleset("naru_x", "nxxxxxb", 15001, networks);
+  EXPECT_EQ(text, render_ruleset("naru_x", "nxxxxxb", 15001, networks));
   EXPECT_TRUE(text.starts_with("add table inet naru_x\ndelete table inet naru_x\n"));
   EXPECT_NE(text.find("10.88.2.5 . 53 : 10.88.0.3 . 53"), std::string::npos);
 }

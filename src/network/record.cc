@@ -162,5 +162,5 @@ std::optional<std::string> next_free_address(Record& record) {
 namespace {
 NARU_JSON_FIELDS(Leases, leases, next)
 }
-NARU_JSON_FIELDS(Record, info, leases, next, udp)
+NARU_JSON_FIELDS(Record, info, leases, next, udp_routes)
 }  // namespace naru::network

@@ -15,7 +15,7 @@ struct Record {
   NetworkInfo info;
   std::map<std::string, std::string> leases;  // container id -> address
   std::uint32_t next = 0;                     // where the search for a free address goes on: no quick reuse
-  std::vector<UdpForward> udp;
+  UdpRoutes udp_routes;
 };
 NARU_JSON(Record)
 

@@ -1,19 +1,23 @@
 #include "network/ruleset.h"
 
+#include "os/netlink.h"
+
 namespace naru::network {
 
 namespace {
 
+// `type`: of an element, or "typeof" and expressions.
 std::string set_of(std::string_view kind, std::string_view name, std::string_view type,
                    const std::vector<std::string>& elements, bool interval) {
-  std::string text = fmt::format("  {} {} {{\n    type {}\n", kind, name, type);
+  std::string text =
+      fmt::format("  {} {} {{\n    {}{}\n", kind, name, type.starts_with("typeof ") ? "" : "type ", type);
   if (interval) text += "    flags interval\n";
   if (!elements.empty()) text += fmt::format("    elements = {{ {} }}\n", fmt::join(elements, ", "));
   return text + "  }\n";
 }
 
 std::string sets(const std::vector<RuledNetwork>& networks) {
-  std::vector<std::string> gateways, sources, subnets, ranges, virtuals, same, udp;
+  std::vector<std::string> gateways, sources, subnets, ranges, virtuals, same;
   for (const RuledNetwork& network : networks) {
     const NetworkInfo& info = network.info;
     gateways.push_back(fmt::format("\"{}\" . {}", info.bridge, info.gateway));
@@ -22,18 +26,67 @@ std::string sets(const std::vector<RuledNetwork>& networks) {
     same.push_back(fmt::format("\"{0}\" . \"{0}\"", info.bridge));
     subnets.push_back(info.subnet);
     virtuals.push_back(info.virtual_range);
-    for (const UdpForward& forward : network.udp)
-      udp.push_back(fmt::format("{} . {} : {} . {}", forward.virtual_address, forward.port, forward.address,
-                                forward.port));
   }
   return set_of("set", "gateways", "ifname . ipv4_addr", gateways, false) +
          set_of("set", "sources", "ifname . ipv4_addr", sources, true) +
          set_of("set", "ranges", "ifname . ipv4_addr", ranges, true) +
          set_of("set", "same_bridge", "ifname . ifname", same, false) +
          set_of("set", "subnets", "ipv4_addr", subnets, true) +
-         set_of("set", "virtuals", "ipv4_addr", virtuals, true) +
-         set_of("map", "udp_targets", "ipv4_addr . inet_service : ipv4_addr . inet_service", udp, false);
+         set_of("set", "virtuals", "ipv4_addr", virtuals, true);
 }
+
+// Of an instance, no other of its network has it: a client's datagrams to one virtual address are a new
+// connection to the kernel as soon as another instance gets them, not more of the one that it has translated
+// so far.
+int zone_of(const std::string& address) {
+  const auto parsed = os::parse_ipv4(address);
+  return parsed ? static_cast<int>(*parsed & 0xffff) : 0;
+}
+
+std::string udp_sets(const std::vector<RuledNetwork>& networks, UdpSupport support) {
+  std::vector<std::string> targets, canary, zones, canary_zones, callers;
+  const auto add = [](const std::vector<UdpTarget>& from, std::vector<std::string>& to,
+                      std::vector<std::string>& zones_to) {
+    for (const UdpTarget& target : from) {
+      const std::string key = fmt::format("{} . {}", target.virtual_address, target.port);
+      to.push_back(fmt::format("{} : {} . {}", key, target.address, target.port));
+      zones_to.push_back(fmt::format("{} : {}", key, zone_of(target.address)));
+    }
+  };
+  for (const RuledNetwork& network : networks) {
+    add(network.udp.targets, targets, zones);
+    add(network.udp.canary, canary, canary_zones);
+    std::ranges::copy(network.udp.canary_callers, std::back_inserter(callers));
+  }
+  constexpr std::string_view kTarget = "ipv4_addr . inet_service : ipv4_addr . inet_service";
+  constexpr std::string_view kZone = "typeof ip daddr . udp dport : ct zone";
+  std::string text;
+  if (support == UdpSupport::none) return text;
+  text = set_of("set", "canary_callers", "ipv4_addr", callers, false) +
+         set_of("map", "udp_targets", kTarget, targets, false) +
+         set_of("map", "udp_canary", kTarget, canary, false);
+  if (support == UdpSupport::full)
+    text += set_of("map", "udp_zones", kZone, zones, false) +
+            set_of("map", "udp_canary_zones", kZone, canary_zones, false);
+  return text;
+}
+
+constexpr std::string_view kUdpChain = R"(
+  chain udp_targets_of_services {{
+    type nat hook prerouting priority dstnat + 1; policy accept;
+    iifname . ip daddr @ranges ip saddr @canary_callers dnat ip to ip daddr . udp dport map @udp_canary
+    iifname . ip daddr @ranges meta l4proto udp dnat ip to ip daddr . udp dport map @udp_targets
+  }}
+)";
+
+// The first zone that is set stays.
+constexpr std::string_view kZoneChain = R"(
+  chain udp_zones_of_clients {{
+    type filter hook prerouting priority raw; policy accept;
+    iifname "{0}*" ip saddr @canary_callers ct original zone set ip daddr . udp dport map @udp_canary_zones
+    iifname "{0}*" ct original zone set ip daddr . udp dport map @udp_zones
+  }}
+)";
 
 // {0}: prefix of our bridges' names, {1}: the inner port.
 constexpr std::string_view kChains = R"(
@@ -69,7 +122,6 @@ constexpr std::string_view kChains = R"(
   chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
     iifname . ip daddr @ranges meta l4proto tcp redirect to :{1}
-    iifname . ip daddr @ranges meta l4proto udp dnat ip to ip daddr . udp dport map @udp_targets
   }}
   # UDP back into the same bridge must return through us, or its answer comes from an address that nobody asked.
   chain postrouting {{
@@ -115,9 +167,14 @@ std::string render_port_removed(const std::string& table, const RuledPort& port)
 }
 
 std::string render_ruleset(const std::string& table, const std::string& bridge_prefix,
-                           std::uint16_t inner_port, const std::vector<RuledNetwork>& networks) {
-  return fmt::format("add table inet {0}\ndelete table inet {0}\ntable inet {0} {{\n", table) +
-         sets(networks) + fmt::format(fmt::runtime(kChains), bridge_prefix, inner_port) + "}\n";
+                           std::uint16_t inner_port, const std::vector<RuledNetwork>& networks,
+                           UdpSupport support) {
+  std::string text = fmt::format("add table inet {0}\ndelete table inet {0}\ntable inet {0} {{\n", table) +
+                     sets(networks) + udp_sets(networks, support) +
+                     fmt::format(fmt::runtime(kChains), bridge_prefix, inner_port);
+  if (support != UdpSupport::none) text += fmt::format(fmt::runtime(kUdpChain));
+  if (support == UdpSupport::full) text += fmt::format(fmt::runtime(kZoneChain), bridge_prefix);
+  return text + "}\n";
 }
 
 }  // namespace naru::network

@@ -11,14 +11,15 @@ namespace naru::network {
 
 struct RuledNetwork {
   NetworkInfo info;
-  std::vector<UdpForward> udp;
+  UdpRoutes udp;
 };
 
 // One transaction that replaces the table `inet <table>`. `bridge_prefix`: how the names of all our bridges
 // begin; links that match it and stand in no set can reach nothing, so that there is no moment in which a new
 // bridge is open.
 std::string render_ruleset(const std::string& table, const std::string& bridge_prefix,
-                           std::uint16_t inner_port, const std::vector<RuledNetwork>& networks);
+                           std::uint16_t inner_port, const std::vector<RuledNetwork>& networks,
+                           UdpSupport support = UdpSupport::full);
 
 // One container's end of a veth pair: what may come out of it.
 struct RuledPort {

@@ -17,6 +17,7 @@ std::string lane_of(const Action& action) {
       return "plan " + action.subject;
     case ActionKind::ensure_network:
     case ActionKind::remove_network:
+    case ActionKind::set_udp_routes:
       return "network " + action.subject;
   }
   return {};

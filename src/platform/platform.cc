@@ -103,6 +103,14 @@ class Dispatch {
     route::decide(changes_, c);
     return {};
   }
+  Result<void> operator()(const command::UdpRoutesSet& c) {
+    route::decide(changes_, c);
+    return {};
+  }
+  Result<void> operator()(const command::UdpRoutesRefused& c) {
+    route::decide(changes_, c);
+    return {};
+  }
   Result<void> operator()(const command::Tick&) { return {}; }
 
   template <class C>
@@ -125,7 +133,9 @@ class Dispatch {
   }
   void drop_network_actions(const EnvKey& key) {
     for (const auto& [id, action] : std::map(changes_.state().outbox))
-      if (action.kind == ActionKind::ensure_network && action.subject == key) changes_.done(id);
+      if (action.subject == key &&
+          (action.kind == ActionKind::ensure_network || action.kind == ActionKind::set_udp_routes))
+        changes_.done(id);
   }
   // An environment may be given its variables before the first push that declares it.
   Result<void> make_environment(const EnvKey& key) {

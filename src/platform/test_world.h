@@ -100,6 +100,9 @@ class World {
   bool stoppable = true;             // containers
   std::string unreadable;            // why a plan fails; "" = it does not
   std::string no_network;            // why it cannot be made
+  bool launcher_sets_udp = true;
+  std::string no_udp;  // why it refuses to
+  UdpRoutes udp;       // of the environment that was set last
   std::vector<std::string> removed_networks;
   int most_databases = 0;
 
@@ -140,6 +143,11 @@ class World {
       case ActionKind::publish_routes:
         if (!acknowledges) return;
         return must(command::RoutesAcked{action.id, state.counters.routes_revision});
+      case ActionKind::set_udp_routes:
+        if (!launcher_sets_udp) return;
+        if (!no_udp.empty()) return must(command::UdpRoutesRefused{action.subject, no_udp});
+        udp = route::udp_routes_of(state, action.subject);
+        return must(command::UdpRoutesSet{action.id, action.subject, route::digest_of(udp)});
     }
   }
   void start(const Action& action) {
@@ -150,7 +158,8 @@ class World {
     const Instance instance = found->second;
     containers[instance.id] = instance.service;
     started.push_back(instance.service);
-    must(command::InstanceStarted{action.id, instance.id, attempt, "10.88.0.9", 42});
+    must(command::InstanceStarted{action.id, instance.id, attempt,
+                                  fmt::format("10.88.0.{}", 1 + started.size()), 42});
     const bool bad = broken.contains(instance.service);
     if (!instance.oneshot && !bad) return;
     containers.erase(instance.id);

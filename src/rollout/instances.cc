@@ -79,12 +79,22 @@ class Converger {
   // Out of the gateway's routes, and the requests under way have had their time. New requests of a stateful
   // service are held by the gateway meanwhile: it goes at once.
   bool drained(const Instance& instance) const {
+    if (datagrams_on_their_way()) return false;
     const Counters& counters = changes_.state().counters;
     const milliseconds time =
         spec_of(instance.release, instance.service)->stateful() ? milliseconds(0) : kDrain;
     if (instance.out_of_routes != WallTime{}) return changes_.now() - instance.out_of_routes >= time;
     // No table since has been acknowledged: either one is on its way, or none ever named it.
     return counters.routes_acked == counters.routes_revision && changes_.now() - instance.retired_at >= time;
+  }
+
+  // The kernel may still send them to who is going. Where it takes no such rules it never did.
+  bool datagrams_on_their_way() const {
+    return environment_.udp_error.empty() &&
+           std::ranges::any_of(changes_.state().outbox, [&](const auto& row) {
+             return row.second.kind == ActionKind::set_udp_routes &&
+                    row.second.subject == env_key(environment_.app, environment_.name);
+           });
   }
 
   void stop(const Instance& instance) {

@@ -38,6 +38,8 @@ class TableBuilder {
     return std::move(table_);
   }
   const std::set<std::string>& slot_keys() const { return slot_keys_; }
+  // Of every environment with a network; after build().
+  const std::map<EnvKey, UdpRoutes>& udp() const { return udp_; }
 
  private:
   void add(const Environment& environment) {
@@ -47,8 +49,12 @@ class TableBuilder {
     route.environment = environment.name;
     route.network = environment.network->id;
     if (view.canary != nullptr) route.split = split_of(*view.rollout);
-    for (const std::string& name : names_of(view)) add_service(route, environment, view, name);
+    UdpRoutes& udp = udp_[env_key(environment.app, environment.name)];
+    for (const std::string& name : names_of(view)) add_service(route, udp, environment, view, name);
     add_callers(route, environment, view);
+    if (!udp.canary.empty())
+      for (const Caller& caller : route.callers)
+        if (caller.release == view.canary->id) udp.canary_callers.push_back(caller.address);
     if (view.stable != nullptr) add_host_ports(environment, *view.stable);
     table_.environments.push_back(std::move(route));
   }
@@ -98,7 +104,7 @@ class TableBuilder {
            std::ranges::find(view.rollout->swapped, name) != view.rollout->swapped.end();
   }
 
-  void add_service(EnvironmentRoute& route, const Environment& environment, const View& view,
+  void add_service(EnvironmentRoute& route, UdpRoutes& udp, const Environment& environment, const View& view,
                    const std::string& name) {
     const auto address = environment.virtual_addresses.find(name);
     if (address == environment.virtual_addresses.end()) return;
@@ -125,7 +131,20 @@ class TableBuilder {
     // Requests wait while a stateful service is recreated, or while the only instance restarts after an
     // orderly swap.
     service.hold = alone && service.stable.endpoints.empty() && view.rollout != nullptr;
+    add_udp(udp.targets, service.virtual_address, *main, service.stable);
+    if (service.canary) add_udp(udp.canary, service.virtual_address, *after, *service.canary);
     route.services.push_back(std::move(service));
+  }
+
+  // The first that is ready, not one after another: what it was told before may matter to what comes next.
+  static void add_udp(std::vector<UdpTarget>& targets, const std::string& virtual_address,
+                      const ReleaseService& service, const RouteSide& side) {
+    if (side.endpoints.empty()) return;
+    for (const PortSpec& port : service.spec.ports) {
+      UdpTarget target{virtual_address, port.container, side.endpoints.front().address};
+      if (port.transport == Transport::udp && std::ranges::find(targets, target) == targets.end())
+        targets.push_back(std::move(target));
+    }
   }
 
   static std::vector<ServicePort> ports_of(const ReleaseService& service) {
@@ -171,6 +190,7 @@ class TableBuilder {
 
   const State& state_;
   RouteTable table_;
+  std::map<EnvKey, UdpRoutes> udp_;
   std::set<std::string> listeners_;
   std::set<std::string> slot_keys_;
 };
@@ -249,7 +269,34 @@ void assign_slots(Changes& changes, const std::set<std::string>& wanted) {
   }
 }
 
+void queue_udp(Changes& changes, const EnvKey& key) {
+  // One is enough: it sends the newest.
+  for (const auto& [id, action] : changes.state().outbox)
+    if (action.kind == ActionKind::set_udp_routes && action.subject == key) return;
+  changes.queue(ActionKind::set_udp_routes, key);
+}
+
+void settle_udp(Changes& changes, const std::map<EnvKey, UdpRoutes>& wanted) {
+  for (const auto& [key, routes] : wanted) {
+    std::string digest = digest_of(routes);
+    if (digest == changes.state().environments.at(key).udp_digest) continue;
+    changes.emit(event::UdpRoutesChanged{key, std::move(digest)});
+    queue_udp(changes, key);
+  }
+}
+
 }  // namespace
+
+UdpRoutes udp_routes_of(const State& state, const EnvKey& environment) {
+  TableBuilder builder(state);
+  builder.build();
+  const auto found = builder.udp().find(environment);
+  return found == builder.udp().end() ? UdpRoutes{} : found->second;
+}
+
+std::string digest_of(const UdpRoutes& routes) {
+  return routes.empty() ? std::string() : Digest::of_sha256(Json(routes).dump()).short_hex();
+}
 
 RouteTable table_of(const State& state) {
   return TableBuilder(state).build();
@@ -300,10 +347,27 @@ void decide(Changes& changes, const command::PortTaken& observation) {
     changes.emit(event::PortAssigned{key, other});
 }
 
+void decide(Changes& changes, const command::UdpRoutesSet& result) {
+  if (!changes.state().outbox.contains(result.action)) return;  // told twice, or the application went
+  changes.done(result.action);
+  const auto found = changes.state().environments.find(result.environment);
+  if (found == changes.state().environments.end()) return;
+  if (!found->second.udp_error.empty()) changes.emit(event::UdpRoutesRefused{result.environment, ""});
+  // They changed again while these were on their way.
+  if (result.digest != found->second.udp_digest) queue_udp(changes, result.environment);
+}
+
+void decide(Changes& changes, const command::UdpRoutesRefused& observation) {
+  const auto found = changes.state().environments.find(observation.environment);
+  if (found == changes.state().environments.end() || found->second.udp_error == observation.error) return;
+  changes.emit(event::UdpRoutesRefused{observation.environment, observation.error});
+}
+
 void reconcile(Changes& changes) {
   assign_ports(changes);
   TableBuilder builder(changes.state());
   builder.build();
+  settle_udp(changes, builder.udp());
   assign_slots(changes, builder.slot_keys());
   const Json wanted{{"table", table_of(changes.state())}, {"listeners", listeners_of(changes.state())}};
   std::string digest = Digest::of_sha256(wanted.dump()).short_hex();

@@ -11,6 +11,12 @@ namespace naru::route {
 // revision is left 0. Names telemetry slots only where reconcile() has assigned them.
 RouteTable table_of(const State& state);
 
+// Where an environment's datagrams go: each declared UDP port of a service to its first ready instance of the
+// release that everybody meets; in a step, instances that only the new release has reach the new one's. Users
+// are not split: a datagram says of no user.
+UdpRoutes udp_routes_of(const State& state, const EnvKey& environment);
+std::string digest_of(const UdpRoutes& routes);  // "" of none
+
 // The sockets that the gateway needs for it: "inner:<network>", "dns-udp:<network>", "dns-tcp:<network>",
 // "host:<port>", without the edge (the supervisor's own).
 std::vector<ListenerSpec> listeners_of(const State& state);
@@ -29,8 +35,12 @@ std::vector<PublishedPort> published_ports(const State& state, const Environment
 // An assigned port is somebody else's: takes another one.
 void decide(Changes& changes, const command::PortTaken& observation);
 
+void decide(Changes& changes, const command::UdpRoutesSet& result);
+void decide(Changes& changes, const command::UdpRoutesRefused& observation);
+
 // Assigns and frees telemetry slots and ports, and when the table has changed: a new revision and its
-// publication. Run last in a pass, so that what the other deciders emitted is in the table.
+// publication; the same for the UDP of each environment. Run last in a pass, so that what the other deciders
+// emitted is in the table.
 void reconcile(Changes& changes);
 
 }  // namespace naru::route

@@ -41,6 +41,7 @@ const kEventWords: Record<string, [Tone, string]> = {
   VariablesSet: ['quiet', 'variables changed'],
   NetworkReady: ['quiet', 'network ready'],
   NetworkFailed: ['bad', 'network cannot be made'],
+  UdpRoutesRefused: ['bad', 'UDP between services cannot be forwarded'],
   PipelineCreated: ['stable', 'push received'],
   PipelinePlanned: ['stable', 'pipeline planned'],
   BuildStarted: ['stable', 'build started'],
@@ -121,6 +122,8 @@ export function tell(event: { event: string } & Record<string, unknown>): Told {
       return { ...told, text: `${text(event.instance)}: ${text(event.error)}` };
     case 'NetworkFailed':
       return { ...told, text: `${text(event.environment)}: ${text(event.error)}` };
+    case 'UdpRoutesRefused':
+      return event.error ? { ...told, text: `${text(event.environment)}: ${text(event.error)}` } : { ...told, tone: 'good', title: 'UDP between services is forwarded', text: text(event.environment) };
     case 'InstanceUnready':
       return { ...told, text: `${text(event.instance)}: ${text(event.reason)}` };
     case 'InstanceCreated':

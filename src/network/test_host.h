@@ -1,0 +1,141 @@
+// A host for the tests of networks: real bridges, veth pairs and nftables in a network namespace that each
+// test makes for itself. Needs root.
+#pragma once
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/socket.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "network/networks.h"
+#include "os/netlink.h"
+
+namespace naru::network {
+
+// Runs `body` on a thread inside the namespace.
+template <class F>
+auto inside(int netns, F body) {
+  using R = decltype(body());
+  std::optional<R> result;
+  std::thread([&] {
+    if (::setns(netns, CLONE_NEWNET) == 0) result.emplace(body());
+  }).join();
+  EXPECT_TRUE(result.has_value());
+  return std::move(*result);
+}
+
+inline sockaddr_in endpoint(const std::string& address, std::uint16_t port) {
+  sockaddr_in out{};
+  out.sin_family = AF_INET;
+  out.sin_port = htons(port);
+  ::inet_pton(AF_INET, address.c_str(), &out.sin_addr);
+  return out;
+}
+
+inline Fd listen_in(int netns, const std::string& address, std::uint16_t port, int type = SOCK_STREAM) {
+  return inside(netns, [&] {
+    Fd socket(::socket(AF_INET, type | SOCK_CLOEXEC, 0));
+    const int yes = 1;
+    ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    const sockaddr_in at = endpoint(address, port);
+    EXPECT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at), 0)
+        << address << ":" << port;
+    if (type == SOCK_STREAM) {
+      EXPECT_EQ(::listen(socket.get(), 16), 0);
+    }
+    return socket;
+  });
+}
+
+// 0, or the errno of the connect (ETIMEDOUT after `patience`). A lost first SYN comes again after a second.
+inline constexpr int kShort = 300, kLong = 5000;
+inline int connect_errno(int netns, const std::string& address, std::uint16_t port, int patience = kShort) {
+  return inside(netns, [&] {
+    const Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const sockaddr_in to = endpoint(address, port);
+    if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0) return 0;
+    if (errno != EINPROGRESS) return errno;
+    pollfd entry{socket.get(), POLLOUT, 0};
+    if (::poll(&entry, 1, patience) == 0) return ETIMEDOUT;
+    int error = 0;
+    socklen_t length = sizeof error;
+    ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &length);
+    return error;
+  });
+}
+
+inline bool readable(int fd, int milliseconds) {
+  pollfd entry{fd, POLLIN, 0};
+  return ::poll(&entry, 1, milliseconds) == 1;
+}
+
+// A host of its own: a namespace with an uplink to an "outside" namespace, and a data folder.
+class NetworksTest : public ::testing::TestWithParam<char> {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/naru-networks-XXXXXX";
+    ASSERT_NE(::mkdtemp(name), nullptr);
+    folder = name;
+    auto host_made = os::create_network_namespace();
+    auto outside_made = os::create_network_namespace();
+    ASSERT_TRUE(host_made && outside_made) << "needs root";
+    host = std::move(host_made->fd);
+    outside = std::move(outside_made->fd);
+    os::Netlink& netlink = host_made->inside;
+    ASSERT_TRUE(netlink.create_veth("uplink", "eth0", outside.get(), 0));
+    ASSERT_TRUE(netlink.add_address("uplink", *os::Ipv4Prefix::parse("203.0.113.1/24")));
+    ASSERT_TRUE(outside_made->inside.add_address("eth0", *os::Ipv4Prefix::parse("203.0.113.2/24")));
+    ASSERT_TRUE(outside_made->inside.set_up("eth0"));
+    ASSERT_TRUE(netlink.add_default_route(*os::parse_ipv4("203.0.113.2")));
+    set_bridge_nf(GetParam());
+  }
+  void TearDown() override { std::filesystem::remove_all(folder); }
+
+  void set_bridge_nf(char value) {
+    inside(host.get(), [&] {
+      for (const char* name : {"iptables", "ip6tables"}) {
+        std::ofstream file(std::string("/proc/sys/net/bridge/bridge-nf-call-") + name);
+        file << value;
+      }
+      return 0;
+    });
+  }
+  std::unique_ptr<Networks> open(UdpSupport most_udp = UdpSupport::full) {
+    return inside(host.get(), [&] {
+      auto opened = Networks::open({.data = folder, .most_udp = most_udp});
+      EXPECT_TRUE(opened) << opened.error().message();
+      return std::move(*opened);
+    });
+  }
+  // Networks acts on the namespace of the calling thread.
+  template <class F>
+  auto on_host(F body) {
+    return inside(host.get(), body);
+  }
+  Attachment attach(Networks& networks, const std::string& network, const std::string& container) {
+    return on_host([&] {
+      auto attached = networks.attach(network, container);
+      EXPECT_TRUE(attached) << attached.error().message();
+      return std::move(*attached);
+    });
+  }
+  NetworkInfo ensure(Networks& networks, const std::string& id) {
+    return on_host([&] {
+      auto info = networks.ensure(id);
+      EXPECT_TRUE(info) << info.error().message();
+      return *info;
+    });
+  }
+
+  std::string folder;
+  Fd host, outside;
+};
+
+}  // namespace naru::network
