@@ -9,14 +9,20 @@ namespace naru::store {
 
 namespace {
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 // Numbered; each brings the file from its index to the next version.
 constexpr const char* kMigrations[kVersion] = {
     "CREATE TABLE rows (kind TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, key)) "
     "WITHOUT ROWID;"
     "CREATE TABLE events (sequence INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, app TEXT NOT "
     "NULL, body BLOB NOT NULL);"
-    "CREATE INDEX events_app ON events (app, sequence);"};
+    "CREATE INDEX events_app ON events (app, sequence);",
+    // The first version dropped old events without one: the rows as they are now are its first.
+    "CREATE TABLE checkpoint (kind TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, "
+    "key)) WITHOUT ROWID;"
+    "INSERT INTO checkpoint SELECT kind, key, body FROM rows;"
+    "CREATE TABLE checkpoint_at (sequence INTEGER NOT NULL);"
+    "INSERT INTO checkpoint_at SELECT coalesce(max(sequence), 0) FROM events;"};
 
 bool is_secret_row(std::string_view kind) {
   return kind == "environment" || kind == "release" || kind == "pipeline";
@@ -175,6 +181,45 @@ struct Store::Impl {
     return {};
   }
 
+  Result<State> load_rows(const char* sql) {
+    State state;
+    auto select = TRY(Statement::prepare(db.handle, sql));
+    while (TRY(select.step())) {
+      const std::string kind = select.column_text(0), key = select.column_text(1);
+      try {
+        load_row(state, kind, key, TRY(decode(select.column_text(2))));
+      } catch (const std::exception& e) {
+        return fail(Code::store_open, "state.db: row {} {}: {}", kind, key, e.what());
+      }
+    }
+    return state;
+  }
+
+  // The sequence of the last event that the checkpoint has in it.
+  Result<std::int64_t> checkpoint_sequence() {
+    auto select = TRY(Statement::prepare(db.handle, "SELECT sequence FROM checkpoint_at"));
+    TRY(select.step());
+    return select.column_int(0);
+  }
+
+  // All or nothing; the failure that is reported is the first one.
+  template <class F>
+  Result<void> transaction(F write) {
+    TRY(execute(db.handle, "BEGIN IMMEDIATE"));
+    Result<void> done = write();
+    if (done) done = execute(db.handle, "COMMIT");
+    if (!done) (void)execute(db.handle, "ROLLBACK");
+    return done;
+  }
+
+  Result<void> take_checkpoint() {
+    return transaction([&]() -> Result<void> {
+      TRY(execute(db.handle, "DELETE FROM checkpoint"));
+      TRY(execute(db.handle, "INSERT INTO checkpoint SELECT kind, key, body FROM rows"));
+      return execute(db.handle, fmt::format("UPDATE checkpoint_at SET sequence = {}", last_sequence).c_str());
+    });
+  }
+
   Result<std::vector<StoredEvent>> read_events(Statement& select) {
     std::vector<StoredEvent> events;
     while (TRY(select.step())) {
@@ -216,32 +261,30 @@ Result<Store> Store::open(const std::string& folder) {
 }
 
 Result<State> Store::load() {
-  State state;
-  auto select = TRY(Statement::prepare(impl_->db.handle, "SELECT kind, key, body FROM rows"));
-  while (TRY(select.step())) {
-    const std::string kind = select.column_text(0), key = select.column_text(1);
-    try {
-      load_row(state, kind, key, TRY(impl_->decode(select.column_text(2))));
-    } catch (const std::exception& e) {
-      return fail(Code::store_open, "state.db: row {} {}: {}", kind, key, e.what());
+  return impl_->load_rows("SELECT kind, key, body FROM rows");
+}
+
+Result<State> Store::replay() {
+  constexpr std::size_t kAtOnce = 1'000;
+  State state = TRY(impl_->load_rows("SELECT kind, key, body FROM checkpoint"));
+  auto sequence = static_cast<std::uint64_t>(TRY(impl_->checkpoint_sequence()));
+  while (true) {
+    const auto events = TRY(events_after(sequence, kAtOnce));
+    for (const StoredEvent& stored : events) {
+      Touched touched;
+      apply(state, TRY(event_from_json(stored.event)), stored.at, touched);
+      sequence = stored.sequence;
     }
+    if (events.size() < kAtOnce) return state;
   }
-  return state;
 }
 
 Result<void> Store::commit(const State& state, const std::vector<Event>& events, const Touched& touched,
                            WallTime at) {
-  TRY(execute(impl_->db.handle, "BEGIN IMMEDIATE"));
-  const auto write = [&]() -> Result<void> {
+  TRY(impl_->transaction([&]() -> Result<void> {
     TRY(impl_->append(state, events, at));
-    TRY(impl_->write_rows(state, touched));
-    return execute(impl_->db.handle, "COMMIT");
-  };
-  if (auto written = write(); !written) {
-    // Nothing is left half-written; the failure that is reported is the first one.
-    (void)execute(impl_->db.handle, "ROLLBACK");
-    return written;
-  }
+    return impl_->write_rows(state, touched);
+  }));
   impl_->last_sequence += events.size();
   return {};
 }
@@ -278,10 +321,13 @@ Result<std::vector<StoredEvent>> Store::latest_events(std::size_t limit, const s
 
 Result<void> Store::compact(std::uint64_t keep, std::uint64_t at_most) {
   if (impl_->last_sequence <= keep) return {};
+  const auto limit = static_cast<std::int64_t>(impl_->last_sequence - keep);
+  // What is dropped must be in the checkpoint; a new one lasts for `keep` further events.
+  if (limit > TRY(impl_->checkpoint_sequence())) TRY(impl_->take_checkpoint());
   auto drop = TRY(Statement::prepare(impl_->db.handle,
                                      "DELETE FROM events WHERE sequence <= ?1 AND sequence < (SELECT "
                                      "coalesce(min(sequence), 0) FROM events) + ?2"));
-  drop.bind(1, static_cast<std::int64_t>(impl_->last_sequence - keep));
+  drop.bind(1, limit);
   drop.bind(2, static_cast<std::int64_t>(at_most));
   TRY(drop.step());
   return {};

@@ -33,6 +33,9 @@ class Store {
   ~Store();
 
   Result<State> load();
+  // What the log says: the last checkpoint (the rows as they were after some event) and every event since. It
+  // is what load() gives, at any time: tests hold that.
+  Result<State> replay();
   // One transaction: the events appended, the touched rows of `state` written or deleted. On an error nothing
   // changed.
   Result<void> commit(const State& state, const std::vector<Event>& events, const Touched& touched,
@@ -44,7 +47,8 @@ class Store {
                                                 const std::string& app = {});
   // The newest `limit`, oldest first.
   Result<std::vector<StoredEvent>> latest_events(std::size_t limit, const std::string& app = {});
-  // Drops events beyond the newest `keep`, the oldest first, `at_most` of them.
+  // Drops events beyond the newest `keep`, the oldest first, `at_most` of them. None goes that the checkpoint
+  // does not have in it: a new one is taken first, once in `keep` events.
   Result<void> compact(std::uint64_t keep, std::uint64_t at_most);
 
  private:

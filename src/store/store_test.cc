@@ -24,6 +24,13 @@ class StoreTest : public ::testing::Test {
     for (Event& event : events) changes.emit(std::move(event));
     ASSERT_TRUE(store.commit(state, changes.events(), changes.touched(), changes.now()));
   }
+  // By another hand.
+  void execute(const char* sql) {
+    sqlite3* db = nullptr;
+    ASSERT_EQ(sqlite3_open((folder_ + "/state.db").c_str(), &db), SQLITE_OK);
+    EXPECT_EQ(sqlite3_exec(db, sql, nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(db);
+    sqlite3_close(db);
+  }
   static std::vector<Event> an_app() {
     App app;
     app.name = "shop";
@@ -58,12 +65,50 @@ TEST_F(StoreTest, ReplayingTheEventsGivesTheRows) {
   Store store = Store::open(folder_).value();
   commit(store, state, an_app());
   commit(store, state, {event::ActionDone{7}});
-  State replayed;
-  Touched touched;
-  const auto events = store.events_after(0, 100).value();
-  for (const StoredEvent& stored : events)
-    apply(replayed, event_from_json(stored.event).value(), stored.at, touched);
-  EXPECT_EQ(Json(replayed), Json(store.load().value()));
+  EXPECT_EQ(Json(store.replay().value()), Json(store.load().value()));
+}
+
+// An app's variable that changes again and again: what is dropped is still needed to know the app.
+TEST_F(StoreTest, ReplayingGivesTheRowsHoweverMuchOfTheLogWasDropped) {
+  State state;
+  Store store = Store::open(folder_).value();
+  commit(store, state, an_app());
+  for (int round = 0; round < 40; ++round) {
+    commit(store, state, {event::VariablesSet{"shop/production", {{"ROUND", std::to_string(round)}}, {}}});
+    ASSERT_TRUE(store.compact(5, 2));
+    ASSERT_EQ(Json(store.replay().value()), Json(store.load().value())) << "after round " << round;
+  }
+  const auto left = store.latest_events(100).value();
+  EXPECT_EQ(left.size(), 5u);
+  const Store again = Store::open(folder_).value();
+  EXPECT_EQ(again.last_sequence(), 44u);
+}
+
+TEST_F(StoreTest, ALogThatLacksAnEventDoesNotGiveTheRows) {
+  State state;
+  Store store = Store::open(folder_).value();
+  commit(store, state, an_app());
+  execute("DELETE FROM events WHERE sequence = 3");
+  EXPECT_NE(Json(store.replay().value()), Json(store.load().value()));
+}
+
+// As a Naru of version 1 left it: no checkpoint, and the beginning of its log dropped.
+TEST_F(StoreTest, AFileOfTheFirstVersionIsBroughtUpToDate) {
+  State state;
+  {
+    Store store = Store::open(folder_).value();
+    commit(store, state, an_app());
+    execute(
+        "DROP TABLE checkpoint; DROP TABLE checkpoint_at; DELETE FROM events WHERE sequence <= 2;"
+        "PRAGMA user_version = 1");
+  }
+  Store store = Store::open(folder_).value();
+  EXPECT_EQ(Json(store.load().value()), Json(state));
+  EXPECT_EQ(Json(store.replay().value()), Json(state));
+  EXPECT_EQ(store.last_sequence(), 4u);
+  commit(store, state, {event::ActionDone{7}});
+  EXPECT_EQ(Json(store.replay().value()), Json(store.load().value()));
+  EXPECT_EQ(store.events_after(0, 10).value().size(), 3u);
 }
 
 TEST_F(StoreTest, NoSecretIsReadableInTheFiles) {
