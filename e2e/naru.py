@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import tempfile
 import threading
@@ -20,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NARU = os.environ.get("NARU", str(ROOT / "build/dev/naru"))
 TRAFFIC = os.environ.get("NARU_TRAFFIC", str(Path(NARU).parent / "bench/naru-traffic"))
+REPLAY = os.environ.get("NARU_REPLAY", str(Path(NARU).parent / "e2e/naru-replay"))
 BASE_TAR = Path(os.environ.get("NARU_BASE_TAR", ROOT / "build/base.tar"))
 BASE_IMAGE = "docker.io/library/debian:bookworm-slim"
 LONG = os.environ.get("NARU_LONG") == "1"
@@ -147,6 +149,7 @@ class Platform:
         self.work = Path(tempfile.mkdtemp(prefix="naru-e2e-work-")).resolve()
         self.port, self.gateway_port = free_port(), free_port()
         self.up = None
+        self.boot_id = None  # a text: `naru up` is told that this is the machine's present boot
         self.env = {k: v for k, v in os.environ.items() if k not in ("NARU_URL", "NARU_TOKEN")} | {"NARU_DATA": str(self.data), "NO_COLOR": "1"}
 
     # ---- life
@@ -164,9 +167,19 @@ class Platform:
     def start_process(self):
         log = open(self.work / "up.log", "ab")
         with log:
-            self.up = subprocess.Popen([NARU, "up", "--data", self.data, "--port", str(self.port), "--gateway-port", str(self.gateway_port)],
+            self.up = subprocess.Popen([*self._as_booted(), NARU, "up", "--data", self.data, "--port", str(self.port), "--gateway-port", str(self.gateway_port)],
                                        env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True)
         self.wait_answering()
+
+    def _as_booted(self):
+        """What goes before a program that shall see `boot_id`; it is exec'ed by it, under the same pid."""
+        if self.boot_id is None:
+            return []
+        file = self.work / "boot_id"
+        file.write_text(self.boot_id + "\n")
+        file.chmod(0o444)
+        script = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"'
+        return ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, file]
 
     def wait_answering(self, seconds=30):
         def answers():
@@ -281,6 +294,16 @@ class Platform:
             return not self.container_pids()
         wait_until(gone, "the containers are dead", 10)
 
+    def replay(self):
+        """None when the event log gives the rows that are stored, else the differences."""
+        with tempfile.TemporaryDirectory(dir=self.work) as folder:
+            with contextlib.closing(sqlite3.connect(self.data / "control/state.db", timeout=10)) as live, \
+                 contextlib.closing(sqlite3.connect(Path(folder, "state.db"))) as copy:
+                live.backup(copy)
+            shutil.copy(self.data / "control/state.key", folder)
+            done = run([REPLAY, folder], check=False)
+            return None if done.returncode == 0 else done.stdout
+
     # ---- traces of this platform on the machine, named as src/network and src/container name them
 
     def _hash(self, length):
@@ -303,6 +326,15 @@ class Platform:
             if folder.count("/") > 6:
                 folders.clear()
         return found
+
+    def cgroups_below(self, name):
+        """Of every hierarchy, the groups below "apps" or "builds"."""
+        return [{e.name for e in os.scandir(p) if e.is_dir()} for p in (os.path.join(g, name) for g in self.cgroups()) if os.path.isdir(p)]
+
+    def bridge_ports(self):
+        """The links that the nft table of the bridge family lets send; None: this kernel has no such table."""
+        done = run(["nft", "list", "set", "bridge", self.table(), "ports"], check=False)
+        return set(re.findall(r'"(\w+)" \.', done.stdout)) if done.returncode == 0 else None
 
     def mounts(self):
         prefix = str(self.data) + "/"

@@ -35,7 +35,7 @@ def tracked(*patterns):
 
 
 def sources():
-    return [p for p in tracked("src", "sim", "bench", "fuzz") if p.suffix in (".cc", ".h")]
+    return [p for p in tracked("src", "sim", "bench", "fuzz", "e2e") if p.suffix in (".cc", ".h")]
 
 
 def check_layers(errors):

@@ -290,6 +290,42 @@ TEST_F(EngineTest, AdoptsWhatAnEarlierEngineStarted) {
   EXPECT_EQ(log(spec.id), "before\nafter\n");
 }
 
+// Pids and start times come back after a reboot. The process that has both here lives outside of the
+// container's cgroup, as any other program of the machine.
+TEST_F(EngineTest, TakesNoProcessOfThisBootForOneOfAnEarlierBoot) {
+  const auto spec = shell("sleep 60");
+  const auto started = engine->start(spec);
+  ASSERT_TRUE(started);
+  engine.reset();
+  ::kill(started->status.pid, SIGKILL);
+  ASSERT_EQ(::waitpid(started->status.pid, nullptr, 0), started->status.pid);
+  const pid_t other = ::fork();
+  if (other == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  const Bundle bundle(data / "containers" / spec.id);
+  auto state = bundle.read<BundleState>(kStateFile).value();
+  state.pid = other;
+  state.start_time = os::process_start_time(other).value();
+  const std::string this_boot = std::exchange(state.boot_id, "0b0e8cf1-6a4c-4f0c-9d3e-2f1d35a4c1aa");
+  ASSERT_TRUE(bundle.write(kStateFile, state));
+  reopen();
+  EXPECT_TRUE(engine->adopt().value().empty());
+  EXPECT_EQ(engine->status(spec.id)->state, ContainerState::lost);
+  EXPECT_EQ(::kill(other, 0), 0) << "it is not ours to end";
+
+  // The same files with the present boot's id: then it would be the container.
+  std::filesystem::remove(bundle.file(kExitFile));
+  state.boot_id = this_boot;
+  ASSERT_TRUE(bundle.write(kStateFile, state));
+  reopen();
+  EXPECT_EQ(engine->adopt().value().size(), 1u);
+  engine.reset();
+  ::kill(other, SIGKILL);
+  ASSERT_EQ(::waitpid(other, nullptr, 0), other);
+}
+
 TEST_F(EngineTest, LearnsTheExitOfAnOrphanFromItsParent) {
   const auto spec = shell("while ! test -e /tmp/go; do sleep 0.01; done; exit 7");
   const auto started = engine->start(spec);
