@@ -75,9 +75,9 @@ bool HttpSession::reusable(const http1::ResponseHead& head) const {
 Task<HttpSession::After> HttpSession::answer_bad_body() {
   co_await join_pump();
   if (!now_.body_started || hung_up(client_)) co_return After::close;
-  Page page{400, "The request's body is not the chunked coding."};
+  Page page = refused_page({400, "its body is not the chunked coding"});
   if (body_end_ == BodyEnd::source_stalled)
-    page = Page{408, "The request's body did not come to its end in time."};
+    page = late_page("body");
   else if (body_end_ != BodyEnd::source_malformed)
     co_return After::close;
   co_return co_await answer_page(std::move(page));

@@ -92,8 +92,7 @@ Task<bool> HttpSession::read_head() {
     }
     if (first) deadline = io::after(bounds().head);
     if (!got && got.error().code == Code::timeout) {
-      const std::string page =
-          render_page({408, "The request's head did not come to its end in time.", 0}, false, true);
+      const std::string page = render_page(late_page("head"), false, true);
       auto written = co_await client_.write(page, io::after(bounds().write));
       if (written) co_await io::Stream::linger_and_close(std::move(client_), bounds().linger);
       co_return false;

@@ -14,6 +14,28 @@ std::string shown(std::string_view text) {
   return out;
 }
 
+// What whoever wrote the client can do about it. The bounds are those that the session reads heads with.
+std::string remedy_of(int status) {
+  constexpr format::http1::Limits kLimits;
+  switch (status) {
+    case 414:
+      return fmt::format("Send a shorter address (up to {} KB); data belongs into the body.",
+                         kLimits.target_bytes / 1024);
+    case 417:
+      return "Leave the field Expect out.";
+    case 431:
+      return fmt::format(
+          "Send fewer or shorter header fields and cookies: up to {} fields and {} KB together.",
+          kLimits.fields, kLimits.head_bytes / 1024);
+    case 501:
+      return "Send a Content-Length, or exactly `Transfer-Encoding: chunked`, and a method that is known.";
+    case 505:
+      return "Speak HTTP/1.1 or HTTP/1.0.";
+    default:
+      return "Correct the program that wrote the request, or the proxy before it; it is not passed on.";
+  }
+}
+
 }  // namespace
 
 std::string render_page(const Page& page, bool head_only, bool close) {
@@ -33,7 +55,8 @@ std::string render_page(const Page& page, bool head_only, bool close) {
 }
 
 Page refused_page(const format::http1::Refusal& refusal) {
-  return {refusal.status, fmt::format("The gateway did not accept this request: {}.", refusal.reason)};
+  return {refusal.status, fmt::format("The gateway did not accept this request: {}.\n{}", refusal.reason,
+                                      remedy_of(refusal.status))};
 }
 
 Page unknown_host_page(std::string_view host, const std::vector<std::string>& known) {
@@ -52,7 +75,7 @@ Page no_instance_page(std::string_view label) {
 Page hold_full_page(std::string_view label, const Bounds& bounds) {
   return {503,
           fmt::format("{} is being started, and as many requests wait for it already as may ({} requests "
-                      "or {} KB of heads, {} s each).",
+                      "or {} KB of heads, {} s each).\nTry again in a moment; `naru ps` shows the start.",
                       label, bounds.held_requests, bounds.held_bytes / 1024,
                       std::chrono::duration_cast<seconds>(bounds.hold).count()),
           2};
@@ -62,8 +85,17 @@ Page unreachable_page(std::string_view label, std::string_view why) {
   return {502, fmt::format("{} did not answer: {}.\nSee `naru logs`.", label, why)};
 }
 
+Page late_page(std::string_view part) {
+  return {
+      408,
+      fmt::format("The request's {} did not come to its end in time.\nSend it again, without pauses.", part)};
+}
+
 Page first_byte_page(std::string_view label, long seconds) {
-  return {504, fmt::format("{} did not begin to answer within {} seconds.", label, seconds)};
+  return {504,
+          fmt::format("{} did not begin to answer within {} seconds.\nSee `naru logs` for what it does; an "
+                      "answer that takes longer can begin with its head, or be made in the background.",
+                      label, seconds)};
 }
 
 }  // namespace naru::gateway

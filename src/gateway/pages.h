@@ -26,6 +26,7 @@ Page unknown_host_page(std::string_view host, const std::vector<std::string>& kn
 Page no_instance_page(std::string_view label);
 Page hold_full_page(std::string_view label, const Bounds& bounds);
 Page unreachable_page(std::string_view label, std::string_view why);
+Page late_page(std::string_view part);  // "head" or "body"
 Page first_byte_page(std::string_view label, long seconds);
 
 }  // namespace naru::gateway
