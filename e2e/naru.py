@@ -25,7 +25,6 @@ REPLAY = os.environ.get("NARU_REPLAY", str(Path(NARU).parent / "e2e/naru-replay"
 BASE_TAR = Path(os.environ.get("NARU_BASE_TAR", ROOT / "build/base.tar"))
 BASE_IMAGE = "docker.io/library/debian:bookworm-slim"
 LONG = os.environ.get("NARU_LONG") == "1"
-MAX_PUSH = 256 << 20  # of one pack (src/control/git_repository.h)
 PROCESSES = ("launcher", "gateway", "control")
 
 

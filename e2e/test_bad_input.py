@@ -168,10 +168,9 @@ class Start(OneApp):
 
 
 class Git(OneApp):
-    def test_a_push_beyond_the_bound_is_refused_and_leaves_nothing(self):
-        size = naru.MAX_PUSH + (8 << 20)
+    def test_a_push_of_500_megabytes_is_refused_with_what_to_do_and_leaves_nothing(self):
         with open(self.app.folder / "huge.bin", "wb") as file, open("/dev/urandom", "rb") as noise:
-            for _ in range(size >> 20):
+            for _ in range(500):
                 file.write(noise.read(1 << 20))
         self.app.git("config", "core.bigFileThreshold", "1m")
         self.app.git("config", "core.compression", "0")
@@ -179,8 +178,11 @@ class Git(OneApp):
         before = self.repository_bytes()
         done = self.app.push("-f", "main", check=False, timeout=300)
         self.assertNotEqual(done.returncode, 0)
-        self.assert_says(done.stdout, "larger|exceeds|maximum|too large")
+        self.assert_says(done.stdout, r"remote: fatal: pack exceeds maximum allowed size", r"remote: hint: this push has 50\d MiB, the bound is 256 MiB",
+                         r"naru up --max-push-mb 50\d", r"! \[remote rejected\] main -> main")
         self.assertLess(self.repository_bytes() - before, 1 << 20, "the refused pack is thrown away")
+        self.assertNotIn(self.app.head(), self.app.git("ls-remote", "naru").stdout)
+        self.assertIn("--max-push-mb", self.platform.naru("up", "--help").stdout)
 
     def test_strange_names_of_branches_are_refused_or_kept_but_never_run(self):
         for name in ("a;touch${IFS}owned", "$(touch owned)".replace(" ", "${IFS}"), "`id`", "한글", "a'b", 'a"b', "x" * 120):

@@ -95,7 +95,8 @@ Answer serve_git(Call& call) {
   CO_TRY_VOID(co_await call.work(std::move(prepare)));
   call.request.limit_body(kMaxBody);
   const auto environment = cgi_environment(call, rest);
-  co_return co_await run_git(call.request, call.response, environment);
+  const PushBounds bounds{call.context.max_push_bytes, call.context.data.git().string()};
+  co_return co_await run_git(call.request, call.response, environment, bounds);
 }
 
 // ---- the hooks' side

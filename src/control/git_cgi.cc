@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include <charconv>
+#include <filesystem>
 
 namespace naru::control {
 
@@ -15,6 +16,7 @@ constexpr std::size_t kMaxCgiHead = 64 << 10;
 constexpr std::size_t kPiece = 64 << 10;
 constexpr milliseconds kPatience{3'600'000};  // of one pipe operation: a hook may wait for a long build
 constexpr milliseconds kReap{30'000};
+constexpr std::uint64_t kLittleSpace = 16 << 20;
 
 Result<std::pair<Fd, Fd>> pipe_ends() {
   int ends[2];
@@ -86,13 +88,40 @@ Result<CgiHead> parse_cgi_head(std::string_view text) {
   return head;
 }
 
+// git says only that the pack is too large, or that a file cannot be written.
+std::string push_hint(std::uint64_t received, const PushBounds& bounds) {
+  if (received > bounds.bytes)
+    return fmt::format(
+        "hint: this push has {} MiB, the bound is {} MiB; take large files out of its commits (a volume or "
+        "an "
+        "image can bring them), or start Naru with `naru up --max-push-mb {}`\n",
+        received >> 20, bounds.bytes >> 20, (received >> 20) + 1);
+  std::error_code error;
+  const std::uint64_t free = std::filesystem::space(bounds.folder, error).available;
+  if (error || free >= std::max(received, kLittleSpace)) return {};
+  return fmt::format(
+      "hint: only {} MiB are free on the disk of Naru's data: free space, e.g. with `naru prune`, and see "
+      "`naru "
+      "doctor`\n",
+      free >> 20);
+}
+
+// Packets with a band of 1 to 3 as their fifth byte: the client prints what comes in band 2
+// (gitprotocol-pack(5), "side-band-64k"). One that did not ask for it gets no hint.
+std::string hint_packet(std::string_view answer, const std::string& hint) {
+  const bool side_band = answer.size() > 4 && answer[4] >= 1 && answer[4] <= 3;
+  return side_band && !hint.empty() ? fmt::format("{:04x}\x02{}", hint.size() + 5, hint) : std::string();
+}
+
 // Both directions of one exchange.
 struct Exchange {
-  Exchange(io::Request& r, io::ResponseWriter& w, GitProcess& g)
-      : request(r), response(w), git(g), input_over(r.reactor()) {}
+  Exchange(io::Request& r, io::ResponseWriter& w, GitProcess& g, const PushBounds& b)
+      : request(r), response(w), git(g), bounds(b), input_over(r.reactor()) {}
   io::Request& request;
   io::ResponseWriter& response;
   GitProcess& git;
+  const PushBounds bounds;
+  std::uint64_t received = 0;
   io::Event input_over;
   Result<void> input_result, output_result;
   bool client_gone = false;
@@ -106,6 +135,7 @@ struct Exchange {
       const auto got = co_await request.read(in_piece);
       if (!got) input_result = std::unexpected(got.error());
       if (!got || *got == 0) break;
+      received += *got;
       if (wanted)
         wanted = (co_await git.input.write(std::string_view(in_piece.data(), *got), io::after(kPatience)))
                      .has_value();
@@ -145,7 +175,14 @@ struct Exchange {
     if (!input_result) co_return std::unexpected(input_result.error());
     for (const io::Header& field : parsed.headers) response.header(field.name, field.value);
     CO_TRY_VOID(co_await response.start(parsed.status, std::nullopt, parsed.content_type));
-    CO_TRY_VOID(co_await response.write(std::string_view(head).substr(end + gap)));
+    head.erase(0, end + gap);
+    const std::string hint = push_hint(received, bounds);
+    while (!hint.empty() && head.size() < 5) {
+      CO_TRY(const std::size_t got, co_await git.output.read(out_piece, io::after(kPatience)));
+      if (got == 0) break;
+      head.append(out_piece.data(), got);
+    }
+    CO_TRY_VOID(co_await response.write(hint_packet(head, hint) + head));
     while (true) {
       CO_TRY(const std::size_t got, co_await git.output.read(out_piece, io::after(kPatience)));
       if (got == 0) break;
@@ -193,9 +230,9 @@ io::Task<void> GitProcess::reap(milliseconds patience) {
 }
 
 io::Task<Result<void>> run_git(io::Request& request, io::ResponseWriter& response,
-                               const std::vector<std::string>& environment) {
+                               const std::vector<std::string>& environment, const PushBounds& bounds) {
   CO_TRY(GitProcess git, GitProcess::start(request.reactor(), environment));
-  auto exchange = std::make_unique<Exchange>(request, response, git);
+  auto exchange = std::make_unique<Exchange>(request, response, git, bounds);
   co_await io::Both(exchange->feed(), exchange->answer());
   const bool cut_short = !exchange->input_result;
   Result<void> result = exchange->output_result;

@@ -34,8 +34,13 @@ class GitProcess {
 };
 
 // Body to its standard input, its answer to the client, both with back-pressure. A client that goes away in
-// the middle of the answer does not stop it.
+// the middle of the answer does not stop it. To a push that meets one of `bounds`, a hint is said before
+// git's own words.
+struct PushBounds {
+  std::uint64_t bytes = 0;  // of a pack, as git was told
+  std::string folder;       // its disk takes what is pushed
+};
 io::Task<Result<void>> run_git(io::Request& request, io::ResponseWriter& response,
-                               const std::vector<std::string>& environment);
+                               const std::vector<std::string>& environment, const PushBounds& bounds);
 
 }  // namespace naru::control

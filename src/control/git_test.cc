@@ -215,6 +215,9 @@ TEST_F(Git, APackThatIsTooLargeIsRefusedWithItsBound) {
   const std::string output = push(repository);
   EXPECT_FALSE(accepted(output));
   EXPECT_NE(output.find("pack exceeds maximum allowed size"), std::string::npos) << output;
+  EXPECT_NE(output.find("remote: hint: this push has 4 MiB, the bound is 1 MiB"), std::string::npos)
+      << output;
+  EXPECT_NE(output.find("`naru up --max-push-mb 5`"), std::string::npos) << output;
   EXPECT_EQ(head_of_repository(), "");
 }
 
