@@ -257,10 +257,16 @@ class Http(OneApp):
                 answer = ask_raw(port, b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * (1 << 20) + b"\r\n\r\n")
                 self.assert_refused(port, answer, "431", r"larger than its bound", r"fewer or shorter header fields")
 
-    def test_a_body_cut_short_harms_nobody(self):
+    def test_a_body_cut_short_is_refused_or_dropped_and_harms_nobody(self):
+        requests = (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nten bytes.",
+                    b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nten")
         for port in (self.port, self.platform.gateway_port, self.platform.port):
-            ask_raw(port, b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nten bytes.", half_close=True)
-            ask_raw(port, b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nten", half_close=True)
+            for request in requests:
+                with self.subTest(port=port, request=request):
+                    answer = ask_raw(port, request, half_close=True)
+                    self.assertRegex(answer.partition("\r\n")[0], r"^(HTTP/1\.1 4\d\d .*)?$", "it never counts as answered")
+                    if port == self.port:
+                        self.assertEqual(naru.fetch(f"http://127.0.0.1:{self.port}/")[2], b"first\n")
         self.assertEqual(naru.fetch(self.platform.url("/v1/version"))[0], 200)
 
     def test_without_the_right_token_nothing_is_answered(self):
