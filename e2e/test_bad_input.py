@@ -342,14 +342,24 @@ class FullDisk(unittest.TestCase):
             app = naru.App(platform, "shop", small.web_only(port))
             app.push()
             app.wait_live(1)
+            pid = app.instances("web")[0]["pid"]
             self.fill(folder)
             (app.folder / "web/noise").write_bytes(os.urandom(6 << 20))
             app.edit("web/Dockerfile", "COPY server.pl", "COPY noise /noise\nCOPY server.pl")
             app.commit("Needs space")
             done = app.push("main", check=False, timeout=120)
-            self.assertRegex(done.stdout, "(?i)disk is full|no space left|full")
-            self.assertEqual(naru.fetch(f"http://127.0.0.1:{port}/")[2], b"first\n")
-            self.assertEqual(app.status()["stable"]["version"], 1)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertRegex(done.stdout, r"remote: .*[Nn]o space left")
+            self.assertRegex(done.stdout, r"remote: hint: only \d+ MiB are free on the disk of Naru's data: .*naru prune")
+            self.assertNotIn(app.head(), app.git("ls-remote", "naru").stdout)
+            self.goes_on(app, port, pid)
+            # Room for the push, not for what is built of it.
+            self.fill(folder, but=15 << 20)
+            done = app.push("main", timeout=120)
+            self.assertRegex(done.stdout, r"no release was made: .*(No space left|disk is full)")
+            self.assertRegex(done.stdout, r"hint: free space.*naru (prune|image rm)")
+            self.assertEqual(app.pipelines()[0]["state"], "failed")
+            self.goes_on(app, port, pid)
             (folder / "filler").unlink()
             app.commit("Again")
             self.assertIn("is made", app.push("main").stdout)
@@ -362,10 +372,16 @@ class FullDisk(unittest.TestCase):
                 naru.run(["umount", "-l", folder])
                 folder.rmdir()
 
-    def fill(self, folder):
+    def goes_on(self, app, port, pid):
+        self.assertEqual(naru.fetch(f"http://127.0.0.1:{port}/")[2], b"first\n")
+        self.assertEqual(app.status()["stable"]["version"], 1)
+        self.assertEqual([(i["pid"], i["phase"]) for i in app.instances("web")], [(pid, "ready")], "what was running runs on")
+
+    def fill(self, folder, but=2 << 20):
+        (folder / "filler").unlink(missing_ok=True)
         free = shutil.disk_usage(folder).free
         with open(folder / "filler", "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, free - (2 << 20))
+            os.posix_fallocate(file.fileno(), 0, free - but)
 
 
 if __name__ == "__main__":
