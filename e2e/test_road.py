@@ -1,7 +1,59 @@
 """The road of a change: git push, build, canary, verdict, back; with an application of three services that is no shop."""
+import contextlib
+import threading
 import unittest
+from pathlib import Path
 
 import naru
+
+
+class Watched:
+    """Looks every few milliseconds which containers of the book have a process, and adds entries to the book meanwhile."""
+
+    def __init__(self, platform, port):
+        self.groups = [Path(group, "apps") for group in platform.cgroups() if Path(group, "apps").is_dir()][:1]
+        self.port, self.stopped = port, threading.Event()
+        self.ticks, self.seen, self.together = 0, set(), []
+        self.acknowledged = self.unanswered = 0
+        self.threads = [threading.Thread(target=run, daemon=True) for run in (self._look, self._write)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join(30)
+
+    def alive(self):
+        found = set()
+        for group in self.groups:
+            for container in group.glob("ledger-book-*"):
+                with contextlib.suppress(OSError):
+                    if container.joinpath("cgroup.procs").read_text().strip():
+                        found.add(container.name)
+        return found
+
+    def _look(self):
+        while not self.stopped.wait(0.005):
+            alive = self.alive()
+            self.ticks += 1
+            self.seen |= alive
+            if len(alive) > 1 and self.alive() >= alive:  # the first look is not of one moment
+                self.together.append(sorted(alive))
+
+    def _write(self):
+        while not self.stopped.wait(0.05):
+            try:
+                answer = naru.tcp_lines(self.port, "ADD tick 1", timeout=20)
+            except OSError:
+                answer = []
+            if len(answer) == 2 and answer[1].endswith(" entries"):
+                self.acknowledged += 1
+            else:
+                self.unanswered += 1
 
 
 class Road(naru.Case):
@@ -179,6 +231,29 @@ class Road(naru.Case):
         missing = self.platform.naru("exec", "ledger/nobody", "--", "true", check=False)
         self.assertNotEqual(missing.returncode, 0)
         self.assert_says(missing.stdout, "nobody", "hint:")
+
+    def test_16_a_changed_book_is_recreated_alone_and_at_no_moment_two_have_the_volume(self):
+        with Watched(self.platform, self.book_port) as watched:
+            self.app.edit("src/book.py", '"book open,"', '"book is open again,"')
+            self.app.commit("Another book")
+            self.app.push()
+            version = self.app.newest_version()
+            self.app.wait_live(version)
+            rollout = self.app.status()["rollout"]
+            self.assertIn("book", rollout["changed"])
+            self.assertNotIn("teller", rollout["changed"])
+            self.assertIn("book is open again", self.platform.naru("logs", "ledger/book", "-n", "50").stdout)
+            self.platform.naru("rollback", "ledger")
+            back = naru.wait_until(lambda: (r := self.app.status()["rollout"])["is_rollback"] and r["phase"] == "done" and r, "the book before is back", 60)
+            self.assertNotEqual(back["to_version"], version)
+            naru.wait_until(lambda: naru.tcp_lines(self.book_port, "PING")[1] == "+pong", "the book answers")
+        self.assertGreater(watched.ticks, 50)
+        self.assertEqual(watched.together, [], "two containers of the book lived at once")
+        self.assertGreaterEqual(len(watched.seen), 3, "the book of before, the new one, and the one of before again")
+        self.assertGreater(watched.acknowledged, 10)
+        kept = int(naru.tcp_lines(self.book_port, "SUM tick")[1])
+        self.assertLessEqual(watched.acknowledged, kept)
+        self.assertLessEqual(kept, watched.acknowledged + watched.unanswered)
 
     # ----
 
