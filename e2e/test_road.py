@@ -1,5 +1,6 @@
 """The road of a change: git push, build, canary, verdict, back; with an application of three services that is no shop."""
 import contextlib
+import json
 import threading
 import unittest
 from pathlib import Path
@@ -226,6 +227,8 @@ class Road(naru.Case):
 
     def test_15_exec_gives_back_output_and_status(self):
         self.assertEqual(self.inside("echo out; echo err >&2; exit 7", check=False).returncode, 7)
+        told = json.loads(self.platform.naru("exec", "--json", "ledger/teller", "--", "sh", "-c", "echo out; echo err >&2; exit 7", check=False).stdout)
+        self.assertEqual((told["exit"], told["stdout"], told["stderr"]), (7, "out\n", "err\n"))
         done = self.platform.naru("exec", "-i", "ledger/book", "--", "sh", "-c", "read line; echo got $line", input="a question\n")
         self.assertEqual(done.stdout, "got a question\n")
         missing = self.platform.naru("exec", "ledger/nobody", "--", "true", check=False)
