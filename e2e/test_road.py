@@ -1,11 +1,25 @@
 """The road of a change: git push, build, canary, verdict, back; with an application of three services that is no shop."""
 import contextlib
+import hashlib
 import json
+import subprocess
+import tarfile
+import tempfile
 import threading
 import unittest
 from pathlib import Path
 
 import naru
+
+
+def contents_of(layer):
+    """name -> sha256 of the bytes, of everything in a compressed tar."""
+    with tempfile.TemporaryFile() as plain:
+        program = "zstd" if layer.read_bytes()[:4] == b"\x28\xb5\x2f\xfd" else "gzip"
+        subprocess.run([program, "-dc", layer], check=True, stdin=subprocess.DEVNULL, stdout=plain)
+        plain.seek(0)
+        with tarfile.open(fileobj=plain) as tar:
+            return {member.name.removeprefix("./"): hashlib.sha256(tar.extractfile(member).read() if member.isfile() else b"").digest() for member in tar}
 
 
 class Watched:
@@ -258,7 +272,48 @@ class Road(naru.Case):
         self.assertLessEqual(watched.acknowledged, kept)
         self.assertLessEqual(kept, watched.acknowledged + watched.unanswered)
 
+    def test_17_what_a_build_is_lent_by_the_host_is_never_in_the_image(self):
+        lent = [str(path) for folder in ("/etc/apt/sources.list.d", "/etc/apt/trusted.gpg.d") for path in sorted(Path(folder).glob("*"))
+                if path.suffix in (".sources", ".list", ".asc", ".gpg") and path.stat().st_mode & 0o004]
+        bundle = "/etc/ssl/certs/ca-certificates.crt"
+        tests = [f"test -s {path}" for path in lent] + (["test -s /run/naru/ca-certificates.crt", 'test -n "$SSL_CERT_FILE"'] if Path(bundle).exists() else [])
+        self.assertTrue(tests, "this host lends nothing: the test would prove nothing")
+        app = naru.App(self.platform, "lent", {
+            "compose.yaml": "services:\n  web:\n    build: .\n    command: sleep 1000\n",
+            "Dockerfile": f"FROM debian:bookworm-slim\nRUN {' && '.join(tests)}\n"
+                          # Writes a bundle of the image's own, where a mount over it would forbid that.
+                          "RUN apt-get update && apt-get install -y --reinstall --no-install-recommends ca-certificates"
+                          " && update-ca-certificates --fresh && rm -rf /var/lib/apt/lists/*\n"
+                          "RUN echo mine > /mine\n"})
+        self.assert_says(app.push().stdout, "release v1 of lent is made")
+        app.wait_live(1)
+        config, base, layers = self.image_of("lent/web")
+        names = {name for layer in layers for name in layer}
+        self.assertLessEqual({"mine", bundle[1:]}, names)
+        places = ("etc/apt", "run", "usr/share/keyrings", "etc/resolv.conf", "etc/hosts", "etc/hostname", "proc", "sys", "dev")
+        self.assertEqual({name for name in names if any(name == place or name.startswith(place + "/") for place in places)}, set())
+        of_host = {hashlib.sha256(Path(path).read_bytes()).digest(): path for path in lent if Path(path).is_file()}
+        self.assertEqual({of_host[digest]: name for layer in layers for name, digest in layer.items() if digest in of_host}, {})
+        self.assertEqual(config["config"].get("Env"), base.get("Env"), "what is set for the step is not for the image")
+        said = self.inside("cat /mine; ls -d /run/naru 2>/dev/null; env | grep CERT || true", service="web", app="lent").stdout
+        self.assertEqual(said, "mine\n")
+        self.platform.naru("app", "rm", "lent", "--yes")
+
     # ----
+
+    def image_of(self, name):
+        """(configuration, variables of the base image, of each layer that was built upon it: name -> digest of its bytes)"""
+        [built] = [i["reference"] for i in self.platform.naru_json("image", "ls")["images"] if name in i["reference"]]
+        told = []
+        for reference in (naru.BASE_IMAGE, built):
+            folder = self.platform.work / f"image-{len(told)}"
+            naru.run(["skopeo", "copy", f"oci:{self.platform.data}/images:{reference}", f"dir:{folder}"])
+            manifest = json.loads((folder / "manifest.json").read_text())
+            blob = lambda entry: folder / entry["digest"].partition(":")[2]
+            told.append((json.loads(blob(manifest["config"]).read_text()), [blob(layer) for layer in manifest["layers"]]))
+        (base, below), (config, layers) = told
+        self.assertEqual([b.name for b in below], [b.name for b in layers[:len(below)]])
+        return config, base["config"], [contents_of(layer) for layer in layers[len(below):]]
 
     def promote_newest(self):
         """The newest release to everybody, without traffic."""
