@@ -19,7 +19,6 @@ namespace {
 
 constexpr std::size_t kPiece = 16 << 10;
 constexpr milliseconds kQuiet = std::chrono::hours(24 * 365);
-constexpr std::size_t kMaxKept = 4 << 20;  // of each stream, for --json
 using io::FrameKind;
 
 winsize terminal_size() {
@@ -65,23 +64,9 @@ class Resizes {
   }
 };
 
-// What the program printed, told at its end (--json).
-struct Kept {
-  std::string out, err;
-  bool truncated = false;
-
-  void add(std::string& stream, std::string_view bytes) {
-    const std::string_view fits = bytes.substr(0, kMaxKept - stream.size());
-    stream.append(fits);
-    truncated = truncated || fits.size() < bytes.size();
-  }
-};
-
 class Bridge {
  public:
-  // `kept`: where output goes instead of to the terminal; null: nowhere else.
-  Bridge(io::Reactor& reactor, const Terminal& terminal, Kept* kept)
-      : terminal_(terminal), kept_(kept), frames_(reactor) {}
+  Bridge(io::Reactor& reactor, const Terminal& terminal) : terminal_(terminal), frames_(reactor) {}
   io::Stream server, input, resizes;  // input: closed when nothing is to be sent
   std::string pending;
 
@@ -116,10 +101,8 @@ class Bridge {
       }
       if (!*frame) return true;
       const auto& [kind, bytes] = **frame;
-      if (kind == FrameKind::stdout_bytes)
-        kept_ != nullptr ? kept_->add(kept_->out, bytes) : terminal_.out(bytes);
-      if (kind == FrameKind::stderr_bytes)
-        kept_ != nullptr ? kept_->add(kept_->err, bytes) : terminal_.err(bytes);
+      if (kind == FrameKind::stdout_bytes) terminal_.out(bytes);
+      if (kind == FrameKind::stderr_bytes) terminal_.err(bytes);
       if (kind == FrameKind::exit_status) {
         int status = 255;
         std::from_chars(bytes.data(), bytes.data() + bytes.size(), status);
@@ -158,14 +141,13 @@ class Bridge {
   }
 
   const Terminal& terminal_;
-  Kept* const kept_;
   io::FrameWriter frames_;
   std::optional<int> status_;
   std::optional<Error> failed_;
 };
 
 io::Task<Result<int>> converse(io::Reactor& reactor, const Session& session, const ControlClient& control,
-                               io::FetchRequest request, io::Stream input, io::Stream resizes, Kept* kept) {
+                               io::FetchRequest request, io::Stream input, io::Stream resizes) {
   io::HttpClient client(reactor);
   auto opened = co_await client.open(std::move(request));
   if (!opened) co_return std::unexpected(control.explain(opened.error()));
@@ -179,7 +161,7 @@ io::Task<Result<int>> converse(io::Reactor& reactor, const Session& session, con
     }
     co_return std::unexpected(ControlClient::refusal(opened->status(), body));
   }
-  Bridge bridge(reactor, session.terminal, kept);
+  Bridge bridge(reactor, session.terminal);
   bridge.server = opened->take_stream(bridge.pending);
   bridge.input = std::move(input);
   bridge.resizes = std::move(resizes);
@@ -222,12 +204,8 @@ Result<std::string> instance_of(const ControlClient& control, const Target& targ
 
 Done exec(const Session& session, const ExecOptions& options) {
   const Target target = TRY(parse_service(options.target));
-  if (session.json && options.tty)
-    return std::unexpected(Error{Code::invalid_argument,
-                                 "--json keeps stdout and stderr apart, a terminal has one of them", 0,
-                                 "leave out --tty or --json"});
   const ControlClient control = session.control();
-  const bool terminals = !session.json && ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1;
+  const bool terminals = ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1;
   // As with ssh: a person at a terminal means to type.
   const bool by_itself = !options.interactive && !options.tty && terminals;
   const bool tty = options.tty || by_itself, interactive = options.interactive || by_itself;
@@ -250,17 +228,8 @@ Done exec(const Session& session, const ExecOptions& options) {
   if (tty) resizes = TRY(Resizes::watch(*reactor));
   std::optional<RawTerminal> raw;
   if (tty && interactive && ::isatty(STDIN_FILENO) == 1) raw.emplace();
-  Kept kept;
-  const int status =
-      TRY(reactor->block_on(converse(*reactor, session, control, std::move(request), std::move(input),
-                                     std::move(resizes), session.json ? &kept : nullptr)));
-  if (session.json)
-    session.document({{"instance", instance},
-                      {"exit", status},
-                      {"stdout", std::move(kept.out)},
-                      {"stderr", std::move(kept.err)},
-                      {"truncated", kept.truncated}});
-  return status;
+  return reactor->block_on(
+      converse(*reactor, session, control, std::move(request), std::move(input), std::move(resizes)));
 }
 
 }  // namespace naru::cli

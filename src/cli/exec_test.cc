@@ -45,31 +45,6 @@ TEST(Exec, PassesOutputAndExitStatusOn) {
   EXPECT_EQ(asked["tty"], false);
 }
 
-TEST(Exec, AsJsonTellsBothStreamsAndTheExitAtTheEnd) {
-  FakeControl control({{"GET /v1/ps?app=shop", {{"instances", {instance("shop-web-2", "web", "ready")}}}}});
-  const auto run = [&](std::string frames) {
-    control.special["POST /v1/instances/shop-web-2/exec"] = answer_exec(std::move(frames));
-    return run_on(control, {"exec", "shop/web", "--json", "--", "make"});
-  };
-  const auto ran = run(frame(1, "out") + frame(2, "err\xff\n") + frame(1, "put\n") + frame(4, "42"));
-  EXPECT_EQ(ran.status, 42);
-  EXPECT_EQ(ran.err, "");
-  EXPECT_EQ(Json::parse(ran.out), (Json{{"instance", "shop-web-2"},
-                                        {"exit", 42},
-                                        {"stdout", "output\n"},
-                                        {"stderr", "err\xef\xbf\xbd\n"},
-                                        {"truncated", false}}));
-  std::string much;
-  for (int i = 0; i < 70; ++i) much += frame(1, std::string(65'000, 'x'));
-  const Json bounded = Json::parse(run(much + frame(2, "said") + frame(4, "0")).out);
-  EXPECT_EQ(bounded["stdout"].get<std::string>().size(), 4U << 20);
-  EXPECT_EQ(bounded["stderr"], "said");
-  EXPECT_EQ(bounded["truncated"], true);
-  const auto refused = run_on(control, {"exec", "shop/web", "--json", "--tty", "--", "sh"});
-  EXPECT_EQ(refused.status, 1);
-  EXPECT_NE(refused.err.find("hint: leave out --tty or --json"), std::string::npos) << refused.err;
-}
-
 TEST(Exec, ThatEndsWithoutAStatusOrWithGarbageIsAnError) {
   FakeControl control({{"GET /v1/ps?app=shop", {{"instances", {instance("shop-web-2", "web", "ready")}}}}});
   const auto run = [&](std::string frames) {

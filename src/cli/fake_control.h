@@ -41,7 +41,6 @@ class FakeControl {
   }
   // Takes a request over, before the answers are looked at.
   std::map<std::string, Handler> special;
-  Json otherwise;  // the answer to everything else; null: 404
 
   std::string data() const { return folder_.path.string(); }
   std::vector<std::string> requests() {
@@ -76,10 +75,6 @@ class FakeControl {
     const auto found = answers_.find(key);
     if (found != answers_.end()) {
       (void)co_await response.send_json(200, found->second);
-      co_return;
-    }
-    if (!otherwise.is_null()) {
-      (void)co_await response.send_json(200, otherwise);
       co_return;
     }
     const Error error{Code::not_found, "there is no " + key, 0, "ask for something else"};

@@ -99,7 +99,6 @@ void add_exec_and_events(Grammar& grammar) {
   const auto [verb, options] =
       add<ExecOptions>(grammar, &grammar.root(), "exec", "Run a command in a running container",
                        {"naru exec shop/web -- sh", "naru exec shop/staging/web -u root -w /srv -- ls -l",
-                        "naru exec shop/web --json -- date     # {\"exit\": 0, \"stdout\": ...}",
                         "echo 'select 1' | naru exec -i shop/db -- psql -U shop"},
                        exec);
   verb->add_option("-u,--user", options->user, "As this user of the image")->type_name("USER");

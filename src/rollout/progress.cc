@@ -148,8 +148,7 @@ class Progress {
     if (waiting.empty()) return two_sides && has_stable_users() ? begin_step(0) : go_on_to_everybody();
     if (changes_.now() - waiting_since() > rollout_.policy.ready_deadline)
       return change_phase(changes_, rollout_.id, Phase::rolling_back,
-                          fmt::format("{}, for {}{}", waiting, humanize(rollout_.policy.ready_deadline),
-                                      where_to_look(changed)));
+                          fmt::format("{}, for {}", waiting, humanize(rollout_.policy.ready_deadline)));
     say(waiting);
   }
 
@@ -169,15 +168,6 @@ class Progress {
   bool has_stable_users() const {
     return from_ != nullptr && !rollout_.is_rollback && rollout_.policy.strategy == StrategyKind::canary &&
            !rollout_.policy.steps.empty();
-  }
-
-  // What a person does about a service that does not become ready.
-  std::string where_to_look(const std::vector<const ReleaseService*>& services) const {
-    std::string out;
-    for (const ReleaseService* service : services)
-      if (!all_ready(state(), environment_, *service))
-        out = fmt::format("; see `naru logs {}/{}`", rollout_.app, service->spec.name);
-    return out;
   }
 
   // The last of them that is not, and why; empty when all are ready.
