@@ -199,13 +199,13 @@ void Control::carry_out(const Action& action) {
       if (!out_.launcher.available()) return back(std::nullopt);
       return back(command::NetworkRemoved{action.id});
     case ActionKind::stop_instance:
-      return out_.launcher.stop(action.subject + "." + action.detail,
-                                [action, back](const Launcher::Answer& answer) {
-                                  if (answer.outcome == Launcher::Outcome::gone)
-                                    back(command::InstanceStopped{action.id, action.subject});
-                                  else
-                                    back(std::nullopt);
-                                });
+      return out_.launcher.stop(
+          action.subject + "." + action.detail, [action, back](const Launcher::Answer& answer) {
+            if (answer.outcome == Launcher::Outcome::gone)
+              back(command::InstanceStopped{action.id, action.subject, answer.exit_code});
+            else
+              back(std::nullopt);
+          });
     case ActionKind::remove_container:
       return out_.launcher.remove(action.subject, [action, back](const Launcher::Answer& answer) {
         if (answer.outcome == Launcher::Outcome::gone)

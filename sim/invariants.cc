@@ -318,6 +318,10 @@ void Invariants::container_creating(const Container& container) {
   const std::string run =
       fmt::format("{}/{}/{}", container.environment, container.release, container.service);
   if (oneshots_succeeded_.contains(run)) violated("a one-shot runs once", "{} runs again", run);
+  for (const auto& [id, other] : out_.launcher.containers())
+    if (id != container.id && other.alive() && other.environment == container.environment &&
+        other.release == container.release && other.service == container.service)
+      violated("a one-shot runs once", "{} runs while {} does", container.id, id);
   const auto environment = control_.state().environments.find(container.environment);
   const Rollout* rollout = environment == control_.state().environments.end()
                                ? nullptr
@@ -357,11 +361,8 @@ void Invariants::container_exited(const Container& container) {
   by_address_[container.address] = container;
   served_.erase(name_of(container.environment, container.service));
   if (container.faulty) trouble_[name_of(container.environment, container.service)] = out_.timeline.now();
-  const auto found = control_.state().instances.find(container.instance);
   // Asked to stop, it may end with 0 and not be done.
-  const bool asked =
-      found != control_.state().instances.end() && found->second.phase == InstancePhase::stopping;
-  if (container.oneshot && container.exit_code == 0 && !asked)
+  if (container.oneshot && container.exit_code == 0 && !container.stop_asked)
     oneshots_succeeded_.insert(
         fmt::format("{}/{}/{}", container.environment, container.release, container.service));
 }

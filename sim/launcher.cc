@@ -90,13 +90,17 @@ void Launcher::stop(const std::string& id, Done done) {
   if (!available_) return timeline_.in(50ms, [done] { done({}); });
   done = guarded(std::move(done));
   Container* container = find(id);
-  if (container == nullptr || container->state == State::exited)
-    return timeline_.in(duration(20), [done] { done({Outcome::gone, "", 0, std::nullopt}); });
+  if (container == nullptr || container->state == State::exited) {
+    const bool by_itself = container != nullptr && !container->stop_asked;
+    const Answer answer{Outcome::gone, "", 0, by_itself ? container->exit_code : std::nullopt};
+    return timeline_.in(duration(20), [done, answer] { done(answer); });
+  }
   if (container->state == State::creating) return timeline_.in(50ms, [done] { done({}); });
   stoppers_[id].push_back(std::move(done));
   if (container->state == State::stopping) return;
   on_stop_asked(*container);
   container->state = State::stopping;
+  container->stop_asked = true;
   timeline_.in(duration(500), [this, id, boot = boot_] {
     Container* found = find(id);
     if (found != nullptr && found->alive() && boot == boot_) exit(*found, 143, false);

@@ -25,7 +25,8 @@ struct Container {
   std::optional<std::int32_t> exit_code;
   WallTime started{}, healthy_at{}, unhealthy_until{};
   bool was_healthy = false;
-  bool faulty = false;  // died or was unhealthy by itself
+  bool stop_asked = false;  // before it ended
+  bool faulty = false;      // died or was unhealthy by itself
 
   bool alive() const { return state != State::exited; }
   bool healthy(WallTime now) const {

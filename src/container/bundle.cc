@@ -45,4 +45,5 @@ NARU_JSON_FIELDS(BundleState, pid, start_time, boot_id, started, address, notice
                  logged)
 NARU_JSON_FIELDS(BundleWait, wait_status, finished)
 NARU_JSON_FIELDS(BundleExit, state, exit_code, out_of_memory, finished)
+NARU_JSON_FIELDS(BundleStop, asked)
 }  // namespace naru::container

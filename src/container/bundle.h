@@ -47,6 +47,12 @@ struct BundleExit {
 };
 NARU_JSON(BundleExit)
 
+// stop.json: somebody asked it to stop before it ended.
+struct BundleStop {
+  WallTime asked{};
+};
+NARU_JSON(BundleStop)
+
 class Bundle {
  public:
   explicit Bundle(std::filesystem::path folder) : folder_(std::move(folder)) {}
@@ -75,6 +81,6 @@ class Bundle {
 };
 
 inline constexpr std::string_view kSpecFile = "spec.json", kStateFile = "state.json", kWaitFile = "wait.json",
-                                  kExitFile = "exit.json";
+                                  kStopFile = "stop.json", kExitFile = "exit.json";
 
 }  // namespace naru::container

@@ -249,6 +249,7 @@ Result<std::unique_ptr<RunningContainer>> Engine::State::adopt_one(const std::st
   status.address = container->state.address;
   status.started = container->state.started;
   status.notices = container->state.notices;
+  status.stop_asked = folder.read<BundleStop>(kStopFile).has_value();
   const std::lock_guard guard(container->mutex);
   if (const auto exit = folder.read<BundleExit>(kExitFile)) {
     status.state = exit->state;

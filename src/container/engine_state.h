@@ -57,6 +57,7 @@ struct Engine::State {
   // Ended execs keep their container's first process from ending (pid_namespaces(7)): somebody must reap
   // them.
   void reap_execs(const std::string& container);
+  void note_stop(Container& container);
   Result<std::unique_ptr<RunningContainer>> adopt_one(const std::string& id);
 };
 

@@ -182,6 +182,20 @@ TEST_F(EngineTest, StopsWithTheSignalAndKillsAfterTheGrace) {
   EXPECT_EQ(engine->stop(deaf.id)->exit_code, 137) << "stopping is idempotent";
 }
 
+TEST_F(EngineTest, TellsWhatEndedByItselfFromWhatWasStoppedEvenAfterARestart) {
+  const auto polite = shell("trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done");
+  ASSERT_TRUE(engine->start(polite));
+  ASSERT_TRUE(eventually([&] { return log(polite.id) == "ready\n"; }));
+  const auto done = run(shell("exit 0"));
+  EXPECT_TRUE(engine->stop(polite.id)->stop_asked);
+  EXPECT_FALSE(engine->stop(done.id)->stop_asked);
+  reopen();
+  ASSERT_TRUE(engine->adopt());
+  EXPECT_TRUE(engine->stop(polite.id)->stop_asked);
+  EXPECT_FALSE(engine->stop(done.id)->stop_asked);
+  EXPECT_EQ(engine->stop(done.id)->exit_code, 0);
+}
+
 TEST_F(EngineTest, StartsOnceForOneId) {
   const auto spec = shell("sleep 60");
   const auto first = engine->start(spec), second = engine->start(spec);

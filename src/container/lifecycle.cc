@@ -110,6 +110,17 @@ Result<void> Engine::signal(const std::string& id, int signal) {
   return sent;
 }
 
+// On disk as well: who adopts it tells what ended by itself from what was stopped. A disk that is full keeps
+// nothing from being stopped.
+void Engine::State::note_stop(Container& container) {
+  const auto ended = os::pidfd_wait(container.pidfd.get(), 0ms);
+  if (container.status.stop_asked || !ended || *ended) return;
+  container.status.stop_asked = true;
+  if (auto written = bundle(container.id).write(kStopFile, BundleStop{clock.wall()}); !written)
+    log_event(Level::warn, "container.stop_not_noted",
+              {{"container", container.id}, {"error", written.error().message()}});
+}
+
 Result<ContainerStatus> Engine::stop(const std::string& id, std::optional<milliseconds> grace) {
   const auto container = TRY(state_->find(id));
   Fd pidfd;
@@ -121,6 +132,7 @@ Result<ContainerStatus> Engine::stop(const std::string& id, std::optional<millis
     pidfd = running(*container).pidfd;
     first = TRY(os::parse_signal(container->spec.stop_signal));
     patience = grace.value_or(container->spec.stop_grace);
+    state_->note_stop(*container);
   }
   // The lock is not held while waiting, so that the exit may be settled by whoever sees it first.
   const auto ends_within = [&](milliseconds timeout) -> Result<bool> {

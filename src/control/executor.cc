@@ -413,7 +413,8 @@ std::optional<Command> Executor::stop(const Action& action) {
       (void)parts_.core.submit(command::InstanceStopFailed{action.subject, stopped.error().message()});
     return std::nullopt;
   }
-  return command::InstanceStopped{action.id, action.subject};
+  const bool by_itself = stopped && !stopped->stop_asked;
+  return command::InstanceStopped{action.id, action.subject, by_itself ? stopped->exit_code : std::nullopt};
 }
 
 std::optional<Command> Executor::remove(const Action& action) {

@@ -95,6 +95,7 @@ struct InstanceStartFailed {
 struct InstanceStopped {
   ActionId action = 0;
   std::string instance;
+  std::optional<std::int32_t> exit_code{};  // it had ended by itself before it was asked to
 };
 // It cannot be stopped yet and is tried again: the action stays.
 struct InstanceStopFailed {

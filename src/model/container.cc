@@ -10,8 +10,8 @@ NARU_JSON_NAMES(ContainerState, {{ContainerState::created, "created"},
                                  {ContainerState::running, "running"},
                                  {ContainerState::exited, "exited"},
                                  {ContainerState::lost, "lost"}})
-NARU_JSON_FIELDS(ContainerStatus, id, state, pid, address, exit_code, out_of_memory, started, finished,
-                 labels, notices)
+NARU_JSON_FIELDS(ContainerStatus, id, state, pid, address, exit_code, out_of_memory, stop_asked, started,
+                 finished, labels, notices)
 NARU_JSON_FIELDS(NetworkInfo, id, bridge, subnet, gateway, virtual_range, inner_port)
 NARU_JSON_FIELDS(UdpTarget, virtual_address, port, address)
 NARU_JSON_FIELDS(UdpRoutes, targets, canary_callers, canary)

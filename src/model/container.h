@@ -58,6 +58,7 @@ struct ContainerStatus {
   std::string address;                    // IPv4 in its network; "" without one
   std::optional<std::int32_t> exit_code;  // 128 + signal when killed
   bool out_of_memory = false;
+  bool stop_asked = false;  // before it ended: its exit code says nothing of its work
   WallTime started{};
   WallTime finished{};
   std::map<std::string, std::string> labels;

@@ -187,6 +187,29 @@ TEST(Platform, AOneShotThatEndsWhileItsEnvironmentStopsIsNotRunAgain) {
   EXPECT_EQ(std::ranges::count(world.started, "migrate"), 0);
 }
 
+TEST(Platform, AOneShotThatHadEndedBeforeItWasStoppedIsDoneAndNeverTwiceAtOnce) {
+  for (const bool had_ended : {true, false}) {
+    World world;
+    world.push(with_state("one"));
+    const auto oneshot = [&] {
+      return std::ranges::find_if(world.state.instances, [](const auto& row) { return row.second.oneshot; });
+    };
+    while (oneshot() == world.state.instances.end()) world.settle(1);
+    const Instance migrate = oneshot()->second;
+    world.must(command::InstanceStarted{0, migrate.id, 1, "10.88.0.9", 42});
+    // Stopped and started again before anybody has heard what became of it.
+    world.must(command::StopEnvironment{"shop/production", true});
+    ASSERT_EQ(oneshot()->second.phase, InstancePhase::stopping);
+    world.must(command::StopEnvironment{"shop/production", false});
+    EXPECT_EQ(
+        std::ranges::count_if(world.state.instances, [](const auto& row) { return row.second.oneshot; }), 1);
+    world.must(command::InstanceStopped{0, migrate.id, had_ended ? std::optional(0) : std::nullopt});
+    world.settle();
+    EXPECT_EQ(world.current().phase, RolloutPhase::done);
+    EXPECT_EQ(std::ranges::count(world.started, "migrate"), had_ended ? 0 : 1);
+  }
+}
+
 TEST(Platform, AReleaseThatDoesNotRunIsNotGivenToEverybody) {
   World world = World::released();
   world.release_new("api");

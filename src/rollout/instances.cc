@@ -137,6 +137,7 @@ class Converger {
   void create_missing(const std::string& service, const Digest& revision, const Wanted& want) {
     const Release& release = *changes_.state().release(want.release);
     const ReleaseService& spec = *release.find(service);
+    if (oneshot_stops(service, want)) return;
     for (std::uint32_t replica = 0; replica < want.count; ++replica) {
       if (exists(service, revision, want.oneshot, replica)) continue;
       if (!volume_free(spec.spec, "") || !dependencies_met(release, spec, want)) return;
@@ -151,6 +152,14 @@ class Converger {
              i.oneshot == oneshot && i.replica == replica && i.phase != Phase::retiring &&
              i.phase != Phase::stopping;
     });
+  }
+  // Never two of a release at once; and it may turn out that it was done before it was stopped.
+  bool oneshot_stops(const std::string& service, const Wanted& want) const {
+    return want.oneshot && std::ranges::any_of(changes_.state().instances, [&](const auto& row) {
+             const Instance& i = row.second;
+             return belongs(i, environment_) && i.service == service && i.oneshot &&
+                    i.release == want.release && i.phase == Phase::stopping;
+           });
   }
 
   void create(const Release& release, const ReleaseService& service, const Wanted& want,
@@ -308,6 +317,10 @@ void decide(Changes& changes, const command::InstanceStopped& result) {
   changes.done(result.action);
   const Instance* instance = find_instance(changes.state(), result.instance);
   if (instance == nullptr || instance->phase != Phase::stopping) return;
+  // It had ended before it was asked to: done is done, whoever heard of it when.
+  if (instance->oneshot && result.exit_code == 0)
+    return changes.emit(
+        event::InstanceExited{result.instance, 0, false, {}, Phase::completed, changes.now()});
   exited(changes, *instance, 0, false, {});
 }
 
