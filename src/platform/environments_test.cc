@@ -120,5 +120,24 @@ TEST(Environments, ATcpPortOutsideProductionIsAssignedAndChangedWhenItIsTaken) {
   EXPECT_TRUE(world.state.ports.empty());
 }
 
+TEST(Environments, AnAssignedPortGivesWayToOneThatAReleaseDeclaresSince) {
+  World world;
+  ApplicationSpec spec = two_environments();
+  spec.environments[0].name = "dev";  // its name comes before production's
+  spec.environments[1].after = "dev";
+  spec.services[1].ports = {{6379, 6379, "", Transport::tcp, ""}};
+  world.release(spec);
+  const std::uint16_t port = world.state.ports.at("shop/dev/api/6379");
+  spec.services[1].ports[0].host = port;
+  world.release(spec);
+  ASSERT_EQ(served(world, "shop/production"), 2u);
+  EXPECT_NE(world.state.ports.at("shop/dev/api/6379"), port);
+  const RouteTable table = route::table_of(world.state);
+  const auto route =
+      std::ranges::find(table.host_ports, fmt::format("host:{}", port), &HostPortRoute::listener);
+  ASSERT_NE(route, table.host_ports.end());
+  EXPECT_EQ(route->environment, "production");
+}
+
 }  // namespace
 }  // namespace naru::platform

@@ -208,14 +208,19 @@ bool needs_assigned_port(const Environment& environment, const ServiceSpec& serv
          (service.stateful() || !speaks_http(port));
 }
 
-// The first one after `after` that nobody of ours has; 0 when all are taken.
-std::uint16_t free_port(const State& state, std::uint16_t after) {
-  std::set<std::uint16_t> used;
-  for (const auto& [key, port] : state.ports) used.insert(port);
+std::set<std::uint16_t> declared_ports(const State& state) {
+  std::set<std::uint16_t> declared;
   for (const auto& [id, release] : state.releases)
     for (const ReleaseService& service : release.services)
       for (const PortSpec& port : service.spec.ports)
-        if (port.host) used.insert(*port.host);
+        if (port.host) declared.insert(*port.host);
+  return declared;
+}
+
+// The first one after `after` that nobody of ours has; 0 when all are taken.
+std::uint16_t free_port(const State& state, std::uint16_t after) {
+  std::set<std::uint16_t> used = declared_ports(state);
+  for (const auto& [key, port] : state.ports) used.insert(port);
   constexpr int kCount = kLastPort - kFirstPort + 1;
   for (int i = 1; i <= kCount; ++i) {
     const auto port = static_cast<std::uint16_t>(kFirstPort + (after - kFirstPort + i) % kCount);
@@ -238,8 +243,11 @@ void assign_ports(Changes& changes) {
   for (const auto& [key, port] : changes.state().ports)
     if (!wanted.contains(key)) gone.push_back(key);
   for (const std::string& key : gone) changes.emit(event::PortFreed{key});
+  // One that a release declares since is production's, who cannot choose another.
+  const std::set<std::uint16_t> declared = declared_ports(changes.state());
   for (const std::string& key : wanted) {
-    if (changes.state().ports.contains(key)) continue;
+    const auto assigned = changes.state().ports.find(key);
+    if (assigned != changes.state().ports.end() && !declared.contains(assigned->second)) continue;
     const std::uint16_t port = free_port(changes.state(), kLastPort);
     if (port == 0) return;
     changes.emit(event::PortAssigned{key, port});
