@@ -10,6 +10,7 @@
 #include "network/ruleset.h"
 #include "os/netlink.h"
 #include "os/nftables.h"
+#include "os/sockets.h"
 
 namespace naru::network {
 
@@ -174,6 +175,8 @@ Result<void> Networks::State::remove_leftovers() {
 Result<os::Ipv4Prefix> Networks::State::choose_block() {
   std::vector<os::Ipv4Prefix> taken = TRY(netlink->routes());
   for (const os::Ipv4Prefix& address : TRY(netlink->addresses())) taken.push_back(address);
+  // Of another Naru whose bridge somebody took away: its supervisor goes on listening on the gateway address.
+  for (const std::uint32_t address : os::bound_addresses()) taken.push_back({address, 32});
   for (const auto& [id, record] : records) {
     taken.push_back(TRY(os::Ipv4Prefix::parse(record.info.subnet)));
     taken.push_back(TRY(os::Ipv4Prefix::parse(record.info.virtual_range)));
@@ -187,7 +190,7 @@ Result<os::Ipv4Prefix> Networks::State::choose_block() {
     }
   }
   return fail(Code::network_exhausted,
-              "no free /22 in {}: {} networks of this Naru and the host's routes take them all",
+              "no free /22 in {}: {} networks of this Naru and the host's routes and sockets take them all",
               fmt::join(options.pools, ", "), records.size());
 }
 

@@ -33,7 +33,8 @@ enum class UdpSupport {
 
 struct NetworksOptions {
   std::string data;  // the data folder; networks/ below it is made
-  // Blocks to choose subnets from, in this order; a block that the host routes already is left out.
+  // Blocks to choose subnets from, in this order; a block that the host routes, or in which
+  // somebody listens, is left out.
   std::vector<std::string> pools{"10.88.0.0/13", "172.24.0.0/13", "198.18.0.0/15"};
   std::uint16_t inner_port = 15001;
   UdpSupport most_udp = UdpSupport::full;  // for tests: as on a kernel that does less

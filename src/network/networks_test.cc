@@ -315,6 +315,28 @@ TEST_P(NetworksTest, SubnetsThatTheHostRoutesAreLeftAlone) {
   EXPECT_EQ(exhausted.error().code, Code::network_exhausted);
 }
 
+TEST_P(NetworksTest, AddressesThatSomebodyListensOnAreLeftAlone) {
+  // As the supervisor of another Naru does, whose bridge is gone.
+  const auto listen_without_interface = [&](const std::string& address, int type) {
+    return on_host([&] {
+      Fd socket(::socket(AF_INET, type | SOCK_CLOEXEC, 0));
+      const int yes = 1;
+      ::setsockopt(socket.get(), IPPROTO_IP, IP_FREEBIND, &yes, sizeof yes);
+      const sockaddr_in at = endpoint(address, 53);
+      EXPECT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at), 0);
+      if (type == SOCK_STREAM) {
+        EXPECT_EQ(::listen(socket.get(), 1), 0);
+      }
+      return socket;
+    });
+  };
+  const Fd dns = listen_without_interface("10.88.0.1", SOCK_DGRAM);
+  const Fd inner = listen_without_interface("10.88.4.1", SOCK_STREAM);
+  const Fd everywhere = listen_in(host.get(), "0.0.0.0", 8080);
+  const auto networks = open();
+  EXPECT_EQ(ensure(*networks, "shop.production").subnet, "10.88.8.0/23");
+}
+
 TEST_P(NetworksTest, LoopbackOnlyHasNoWayOut) {
   const auto networks = open();
   const Attachment alone = attach(*networks, "", "job-1");
