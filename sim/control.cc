@@ -232,11 +232,19 @@ void Control::carry_out(const Action& action) {
 void Control::plan(const Action& action) {
   command::PlanFinished result{action.id, std::stoull(action.subject), {}, {}, {}};
   if (const auto pipeline = state_.pipelines.find(result.pipeline); pipeline != state_.pipelines.end()) {
-    const Commit& commit = *out_.developers.at(pipeline->second.app).find(pipeline->second.commit);
-    result.spec = commit.spec;
-    for (ServiceSpec& service : result.spec.services)
-      if (service.name == "api")
-        service.environment = state_.environments.at(env_key(pipeline->second.app, "production")).variables;
+    const std::string& app = pipeline->second.app;
+    const Commit& commit = *out_.developers.at(app).find(pipeline->second.commit);
+    const auto read_for = [&](const std::string& environment) {
+      ApplicationSpec spec = commit.spec;
+      const auto found = state_.environments.find(env_key(app, environment));
+      for (ServiceSpec& service : spec.services)
+        if (service.name == "api" && found != state_.environments.end())
+          service.environment = found->second.variables;
+      return spec;
+    };
+    result.spec = read_for("production");
+    for (const EnvironmentSpec& environment : commit.spec.environments)
+      if (environment.name != kProduction) result.elsewhere[environment.name] = read_for(environment.name);
     if (commit.plan_fails) result.error = "compose.yaml:3: not a mapping";
   }
   out_.timeline.in(soon() * 3, [this, action, result, epoch = epoch_] {

@@ -26,6 +26,27 @@ RolloutPolicy policy(Rng& rng) {
   return policy;
 }
 
+// None besides production; staging before it; three in a row; side by side.
+std::vector<EnvironmentSpec> environments(Rng& rng) {
+  const auto deploy = [&] { return rng.chance(0.1) ? DeployMode::manual : DeployMode::automatic; };
+  switch (rng.below(6)) {
+    case 0:
+      return {{"staging", deploy(), ""}, {"production", deploy(), "staging"}};
+    case 1:
+      return {{"dev", deploy(), ""}, {"staging", deploy(), "dev"}, {"production", deploy(), "staging"}};
+    case 2:
+      return {{"dev", deploy(), ""}, {"staging", deploy(), ""}, {"production", deploy(), "staging"}};
+    default:
+      return {};
+  }
+}
+
+// Of its production. Some lie where the platform assigns ports, too.
+std::uint16_t host_port(const std::string& app, Rng& rng) {
+  const std::uint64_t parity = app == "shop" ? 0 : 1;  // a push that declares another's port is refused
+  return static_cast<std::uint16_t>((rng.chance(0.5) ? 5'432 : 20'000) + 2 * rng.below(3) + parity);
+}
+
 Digest manifest_of(const std::string& service, const std::string& version) {
   return Digest::of_sha256(service + "@" + version);
 }
@@ -41,7 +62,8 @@ Developers::Developers(std::string app, Rng& rng) : app_(std::move(app)) {
   if (rng.chance(0.6)) {
     ServiceSpec db = service("db");
     db.mounts = {{MountKind::volume, "data", "/data", false, 0}};
-    db.ports = {{8'125, std::nullopt, "", Transport::udp, ""}};
+    db.ports = {{5'432, host_port(app_, rng), "", Transport::tcp, ""},
+                {8'125, std::nullopt, "", Transport::udp, ""}};
     spec.services.push_back(db);
     spec.volumes = {"data"};
     spec.services[1].depends_on.push_back({"db", DependencyCondition::healthy});
@@ -53,6 +75,7 @@ Developers::Developers(std::string app, Rng& rng) : app_(std::move(app)) {
   }
   spec.rollout = policy(rng);
   if (rng.chance(0.1)) spec.deploy = DeployMode::manual;
+  spec.environments = environments(rng);
   for (const ServiceSpec& one : spec.services) base_.images[one.name] = "first";
 }
 
@@ -70,6 +93,9 @@ void Developers::vary(Commit& next, Rng& rng) {
   for (std::size_t i = 0; i < changes; ++i)
     next.images[next.spec.services[rng.below(next.spec.services.size())].name] = next.id;
   if (rng.chance(0.2)) next.spec.rollout = policy(rng);
+  if (rng.chance(0.05)) next.spec.environments = environments(rng);
+  for (ServiceSpec& one : next.spec.services)
+    if (one.name == "db" && rng.chance(0.05)) one.ports[0].host = host_port(app_, rng);
   const auto cache = std::ranges::find(next.spec.services, "cache", &ServiceSpec::name);
   if (cache == next.spec.services.end()) {
     if (!rng.chance(0.1)) return;

@@ -47,6 +47,8 @@ void Invariants::event(const State& before, const Event& event) {
   if (const auto* e = std::get_if<event::RolloutPhaseChanged>(&event)) phase_changed(before, *e);
   if (const auto* e = std::get_if<event::InstanceStarted>(&event)) instance_started(before, *e);
   if (const auto* e = std::get_if<event::HistoryRemoved>(&event)) history_removed(before, *e);
+  if (const auto* e = std::get_if<event::ReleaseCreated>(&event)) release_created(before, *e);
+  if (const auto* e = std::get_if<event::ReleasePending>(&event)) release_pending(before, *e);
   if (const auto* e = std::get_if<event::InstanceReady>(&event)) {
     const Instance& instance = before.instances.at(e->instance);
     const Container* container = out_.launcher.find(instance.container());
@@ -154,6 +156,70 @@ void Invariants::instance_started(const State& before, const event::InstanceStar
              e.address);
 }
 
+// ---- environments
+
+void Invariants::release_created(const State& before, const event::ReleaseCreated& e) const {
+  for (const auto& [id, other] : before.releases) {
+    if (other.app != e.release.app || other.version != e.release.version) continue;
+    for (const ReleaseService& service : e.release.services) {
+      const ReleaseService* there = other.find(service.spec.name);
+      if (there == nullptr || there->image != service.image || other.commit != e.release.commit)
+        violated("a version is the same everywhere", "v{} of {}: {} differs between {} and {}", other.version,
+                 other.app, service.spec.name, other.environment, e.release.environment);
+    }
+  }
+}
+
+// By what the gateway really serves there. A person who approves what waits already decides otherwise.
+void Invariants::release_pending(const State& before, const event::ReleasePending& e) const {
+  const Release* release = before.release(e.release);
+  if (release == nullptr || release->after.empty() ||
+      before.environments.at(e.environment).pending == e.release)
+    return;
+  const EnvironmentRoute* route = out_.gateway.environment(release->app, release->after);
+  const bool served =
+      route != nullptr && std::ranges::all_of(route->services, [&](const ServiceRoute& service) {
+        const Release* stable = before.release(service.stable.release);
+        return stable != nullptr && stable->version == release->version;
+      });
+  if (!served)
+    violated("a release follows the one before", "v{} comes to {} before {} serves it", release->version,
+             e.environment, release->after);
+}
+
+void Invariants::ports() const {
+  const State& state = control_.state();
+  std::map<std::uint16_t, std::string> owners;
+  for (const auto& [key, environment] : state.environments) {
+    const Release* stable = environment.name == kProduction ? state.release(environment.stable) : nullptr;
+    if (stable == nullptr) continue;
+    for (const ReleaseService& service : stable->services)
+      for (const PortSpec& port : service.spec.ports)
+        if (port.host) owners.try_emplace(*port.host, key);
+  }
+  for (const auto& [key, port] : state.ports)
+    if (const auto [owner, fresh] = owners.try_emplace(port, key); !fresh)
+      violated("ports are never shared", "{} and {} have {}", owner->second, key, port);
+}
+
+void Invariants::apart(const RouteTable& table) const {
+  const auto check = [&](const EnvKey& environment, const std::string& address) {
+    const auto found = by_address_.find(address);
+    if (found != by_address_.end() && found->second.environment != environment)
+      violated("environments are apart", "{} knows {} of {}", environment, found->second.id,
+               found->second.environment);
+  };
+  const auto key_of = [](const EnvironmentRoute& route) { return env_key(route.app, route.environment); };
+  each_side(table, [&](const EnvironmentRoute& route, const ServiceRoute&, const RouteSide& side) {
+    for (const Endpoint& endpoint : side.endpoints) check(key_of(route), endpoint.address);
+  });
+  for (const EnvironmentRoute& route : table.environments)
+    for (const Caller& caller : route.callers) check(key_of(route), caller.address);
+  for (const auto& [key, routes] : out_.launcher.udp_routes())
+    for (const std::vector<UdpTarget>* targets : {&routes.targets, &routes.canary})
+      for (const UdpTarget& target : *targets) check(key, target.address);
+}
+
 // Whoever goes back afterwards comes to the same place, and what has not ended is not forgotten.
 void Invariants::history_removed(const State& before, const event::HistoryRemoved& e) const {
   State after = before;
@@ -199,6 +265,7 @@ void Invariants::references() const {
 
 void Invariants::committed() const {
   references();
+  ports();
   std::set<std::uint32_t> slots;
   for (const auto& [key, slot] : control_.state().slots)
     if (!slots.insert(slot).second)
@@ -232,6 +299,7 @@ void Invariants::published(const RouteTable& table) const {
 }
 
 void Invariants::applied(const RouteTable& before, const RouteTable& after) {
+  apart(after);
   each_side(before, [&](const EnvironmentRoute&, const ServiceRoute&, const RouteSide& side) {
     for (const Endpoint& endpoint : side.endpoints) last_routed_[endpoint.address] = out_.timeline.now();
   });
@@ -479,17 +547,25 @@ void Invariants::at_rest(const std::map<std::string, std::string>& acknowledged)
     });
     if (!found) violated("nothing acknowledged is lost", "the push of {} has no pipeline", commit);
   }
-  for (const auto& [id, pipeline] : state.pipelines) {
-    if (!pipeline.release) continue;
-    const bool pending = std::ranges::any_of(
-        state.environments, [&](const auto& row) { return row.second.pending == *pipeline.release; });
-    const bool overtaken = std::ranges::any_of(state.pipelines, [&](const auto& row) {
-      return row.first > pipeline.id && row.second.app == pipeline.app && row.second.release;
-    });
-    if (!delivered_.contains(*pipeline.release) && !pending && !overtaken)
-      violated("nothing acknowledged is lost", "release {} of pipeline {} is neither delivered nor waiting",
-               *pipeline.release, id);
-  }
+  for (const auto& [id, release] : state.releases)
+    if (!accounted_for(release))
+      violated("nothing acknowledged is lost", "v{} of {} is neither delivered to {} nor waiting",
+               release.version, release.app, release.environment);
+}
+
+// Delivered, or waiting, or overtaken, or never served by the environment that it follows.
+bool Invariants::accounted_for(const Release& release) const {
+  const State& state = control_.state();
+  const Environment& environment = state.environments.at(env_key(release.app, release.environment));
+  if (delivered_.contains(release.id) || environment.pending == release.id) return true;
+  const bool overtaken = std::ranges::any_of(state.releases, [&](const auto& row) {
+    return row.second.app == release.app && row.second.version > release.version;
+  });
+  if (overtaken) return true;
+  if (release.after.empty()) return false;
+  const Environment& before = state.environments.at(env_key(release.app, release.after));
+  const Release* served = state.release(before.stable);
+  return served == nullptr || served->version != release.version || state.active_rollout(before) != nullptr;
 }
 
 }  // namespace naru::sim

@@ -41,6 +41,11 @@ class Invariants {
   void ended(const State& before, const Rollout& rollout, RolloutPhase phase,
              const std::string& reason) const;
   void references() const;
+  void release_created(const State& before, const event::ReleaseCreated& e) const;
+  void release_pending(const State& before, const event::ReleasePending& e) const;
+  void ports() const;
+  void apart(const RouteTable& table) const;
+  bool accounted_for(const Release& release) const;
   void history_removed(const State& before, const event::HistoryRemoved& e) const;
   void instance_started(const State& before, const event::InstanceStarted& e) const;
   void no_mix(const Release* kept, const EnvKey& environment) const;

@@ -7,7 +7,9 @@ namespace {
 const Instance* ready_of(const State& state, const Rollout& rollout, std::optional<ReleaseId> of) {
   const Release* release = state.release(of);
   for (const auto& [id, instance] : state.instances) {
-    if (instance.app != rollout.app || instance.phase != InstancePhase::ready || release == nullptr) continue;
+    if (instance.app != rollout.app || instance.environment != rollout.environment ||
+        instance.phase != InstancePhase::ready || release == nullptr)
+      continue;
     const ReleaseService* service = release->find(instance.service);
     if (service != nullptr && service->revision == instance.revision && !service->spec.stateful())
       return &instance;
@@ -107,6 +109,41 @@ void leave_udp_unsaid(Changes& changes, std::size_t at) {
     changes.done(ActionId(queued->action.id));
 }
 
+// ---- in what lies between environments
+
+void skip_the_one_before(Changes& changes, std::size_t at) {
+  const auto* created = event_at<event::ReleaseCreated>(changes, at);
+  if (created == nullptr || created->release.after.empty()) return;
+  const Release& release = created->release;
+  changes.emit(event::ReleasePending{env_key(release.app, release.environment), release.id, true});
+}
+
+void build_again_for_the_next(Changes& changes, std::size_t at) {
+  const auto* created = event_at<event::ReleaseCreated>(changes, at);
+  if (created == nullptr || created->release.after.empty()) return;
+  Release release = created->release;
+  release.services[0].image.manifest = Digest::of_sha256("built again");
+  release.services[0].revision = Digest::of_sha256(fmt::format("built again {}", release.id));
+  changes.emit(event::ReleaseCreated{std::move(release)});
+}
+
+void share_ports(Changes& changes, std::size_t at) {
+  const auto* assigned = event_at<event::PortAssigned>(changes, at);
+  if (assigned == nullptr) return;
+  const event::PortAssigned one = *assigned;
+  for (const auto& [key, port] : std::map(changes.state().ports))
+    if (key != one.key && port != one.port) changes.emit(event::PortAssigned{key, one.port});
+}
+
+void route_to_the_neighbour(const State& state, RouteTable& table) {
+  for (EnvironmentRoute& route : table.environments)
+    for (ServiceRoute& service : route.services)
+      for (const auto& [id, instance] : state.instances)
+        if (instance.app == route.app && instance.environment != route.environment &&
+            instance.service == service.name && instance.phase == InstancePhase::ready)
+          service.stable.endpoints.push_back({id, instance.address});
+}
+
 // ---- in what it is told
 
 void accept_old_attempt(const State& state, Command& command) {
@@ -143,15 +180,16 @@ void route_to_the_unready(const State& state, RouteTable& table) {
   for (EnvironmentRoute& route : table.environments)
     for (ServiceRoute& service : route.services)
       for (const auto& [id, instance] : state.instances)
-        if (instance.app == route.app && instance.service == service.name &&
-            instance.phase == InstancePhase::running && !instance.oneshot)
+        if (instance.app == route.app && instance.environment == route.environment &&
+            instance.service == service.name && instance.phase == InstancePhase::running && !instance.oneshot)
           service.stable.endpoints.push_back({id, instance.address});
 }
 
 void split_survives_rollback(const State& state, RouteTable& table) {
   for (EnvironmentRoute& route : table.environments)
     for (const auto& [id, rollout] : state.rollouts)
-      if (rollout.app == route.app && rollout.phase == RolloutPhase::rolling_back && !rollout.steps.empty()) {
+      if (rollout.app == route.app && rollout.environment == route.environment &&
+          rollout.phase == RolloutPhase::rolling_back && !rollout.steps.empty()) {
         route.split.emplace();
         route.split->rollout = id;
         route.split->weight = rollout.steps.back().weight;
@@ -192,6 +230,16 @@ std::vector<Mutant> all_mutants() {
       {.name = "way-back-forgotten",
        .what = "retention forgets how the stable release came",
        .after = forget_the_way_back},
+      {.name = "staging-skipped",
+       .what = "a release goes to every environment at once",
+       .after = skip_the_one_before},
+      {.name = "built-again",
+       .what = "an environment gets images of its own",
+       .after = build_again_for_the_next},
+      {.name = "port-shared", .what = "every assigned port is the same", .after = share_ports},
+      {.name = "neighbours-routed",
+       .what = "an environment's users meet another's instances",
+       .table = route_to_the_neighbour},
       {.name = "shared-evidence", .what = "all steps use one evidence slot", .after = share_evidence_slot},
       {.name = "old-attempt",
        .what = "a result of an old attempt counts for the new one",

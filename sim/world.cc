@@ -210,9 +210,10 @@ class World {
   void somebody() {
     auto at = developers_.begin();
     std::advance(at, rng_.below(developers_.size()));
-    const EnvKey key = env_key(at->first, "production");
-    const auto environment = control_.state().environments.find(key);
-    switch (rng_.below(7)) {
+    const std::vector<EnvKey> keys = environments_of(at->first);
+    if (keys.empty()) return;
+    const EnvKey key = keys[rng_.below(keys.size())];
+    switch (rng_.below(8)) {
       case 0:
         control_.submit(command::Promote{key, "ada"});
         return;
@@ -232,23 +233,39 @@ class World {
         control_.submit(command::SetVariables{key, {{"FLAVOUR", std::to_string(rng_.below(3))}}, {}, "ada"});
         return;
       case 5:
-        if (environment == control_.state().environments.end() || environment->second.stopped ||
-            !rng_.chance(0.4))
-          return;
-        invariants_.trouble(key);
-        control_.submit(command::StopEnvironment{key, true});
-        invariants_.trouble(key);
-        if (rng_.chance(0.3))
-          timeline_.in(between(rng_, 3'000, 29'000), [this, app = at->first] { remove(app); });
-        timeline_.in(between(rng_, 500, 30'000), [this, key] {
-          invariants_.trouble(key);
-          insist(command::StopEnvironment{key, false});
-        });
+        if (rng_.chance(0.4)) stop_a_while(at->first, rng_.chance(0.5) ? keys : std::vector<EnvKey>{key});
+        return;
+      case 6:  // another program listens on a port that was assigned
+        if (const auto& ports = control_.state().ports; !ports.empty())
+          control_.submit(command::PortTaken{
+              std::next(ports.begin(), static_cast<std::ptrdiff_t>(rng_.below(ports.size())))->second});
         return;
       default:
         control_.submit(command::Push{at->first, "refs/heads/other", "0123456789", "elsewhere", "bob"});
         return;
     }
+  }
+
+  std::vector<EnvKey> environments_of(const std::string& app) const {
+    std::vector<EnvKey> keys;
+    for (const auto& [key, environment] : control_.state().environments)
+      if (environment.app == app) keys.push_back(key);
+    return keys;
+  }
+
+  void stop_a_while(const std::string& app, const std::vector<EnvKey>& keys) {
+    for (const EnvKey& key : keys) {
+      const auto environment = control_.state().environments.find(key);
+      if (environment == control_.state().environments.end() || environment->second.stopped) continue;
+      invariants_.trouble(key);
+      control_.submit(command::StopEnvironment{key, true});
+      invariants_.trouble(key);
+      timeline_.in(between(rng_, 500, 30'000), [this, key] {
+        invariants_.trouble(key);
+        insist(command::StopEnvironment{key, false});
+      });
+    }
+    if (rng_.chance(0.3)) timeline_.in(between(rng_, 3'000, 29'000), [this, app] { remove(app); });
   }
 
   // Refused while it has containers; afterwards somebody begins anew under the same name.
