@@ -8,6 +8,7 @@
 #include "control/git_check.h"
 #include "control/launcher_bench.h"
 #include "control/plan.h"
+#include "control/probing.h"
 #include "image/pull.h"
 #include "route/table.h"
 
@@ -212,6 +213,8 @@ std::optional<Command> Executor::build(const Action& action, std::stop_token sto
     result.image = std::move(*built);
     parts_.log.append(pipeline->id,
                       fmt::format("[{}] {}", service->name, result.cached ? "unchanged" : "built"));
+    if (const std::string notice = probe_notice(*service, result.image); !notice.empty())
+      parts_.log.append(pipeline->id, fmt::format("[{}] {}", service->name, notice));
   } else {
     auto secrets = secrets_of_build(parts_.core, pipeline->app);
     if (service->build)

@@ -102,6 +102,15 @@ milliseconds Probing::pause_after(std::uint32_t failures, milliseconds first, mi
   return std::min<milliseconds>(most, first * (1LL << (std::clamp(failures, 1U, kMaxFailures) - 1)));
 }
 
+std::string probe_notice(const ServiceSpec& service, const ImageInfo& image) {
+  const bool asked = !service.health && image.health && !image.health->disabled;
+  if (!asked || image.health->timeout <= kMaxHealthTimeout) return {};
+  return fmt::format(
+      "warning: the image's HEALTHCHECK waits {}; here a probe has failed after {}: give services.{} a "
+      "healthcheck of its own if that is too short",
+      humanize(image.health->timeout), humanize(kMaxHealthTimeout), service.name);
+}
+
 std::vector<Probing::Target> Probing::targets_of(const State& state) {
   std::vector<Target> targets;
   for (const auto& [id, instance] : state.instances) {
@@ -122,7 +131,7 @@ std::vector<Probing::Target> Probing::targets_of(const State& state) {
     const auto& health = service->spec.health ? service->spec.health : service->image.health;
     target.has_health = health && !health->disabled && !health->test.empty();
     if (target.has_health) target.health = *health;
-    target.health.timeout = std::min(target.health.timeout, kMaxHealthTimeout);  // an image may say more
+    target.health.timeout = std::min(target.health.timeout, kMaxHealthTimeout);  // probe_notice() says so
     for (const PortSpec& port : service->spec.ports)
       if (port.transport == Transport::tcp && target.port == 0) target.port = port.container;
     if (target.port == 0 && !service->image.exposed.empty()) target.port = service->image.exposed.front();

@@ -27,6 +27,9 @@ class ProbePlaces {
   std::map<std::string, std::size_t> taken_;
 };
 
+// What a person should know of the probes that the image asks for; "" when there is nothing.
+std::string probe_notice(const ServiceSpec& service, const ImageInfo& image);
+
 class Probing {
  public:
   Probing(Core& core, ipc::LauncherClient& launcher, const Clock& clock);

@@ -17,6 +17,21 @@ TEST(Probing, NeverWaitsLongerThanTheIntervalHoweverOftenItFailed) {
   EXPECT_EQ(Probing::pause_after(0, 50ms, 1s), 50ms);
 }
 
+TEST(Probing, SaysThatAnImageAsksForMoreTimeThanAProbeMayTake) {
+  ServiceSpec service;
+  service.name = "db";
+  ImageInfo image;
+  EXPECT_EQ(probe_notice(service, image), "");
+  image.health.emplace().timeout = 60s;
+  EXPECT_EQ(probe_notice(service, image), "");
+  image.health->timeout = 90s;
+  EXPECT_NE(probe_notice(service, image).find("waits 1m30s; here a probe has failed after 1m"),
+            std::string::npos)
+      << probe_notice(service, image);
+  service.health.emplace();  // the service's own is asked instead
+  EXPECT_EQ(probe_notice(service, image), "");
+}
+
 TEST(ProbePlaces, AnApplicationWhoseChecksHangLeavesPlacesToOthers) {
   ProbePlaces places;
   std::size_t taken = 0;

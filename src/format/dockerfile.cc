@@ -6,6 +6,7 @@
 #include "base/spelling.h"
 #include "format/dockerfile_lines.h"
 #include "model/json.h"
+#include "model/probe_bounds.h"
 
 namespace naru::format {
 
@@ -491,6 +492,12 @@ Parser::Body Parser::healthcheck(const Arguments& args) {
     if (!duration)
       return at(args, flag.offset, length, fmt::format("'{}' is not a duration", flag.value.substr(0, 40)),
                 "write it as 500ms, 10s or 1m30s");
+    if (flag.name == "timeout" && *duration > kMaxHealthTimeout)
+      file_.warnings.push_back(source_.locate(
+          args.line->place(flag.offset),
+          fmt::format("--timeout={} is taken as {}: a probe that takes longer has failed; let the program "
+                      "answer its check from memory",
+                      flag.value, humanize(kMaxHealthTimeout))));
     (flag.name == "interval"       ? result.interval
      : flag.name == "timeout"      ? result.timeout
      : flag.name == "start-period" ? result.start_period

@@ -12,6 +12,21 @@
 namespace naru::format {
 namespace {
 
+TEST(Dockerfile, WarnsOfAHealthcheckThatWaitsLongerThanProbesMay) {
+  const auto warnings = [](std::string_view healthcheck) {
+    return parse_dockerfile(fmt::format("FROM scratch\nHEALTHCHECK {} CMD x\n", healthcheck),
+                            "web/Dockerfile")
+        .value()
+        .warnings;
+  };
+  EXPECT_TRUE(warnings("--timeout=60s").empty());
+  EXPECT_TRUE(warnings("--interval=5m").empty());
+  const auto found = warnings("--interval=5m --timeout=2m");
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_TRUE(found[0].starts_with("web/Dockerfile:2:")) << found[0];
+  EXPECT_NE(found[0].find("--timeout=2m is taken as 1m"), std::string::npos) << found[0];
+}
+
 std::string read(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
   std::stringstream text;
