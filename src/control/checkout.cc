@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/rng.h"
 #include "os/file.h"
+#include "os/process.h"
 
 namespace naru::control {
 
@@ -57,6 +58,7 @@ Result<pid_t> spawn(const std::vector<std::string>& argv, const std::vector<std:
   posix_spawnattr_destroy(&attributes);
   if (code != 0)
     return std::unexpected(Error{Code::system, fmt::format("{} does not start", argv[0]), code, {}});
+  os::give_up_first(pid);
   return pid;
 }
 

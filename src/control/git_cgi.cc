@@ -8,6 +8,8 @@
 #include <charconv>
 #include <filesystem>
 
+#include "os/process.h"
+
 namespace naru::control {
 
 namespace {
@@ -53,6 +55,7 @@ Result<pid_t> spawn_git(const std::vector<std::string>& environment, int input, 
   if (code != 0)
     return std::unexpected(
         Error{Code::system, "git http-backend does not start", code, "install the package git"});
+  os::give_up_first(pid);  // before it gets its first byte, which index-pack would grow with
   return pid;
 }
 

@@ -1,6 +1,7 @@
 #include <sys/socket.h>
 
 #include "control/api_fixture_test.h"
+#include "control/git_cgi.h"
 #include "control/git_check.h"
 #include "control/git_hook.h"
 
@@ -265,6 +266,32 @@ TEST(GitNames, OnlyPlainBranchesAndTagsAreTaken) {
   const auto refused = check_ref_name("refs/heads/" + std::string(101, 'a'));
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::push_refused);
+}
+
+TEST(GitProcess, IsKilledBeforeNaruWhenMemoryRunsOut) {
+  const TempFolder folder;
+  const auto program = folder.path() / "git";
+  std::ofstream(program) << "#!/bin/sh\nread line\ncat /proc/self/oom_score_adj\n";
+  std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+  const std::string path = ::getenv("PATH");
+  ASSERT_EQ(::setenv("PATH", (folder.path().string() + ":" + path).c_str(), 1), 0);
+  auto reactor = std::move(io::Reactor::create().value());
+  auto git = GitProcess::start(*reactor, {"PATH=" + path});
+  ::setenv("PATH", path.c_str(), 1);
+  ASSERT_TRUE(git);
+  const auto asked = [](GitProcess& process) -> io::Task<std::string> {
+    std::array<char, 64> answer;
+    if (!co_await process.input.write("go\n", io::after(10s))) co_return "it reads nothing";
+    const auto got = co_await process.output.read(answer, io::after(10s));
+    co_return got ? std::string(answer.data(), *got) : got.error().message();
+  };
+  EXPECT_EQ(reactor->block_on(asked(*git)), "500\n");
+  const auto program_too = run_program(
+      {"sh", "-c",
+       "for i in $(seq 1000); do read score </proc/self/oom_score_adj; [ $score = 500 ] && break; done; "
+       "echo $score"},
+      {});
+  EXPECT_EQ(program_too.value(), "500\n");
 }
 
 TEST(Checkout, AFolderWithoutAComposeFileIsNamed) {

@@ -105,6 +105,11 @@ std::optional<int> pidfd_exit_status(int pidfd) {
   return info.exit_code;
 }
 
+void give_up_first(pid_t pid) {
+  [[maybe_unused]] const auto written =
+      write_existing(fmt::format("/proc/{}/oom_score_adj", pid), "500");  // proc(5): 1000 is the first of all
+}
+
 int exit_code_of(int wait_status) {
   return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
 }

@@ -32,6 +32,10 @@ Result<std::optional<int>> pidfd_reap(int pidfd);
 // elsewhere.
 std::optional<int> pidfd_exit_status(int pidfd);
 
+// When memory runs out the kernel's killer takes it, and what it starts from now on, before Naru's own
+// processes. Best effort: it may have ended.
+void give_up_first(pid_t pid);
+
 // 128 + signal, or the exit code.
 int exit_code_of(int wait_status);
 // "SIGTERM", "TERM" or "15" to its number.
