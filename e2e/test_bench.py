@@ -10,6 +10,7 @@ import naru
 ROAD = naru.ROOT / "bench/road"
 sys.path.insert(0, str(ROAD))
 import road  # noqa: E402
+import rollback  # noqa: E402
 import rows  # noqa: E402
 
 
@@ -52,6 +53,17 @@ class Bench(unittest.TestCase):
         self.assertEqual((row.naru, row.peer, row.ratio, row.n), (12, 20, 0.5, 3))
         with self.assertRaises(ValueError):
             rows.paired("x_vs_y", "ms", [1], [])
+
+    def test_a_bad_release_that_went_to_everybody_is_told_and_no_figure(self):
+        def figures(*phases):
+            section = rows.Section("")
+            rollback._add(section, 5, [{kind: 7 for kind in rollback.KINDS} | {"phase": phase, "weight": 500} for phase in phases])
+            section.keep(["rollback_seconds_at_5pct"])
+            return {row.name: (row.naru, row.n) for row in section.rows}
+        self.assertEqual(figures("rolled-back", "rolled-back"), {"rollback_seconds_at_5pct": (7, 2)})
+        self.assertEqual(figures("done", "rolled-back"), {"rollback_seconds_at_5pct": (7, 1), "rollback_promoted_at_5pct": (1, 2)})
+        self.assertEqual(figures("done", "done"), {"rollback_promoted_at_5pct": (2, 2)})
+        self.assertIn("rollback_promoted_at_5pct", rollback.NAMES)
 
 
 if __name__ == "__main__":

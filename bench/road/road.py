@@ -69,7 +69,7 @@ def measure(wanted, quick):
                 whole = False
                 continue
             section.notes.append(f"load average of the machine when this began {load:.1f}, when it ended {os.getloadavg()[0]:.1f}")
-            section.rows = [row for row in section.rows if row.name in wanted[part]]
+            section.keep(wanted[part])
             sections.append(section)
     return sections, whole
 

@@ -7,7 +7,7 @@ from world import say
 
 RATES = (100, 50, 20, 5)
 KINDS = ("seconds", "canary_requests", "failed_requests", "failed_users", "user_failures")
-NAMES = tuple(f"rollback_{kind}_at_{rate}pct" for rate in RATES for kind in KINDS)
+NAMES = tuple(f"rollback_{kind}_at_{rate}pct" for rate in RATES for kind in (*KINDS, "promoted"))
 USERS, PER_SECOND = 5000, 200
 
 
@@ -23,6 +23,7 @@ def measure(world, quick, wanted):
     section.notes += [
         "seconds: from the first user on the canary until the verdict; canary_requests, failed_requests: the canary's, as the judge counted them.",
         "failed_users: whose request failed on the canary; user_failures: answers that were 5xx or none at the user's end, after the gateway's retry.",
+        "promoted: releases that went to everybody instead, of n; the other rows are of those that were taken back, and missing when there are none.",
         "the release changes `web` alone; its health check passes whatever it answers; medians of the repetitions.",
     ]
     return section
@@ -33,6 +34,8 @@ def _add(section, rate, runs):
     ended = [run for run in runs if run["phase"] == "rolled-back"]
     if ended:
         section.rows += [rows.alone(f"rollback_{kind}_at_{rate}pct", units.get(kind, "requests"), [run[kind] for run in ended]) for kind in KINDS]
+    # Of those that went to everybody there is nothing to measure: this row stands where theirs would, whoever asked for which.
+    section.rows.append(rows.Row(f"rollback_promoted_at_{rate}pct", "runs", len(runs) - len(ended), n=len(runs), always=len(ended) < len(runs)))
     if len(ended) < len(runs):
         section.notes.append(f"at {rate}%: {len(runs) - len(ended)} of {len(runs)} went to everybody: the judge held them for no worse than its margin allows")
     if ended:

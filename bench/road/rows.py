@@ -13,6 +13,7 @@ class Row:
     peer: float | None = None
     ratio: float | None = None
     n: int = 1
+    always: bool = False  # said although nobody asked for it by name: it tells why another row is missing or of fewer runs
 
     def as_json(self):
         return {"name": self.name, "unit": self.unit, "naru": _rounded(self.naru), "peer": _rounded(self.peer), "ratio": _rounded(self.ratio), "n": self.n}
@@ -25,6 +26,9 @@ class Section:
     peer: str = ""
     rows: list = field(default_factory=list)
     notes: list = field(default_factory=list)
+
+    def keep(self, names):
+        self.rows = [row for row in self.rows if row.always or row.name in names]
 
 
 def _rounded(value):
