@@ -210,6 +210,9 @@ Done exec(const Session& session, const ExecOptions& options) {
   const bool by_itself = !options.interactive && !options.tty && terminals;
   const bool tty = options.tty || by_itself, interactive = options.interactive || by_itself;
   const std::string instance = TRY(instance_of(control, target));
+  const auto reactor = TRY(io::Reactor::create());
+  io::Stream input, resizes;
+  if (tty) resizes = TRY(Resizes::watch(*reactor));  // before it is measured: no change falls in between
   const winsize size = terminal_size();
   io::FetchRequest request =
       control.request("POST", fmt::format("/v1/instances/{}/exec", path_part(instance)));
@@ -221,11 +224,8 @@ Done exec(const Session& session, const ExecOptions& options) {
            {"tty", tty},           {"rows", size.ws_row}, {"cols", size.ws_col}}
           .dump(-1, ' ', false, Json::error_handler_t::replace);
   request.idle_timeout = kQuiet;
-  const auto reactor = TRY(io::Reactor::create());
   std::optional<InputPump> pump;
-  io::Stream input, resizes;
   if (interactive) input = TRY(InputPump::start(*reactor, STDIN_FILENO, pump));
-  if (tty) resizes = TRY(Resizes::watch(*reactor));
   std::optional<RawTerminal> raw;
   if (tty && interactive && ::isatty(STDIN_FILENO) == 1) raw.emplace();
   return reactor->block_on(

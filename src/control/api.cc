@@ -49,6 +49,13 @@ bool changes_state(std::string_view method) {
 
 }  // namespace
 
+Result<LongWork::Place> LongWork::take() {
+  Place place(nullptr, [taken = taken_](void*) { --*taken; });
+  if (++*taken_ <= kPlaces) return place;
+  return std::unexpected(Error{Code::busy, fmt::format("{} pulls, imports and removals run already", kPlaces),
+                               0, "wait until one of them has ended, and try again"});
+}
+
 std::string Call::query(std::string_view key, std::string_view otherwise) const {
   return request.query(key).value_or(std::string(otherwise));
 }

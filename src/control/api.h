@@ -24,6 +24,18 @@
 
 namespace naru::control {
 
+// Work that holds a worker thread for long: pulls, imports, removals. There are fewer places than threads, so
+// that however many ask, the rest of the API is answered.
+class LongWork {
+ public:
+  static constexpr int kPlaces = 4;
+  using Place = std::shared_ptr<void>;  // given back with its last copy, on any thread
+  Result<Place> take();                 // busy
+
+ private:
+  std::shared_ptr<std::atomic<int>> taken_ = std::make_shared<std::atomic<int>>(0);
+};
+
 // What the answers are made of; all borrowed, all outlive the server.
 struct Context {
   const ipc::DataFolder& data;
@@ -52,6 +64,7 @@ struct Context {
   WallTime started{};
   std::uint64_t max_push_bytes = 0;
   int git_running = 0;
+  LongWork long_work{};
 
   Surroundings around() const {
     return {gateway_port, executor.listener_errors(), sampler.usage(), &telemetry};
@@ -77,6 +90,13 @@ struct Call {
   template <class F>
   auto work(F fn) {
     return io::offload(context.reactor, context.pool, std::move(fn));
+  }
+  // The same for what takes longer than a moment; busy when too much of it runs.
+  template <class F, class R = std::invoke_result_t<F>>
+  io::Task<R> long_work(F fn) {
+    CO_TRY(auto place, context.long_work.take());
+    auto job = [place = std::move(place), fn = std::move(fn)]() mutable { return fn(); };
+    co_return co_await work(std::move(job));
   }
 };
 

@@ -106,7 +106,7 @@ Result<Json> remove_app(Context& context, const std::string& app) {
 
 Answer delete_app(Call& call) {
   auto job = [&context = call.context, app = call.app()] { return remove_app(context, app); };
-  CO_TRY(const Json removed, co_await call.work(std::move(job)));
+  CO_TRY(const Json removed, co_await call.long_work(std::move(job)));
   co_return co_await call.response.send_json(200, removed);
 }
 

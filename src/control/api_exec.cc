@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t kPiece = 32 << 10;
 constexpr std::size_t kMaxArguments = 256, kMaxArgumentBytes = 128 << 10;
-constexpr milliseconds kWrite{60'000}, kWaitSlice{1'000};
+constexpr milliseconds kWrite{60'000}, kMostPause{200};
 
 using io::FrameKind;
 
@@ -57,10 +57,11 @@ Result<ipc::ExecRequest> exec_request(const Json& body, const std::string& conta
 // One exec and one client.
 class Bridge {
  public:
-  Bridge(Context& context, std::string exec, bool tty, io::Stream client, std::string pending, io::Stream in,
-         io::Stream out, io::Stream err)
+  Bridge(Context& context, std::string exec, std::uint64_t connection, bool tty, io::Stream client,
+         std::string pending, io::Stream in, io::Stream out, io::Stream err)
       : context_(context),
         exec_(std::move(exec)),
+        connection_(connection),
         tty_(tty),
         client_(std::move(client)),
         pending_(std::move(pending)),
@@ -128,20 +129,20 @@ class Bridge {
     }
   }
 
+  // Asked again and again, so that no thread waits for a program that has closed its output and lives on.
   io::Task<std::string> exit_status() {
-    while (!context_.stopping) {
-      auto job = [&launcher = context_.launcher, exec = exec_] {
-        return launcher.wait_exec(exec, kWaitSlice);
-      };
-      const auto ended = co_await io::offload(context_.reactor, context_.pool, std::move(job));
+    for (milliseconds pause{1}; !context_.stopping; pause = std::min(pause * 2, kMostPause)) {
+      const auto ended = context_.launcher.wait_exec(exec_, 0ms);
       if (ended) co_return std::to_string(ended->exit_code);
-      if (ended.error().code != Code::timeout) break;
+      if (ended.error().code != Code::timeout || context_.launcher.connection() != connection_) break;
+      co_await io::sleep(context_.reactor, pause);
     }
     co_return "255";
   }
 
   Context& context_;
   std::string exec_;
+  std::uint64_t connection_ = 0;  // the launcher's: on another one nobody tells of its end
   bool tty_ = false;
   io::Stream client_;
   std::string pending_;
@@ -199,14 +200,15 @@ Answer exec(Call& call) {
   CO_TRY(const Json body, co_await read_json(call));
   CO_TRY(const std::string container, container_of(call));
   CO_TRY(const ipc::ExecRequest request, exec_request(body, container));
+  const std::uint64_t connection = call.context.launcher.connection();
   auto job = [&launcher = call.context.launcher, request] { return launcher.exec(request); };
   CO_TRY(ipc::ExecSession session, co_await call.work(std::move(job)));
   CO_TRY(Streams streams, streams_of(call.context.reactor, session, request.tty));
   std::string pending;
   CO_TRY(io::Stream client, co_await call.response.upgrade("naru-exec", pending));
-  auto bridge =
-      std::make_unique<Bridge>(call.context, session.exec, request.tty, std::move(client), std::move(pending),
-                               std::move(streams.in), std::move(streams.out), std::move(streams.err));
+  auto bridge = std::make_unique<Bridge>(call.context, session.exec, connection, request.tty,
+                                         std::move(client), std::move(pending), std::move(streams.in),
+                                         std::move(streams.out), std::move(streams.err));
   co_await bridge->run();
   co_return Result<void>();
 }

@@ -42,7 +42,7 @@ Answer list(Call& call) {
 Answer remove(Call& call) {
   CO_TRY(const auto reference, reference_of(call));
   auto job = [&context = call.context, reference] { return context.housekeeping.remove_image(reference); };
-  CO_TRY(const HousekeepingReport report, co_await call.work(std::move(job)));
+  CO_TRY(const HousekeepingReport report, co_await call.long_work(std::move(job)));
   const Json reply{{"removed", reference.text()},
                    {"blobs", report.blobs},
                    {"layers", report.layers},
@@ -108,8 +108,10 @@ Answer pull(Call& call) {
   CO_TRY(const std::string text, text_member(body, "reference"));
   CO_TRY(const auto reference, format::ImageReference::parse(text));
   const auto lines = std::make_shared<Lines>();
-  if (!call.context.pool.post(
-          [lines, reference, &context = call.context] { pull_into(context, reference, *lines); }))
+  CO_TRY(auto place, call.context.long_work.take());  // the pull goes on when its client has gone
+  if (!call.context.pool.post([lines, reference, place = std::move(place), &context = call.context] {
+        pull_into(context, reference, *lines);
+      }))
     co_return fail(Code::busy, "too much work is waiting for a worker thread");
   CO_TRY_VOID(co_await call.response.start(200, std::nullopt, "text/plain; charset=utf-8"));
   while (!call.over()) {
@@ -145,6 +147,7 @@ class TempFile {
 
 Answer import_image(Call& call) {
   CO_TRY(const auto reference, reference_of(call));
+  CO_TRY(auto place, call.context.long_work.take());  // before gigabytes are taken in vain
   call.request.limit_body(kMaxImport);
   CO_TRY(const auto file, TempFile::create(call.context.data.control()));
   const auto piece = std::make_shared<std::string>(kPiece, '\0');
@@ -160,7 +163,7 @@ Answer import_image(Call& call) {
     held = 0;
     if (got == 0) break;
   }
-  auto job = [&context = call.context, file, reference] {
+  auto job = [&context = call.context, file, reference, place = std::move(place)] {
     const auto using_images = context.gate.use();
     return image::import_file(context.images, file->path(), reference);
   };

@@ -128,7 +128,7 @@ Answer delete_volume(Call& call) {
   const std::string name = call.query("name");
   if (name.empty()) co_return fail(Code::invalid_argument, "?name= is missing");
   auto job = [&launcher = call.context.launcher, name] { return launcher.remove_volume(name); };
-  CO_TRY_VOID(co_await call.work(std::move(job)));
+  CO_TRY_VOID(co_await call.long_work(std::move(job)));
   const Json reply{{"removed", name}};
   co_return co_await call.response.send_json(200, reply);
 }
@@ -151,7 +151,7 @@ Answer prune(Call& call) {
   auto job = [&housekeeping = call.context.housekeeping, options] {
     return housekeeping.run_by_hand(options);
   };
-  CO_TRY(const HousekeepingReport report, co_await call.work(std::move(job)));
+  CO_TRY(const HousekeepingReport report, co_await call.long_work(std::move(job)));
   const Json reply = report;
   co_return co_await call.response.send_json(200, reply);
 }

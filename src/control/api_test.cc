@@ -201,5 +201,54 @@ TEST_F(Api, ImportsAnImageAndTellsItsHistory) {
     EXPECT_FALSE(entry.path().filename().string().starts_with("import-")) << entry.path();
 }
 
+// Takes connections and says nothing, until it goes.
+class SilentRegistry {
+ public:
+  SilentRegistry() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof address;
+    EXPECT_EQ(::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
+    EXPECT_EQ(::listen(fd_.get(), 64), 0);
+    ::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &length);
+    image_ = fmt::format("127.0.0.1:{}/slow:1", ntohs(address.sin_port));
+  }
+  const std::string& image() const { return image_; }
+  void go() { fd_.reset(); }
+
+ private:
+  Fd fd_;
+  std::string image_;
+};
+
+TEST_F(Api, ManySlowPullsLeaveThreadsForTheRest) {
+  SilentRegistry registry;
+  const std::string body = Json{{"reference", registry.image()}}.dump();
+  std::atomic<int> taken = 0, refused = 0;
+  std::vector<std::thread> people;
+  for (int i = 0; i < 12; ++i)  // more than there are worker threads
+    people.emplace_back([&] {
+      const auto answer = local("POST", "/v1/images/pull", body);
+      if (answer.status == 200) ++taken;
+      if (answer.status == 429 && answer.body.find("wait until one of them has ended") != std::string::npos)
+        ++refused;
+    });
+  const auto deadline = SystemClock().mono() + 10s;
+  while (refused < 8 && SystemClock().mono() < deadline) std::this_thread::sleep_for(5ms);
+  EXPECT_EQ(refused, 8);
+  EXPECT_EQ(taken, 0) << "the others go on";
+  const auto begun = SystemClock().mono();
+  EXPECT_EQ(local("GET", "/v1/version").status, 200);
+  EXPECT_EQ(local("GET", "/v1/images").status, 200) << "which needs a thread, too";
+  create_app("shop");
+  EXPECT_LT(SystemClock().mono() - begun, 5s);
+  EXPECT_EQ(local("DELETE", "/v1/apps/shop").status, 429);
+  registry.go();
+  for (std::thread& person : people) person.join();
+  EXPECT_EQ(taken, 4);
+  EXPECT_EQ(local("DELETE", "/v1/apps/shop").status, 200);
+}
+
 }  // namespace
 }  // namespace naru::control

@@ -294,14 +294,13 @@ Result<ExecSession> LauncherClient::exec(const ExecRequest& request) {
     return fail(Code::malformed, "container.exec: {} descriptors came with the answer", session.fds.size());
   return session;
 }
+std::uint64_t LauncherClient::connection() const {
+  const std::scoped_lock lock(state_->mutex);
+  return state_->connection;
+}
 Result<ExecExit> LauncherClient::wait_exec(const std::string& exec, milliseconds timeout) {
-  std::uint64_t on_connection = 0;
-  {
-    const std::scoped_lock lock(state_->mutex);
-    on_connection = state_->connection;
-  }
   const auto deadline = std::chrono::steady_clock::now() + timeout;
-  return read_as<ExecExit>(state_->wait_exit(exit_key("exec", exec), on_connection, deadline), "exec_exited");
+  return read_as<ExecExit>(state_->wait_exit(exit_key("exec", exec), connection(), deadline), "exec_exited");
 }
 Result<void> LauncherClient::kill_exec(const std::string& exec) {
   return nothing(call("exec.kill", {{"exec", exec}}, kQuick));

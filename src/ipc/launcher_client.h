@@ -103,6 +103,8 @@ class LauncherClient {
   Result<void> remove(const std::string& container);
   Result<std::vector<ContainerStatus>> list();
   Result<ExecSession> exec(const ExecRequest& request);
+  // Numbers the connections: what was asked on an older one is not told of on this.
+  std::uint64_t connection() const;
   // Waits for the end of an exec of this connection (also one that ended before the call). timeout;
   // unavailable.
   Result<ExecExit> wait_exec(const std::string& exec, milliseconds timeout);
