@@ -34,6 +34,7 @@ export class FakeControl {
     this.world = makeWorld();
     this.posted = [];
     this.live = new Set();
+    this.since = [];
     this.logs = new Set();
     this.events = new Set();
     this.pipelineLogs = new Set();
@@ -115,7 +116,7 @@ export class FakeControl {
     const { world } = this;
     const [, , first, app, rest] = url.pathname.split('/').map(decodeURIComponent);
     const env = url.searchParams.get('env') ?? 'production';
-    if (first === 'live') return this.openLive(response);
+    if (first === 'live') return this.openLive(url, response);
     if (first === 'events') return this.openEvents(url, response);
     if (first === 'apps' && !app) return json(response, 200, { apps: world.apps });
     if (first === 'pipelines' && rest === 'log') return this.openPipelineLog(app, response);
@@ -151,12 +152,15 @@ export class FakeControl {
     set.add(response);
     response.on('close', () => set.delete(response));
   }
-  openLive(response) {
+  openLive(url, response) {
     this.open(response, this.live);
+    const now = Date.now(), since = Number(url.searchParams.get('since') ?? 0);
+    this.since.push(since);
+    const past = {};
+    for (let i = this.world.history ?? kHistory; since > 0 && i >= 0; --i)
+      for (const traffic of trafficAt(this.world, now - i * 1000)) if (traffic.at > since) (past[`${traffic.app}/${traffic.env}`] ??= []).push(traffic);
+    for (const list of Object.values(past)) send(response, 'past', list);
     for (const status of Object.values(this.world.statuses)) send(response, 'status', status);
-    // Charts with a past, without waiting for it.
-    const now = Date.now();
-    for (let i = this.world.history ?? kHistory; i >= 0; --i) for (const traffic of trafficAt(this.world, now - i * 1000)) send(response, 'traffic', traffic);
   }
   openEvents(url, response) {
     this.open(response, this.events);

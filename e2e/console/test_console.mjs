@@ -187,6 +187,19 @@ describe('the console', { skip: !!link && 'a running Naru is tested' }, () => {
     await leave(page);
   });
 
+  test('begins with the last minutes of traffic, and asks only for what is new after a break', async () => {
+    const page = await enter('/apps/shop');
+    await page.locator('[data-testid=charts] canvas').nth(2).waitFor();
+    await page.reload();
+    await page.locator('[data-testid=charts] canvas').nth(2).waitFor();
+    assert.equal(fake.since.at(-1), 1, 'a page that was just loaded knows nothing');
+    fake.goAway();
+    fake.comeBack();
+    await eventually(() => fake.since.at(-1) > Date.now() - 60_000, 'the stream is back');
+    page.complaints.length = 0; // the browser tells of the break
+    await leave(page);
+  });
+
   test('promotes, aborts and rolls back only after a question', async () => {
     const page = await enter('/apps/shop');
     await page.getByTestId('promote').click();

@@ -11,6 +11,8 @@ namespace {
 constexpr std::uint64_t kMaxEvents = 1000;
 constexpr milliseconds kPoll{150}, kLive{200};
 constexpr MonoTime::duration kQuiet = 15s;
+constexpr std::uint64_t kMaxTime = 1ULL << 48;  // milliseconds: far away, and no overflow
+constexpr std::size_t kMaxPastSent = 4U << 20;  // of a screen full of charts
 
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -145,7 +147,13 @@ std::vector<std::string> changed_statuses(Context& context, const std::string& a
 
 Answer live(Call& call) {
   CO_TRY(const std::string app, app_to_watch(call));
+  CO_TRY(const std::uint64_t since, call.number("since", 0, kMaxTime));
   CO_TRY_VOID(co_await call.response.start_events());
+  if (since > 0) {
+    const auto past =
+        call.context.sampler.past(from_epoch_ms(static_cast<std::int64_t>(since)), app, kMaxPastSent);
+    for (const auto& [key, list] : past) CO_TRY_VOID(co_await call.response.event("past", list));
+  }
   const auto sent = std::make_shared<Sent>();
   std::uint64_t sample = 0;
   MonoTime said = call.context.clock.mono();

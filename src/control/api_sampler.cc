@@ -52,6 +52,11 @@ std::map<EnvKey, Json> Sampler::traffic() const {
   return traffic_;
 }
 
+std::map<EnvKey, std::string> Sampler::past(WallTime since, const std::string& app, std::size_t most) const {
+  const std::lock_guard lock(mutex_);
+  return past_.since(since, app, most);
+}
+
 std::map<std::string, ipc::ContainerStats> Sampler::usage() const {
   const std::lock_guard lock(mutex_);
   return usage_;
@@ -121,11 +126,12 @@ void Sampler::sample() {
     }
   });
   const MonoTime now = clock_.mono();
+  const WallTime at = clock_.wall();
   std::map<EnvKey, Json> fresh;
   for (const auto& [key, names] : environments)
     fresh[key] = {{"app", names.first},
                   {"env", names.second},
-                  {"at", clock_.wall()},
+                  {"at", at},
                   {"services", Json::array()},
                   {"users", {{"stable", users_of({})}, {"canary", users_of({})}}}};
   std::set<std::string> seen;
@@ -140,6 +146,9 @@ void Sampler::sample() {
   }
   {
     const std::lock_guard lock(mutex_);
+    for (const auto& [key, traffic] : fresh)
+      past_.add(at, key, environments.at(key).first,
+                traffic.dump(-1, ' ', false, Json::error_handler_t::replace));
     traffic_ = std::move(fresh);
   }
   ++samples_;

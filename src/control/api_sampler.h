@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "control/core.h"
+#include "control/traffic_past.h"
 #include "control/views.h"
 #include "ipc/launcher_client.h"
 #include "ipc/telemetry.h"
@@ -24,6 +25,7 @@ class Sampler {
 
   // Traffic (docs/api.md) of each environment, as of the last sample.
   std::map<EnvKey, Json> traffic() const;
+  std::map<EnvKey, std::string> past(WallTime since, const std::string& app, std::size_t most) const;
   std::uint64_t samples() const { return samples_; }  // rises with each
   std::map<std::string, ipc::ContainerStats> usage() const;
 
@@ -52,6 +54,7 @@ class Sampler {
   const Clock& clock_;
   mutable std::mutex mutex_;
   std::map<EnvKey, Json> traffic_;
+  TrafficPast past_;
   std::map<std::string, ipc::ContainerStats> usage_;
   std::atomic<std::uint64_t> samples_{0};
   std::map<std::string, Before> before_;  // by slot key; the sampling thread's

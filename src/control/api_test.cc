@@ -168,6 +168,35 @@ TEST_F(Api, StreamsStatusAndEventsUntilTheClientLeaves) {
   }
 }
 
+TEST_F(Api, TheLiveStreamBeginsWithThePastOfTrafficForWhoAsks) {
+  create_app("shop");
+  const auto beginning = [&](const std::string& path) {
+    io::FetchRequest request;
+    request.url = "http://localhost" + path;
+    request.unix_socket = data_.control_socket().string();
+    request.total_timeout = 5s;
+    std::string got;
+    request.on_body = [&](std::string_view bytes) -> Result<void> {
+      got += bytes;
+      if (got.find("event: status") == std::string::npos) return {};
+      return fail(Code::cancelled, "enough");
+    };
+    EXPECT_FALSE(io::fetch(std::move(request)));
+    return got;
+  };
+  std::string got;
+  const auto deadline = SystemClock().mono() + 10s;  // the next sample is a second away
+  while (!got.starts_with("event: past") && SystemClock().mono() < deadline)
+    got = beginning("/v1/live?app=shop&since=1");
+  const auto list =
+      parse_json(got.substr(got.find("data: ") + 6, got.find("\n\n") - got.find("data: ") - 6), "");
+  ASSERT_TRUE(list) << got;
+  EXPECT_EQ((*list)[0]["app"], "shop");
+  EXPECT_GT((*list)[0]["at"], 1'000'000'000'000);
+  EXPECT_EQ(beginning("/v1/live?app=shop").find("event: past"), std::string::npos);
+  EXPECT_EQ(beginning("/v1/live?app=shop&since=99999999999999999").find("event: past"), std::string::npos);
+}
+
 TEST_F(Api, ARestartKeepsAppsAndTokens) {
   const std::string token = create_app("shop");
   stop();

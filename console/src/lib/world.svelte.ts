@@ -32,8 +32,12 @@ class World {
     void this.refresh();
     this.timer = window.setInterval(() => !document.hidden && void this.refresh(), kSummaries);
     this.stream = new Stream({
-      url: () => '/v1/live',
-      events: { status: (text) => this.takeStatus(JSON.parse(text)), traffic: (text) => this.takeTraffic(JSON.parse(text)) },
+      url: () => `/v1/live?since=${this.newest()}`,
+      events: {
+        status: (text) => this.takeStatus(JSON.parse(text)),
+        traffic: (text) => this.takeTraffic([JSON.parse(text)]),
+        past: (text) => this.takeTraffic(JSON.parse(text)),
+      },
       onState: (state) => {
         this.connected = state.connected;
         this.retryAt = state.retryAt;
@@ -78,13 +82,21 @@ class World {
       void this.refresh();
   }
 
-  private takeTraffic(traffic: Traffic) {
-    const key = keyOf(traffic.app, traffic.env);
+  // What is known already is not asked for again: by the server's clock, after a reload all that it keeps.
+  private newest() {
+    return Math.max(1, ...Object.values(this.traffic).map((t) => t.at));
+  }
+
+  // Of one environment, oldest first.
+  private takeTraffic(samples: Traffic[]) {
+    const newest = samples.at(-1);
+    if (!newest) return;
+    const key = keyOf(newest.app, newest.env);
     const past = this.history.get(key) ?? [];
-    past.push(traffic);
-    while (past.length > 1 && past[0].at < traffic.at - kHistorySeconds * 1000) past.shift();
+    past.push(...samples.filter((t) => t.at !== past.at(-1)?.at)); // the newest may come twice
+    while (past.length > 1 && past[0].at < newest.at - kHistorySeconds * 1000) past.shift();
     this.history.set(key, past);
-    this.traffic[key] = traffic;
+    this.traffic[key] = newest;
   }
 }
 
