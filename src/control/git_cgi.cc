@@ -1,11 +1,11 @@
 #include "control/git_cgi.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 
 #include <charconv>
+#include <csignal>
 #include <filesystem>
 
 #include "os/process.h"
