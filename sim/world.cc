@@ -51,6 +51,7 @@ class World {
         control_(outside(), options.mutant == nullptr ? none_ : *options.mutant),
         invariants_(outside(), control_, climate_ == Climate::calm && faults_.people == 0) {
     connect();
+    insist(command::ChooseSecret{fmt::format("{:016x}", rng_.next())});
     const std::uint64_t apps = 1 + rng_.below(2);
     for (std::uint64_t i = 0; i < apps; ++i) {
       const std::string app = i == 0 ? "shop" : "blog";

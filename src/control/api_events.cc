@@ -49,7 +49,7 @@ bool is_noise(const store::StoredEvent& stored) {
   const std::string name = stored.event.is_object() ? stored.event.value("event", "") : "";
   return name == "ActionQueued" || name == "ActionDone" || name == "RoutesAcked" || name == "RoutesChanged" ||
          name == "EvidenceStored" || name == "UdpRoutesChanged" || name == "SlotAssigned" ||
-         name == "SlotFreed";
+         name == "SlotFreed" || name == "SecretChosen";
 }
 
 struct Batch {

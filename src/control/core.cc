@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "base/log.h"
+#include "base/rng.h"
 #include "platform/platform.h"
 
 namespace naru::control {
@@ -10,12 +11,22 @@ namespace naru::control {
 namespace {
 // How often time alone may change something: back-off, drain, deadlines, bake.
 constexpr milliseconds kTick{200};
+constexpr std::size_t kSecretBytes = 32;
 }  // namespace
 
 Result<std::unique_ptr<Core>> Core::open(const std::string& folder, const Clock& clock) {
   store::Store store = TRY(store::Store::open(folder));
   State state = TRY(store.load());
-  return std::unique_ptr<Core>(new Core(std::move(store), std::move(state), clock));
+  std::unique_ptr<Core> core(new Core(std::move(store), std::move(state), clock));
+  if (core->state_.secret.empty()) TRY(core->choose_secret());
+  return core;
+}
+
+// Before any command: no rollout ever starts without it. Of a folder that an older Naru filled too.
+Result<void> Core::choose_secret() {
+  Changes changes(state_, std::max(clock_.wall(), last_time()));
+  TRY(platform::decide(changes, command::ChooseSecret{secure_random_hex(kSecretBytes)}));
+  return store_.commit(state_, changes.events(), changes.touched(), changes.now());
 }
 
 Core::Core(store::Store store, State state, const Clock& clock)

@@ -64,6 +64,7 @@ class Core {
     std::optional<std::promise<Result<void>>> answer;
   };
   Core(store::Store store, State state, const Clock& clock);
+  Result<void> choose_secret();
   void run();
   Result<void> decide(const Command& command);
   void reload();

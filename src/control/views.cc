@@ -534,8 +534,12 @@ Json public_event(Json event, const std::vector<std::string>& secrets) {
   if (event.contains("image"))
     event["image"] =
         Json{{"manifest", event["image"].is_object() ? event["image"].value("manifest", "") : ""}};
-  if (event.contains("rollout") && event["rollout"].is_object()) event["rollout"].erase("judge");
+  if (event.contains("rollout") && event["rollout"].is_object()) {
+    event["rollout"].erase("judge");
+    event["rollout"].erase("salt");  // the routes' own secret
+  }
   event.erase("judge");
+  event.erase("secret");  // SecretChosen
   mask_strings(event, secrets);
   return event;
 }

@@ -142,6 +142,12 @@ TEST(Views, AnEventLeavesWithoutSecrets) {
   EXPECT_EQ(
       public_event(to_json_event(event::EnvironmentCreated{environment}), {}).dump().find("open-sesame"),
       std::string::npos);
+  Rollout rollout;
+  rollout.salt = "open-sesame";
+  EXPECT_EQ(public_event(to_json_event(event::RolloutStarted{rollout}), {}).dump().find("open-sesame"),
+            std::string::npos);
+  EXPECT_EQ(public_event(to_json_event(event::SecretChosen{"open-sesame"}), {}).dump().find("open-sesame"),
+            std::string::npos);
   for (const Json& garbage :
        {Json(), Json::array(), Json("x"), Json{{"set", 3}}, Json{{"release", {{"services", {1}}}}}})
     EXPECT_NO_THROW((void)public_event(garbage, {"x"}));

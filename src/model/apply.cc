@@ -11,6 +11,10 @@ class Applier {
  public:
   Applier(State& state, WallTime at, Touched& touched) : state_(state), at_(at), touched_(touched) {}
 
+  void operator()(const event::SecretChosen& e) {
+    touch("secret", "");
+    state_.secret = e.secret;
+  }
   void operator()(const event::AppCreated& e) { state_.apps[touch("app", e.app.name)] = e.app; }
   void operator()(const event::AppRemoved& e) {
     erase_rows(state_.environments, "environment", [&](const auto& row) { return row.app == e.app; });
@@ -68,6 +72,9 @@ class Applier {
     row.finished = at_;
     row.error = e.error;
     if (e.ok) row.image = e.image;
+    Pipeline& of = pipeline(e.pipeline);
+    for (const std::string& warning : e.warnings)
+      if (std::ranges::find(of.warnings, warning) == of.warnings.end()) of.warnings.push_back(warning);
   }
   void operator()(const event::PipelineFinished& e) {
     Pipeline& row = pipeline(e.pipeline);
@@ -329,6 +336,7 @@ void apply(State& state, const Event& event, WallTime at, Touched& touched) {
 
 Json row_of(const State& state, const std::string& kind, const std::string& key) {
   if (kind == "counters") return state.counters;
+  if (kind == "secret") return state.secret.empty() ? Json() : Json(state.secret);
   if (kind == "app") return find_row(state.apps, key);
   if (kind == "environment") return find_row(state.environments, key);
   if (kind == "pipeline") return find_row(state.pipelines, std::stoull(key));
@@ -345,6 +353,8 @@ Json row_of(const State& state, const std::string& kind, const std::string& key)
 void load_row(State& state, const std::string& kind, const std::string& key, const Json& row) {
   if (kind == "counters")
     state.counters = row.get<Counters>();
+  else if (kind == "secret")
+    state.secret = row.get<std::string>();
   else if (kind == "app")
     state.apps[key] = row.get<App>();
   else if (kind == "environment")

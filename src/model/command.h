@@ -7,6 +7,11 @@
 
 namespace naru::command {
 
+// Before anything else, once in the life of a data folder; nothing when there is one.
+struct ChooseSecret {
+  std::string secret;
+};
+
 // ---- asked by people and by git
 struct CreateApp {
   std::string app;
@@ -170,12 +175,14 @@ struct Housekeep {
 }  // namespace naru::command
 
 namespace naru {
-using Command = std::variant<
-    command::CreateApp, command::RemoveApp, command::SetVariables, command::Push, command::RetryPipeline,
-    command::Promote, command::Abort, command::Rollback, command::StopEnvironment, command::PlanFinished,
-    command::BuildFinished, command::NetworkReady, command::NetworkFailed, command::InstanceStarted,
-    command::InstanceStartFailed, command::InstanceStopped, command::InstanceStopFailed,
-    command::ContainerRemoved, command::RoutesAcked, command::ContainerExited, command::ContainersListed,
-    command::PortTaken, command::Probed, command::Judged, command::LatencyBaseline, command::Tick,
-    command::NetworkRemoved, command::Housekeep, command::UdpRoutesSet, command::UdpRoutesRefused>;
+using Command =
+    std::variant<command::CreateApp, command::RemoveApp, command::SetVariables, command::Push,
+                 command::RetryPipeline, command::Promote, command::Abort, command::Rollback,
+                 command::StopEnvironment, command::PlanFinished, command::BuildFinished,
+                 command::NetworkReady, command::NetworkFailed, command::InstanceStarted,
+                 command::InstanceStartFailed, command::InstanceStopped, command::InstanceStopFailed,
+                 command::ContainerRemoved, command::RoutesAcked, command::ContainerExited,
+                 command::ContainersListed, command::PortTaken, command::Probed, command::Judged,
+                 command::LatencyBaseline, command::Tick, command::NetworkRemoved, command::Housekeep,
+                 command::UdpRoutesSet, command::UdpRoutesRefused, command::ChooseSecret>;
 }  // namespace naru

@@ -102,6 +102,7 @@ std::string event_app(const State& state, const Event& event) {
 }  // namespace naru
 
 namespace naru::event {
+NARU_JSON_FIELDS(SecretChosen, secret)
 NARU_JSON_FIELDS(AppCreated, app)
 NARU_JSON_FIELDS(AppRemoved, app)
 NARU_JSON_FIELDS(EnvironmentCreated, environment)
@@ -112,7 +113,7 @@ NARU_JSON_FIELDS(EnvironmentStopped, environment, stopped)
 NARU_JSON_FIELDS(PipelineCreated, pipeline)
 NARU_JSON_FIELDS(PipelinePlanned, pipeline, spec, elsewhere, warnings)
 NARU_JSON_FIELDS(BuildStarted, pipeline, service)
-NARU_JSON_FIELDS(BuildFinished, pipeline, service, ok, cached, image, error)
+NARU_JSON_FIELDS(BuildFinished, pipeline, service, ok, cached, image, error, warnings)
 NARU_JSON_FIELDS(PipelineFinished, pipeline, state, error, release, hint)
 NARU_JSON_FIELDS(ReleaseCreated, release)
 NARU_JSON_FIELDS(HistoryRemoved, app, rollouts, releases, pipelines)

@@ -9,6 +9,10 @@
 
 namespace naru::event {
 
+struct SecretChosen {
+  std::string secret;
+};
+NARU_JSON(SecretChosen)
 struct AppCreated {
   App app;
 };
@@ -66,6 +70,7 @@ struct BuildFinished {
   bool cached = false;
   ImageInfo image;
   std::string error;
+  std::vector<std::string> warnings{};  // that only the image could tell
 };
 NARU_JSON(BuildFinished)
 struct PipelineFinished {
@@ -275,7 +280,7 @@ using Event = std::variant<
     event::InstanceRetired, event::InstanceStopping, event::InstanceStopFailed, event::InstanceRemoved,
     event::SlotAssigned, event::SlotFreed, event::PortAssigned, event::PortFreed, event::RoutesChanged,
     event::RoutesAcked, event::VirtualAddressAssigned, event::ActionQueued, event::ActionDone,
-    event::HistoryRemoved, event::UdpRoutesChanged, event::UdpRoutesRefused>;
+    event::HistoryRemoved, event::UdpRoutesChanged, event::UdpRoutesRefused, event::SecretChosen>;
 
 // {"event": "AppCreated", ...fields}. The name is the type's.
 Json to_json_event(const Event& event);

@@ -52,5 +52,5 @@ NARU_JSON_FIELDS(Action, id, kind, subject, detail)
 NARU_JSON_FIELDS(Counters, next_id, routes_revision, routes_acked, routes_digest, next_evidence_slot,
                  next_slot)
 NARU_JSON_FIELDS(State, counters, apps, environments, pipelines, releases, rollouts, instances, slots, ports,
-                 outbox)
+                 outbox, secret)
 }  // namespace naru

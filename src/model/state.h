@@ -155,7 +155,7 @@ struct Rollout {
   std::uint32_t step = 0;
   bool step_live = false;   // the gateway has acknowledged this step's split
   WallTime step_started{};  // when it did
-  std::string salt;
+  std::string salt;         // nobody may learn it: who knows it can choose cookies by their side
   std::uint32_t evidence_slot = 0;
   std::int64_t slow_us = 0;
   std::vector<StepRecord> steps;
@@ -252,6 +252,7 @@ struct State {
   std::map<std::string, std::uint32_t> slots;  // "<env key>/<service>/<revision>" -> telemetry slot
   std::map<std::string, std::uint16_t> ports;  // "<env key>/<service>/<container port>" -> host port
   std::map<ActionId, Action> outbox;
+  std::string secret;  // random, chosen once; of it come the rollouts' salts. Encrypted at rest
 
   const Release* release(std::optional<ReleaseId> id) const {
     if (!id) return nullptr;

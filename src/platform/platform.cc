@@ -25,6 +25,10 @@ class Dispatch {
  public:
   explicit Dispatch(Changes& changes) : changes_(changes) {}
 
+  Result<void> operator()(const command::ChooseSecret& c) {
+    if (changes_.state().secret.empty()) changes_.emit(event::SecretChosen{c.secret});
+    return {};
+  }
   Result<void> operator()(const command::CreateApp& c) {
     TRY(check_name(c.app, "an application's"));
     if (changes_.state().apps.contains(c.app))

@@ -29,6 +29,24 @@ TEST(Platform, ACanaryGoesThroughItsStepsAndReplacesTheOldRelease) {
   EXPECT_EQ(world.count("api"), 1);
 }
 
+TEST(Platform, ASaltComesOfASecretThatIsChosenOnce) {
+  const auto salt_of = [](const std::string& secret) {
+    World world;  // the same commands at the same times: all that people can see is equal
+    world.state.secret = secret;
+    world.release(two_services());
+    world.release_new("api");
+    return world.current().salt;
+  };
+  EXPECT_EQ(salt_of("one").size(), 64U);
+  EXPECT_EQ(salt_of("one"), salt_of("one"));
+  EXPECT_NE(salt_of("one"), salt_of("two"));
+
+  World world;
+  const std::string first = world.state.secret;
+  world.must(command::ChooseSecret{"another"});
+  EXPECT_EQ(world.state.secret, first);
+}
+
 TEST(Platform, ABadVerdictTakesTheReleaseBack) {
   World world = World::released();
   const auto stable = world.production().stable;

@@ -26,6 +26,7 @@ inline ApplicationSpec two_services() {
 class World {
  public:
   World() {
+    must(command::ChooseSecret{"nobody knows it"});
     must(command::CreateApp{"shop"});
     settle();
   }

@@ -1,3 +1,5 @@
+#include <cassert>
+
 #include "model/address.h"
 #include "rollout/rollout.h"
 
@@ -30,9 +32,12 @@ void start_rollout(Changes& changes, const EnvKey& key, ReleaseId to, bool is_ro
   rollout.to = to;
   rollout.policy = changes.state().release(to)->policy;
   rollout.is_rollback = is_rollback;
-  // The salt makes a user's side random, and another one in the next rollout: the ids never repeat.
-  rollout.salt =
-      Digest::of_sha256(fmt::format("{}/{}/{}", key, rollout.id, to_epoch_ms(changes.now()))).short_hex();
+  // The salt makes a user's side random, and another one in the next rollout: the ids never repeat. Without
+  // the secret in it anybody could compute it, and choose cookies that meet the canary.
+  assert(!changes.state().secret.empty());
+  rollout.salt = Digest::of_sha256(fmt::format("{}/{}/{}/{}", changes.state().secret, key, rollout.id,
+                                               to_epoch_ms(changes.now())))
+                     .hex();
   rollout.created = changes.now();
   changes.emit(event::RolloutStarted{std::move(rollout)});
 }

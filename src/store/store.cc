@@ -25,11 +25,13 @@ constexpr const char* kMigrations[kVersion] = {
     "INSERT INTO checkpoint_at SELECT coalesce(max(sequence), 0) FROM events;"};
 
 bool is_secret_row(std::string_view kind) {
-  return kind == "environment" || kind == "release" || kind == "pipeline";
+  return kind == "secret" || kind == "rollout" || kind == "environment" || kind == "release" ||
+         kind == "pipeline";
 }
 bool is_secret_event(std::string_view name) {
   return name == "VariablesSet" || name == "EnvironmentCreated" || name == "ReleaseCreated" ||
-         name == "PipelinePlanned" || name == "PipelineCreated" || name == "BuildFinished";
+         name == "PipelinePlanned" || name == "PipelineCreated" || name == "BuildFinished" ||
+         name == "SecretChosen" || name == "RolloutStarted";
 }
 
 struct Database {

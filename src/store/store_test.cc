@@ -37,7 +37,15 @@ class StoreTest : public ::testing::Test {
     Environment production;
     production.app = "shop";
     production.name = "production";
-    return {event::AppCreated{app}, event::EnvironmentCreated{production},
+    Rollout rollout;
+    rollout.id = 5;
+    rollout.app = "shop";
+    rollout.environment = "production";
+    rollout.salt = "hunter2-salt";
+    return {event::AppCreated{app},
+            event::EnvironmentCreated{production},
+            event::SecretChosen{"hunter2-of-all"},
+            event::RolloutStarted{rollout},
             event::VariablesSet{"shop/production", {{"PASSWORD", "hunter2-very-secret"}}, {}},
             event::ActionQueued{{7, ActionKind::plan_pipeline, "3", ""}}};
   }
@@ -53,9 +61,9 @@ TEST_F(StoreTest, LoadsWhatWasCommitted) {
   }
   Store again = Store::open(folder_).value();
   EXPECT_EQ(Json(again.load().value()), Json(state));
-  EXPECT_EQ(again.last_sequence(), 4u);
+  EXPECT_EQ(again.last_sequence(), 6u);
   const auto events = again.events_after(1, 10).value();
-  ASSERT_EQ(events.size(), 3u);
+  ASSERT_EQ(events.size(), 5u);
   EXPECT_EQ(events[0].event["event"], "EnvironmentCreated");
   EXPECT_EQ(events[0].app, "shop");
 }
@@ -81,7 +89,7 @@ TEST_F(StoreTest, ReplayingGivesTheRowsHoweverMuchOfTheLogWasDropped) {
   const auto left = store.latest_events(100).value();
   EXPECT_EQ(left.size(), 5u);
   const Store again = Store::open(folder_).value();
-  EXPECT_EQ(again.last_sequence(), 44u);
+  EXPECT_EQ(again.last_sequence(), 46u);
 }
 
 TEST_F(StoreTest, ALogThatLacksAnEventDoesNotGiveTheRows) {
@@ -105,10 +113,10 @@ TEST_F(StoreTest, AFileOfTheFirstVersionIsBroughtUpToDate) {
   Store store = Store::open(folder_).value();
   EXPECT_EQ(Json(store.load().value()), Json(state));
   EXPECT_EQ(Json(store.replay().value()), Json(state));
-  EXPECT_EQ(store.last_sequence(), 4u);
+  EXPECT_EQ(store.last_sequence(), 6u);
   commit(store, state, {event::ActionDone{7}});
   EXPECT_EQ(Json(store.replay().value()), Json(store.load().value()));
-  EXPECT_EQ(store.events_after(0, 10).value().size(), 3u);
+  EXPECT_EQ(store.events_after(0, 10).value().size(), 5u);
 }
 
 TEST_F(StoreTest, NoSecretIsReadableInTheFiles) {
@@ -173,7 +181,7 @@ TEST_F(StoreTest, CompactingKeepsTheNewestEvents) {
   ASSERT_TRUE(store.compact(1, 1000));
   const auto left = store.latest_events(10).value();
   ASSERT_EQ(left.size(), 1u);
-  EXPECT_EQ(left[0].sequence, 4u);
+  EXPECT_EQ(left[0].sequence, 6u);
 }
 
 }  // namespace
