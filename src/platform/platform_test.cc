@@ -92,6 +92,25 @@ TEST(Platform, StateIsNeverRunTwice) {
   EXPECT_EQ(world.current().phase, RolloutPhase::done) << world.current().reason;
 }
 
+TEST(Platform, GoingBackSaysThatTheDataStays) {
+  World world = World::released(with_state("one"));
+  world.images["api"] = "a bad one";
+  world.release(with_state("two"));
+  ASSERT_EQ(world.current().phase, RolloutPhase::stepping);
+  world.judge(command::Outcome::roll_back, "api fails");
+  world.settle();
+  EXPECT_EQ(world.current().phase, RolloutPhase::rolled_back);
+  EXPECT_EQ(world.current().reason, "api fails; the data of db was not rolled back");
+
+  world.images.clear();
+  world.release(with_state("three"));
+  ASSERT_EQ(world.current().phase, RolloutPhase::done) << world.current().reason;
+  world.must(command::Rollback{"shop/production", std::nullopt, "ada"});
+  world.settle();
+  EXPECT_EQ(world.current().phase, RolloutPhase::done);
+  EXPECT_EQ(world.current().reason, "a rollback goes to everybody; the data of db was not rolled back");
+}
+
 TEST(Platform, AOneShotThatFailsEndsTheReleaseWithNothingTouched) {
   World world = World::released(with_state("one"));
   world.broken = {"migrate"};

@@ -227,12 +227,18 @@ class Progress {
   }
 
   void go_on_to_everybody() {
-    change_phase(changes_, rollout_.id, Phase::completing,
-                 from_ == nullptr         ? "the first release goes to everybody"
-                 : rollout_.is_rollback   ? "a rollback goes to everybody"
-                 : rollout_.resume        ? "a person said go on"
-                 : rollout_.steps.empty() ? "goes to everybody at once"
-                                          : "every step passed");
+    std::string reason = from_ == nullptr         ? "the first release goes to everybody"
+                         : rollout_.is_rollback   ? "a rollback goes to everybody"
+                         : rollout_.resume        ? "a person said go on"
+                         : rollout_.steps.empty() ? "goes to everybody at once"
+                                                  : "every step passed";
+    if (rollout_.is_rollback)
+      for (const std::string& service : rollout_.swapped) reason += "; " + data_stays(service);
+    change_phase(changes_, rollout_.id, Phase::completing, std::move(reason));
+  }
+  // Going back takes the program back, never what the newer one has written.
+  static std::string data_stays(const std::string& service) {
+    return fmt::format("the data of {} was not rolled back", service);
   }
 
   void step() {
@@ -290,8 +296,9 @@ class Progress {
 
   void roll_back() {
     if (!rollout_.swapped.empty()) {
-      changes_.emit(event::ServiceSwapped{rollout_.id, std::string(rollout_.swapped.back()), false});
-      return;
+      const std::string service = rollout_.swapped.back();
+      changes_.emit(event::ServiceSwapped{rollout_.id, service, false});
+      return say(fmt::format("{}; {}", rollout_.reason, data_stays(service)));
     }
     const auto left = instances_left([this](const Instance& instance) { return is_new(instance); });
     if (!may_end_beside(left) || !routes_settled(state())) return;
