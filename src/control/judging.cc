@@ -38,17 +38,45 @@ std::vector<judge::LatencyBucket> buckets_of(const ipc::Histogram& histogram) {
   return buckets;
 }
 
+std::string slot_key(const EnvKey& key, const ReleaseService& service) {
+  return fmt::format("{}/{}/{}", key, service.spec.name, service.revision.short_hex());
+}
+
 judge::SideCounts counts_of(const ipc::SideCounters& side) {
   return {side.users_seen, side.users_bad, side.users_slow, side.requests, side.failed_requests};
 }
 
+constexpr std::size_t kCallersNamed = 3;
+
 }  // namespace
+
+std::string remark_on(std::vector<InnerCalls> callers, bool users_seen) {
+  std::uint64_t calls = 0;
+  for (const InnerCalls& caller : callers) calls += caller.calls;
+  std::string out;
+  if (!users_seen && calls > 0)
+    out = fmt::format("; {} calls between services do not count: only users who come from outside are judged",
+                      calls);
+  std::erase_if(callers, [](const InnerCalls& caller) { return caller.without_cohort == 0; });
+  std::ranges::sort(callers, std::greater(), &InnerCalls::without_cohort);
+  for (std::size_t i = 0; i < std::min(callers.size(), kCallersNamed); ++i)
+    out += fmt::format("; {} does not carry the cohort ({} of {} inner calls were split by connection)",
+                       callers[i].service, callers[i].without_cohort, callers[i].calls);
+  if (callers.size() > kCallersNamed)
+    out += fmt::format("; nor do {} other services", callers.size() - kCallersNamed);
+  return out;
+}
 
 struct Judging::View {
   Rollout rollout;
   judge::Observation crashes;
   // Slots and their owners: of the stable side's services that users reach on a host port.
   std::vector<std::pair<std::uint32_t, std::uint64_t>> edge_slots;
+  struct Caller {
+    std::uint64_t owner = 0;
+    std::string service;
+  };
+  std::map<std::uint32_t, Caller> callers;  // by slot
 };
 
 Judging::Judging(Core& core, const ipc::Telemetry& telemetry, const Clock& clock)
@@ -79,15 +107,18 @@ void Judging::look() {
     for (const auto& [key, environment] : state.environments) {
       const Rollout* rollout = state.active_rollout(environment);
       if (rollout == nullptr || environment.stopped) continue;
-      View view{*rollout, {}, {}};
+      View view{*rollout, {}, {}, {}};
       count_crashes(state, *rollout, now, view.crashes);
+      for (const Release* release : {state.release(rollout->from), state.release(rollout->to)})
+        if (release != nullptr)
+          for (const ReleaseService& service : release->services)
+            if (const auto slot = state.slots.find(slot_key(key, service)); slot != state.slots.end())
+              view.callers[slot->second] = {ipc::slot_owner(slot->first), service.spec.name};
       if (const Release* stable = state.release(rollout->from))
         for (const ReleaseService& service : stable->services)
           if (std::ranges::any_of(service.spec.ports,
                                   [](const PortSpec& port) { return port.host.has_value(); }))
-            if (const auto slot = state.slots.find(
-                    fmt::format("{}/{}/{}", key, service.spec.name, service.revision.short_hex()));
-                slot != state.slots.end())
+            if (const auto slot = state.slots.find(slot_key(key, service)); slot != state.slots.end())
               view.edge_slots.emplace_back(slot->second, ipc::slot_owner(slot->first));
       found.push_back(std::move(view));
     }
@@ -178,10 +209,36 @@ void Judging::resume(const View& view, Session& session) const {
   session.raw.stable.users_slow += session.slow_ignored_stable;
 }
 
+std::map<std::uint32_t, InnerCalls> Judging::inner_calls(const View& view) const {
+  std::map<std::uint32_t, InnerCalls> found;
+  for (const auto& [slot, caller] : view.callers) {
+    const ipc::ServiceCounters counters = telemetry_.service(slot, caller.owner);
+    found[slot] = {caller.service, counters.inner_calls, counters.inner_without_cohort};
+  }
+  return found;
+}
+
+// The counters are of all rollouts that the slot has seen.
+std::vector<InnerCalls> Judging::new_calls(std::map<std::uint32_t, InnerCalls> now, Session& session) {
+  std::map<std::string, InnerCalls> by_service;
+  for (auto& [slot, calls] : now) {
+    InnerCalls& before = session.inner_before[slot];
+    if (calls.calls < before.calls) before = {};  // a reboot: the shared memory is new
+    InnerCalls& sum = by_service[calls.service];
+    sum.service = calls.service;
+    sum.calls += calls.calls - before.calls;
+    sum.without_cohort += calls.without_cohort - std::min(calls.without_cohort, before.without_cohort);
+  }
+  std::vector<InnerCalls> out;
+  for (auto& [service, calls] : by_service) out.push_back(std::move(calls));
+  return out;
+}
+
 void Judging::observe(const View& view) {
   const Rollout& rollout = view.rollout;
   const auto [at, is_new] = sessions_.try_emplace(rollout.id);
   Session& session = at->second;
+  if (is_new) session.inner_before = inner_calls(view);
   if (is_new && !rollout.judge.is_null()) resume(view, session);
   if (session.step != rollout.step) {  // fresh counters; crashes and time are of the whole rollout
     session.step = rollout.step;
@@ -204,6 +261,9 @@ void Judging::observe(const View& view) {
       outcome == command::Outcome::promote && rollout.steps.back().passed != WallTime{};
   if ((outcome == command::Outcome::hold || already_passed) && now - session.stored < kStore) return;
   session.stored = now;
+  const judge::Observation& seen = session.state.last;
+  verdict->reason +=
+      remark_on(new_calls(inner_calls(view), session), seen.canary.users_seen + seen.stable.users_seen > 0);
   core_.post(command::Judged{rollout.id, rollout.step, outcome, verdict->reason, session.state, *verdict});
 }
 

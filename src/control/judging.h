@@ -12,6 +12,15 @@
 
 namespace naru::control {
 
+// Calls of one service to services of which both releases run, since its rollout's first look.
+struct InnerCalls {
+  std::string service;
+  std::uint64_t calls = 0, without_cohort = 0;
+};
+// What the verdict adds of them: who loses the cohort on the way, and that calls alone are not judged. "" =
+// nothing.
+std::string remark_on(std::vector<InnerCalls> callers, bool users_seen);
+
 class Judging {
  public:
   Judging(Core& core, const ipc::Telemetry& telemetry, const Clock& clock);
@@ -27,7 +36,8 @@ class Judging {
     bool warm = false;
     judge::Observation
         before;  // added to what is read: counters that began anew (a reboot) go on from where they were
-    judge::Observation raw;  // as read last
+    judge::Observation raw;                            // as read last
+    std::map<std::uint32_t, InnerCalls> inner_before;  // by slot, at the first look
   };
   struct View;  // what one look needs of the state
   void run(const std::stop_token& stop);
@@ -37,6 +47,8 @@ class Judging {
   static void keep_rising(Session& session, judge::Observation& observation);
   void resume(const View& view, Session& session) const;
   judge::Observation observation_of(const View& view, Session& session) const;
+  std::map<std::uint32_t, InnerCalls> inner_calls(const View& view) const;
+  static std::vector<InnerCalls> new_calls(std::map<std::uint32_t, InnerCalls> now, Session& session);
 
   Core& core_;
   const ipc::Telemetry& telemetry_;

@@ -217,6 +217,11 @@ TEST(InnerCalls, FollowTheBaggageThenTheCallersReleaseThenADraw) {
   EXPECT_EQ(world.call("Baggage: naru-cohort=6:canary\r\n"), "127.0.0.2") << "of an earlier rollout";
   EXPECT_EQ(world.telemetry->service(5).inner_calls, 2U) << "charged to the caller";
   EXPECT_EQ(world.telemetry->service(5).inner_without_cohort, 1U);
+  const auto canary = std::exchange(world.web().canary, std::nullopt);
+  world.publish();
+  world.call();
+  EXPECT_EQ(world.telemetry->service(5).inner_calls, 2U) << "an unchanged service is nobody's choice";
+  world.web().canary = canary;
   world.environment().services[1].canary = RouteSide{2, 6, {}};
   world.publish();
   EXPECT_EQ(world.call(), "127.0.0.3") << "cart of release 2 calls web of release 2";

@@ -36,11 +36,12 @@ Task<Result<Lookup>> find_instances(Worker& worker, const Arrival& arrival, cons
   co_return found;
 }
 
-Assignment assign(Worker& worker, const Arrival& arrival, const route::Environment& environment) {
+Assignment assign(Worker& worker, const Arrival& arrival, const route::Environment& environment,
+                  const route::Service& to) {
   if (arrival.edge) return assign_edge_connection(environment, arrival.client_ip);
   const route::CallerView caller = environment.caller(arrival.client_address);
   Assignment out = assign_inner_connection(environment, caller, arrival.draw);
-  if (environment.split && caller.service)
+  if (environment.split && caller.service && to.canary)
     worker.telemetry().inner_call(caller.service->stable.slot, out.split_by_connection);
   return out;
 }
@@ -78,7 +79,7 @@ Task<Result<Dialled>> connect_one(Worker& worker, const route::Pool& pool, std::
 Task<Result<Dialled>> dial(Worker& worker, const Arrival& arrival, const io::Stream& client) {
   CO_TRY(const Lookup found, co_await find_instances(worker, arrival, client));
   const route::Environment& environment = *found.to.environment;
-  const Assignment assigned = assign(worker, arrival, environment);
+  const Assignment assigned = assign(worker, arrival, environment, *found.to.service);
   const route::Pool& first = found.to.service->pool(assigned.side);
   std::uint32_t tried = 0;
   Result<Dialled> dialled = co_await connect_one(worker, first, found.to.port, tried);

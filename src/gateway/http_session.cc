@@ -179,7 +179,7 @@ void HttpSession::assign() {
   } else {
     const route::CallerView caller = environment.caller(arrival_.client_address);
     now_.assigned = assign_inner(environment, head_, caller, arrival_.draw);
-    if (environment.split && caller.service)
+    if (environment.split && caller.service && now_.to.service->canary)
       worker_.telemetry().inner_call(caller.service->stable.slot, now_.assigned.split_by_connection);
   }
   if (environment.split && now_.assigned.evidence) {

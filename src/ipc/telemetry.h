@@ -77,8 +77,9 @@ struct ServiceCounters {
   std::uint64_t bytes_in = 0, bytes_out = 0;  // bodies and tunnelled bytes; in = from the caller
   std::uint64_t connections = 0;              // TCP (not HTTP) connections carried
   std::uint64_t active = 0;                   // requests in flight in the newest gateway process
-  // Charged to the CALLING service (its stable slot) while a rollout splits traffic: its inner calls, and
-  // those of them that carried no cohort and were split by the connection ("web does not carry the cohort").
+  // Charged to the CALLING service (its stable slot) while a rollout splits traffic: its inner calls of
+  // services that have both sides, and those of them that carried no cohort and were split by the connection
+  // ("web does not carry the cohort").
   std::uint64_t inner_calls = 0, inner_without_cohort = 0;
   Histogram latency;  // of answered requests
   // All outcomes but `incomplete`: an answer that was cut was counted by its status when it began.
