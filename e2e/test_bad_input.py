@@ -145,7 +145,7 @@ class Start(OneApp):
     def test_a_service_that_never_becomes_healthy_comes_back(self):
         self.mode("never")
         self.app.edit("compose.yaml", "ready_deadline: 20s", "ready_deadline: 4s")
-        self.comes_back("Never healthy", "web", "ready|healthy")
+        self.comes_back("Never healthy", "web", "ready|healthy", "see `naru logs shop/web`")
 
     def test_a_service_that_crashes_at_once_comes_back_with_its_status(self):
         self.mode("crash")

@@ -70,6 +70,16 @@ TEST(Platform, AReleaseThatCrashesAtStartComesBackWithoutMeetingUsers) {
   EXPECT_EQ(world.count("web"), 1);
 }
 
+TEST(Platform, AReleaseThatIsNeverHealthySaysWhereToLook) {
+  World world = World::released();
+  world.sick = {"api"};
+  world.spec.rollout.ready_deadline = 4s;
+  world.release_new("api");
+  EXPECT_EQ(world.current().phase, RolloutPhase::rolled_back);
+  EXPECT_EQ(world.current().reason,
+            "api is not ready: nobody answers on 8080, for 4s; see `naru logs shop/api`");
+}
+
 ApplicationSpec with_state(std::string flavour) {
   ApplicationSpec spec = two_services();
   ServiceSpec db = service("db");

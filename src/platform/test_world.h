@@ -93,6 +93,7 @@ class World {
   std::map<std::string, ApplicationSpec> elsewhere;  // of environments besides production
   int pushes = 0;
   std::set<std::string> broken;                   // services whose new containers exit with 1
+  std::set<std::string> sick;                     // services whose health check fails
   std::map<std::string, std::string> images;      // service -> what its image's digest is of
   std::map<std::string, std::string> containers;  // id -> service
   std::vector<std::string> names;
@@ -167,8 +168,9 @@ class World {
     must(command::ContainerExited{instance.container(), bad ? 1 : 0, false});
   }
   void probe(const Instance& instance) {
+    const bool well = !sick.contains(instance.service);
     if (instance.phase == InstancePhase::running)
-      must(command::Probed{instance.id, instance.attempt, true, ""});
+      must(command::Probed{instance.id, instance.attempt, well, well ? "" : "nobody answers on 8080"});
   }
 };
 

@@ -125,9 +125,8 @@ class Progress {
                      ? fmt::format("the one-shot service {} failed: {}", instance.service, instance.error)
                      : fmt::format("{} failed: {}", instance.service, instance.error);
       else if (rollout_.phase == Phase::preparing && instance.restarts >= kMaxCrashesAtStart)
-        reason =
-            fmt::format("{} does not start: {} ({} times in a row); see `naru logs {}/{}`", instance.service,
-                        instance.error, instance.restarts, rollout_.app, instance.service);
+        reason = fmt::format("{} does not start: {} ({} times in a row){}", instance.service, instance.error,
+                             instance.restarts, see_logs(instance.service));
     });
     return reason;
   }
@@ -143,18 +142,27 @@ class Progress {
       if (is_oneshot(to_, service.spec.name) && !rollout_.is_rollback &&
           !rollout_.oneshots_done.contains(service.spec.name))
         waiting = fmt::format("waiting for the one-shot service {} to end", service.spec.name);
-    if (std::string why = not_ready(changed); !why.empty()) waiting = std::move(why);
-    if (!environment_.network && !environment_.network_error.empty())
+    const ReleaseService* unready = not_ready(changed);
+    if (unready != nullptr) waiting = why_not_ready(*unready);
+    if (!environment_.network && !environment_.network_error.empty()) {
+      unready = nullptr;  // nothing of it has run: there is no log
       waiting = fmt::format("the network of {} cannot be made: {}", rollout_.environment,
                             environment_.network_error);
+    }
     // What only recreates a stateful service has no two sides to compare: everybody meets it already.
     const bool two_sides =
         std::ranges::any_of(changed, [&](const ReleaseService* service) { return !is_swap(*service); });
     if (waiting.empty()) return two_sides && has_stable_users() ? begin_step(0) : go_on_to_everybody();
     if (changes_.now() - waiting_since() > rollout_.policy.ready_deadline)
       return change_phase(changes_, rollout_.id, Phase::rolling_back,
-                          fmt::format("{}, for {}", waiting, humanize(rollout_.policy.ready_deadline)));
+                          fmt::format("{}, for {}{}", waiting, humanize(rollout_.policy.ready_deadline),
+                                      unready == nullptr ? "" : see_logs(unready->spec.name)));
     say(waiting);
+  }
+  std::string see_logs(const std::string& service) const {
+    const bool production = rollout_.environment == kProduction;
+    return fmt::format("; see `naru logs {}/{}{}`", rollout_.app,
+                       production ? "" : rollout_.environment + "/", service);
   }
 
   // The deadline is for an instance that runs and does not become ready; a one-shot may take its time (`naru
@@ -175,12 +183,12 @@ class Progress {
            !rollout_.policy.steps.empty();
   }
 
-  // The last of them that is not, and why; empty when all are ready.
-  std::string not_ready(const std::vector<const ReleaseService*>& services) const {
-    std::string why;
+  // The last of them that is not; none when all are ready.
+  const ReleaseService* not_ready(const std::vector<const ReleaseService*>& services) const {
+    const ReleaseService* found = nullptr;
     for (const ReleaseService* service : services)
-      if (!all_ready(state(), environment_, *service)) why = why_not_ready(*service);
-    return why;
+      if (!all_ready(state(), environment_, *service)) found = service;
+    return found;
   }
 
   std::string why_not_ready(const ReleaseService& service) const {
@@ -250,7 +258,8 @@ class Progress {
     }
     if (!rollout_.resume && rollout_.steps.back().passed == WallTime{}) return;  // the judge decides
     // More users only for what runs: it may have crashed since, and who says go on does not say fall down.
-    if (std::string waiting = not_ready(changed_services(from_, to_)); !waiting.empty()) return say(waiting);
+    if (const ReleaseService* unready = not_ready(changed_services(from_, to_)))
+      return say(why_not_ready(*unready));
     if (rollout_.resume) return go_on_to_everybody();
     if (rollout_.step + 1 < rollout_.policy.steps.size()) return begin_step(rollout_.step + 1);
     const auto baked = changes_.now() - rollout_.first_user;
