@@ -10,6 +10,7 @@
 #include "control/plan.h"
 #include "control/probing.h"
 #include "image/pull.h"
+#include "pipeline/pipeline.h"
 #include "route/table.h"
 
 namespace naru::control {
@@ -19,14 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uintmax_t kOldLogBytes = 1U << 20;
-
-std::vector<std::string> secrets_of(const State& state, const std::string& app) {
-  std::vector<std::string> secrets;
-  for (const auto& [key, environment] : state.environments)
-    if (environment.app == app)
-      for (const auto& [name, value] : environment.variables) secrets.push_back(value);
-  return secrets;
-}
 
 std::map<std::string, std::string> host_proxies() {
   std::vector<std::string> environment;
@@ -211,6 +204,8 @@ std::optional<Command> Executor::build(const Action& action, std::stop_token sto
   if (!built && (is_transient(built.error()) || stop.stop_requested())) return std::nullopt;
   if (built) {
     result.image = std::move(*built);
+    for (const std::string& warning : pipeline::volume_warnings(*service, result.image))
+      parts_.log.append(pipeline->id, "warning: " + warning);
     parts_.log.append(pipeline->id,
                       fmt::format("[{}] {}", service->name, result.cached ? "unchanged" : "built"));
     if (const std::string notice = probe_notice(*service, result.image); !notice.empty())

@@ -203,6 +203,22 @@ void decide(Changes& changes, const command::PlanFinished& result) {
   }
 }
 
+std::vector<std::string> volume_warnings(const ServiceSpec& spec, const ImageInfo& image) {
+  constexpr std::size_t kMost = 5, kLongest = 200;
+  std::vector<std::string> warnings;
+  for (const std::string& volume : image.volumes) {
+    const bool kept = std::ranges::any_of(spec.mounts, [&](const MountSpec& mount) {
+      return volume == mount.target || volume.starts_with(mount.target + "/");
+    });
+    if (kept || warnings.size() >= kMost) continue;
+    const std::string path = volume.substr(0, kLongest);
+    warnings.push_back(
+        fmt::format("VOLUME {} of the image of {} is not kept: name it under services.{}.volumes, as data:{}",
+                    path, spec.name, spec.name, path));
+  }
+  return warnings;
+}
+
 void decide(Changes& changes, const command::BuildFinished& result) {
   changes.done(result.action);
   const auto found = changes.state().pipelines.find(result.pipeline);
@@ -210,8 +226,11 @@ void decide(Changes& changes, const command::BuildFinished& result) {
   const Pipeline& pipeline = found->second;
   const auto stage = std::ranges::find(pipeline.builds, result.service, &BuildStage::service);
   if (stage == pipeline.builds.end() || stage->state != StageState::running) return;
+  const ServiceSpec* service = pipeline.spec.find(result.service);
+  std::vector<std::string> warnings;
+  if (service != nullptr && result.error.empty()) warnings = volume_warnings(*service, result.image);
   changes.emit(event::BuildFinished{result.pipeline, result.service, result.error.empty(), result.cached,
-                                    result.image, result.error});
+                                    result.image, result.error, std::move(warnings)});
   if (!result.error.empty())
     return finish(changes, result.pipeline, StageState::failed,
                   fmt::format("{}: {}", result.service, result.error), result.hint);

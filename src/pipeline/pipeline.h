@@ -24,6 +24,10 @@ const Release* waiting_release(const State& state, const Environment& environmen
 // Offers it once that one serves its version. Level-triggered: call after every decision.
 void hand_on(Changes& changes, const EnvKey& environment);
 
+// What the image calls a volume and no mount of the service covers: it is a folder of the container like any
+// other, gone with it.
+std::vector<std::string> volume_warnings(const ServiceSpec& spec, const ImageInfo& image);
+
 // Equal revisions are the same thing: neither rebuilt nor redeployed. What only says how an image is made is
 // left out.
 Digest revision_of(const ServiceSpec& spec, const ImageInfo& image);

@@ -77,7 +77,22 @@ TEST(Platform, AReleaseThatIsNeverHealthySaysWhereToLook) {
   world.release_new("api");
   EXPECT_EQ(world.current().phase, RolloutPhase::rolled_back);
   EXPECT_EQ(world.current().reason,
-            "api is not ready: nobody answers on 8080, for 4s; see `naru logs shop/api`");
+            "api is not ready: nobody answers on 8080, for 4.0s; see `naru logs shop/api`");
+}
+
+TEST(Platform, AVolumeOfAnImageThatNoMountCoversIsWarnedOf) {
+  World world;
+  world.declared_volumes = {"/data", "/var/lib/queue/spool", "/cache"};
+  ApplicationSpec spec = two_services();
+  spec.services.resize(1);
+  spec.services[0].depends_on.clear();
+  spec.services[0].mounts = {{MountKind::volume, "data", "/data", false, 0},
+                             {MountKind::tmpfs, "", "/var/lib/queue", false, 0}};
+  spec.volumes = {"data"};
+  world.release(spec);
+  EXPECT_EQ(world.state.pipelines.rbegin()->second.warnings,
+            std::vector<std::string>{"VOLUME /cache of the image of web is not kept: name it under "
+                                     "services.web.volumes, as data:/cache"});
 }
 
 ApplicationSpec with_state(std::string flavour) {

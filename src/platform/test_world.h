@@ -95,6 +95,7 @@ class World {
   std::set<std::string> broken;                   // services whose new containers exit with 1
   std::set<std::string> sick;                     // services whose health check fails
   std::map<std::string, std::string> images;      // service -> what its image's digest is of
+  std::vector<std::string> declared_volumes;      // by every image
   std::map<std::string, std::string> containers;  // id -> service
   std::vector<std::string> names;
   std::vector<std::string> started;  // services of containers, in order
@@ -122,6 +123,7 @@ class World {
       case ActionKind::build_service: {
         ImageInfo image;
         image.manifest = Digest::of_sha256(images[action.detail] + action.detail);
+        image.volumes = declared_volumes;
         return must(
             command::BuildFinished{action.id, std::stoull(action.subject), action.detail, false, "", image});
       }
