@@ -267,7 +267,7 @@ class Http(OneApp):
                     self.assertRegex(answer.partition("\r\n")[0], r"^(HTTP/1\.1 4\d\d .*)?$", "it never counts as answered")
                     if port == self.port:
                         self.assertEqual(naru.fetch(f"http://127.0.0.1:{self.port}/")[2], b"first\n")
-        self.assertEqual(naru.fetch(self.platform.url("/v1/version"))[0], 200)
+        self.assertEqual(naru.fetch(self.platform.url("/v1/version"))[0], 401, "it answers, as to anybody without a token")
 
     def test_without_the_right_token_nothing_is_answered(self):
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic bmFydTp3cm9uZw=="}, {"Cookie": "naru_session=wrong"}):
