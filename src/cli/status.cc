@@ -117,8 +117,8 @@ Done status_of_all(const Session& session) {
 
 Done status(const Session& session, const StatusOptions& options) {
   if (options.app.empty() && options.watch)
-    return std::unexpected(Error{Code::invalid_argument, "--watch needs an application", 0,
-                                 "name it: naru status shop --watch"});
+    return std::unexpected(
+        Error{Code::invalid_argument, "--watch needs an application", 0, "name it: naru status APP --watch"});
   if (options.app.empty()) return status_of_all(session);
   const Target target = TRY(parse_app(options.app));
   if (options.watch) return watch(session, target);

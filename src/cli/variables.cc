@@ -53,7 +53,7 @@ Done variables_set(const Session& session, const VariableOptions& options) {
     if (equals == 0 || equals == std::string::npos)
       return std::unexpected(Error{Code::invalid_argument,
                                    fmt::format("'{}' is not NAME=VALUE", clean(word.substr(0, 80))), 0,
-                                   "as: naru env set shop API_KEY=secret"});
+                                   fmt::format("as: naru env set {} API_KEY=secret", target.text())});
     set[word.substr(0, equals)] = word.substr(equals + 1);
   }
   return change(session, target, set, Json::array());

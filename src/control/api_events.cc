@@ -2,6 +2,7 @@
 #include <charconv>
 
 #include "control/api.h"
+#include "control/pipeline_log.h"
 #include "control/views.h"
 
 namespace naru::control {
@@ -16,15 +17,6 @@ constexpr std::size_t kMaxPastSent = 4U << 20;  // of a screen full of charts
 
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-std::vector<std::string> all_secrets(const Core& core) {
-  return core.read([](const State& state) {
-    std::vector<std::string> out;
-    for (const auto& [key, environment] : state.environments)
-      for (const auto& [name, value] : environment.variables) out.push_back(value);
-    return out;
-  });
 }
 
 // Of one application, or of all for who may see all.
@@ -64,7 +56,7 @@ Result<Batch> read_batch(const Core& core, std::optional<std::uint64_t> after, s
                          const std::string& app, bool everything) {
   const auto stored = TRY(after ? core.events_after(*after, limit, app)
                                 : core.latest_events(everything ? limit : limit * kNoise, app));
-  const auto secrets = all_secrets(core);
+  const auto secrets = core.read([](const State& state) { return secrets_of(state, ""); });
   Batch batch;
   for (const store::StoredEvent& event : stored) {
     batch.last = event.sequence;

@@ -7,6 +7,7 @@
 #include <ranges>
 
 #include "base/fd.h"
+#include "control/pipeline_log.h"
 
 namespace naru::control {
 
@@ -187,6 +188,12 @@ void LogReader::read_tail(const Named& named, std::vector<LogLine>& lines) {
   containers_[named.container] = std::move(container);
 }
 
+void LogReader::mask_secrets(std::vector<LogLine>& lines) const {
+  if (lines.empty()) return;
+  const auto secrets = core_.read([&](const State& state) { return secrets_of(state, selection_.app); });
+  for (LogLine& line : lines) line.text = mask(std::move(line.text), secrets);
+}
+
 std::vector<LogLine> LogReader::tail() {
   std::vector<LogLine> lines;
   selection_.tail = std::min(selection_.tail, kMaxTail);
@@ -199,6 +206,7 @@ std::vector<LogLine> LogReader::tail() {
   sort_by_time(lines);
   if (lines.size() > selection_.tail)
     lines.erase(lines.begin(), lines.end() - static_cast<std::ptrdiff_t>(selection_.tail));
+  mask_secrets(lines);
   return lines;
 }
 
@@ -224,6 +232,7 @@ std::vector<LogLine> LogReader::fresh() {
   std::vector<LogLine> lines;
   for (auto& [name, container] : containers_) read_fresh(name, container, lines);
   sort_by_time(lines);
+  mask_secrets(lines);
   return lines;
 }
 

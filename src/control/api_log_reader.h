@@ -1,4 +1,5 @@
-// Lines of containers' logs, live and kept, merged by time. logs/<container>/current.log and its
+// Lines of containers' logs, live and kept, merged by time; values of the application's variables are masked
+// (those that it has now: the files hold what was printed). logs/<container>/current.log and its
 // rotated 1.log, 2.log ... (container/log_writer.h), and control/logs/<container>.log of those that are gone.
 // Blocks: a worker's thread, one at a time.
 #pragma once
@@ -55,6 +56,7 @@ class LogReader {
   };
   std::vector<Named> live() const;
   std::vector<Named> gone() const;
+  void mask_secrets(std::vector<LogLine>& lines) const;
   void read_tail(const Named& named, std::vector<LogLine>& lines);
   void read_fresh(const std::string& name, Container& container, std::vector<LogLine>& lines);
   void take(std::string_view bytes, Container& container, std::vector<LogLine>& lines) const;

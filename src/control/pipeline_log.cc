@@ -4,6 +4,15 @@
 
 namespace naru::control {
 
+std::vector<std::string> secrets_of(const State& state, std::string_view app) {
+  std::vector<std::string> secrets;
+  for (const auto& [key, environment] : state.environments)
+    if (app.empty() || environment.app == app)
+      for (const auto& [name, value] : environment.variables) secrets.push_back(value);
+  std::ranges::stable_sort(secrets, std::greater(), &std::string::size);
+  return secrets;
+}
+
 std::string mask(std::string text, const std::vector<std::string>& secrets) {
   for (const std::string& secret : secrets) {
     if (secret.size() < 4) continue;

@@ -30,6 +30,10 @@ class PipelineLog {
   std::mutex mutex_;
 };
 
+// The values of an application's variables, in all its environments, the longest first, so that masking a
+// part leaves nothing of the whole; "" = of all applications.
+std::vector<std::string> secrets_of(const State& state, std::string_view app);
+
 // Secrets of at least four characters become "***".
 std::string mask(std::string text, const std::vector<std::string>& secrets);
 

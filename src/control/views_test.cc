@@ -55,7 +55,7 @@ Rollout& begin_rollout(State& state) {
   rollout.to = 11;
   rollout.phase = RolloutPhase::stepping;
   rollout.steps = {StepRecord{BasisPoints{500}, {}, {}, {}}};
-  rollout.reason = "holding at 5%: 0 of 50 users; send traffic, add a probe, or naru promote shop";
+  rollout.reason = "holding at 5%: 0 of 50 users; send traffic, or naru promote shop";
   state.environments["shop/production"].rollout = 20;
   return state.rollouts[20] = rollout;
 }
@@ -113,7 +113,7 @@ TEST(Views, SayWhatARolloutWaitsFor) {
   State state = small_state();
   begin_rollout(state);
   const Json view = status(state);
-  EXPECT_EQ(view["message"], "holding at 5%: 0 of 50 users; send traffic, add a probe, or naru promote shop");
+  EXPECT_EQ(view["message"], "holding at 5%: 0 of 50 users; send traffic, or naru promote shop");
   EXPECT_EQ(view["rollout"]["weight"], 500);
   EXPECT_EQ(view["rollout"]["changed"][0], "web");
   EXPECT_EQ(view["services"][0]["changed_in_rollout"], true);
@@ -218,6 +218,35 @@ TEST_F(Logs, OfSeveralContainersAreMergedByTimeAndFollowedOverARotation) {
   EXPECT_EQ(text(reader.fresh()), "shop-web-2:done shop-web-1:e shop-web-1:f ");
   LogReader few(*core_, data_, {"shop", "production", "", "shop-web-1", 1, {}});
   EXPECT_EQ(text(few.tail()), "shop-web-1:f ");
+}
+
+TEST_F(Logs, ValuesOfTheApplicationsVariablesAreMasked) {
+  core_.reset();
+  {
+    State state = small_state();
+    auto& variables = state.environments.at("shop/production").variables;
+    variables["KEY"] = "open-sesame";
+    variables["LONGER"] = "open-sesame-please";
+    variables["SHORT"] = "abc";
+    auto store = std::move(*store::Store::open(data_.control().string()));
+    const Touched touched{{"app", "shop"},
+                          {"environment", "shop/production"},
+                          {"release", "10"},
+                          {"release", "11"},
+                          {"instance", "shop-web-1"}};
+    ASSERT_TRUE(store.commit(state, {}, touched, clock_.wall()));
+  }
+  core_ = std::move(*Core::open(data_.control().string(), clock_));
+  const auto log = data_.logs() / "shop-web-1.1" / "current.log";
+  write(log, "2026-01-31T12:00:00.000Z stdout key=open-sesame, open-sesame-please abc\n");
+  LogReader reader(*core_, data_, {"shop", "production", "", "", 10, {}});
+  const auto first = reader.tail();
+  ASSERT_EQ(first.size(), 1U);
+  EXPECT_EQ(first[0].text, "key=***, *** abc");
+  write(log, "2026-01-31T12:00:01.000Z stderr open-sesame\n");
+  const auto second = reader.fresh();
+  ASSERT_EQ(second.size(), 1U);
+  EXPECT_EQ(second[0].text, "***");
 }
 
 TEST_F(Logs, OfAnAppWithoutContainersAreEmpty) {
