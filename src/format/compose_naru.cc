@@ -129,6 +129,12 @@ void read_rollout(ComposeReading& reading, RolloutPolicy& policy, const At& at) 
           {"margin", [&](const At& v) { margin = reading.number(v, 0, 10); }},
           {"latency_margin", [&](const At& v) { latency_margin = reading.number(v, 0, 10); }},
           {"cohort", [&](const At& v) { read_cohort(reading, policy, v); }},
+          {"probe",
+           [&](const At& v) {
+             reading.error(v, "requests that Naru sends itself are not there yet",
+                           {"send some to the application while a step waits, or go on with `naru promote`",
+                            Code::unsupported});
+           }},
       },
       kStrict);
   if (margin) policy.error_margin = policy.latency_margin = *margin;
