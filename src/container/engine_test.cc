@@ -9,6 +9,8 @@
 
 #include "container/engine_fixture_test.h"
 #include "container/engine_state.h"
+#include "container/plan.h"
+#include "model/capabilities.h"
 
 namespace naru::container {
 namespace {
@@ -564,6 +566,19 @@ TEST_F(EngineTest, ReportsWhatAContainerUses) {
   EXPECT_EQ(stats->memory_limit, 64U << 20);
   EXPECT_GE(stats->pids, 1u);
   EXPECT_EQ(engine->stats("unknown").error().code, Code::not_found);
+}
+
+// Compose files are let through by the same list: what it holds must start.
+TEST(Capabilities, AllThatAPushLetsThroughAreGranted) {
+  ContainerSpec spec;
+  spec.cap_drop = {"ALL"};
+  for (const std::string_view name : kContainerCapabilities) spec.cap_add.emplace_back(name);
+  const auto set = capabilities_of(spec);
+  ASSERT_TRUE(set) << set.error().message();
+  EXPECT_EQ(*set, *capabilities_of({}));
+  EXPECT_NE(*set, 0U);
+  spec.cap_add = {"MKNOD"};
+  EXPECT_EQ(capabilities_of(spec).error().code, Code::forbidden);
 }
 
 }  // namespace

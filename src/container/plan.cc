@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "model/capabilities.h"
 #include "os/file.h"
 #include "os/mount.h"
 
@@ -32,13 +33,6 @@ constexpr std::uint64_t kClosed = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_A
 constexpr std::uint64_t kDefaultTmpfs = 64ULL << 20, kMaxTmpfs = 16ULL << 30;
 constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 constexpr std::uint64_t kOpenFiles = 65536;
-
-constexpr int kDefaultCapabilities[] = {CAP_CHOWN,      CAP_DAC_OVERRIDE,     CAP_FSETID,     CAP_FOWNER,
-                                        CAP_NET_RAW,    CAP_SETGID,           CAP_SETUID,     CAP_SETFCAP,
-                                        CAP_SETPCAP,    CAP_NET_BIND_SERVICE, CAP_SYS_CHROOT, CAP_KILL,
-                                        CAP_AUDIT_WRITE};
-// Beyond these, a capability reaches the host or other containers: the root user here is the host's.
-constexpr int kGrantable[] = {CAP_IPC_LOCK, CAP_IPC_OWNER, CAP_SYS_NICE, CAP_NET_BROADCAST, CAP_LEASE};
 
 std::string normal(const std::string& path) {
   std::string text = std::filesystem::path(path).lexically_normal();
@@ -72,17 +66,15 @@ const char* const* Arena::prefixes(const std::string& path) {
 Result<os::CapabilitySet> capabilities_of(const ContainerSpec& spec) {
   os::CapabilitySet set = 0;
   const auto bit = [](int number) { return os::CapabilitySet{1} << number; };
-  for (const int number : kDefaultCapabilities) set |= bit(number);
+  for (const std::string_view name : kContainerCapabilities) set |= bit(TRY(os::capability_number(name)));
+  const os::CapabilitySet grantable = set;
   const bool drop_all = std::ranges::find(spec.cap_drop, "ALL") != spec.cap_drop.end();
   if (drop_all) set = 0;
   for (const std::string& name : spec.cap_drop)
     if (name != "ALL") set &= ~bit(TRY(os::capability_number(name)));
   for (const std::string& name : spec.cap_add) {
     const int number = TRY(os::capability_number(name));
-    const auto listed = [number](const auto& list) {
-      return std::ranges::find(list, number) != std::end(list);
-    };
-    if (!listed(kDefaultCapabilities) && !listed(kGrantable))
+    if ((grantable & bit(number)) == 0)
       return fail(Code::forbidden, "cap_add: {} reaches beyond the container and is not granted",
                   name.substr(0, 40));
     set |= bit(number);

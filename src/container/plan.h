@@ -57,7 +57,7 @@ struct FinishInput {
 };
 void fill_finish(Finish& finish, Arena& arena, const FinishInput& input);
 
-// moby's default set plus cap_add less cap_drop ("ALL" works in cap_drop). invalid_argument, forbidden.
+// model/capabilities.h, less cap_drop, plus cap_add ("ALL" works in cap_drop). invalid_argument, forbidden.
 Result<os::CapabilitySet> capabilities_of(const ContainerSpec& spec);
 // The spec's environment, with PATH, HOME and HOSTNAME where it has none.
 std::vector<std::string> environment_of(const ContainerSpec& spec, const Identity& identity,

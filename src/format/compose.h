@@ -35,8 +35,6 @@ struct ComposeInput {
   std::string app = "APP";                         // as shown in remedies: "naru env set APP VAR=..."
   std::map<std::string, std::string> variables{};  // of the environment; they win over the `.env` file
   ComposeFiles files{};
-  std::vector<std::string>
-      allowed_capabilities{};  // beyond the default set, granted by the operator; without CAP_
 };
 
 // One remark on the file, with its place.
@@ -60,7 +58,7 @@ struct ComposeFile {
 };
 
 // Every fault of the file is in the one error (up to kMaxComposeErrors), each as ComposeDiagnostic::text(),
-// separated by newlines. compose_invalid; forbidden when the first is something only the operator may allow;
+// separated by newlines. compose_invalid; forbidden when the first would reach beyond its container;
 // unsupported when it is something Naru does not do yet; too_large beyond kMaxComposeBytes.
 Result<ComposeFile> parse_compose(std::string_view text, const ComposeInput& input);
 

@@ -2,22 +2,19 @@
 #include <cmath>
 
 #include "format/compose_parts.h"
+#include "model/capabilities.h"
 #include "model/probe_bounds.h"
 
 namespace naru::format {
 namespace {
 
-// What a container may have without asking; the set that Docker and containerd give too.
-constexpr std::string_view kDefaultCapabilities[] = {
-    "AUDIT_WRITE",      "CHOWN",   "DAC_OVERRIDE", "FOWNER", "FSETID",  "KILL",   "MKNOD",
-    "NET_BIND_SERVICE", "NET_RAW", "SETFCAP",      "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"};
 constexpr std::string_view kOtherCapabilities[] = {
-    "AUDIT_CONTROL",   "AUDIT_READ",   "BLOCK_SUSPEND", "BPF",           "CHECKPOINT_RESTORE",
-    "DAC_READ_SEARCH", "IPC_LOCK",     "IPC_OWNER",     "LEASE",         "LINUX_IMMUTABLE",
-    "MAC_ADMIN",       "MAC_OVERRIDE", "NET_ADMIN",     "NET_BROADCAST", "PERFMON",
-    "SYS_ADMIN",       "SYS_BOOT",     "SYS_MODULE",    "SYS_NICE",      "SYS_PACCT",
-    "SYS_PTRACE",      "SYS_RAWIO",    "SYS_RESOURCE",  "SYS_TIME",      "SYS_TTY_CONFIG",
-    "SYSLOG",          "WAKE_ALARM"};
+    "AUDIT_CONTROL",   "AUDIT_READ",   "BLOCK_SUSPEND", "BPF",          "CHECKPOINT_RESTORE",
+    "DAC_READ_SEARCH", "IPC_LOCK",     "IPC_OWNER",     "LEASE",        "LINUX_IMMUTABLE",
+    "MAC_ADMIN",       "MAC_OVERRIDE", "MKNOD",         "NET_ADMIN",    "NET_BROADCAST",
+    "PERFMON",         "SYS_ADMIN",    "SYS_BOOT",      "SYS_MODULE",   "SYS_NICE",
+    "SYS_PACCT",       "SYS_PTRACE",   "SYS_RAWIO",     "SYS_RESOURCE", "SYS_TIME",
+    "SYS_TTY_CONFIG",  "SYSLOG",       "WAKE_ALARM"};
 
 bool contains(const auto& list, std::string_view word) {
   return std::find(std::begin(list), std::end(list), word) != std::end(list);
@@ -188,7 +185,13 @@ void read_depends_on(ComposeReading& reading, ServiceDraft& draft, const At& at)
                                                                  "service_completed_successfully"})});
                           }},
                          {"required", [&](const At& v) { required = reading.boolean(v).value_or(true); }},
-                         {"restart", [&](const At& v) { (void)reading.boolean(v); }},
+                         {"restart",
+                          [&](const At& v) {
+                            if (reading.boolean(v).value_or(false))
+                              reading.warn(v,
+                                           "ignored: a service goes on running when what it depends on is "
+                                           "recreated, its calls wait meanwhile");
+                          }},
                      });
     // The service is looked up later; an optional one has no place, so that its absence is no fault.
     add_dependency(reading, draft, std::move(dependency), entry);
@@ -279,17 +282,18 @@ std::vector<std::string> read_capabilities(ComposeReading& reading, const At& at
   reading.each(at, "a list of capabilities", [&](const At& item) {
     std::string name = upper(reading.text(item, "a capability").value_or("CHOWN"));
     if (name.starts_with("CAP_")) name = name.substr(4);
-    const bool usual = contains(kDefaultCapabilities, name);
+    const bool usual = contains(kContainerCapabilities, name);
     if (!usual && name != "ALL" && !contains(kOtherCapabilities, name)) {
-      std::vector<std::string_view> known(std::begin(kDefaultCapabilities), std::end(kDefaultCapabilities));
+      std::vector<std::string_view> known(std::begin(kContainerCapabilities),
+                                          std::end(kContainerCapabilities));
       known.insert(known.end(), std::begin(kOtherCapabilities), std::end(kOtherCapabilities));
       return reading.error(item, fmt::format("found {}, which is no capability of Linux", found(*item.node)),
                            {did_you_mean(name, known)});
     }
-    if (add && !usual && !contains(reading.input().allowed_capabilities, name))
+    if (add && !usual)
       return reading.error(
           item, fmt::format("found {}, which is refused: it reaches beyond the container", found(*item.node)),
-          {"take it out, or ask the operator of this Naru to allow it", Code::forbidden});
+          {kTakeOut, Code::forbidden});
     out.push_back(std::move(name));
   });
   return out;

@@ -51,7 +51,7 @@ RestartSpec read_restart(ComposeReading& reading, const At& at);
 void read_root_extension(ComposeReading& reading, ApplicationSpec& spec, const At& at);
 void read_service_extension(ComposeReading& reading, ServiceSpec& spec, const At& at);
 
-// A container's security: keys that only the operator may allow.
+// A container's security: keys that would reach beyond it.
 std::vector<std::string> read_capabilities(ComposeReading& reading, const At& at, bool add);
 void read_security_opt(ComposeReading& reading, const At& at);
 

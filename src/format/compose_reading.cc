@@ -275,7 +275,7 @@ std::function<void(const At&)> ComposeReading::forbidden(std::string why) {
   return [this, why](const At& at) {
     if (asks_nothing(*at.node)) return;
     error(at, fmt::format("found {}, which is refused: {}", found(*at.node), why),
-          {"take it out, or ask the operator of this Naru to allow it", Code::forbidden});
+          {kTakeOut, Code::forbidden});
   };
 }
 

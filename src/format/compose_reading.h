@@ -100,6 +100,8 @@ class ComposeReading {
 
 // "\"abc\"", "a list", "a mapping", "nothing": for messages; long text is cut.
 std::string found(const YamlNode& node);
+// The remedy for what would reach beyond the container. There is no way to allow it, so it names none.
+inline constexpr const char* kTakeOut = "take it out: Naru has no way to allow it";
 // Whether the value asks for nothing: null, false, an empty collection.
 bool asks_nothing(const YamlNode& node);
 // Normalises a relative path; nothing when it escapes or is absolute.

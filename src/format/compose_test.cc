@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/rng.h"
+#include "model/capabilities.h"
 
 namespace naru::format {
 namespace {
@@ -204,10 +205,11 @@ TEST(Compose, PrefersTheEnvironmentsVariablesToTheDotenvFile) {
 
 TEST(Compose, ReadsBooleansAndNumbersAfterInterpolation) {
   const auto file = parse(
-      "services: {web: {image: x, init: \"${INIT}\", deploy: {replicas: $N}, ports: [\"${P:-80}:80\"]}}",
-      {{"INIT", "true"}, {"N", "3"}});
+      "services: {web: {image: x, read_only: \"${FIXED}\", deploy: {replicas: $N}, ports: "
+      "[\"${P:-80}:80\"]}}",
+      {{"FIXED", "true"}, {"N", "3"}});
   ASSERT_TRUE(file) << file.error().context;
-  EXPECT_TRUE(file->spec.services[0].init);
+  EXPECT_TRUE(file->spec.services[0].read_only);
   EXPECT_EQ(file->spec.services[0].replicas, 3u);
   EXPECT_EQ(file->spec.services[0].ports[0].host, 80);
 }
@@ -221,12 +223,19 @@ TEST(Compose, AServiceThatIsWaitedForDoesNotRestartAndOthersDo) {
   EXPECT_EQ(file->spec.find("b")->restart.mode, RestartMode::no);
 }
 
-TEST(Compose, GrantsACapabilityThatTheOperatorAllows) {
-  const std::string text = "services: {web: {image: x, cap_add: [NET_ADMIN]}}";
-  EXPECT_EQ(parse(text).error().code, Code::forbidden);
-  ComposeInput given = input();
-  given.allowed_capabilities = {"NET_ADMIN"};
-  EXPECT_TRUE(parse_compose(text, given));
+TEST(Compose, LetsThroughTheCapabilitiesThatContainersHaveAndNoOthers) {
+  for (const std::string_view name : kContainerCapabilities) {
+    const auto file = parse(
+        fmt::format("services: {{web: {{image: x, cap_drop: [ALL], cap_add: [{}, cap_{}]}}}}", name, name));
+    EXPECT_TRUE(file) << file.error().context;
+  }
+  for (const std::string_view name : {"MKNOD", "NET_ADMIN", "ALL"}) {
+    const auto file = parse(fmt::format("services: {{web: {{image: x, cap_add: [{}]}}}}", name));
+    ASSERT_FALSE(file) << name;
+    EXPECT_EQ(file.error().code, Code::forbidden);
+    EXPECT_EQ(file.error().hint().find("operator"), std::string::npos) << file.error().hint();
+  }
+  EXPECT_TRUE(parse("services: {web: {image: x, cap_drop: [MKNOD]}}"));
 }
 
 TEST(Compose, SurvivesAliasesThatGrowAndFilesThatAreTooLarge) {
