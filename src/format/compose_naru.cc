@@ -14,16 +14,14 @@ void read_strategy(ComposeReading& reading, RolloutPolicy& policy, const At& at)
   const std::string word = reading.text(at, "a strategy").value_or("canary");
   if (word == "canary")
     policy.strategy = StrategyKind::canary;
-  else if (word == "recreate")
-    policy.strategy = StrategyKind::recreate;
   else if (word == "all-at-once")
     policy.strategy = StrategyKind::all_at_once;
-  else if (word == "blue-green" || word == "rolling" || word == "shadow")
+  else if (word == "recreate" || word == "blue-green" || word == "rolling" || word == "shadow")
     reading.error(at, fmt::format("the strategy \"{}\" is not there yet", word),
-                  {"canary, recreate and all-at-once are", Code::unsupported});
+                  {"canary and all-at-once are", Code::unsupported});
   else
-    reading.error(at, fmt::format("found {}, expected canary, recreate or all-at-once", found(*at.node)),
-                  {did_you_mean(word, {"canary", "recreate", "all-at-once"})});
+    reading.error(at, fmt::format("found {}, expected canary or all-at-once", found(*at.node)),
+                  {did_you_mean(word, {"canary", "all-at-once"})});
 }
 
 std::optional<BasisPoints> read_weight(ComposeReading& reading, const At& at) {

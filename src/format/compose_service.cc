@@ -377,7 +377,13 @@ ServiceDraft read_service(ComposeReading& reading, const ComposeScope& scope, co
           {"stop_grace_period",
            [&](const At& v) { spec.stop_grace = reading.duration(v).value_or(spec.stop_grace); }},
           {"read_only", [&](const At& v) { spec.read_only = reading.boolean(v).value_or(false); }},
-          {"init", [&](const At& v) { spec.init = reading.boolean(v).value_or(false); }},
+          {"init",
+           [&](const At& v) {
+             if (reading.boolean(v).value_or(false))
+               reading.warn(v, "ignored: the first process of a container is its own program",
+                            {"when it leaves zombies behind, let the image's entrypoint be an init such as "
+                             "tini"});
+           }},
           {"cap_add", [&](const At& v) { spec.cap_add = read_capabilities(reading, v, true); }},
           {"cap_drop", [&](const At& v) { spec.cap_drop = read_capabilities(reading, v, false); }},
           {"security_opt", [&](const At& v) { read_security_opt(reading, v); }},

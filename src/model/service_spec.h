@@ -109,7 +109,6 @@ struct ServiceSpec {
   std::optional<std::string> stop_signal;
   milliseconds stop_grace{10'000};
   bool read_only = false;
-  bool init = false;
   std::vector<std::string> cap_add, cap_drop;
   std::map<std::string, std::string> labels;
   // x-naru
