@@ -52,7 +52,11 @@ void add_services(const Session& session, const std::string& app, std::vector<st
 }  // namespace
 
 Done completion(const Session& session, const CompletionOptions& options) {
-  session.say(options.shell == "zsh" ? kZsh : options.shell == "fish" ? kFish : kBash);
+  const std::string_view script = options.shell == "zsh" ? kZsh : options.shell == "fish" ? kFish : kBash;
+  if (session.json)
+    session.document({{"shell", options.shell}, {"script", script}});
+  else
+    session.say(script);
   return 0;
 }
 

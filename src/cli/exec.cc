@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::size_t kPiece = 16 << 10;
 constexpr milliseconds kQuiet = std::chrono::hours(24 * 365);
+constexpr std::size_t kMaxCollected = 32U << 20;  // of output, with --json
 using io::FrameKind;
 
 winsize terminal_size() {
@@ -66,7 +67,8 @@ class Resizes {
 
 class Bridge {
  public:
-  Bridge(io::Reactor& reactor, const Terminal& terminal) : terminal_(terminal), frames_(reactor) {}
+  using Sink = std::function<Result<void>(FrameKind, std::string_view)>;
+  Bridge(io::Reactor& reactor, Sink sink) : sink_(std::move(sink)), frames_(reactor) {}
   io::Stream server, input, resizes;  // input: closed when nothing is to be sent
   std::string pending;
 
@@ -101,8 +103,10 @@ class Bridge {
       }
       if (!*frame) return true;
       const auto& [kind, bytes] = **frame;
-      if (kind == FrameKind::stdout_bytes) terminal_.out(bytes);
-      if (kind == FrameKind::stderr_bytes) terminal_.err(bytes);
+      if (auto taken = sink_(kind, bytes); !taken) {
+        failed_ = taken.error();
+        return false;
+      }
       if (kind == FrameKind::exit_status) {
         int status = 255;
         std::from_chars(bytes.data(), bytes.data() + bytes.size(), status);
@@ -140,13 +144,36 @@ class Bridge {
     if (!status_) co_await frames_.write(server, kind, bytes);
   }
 
-  const Terminal& terminal_;
+  Sink sink_;
   io::FrameWriter frames_;
   std::optional<int> status_;
   std::optional<Error> failed_;
 };
 
-io::Task<Result<int>> converse(io::Reactor& reactor, const Session& session, const ControlClient& control,
+Bridge::Sink to_terminal(const Terminal& terminal) {
+  return [&terminal](FrameKind kind, std::string_view bytes) -> Result<void> {
+    if (kind == FrameKind::stdout_bytes) terminal.out(bytes);
+    if (kind == FrameKind::stderr_bytes) terminal.err(bytes);
+    return {};
+  };
+}
+
+struct Collected {
+  std::string out, err;
+};
+Bridge::Sink into(Collected& collected) {
+  return [&collected](FrameKind kind, std::string_view bytes) -> Result<void> {
+    if (kind != FrameKind::stdout_bytes && kind != FrameKind::stderr_bytes) return {};
+    if (collected.out.size() + collected.err.size() + bytes.size() > kMaxCollected)
+      return std::unexpected(Error{Code::too_large,
+                                   fmt::format("the command prints more than {} MB", kMaxCollected >> 20), 0,
+                                   "leave --json out: then its output is passed on as it comes"});
+    (kind == FrameKind::stdout_bytes ? collected.out : collected.err).append(bytes);
+    return {};
+  };
+}
+
+io::Task<Result<int>> converse(io::Reactor& reactor, Bridge::Sink sink, const ControlClient& control,
                                io::FetchRequest request, io::Stream input, io::Stream resizes) {
   io::HttpClient client(reactor);
   auto opened = co_await client.open(std::move(request));
@@ -161,7 +188,7 @@ io::Task<Result<int>> converse(io::Reactor& reactor, const Session& session, con
     }
     co_return std::unexpected(ControlClient::refusal(opened->status(), body));
   }
-  Bridge bridge(reactor, session.terminal);
+  Bridge bridge(reactor, std::move(sink));
   bridge.server = opened->take_stream(bridge.pending);
   bridge.input = std::move(input);
   bridge.resizes = std::move(resizes);
@@ -204,8 +231,11 @@ Result<std::string> instance_of(const ControlClient& control, const Target& targ
 
 Done exec(const Session& session, const ExecOptions& options) {
   const Target target = TRY(parse_service(options.target));
+  if (session.json && options.tty)
+    return std::unexpected(Error{Code::invalid_argument, "--json and --tty do not go together", 0,
+                                 "a terminal mixes output and errors: leave one of them out"});
   const ControlClient control = session.control();
-  const bool terminals = ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1;
+  const bool terminals = !session.json && ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1;
   // As with ssh: a person at a terminal means to type.
   const bool by_itself = !options.interactive && !options.tty && terminals;
   const bool tty = options.tty || by_itself, interactive = options.interactive || by_itself;
@@ -228,8 +258,13 @@ Done exec(const Session& session, const ExecOptions& options) {
   if (interactive) input = TRY(InputPump::start(*reactor, STDIN_FILENO, pump));
   std::optional<RawTerminal> raw;
   if (tty && interactive && ::isatty(STDIN_FILENO) == 1) raw.emplace();
-  return reactor->block_on(
-      converse(*reactor, session, control, std::move(request), std::move(input), std::move(resizes)));
+  Collected collected;
+  const int status =
+      TRY(reactor->block_on(converse(*reactor, session.json ? into(collected) : to_terminal(session.terminal),
+                                     control, std::move(request), std::move(input), std::move(resizes))));
+  if (session.json)
+    session.document({{"stdout", collected.out}, {"stderr", collected.err}, {"exit", status}});
+  return status;
 }
 
 }  // namespace naru::cli

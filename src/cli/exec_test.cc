@@ -45,6 +45,30 @@ TEST(Exec, PassesOutputAndExitStatusOn) {
   EXPECT_EQ(asked["tty"], false);
 }
 
+TEST(Exec, WithJsonCollectsWhatTheCommandPrintsAndItsStatus) {
+  FakeControl control({{"GET /v1/ps?app=shop", {{"instances", {instance("shop-web-2", "web", "ready")}}}}});
+  control.special["POST /v1/instances/shop-web-2/exec"] =
+      answer_exec(frame(1, "out") + frame(2, "err") + frame(1, "put\n\xff") + frame(4, "42"));
+  const auto ran = run_on(control, {"exec", "--json", "shop/web", "--", "sh"});
+  EXPECT_EQ(ran.status, 42);
+  EXPECT_EQ(ran.err, "");
+  EXPECT_EQ(Json::parse(ran.out),
+            (Json{{"stdout", "output\n\xEF\xBF\xBD"}, {"stderr", "err"}, {"exit", 42}}));
+
+  const auto both = run_on(control, {"exec", "--json", "--tty", "shop/web", "--", "sh"});
+  EXPECT_EQ(both.status, 1);
+  EXPECT_NE(both.err.find("--json and --tty do not go together\nhint: "), std::string::npos) << both.err;
+
+  std::string flood;
+  const std::string piece = frame(1, std::string(60'000, 'x'));
+  for (int i = 0; i < 600; ++i) flood += piece;
+  control.special["POST /v1/instances/shop-web-2/exec"] = answer_exec(flood + frame(4, "0"));
+  const auto flooded = run_on(control, {"exec", "--json", "shop/web", "--", "yes"});
+  EXPECT_EQ(flooded.status, 1);
+  EXPECT_EQ(flooded.out, "");
+  EXPECT_NE(flooded.err.find("hint: leave --json out"), std::string::npos) << flooded.err;
+}
+
 TEST(Exec, ThatEndsWithoutAStatusOrWithGarbageIsAnError) {
   FakeControl control({{"GET /v1/ps?app=shop", {{"instances", {instance("shop-web-2", "web", "ready")}}}}});
   const auto run = [&](std::string frames) {

@@ -41,6 +41,7 @@ class FakeControl {
   }
   // Takes a request over, before the answers are looked at.
   std::map<std::string, Handler> special;
+  std::optional<Json> otherwise;  // the answer to everything else, instead of 404
 
   std::string data() const { return folder_.path.string(); }
   std::vector<std::string> requests() {
@@ -75,6 +76,10 @@ class FakeControl {
     const auto found = answers_.find(key);
     if (found != answers_.end()) {
       (void)co_await response.send_json(200, found->second);
+      co_return;
+    }
+    if (otherwise) {
+      (void)co_await response.send_json(200, *otherwise);
       co_return;
     }
     const Error error{Code::not_found, "there is no " + key, 0, "ask for something else"};
