@@ -213,7 +213,7 @@ class World {
     std::advance(at, rng_.below(developers_.size()));
     const std::vector<EnvKey> keys = environments_of(at->first);
     if (keys.empty()) return;
-    const EnvKey key = keys[rng_.below(keys.size())];
+    const EnvKey& key = keys[rng_.below(keys.size())];
     switch (rng_.below(8)) {
       case 0:
         control_.submit(command::Promote{key, "ada"});
