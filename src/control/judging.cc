@@ -219,9 +219,9 @@ std::map<std::uint32_t, InnerCalls> Judging::inner_calls(const View& view) const
 }
 
 // The counters are of all rollouts that the slot has seen.
-std::vector<InnerCalls> Judging::new_calls(std::map<std::uint32_t, InnerCalls> now, Session& session) {
+std::vector<InnerCalls> Judging::new_calls(const std::map<std::uint32_t, InnerCalls>& now, Session& session) {
   std::map<std::string, InnerCalls> by_service;
-  for (auto& [slot, calls] : now) {
+  for (const auto& [slot, calls] : now) {
     InnerCalls& before = session.inner_before[slot];
     if (calls.calls < before.calls) before = {};  // a reboot: the shared memory is new
     InnerCalls& sum = by_service[calls.service];

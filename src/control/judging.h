@@ -48,7 +48,7 @@ class Judging {
   void resume(const View& view, Session& session) const;
   judge::Observation observation_of(const View& view, Session& session) const;
   std::map<std::uint32_t, InnerCalls> inner_calls(const View& view) const;
-  static std::vector<InnerCalls> new_calls(std::map<std::uint32_t, InnerCalls> now, Session& session);
+  static std::vector<InnerCalls> new_calls(const std::map<std::uint32_t, InnerCalls>& now, Session& session);
 
   Core& core_;
   const ipc::Telemetry& telemetry_;
