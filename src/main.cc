@@ -67,6 +67,7 @@ int run_control(const Inherited& given) {
   options.unix_listen_fd = given.number("unix-fd");
   options.tcp_listen_fd = given.number("tcp-fd");
   options.tcp6_listen_fd = given.number("tcp6-fd");
+  options.gateway_address = given.text("gateway-address");
   options.gateway_port = static_cast<std::uint16_t>(given.number("gateway-port"));
   if (const int bytes = given.number("max-push-bytes"); bytes > 0)
     options.max_push_bytes = static_cast<std::uint64_t>(bytes);

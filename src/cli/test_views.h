@@ -41,7 +41,7 @@ inline Json rollout_view() {
       {"phase", "stepping"},
       {"step", 1},
       {"weight", 2500},
-      {"reason", "holding at 25%: 12 of 50 users; send traffic, or naru promote shop"},
+      {"reason", "holding at 25%: 12 of 50 users; send traffic, add a probe, or naru promote shop"},
       {"steps",
        {{{"weight", 500},
          {"started", kNow - 200'000},

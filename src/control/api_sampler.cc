@@ -1,5 +1,7 @@
 #include "control/api_sampler.h"
 
+#include "base/wait.h"
+
 namespace naru::control {
 
 namespace {
@@ -22,13 +24,6 @@ std::optional<SlotName> parse_slot(const std::string& key) {
 
 Json users_of(const ipc::SideCounters& side) {
   return {{"seen", side.users_seen}, {"bad", side.users_bad}, {"slow", side.users_slow}};
-}
-
-void wait(const std::stop_token& stop, milliseconds time) {
-  std::mutex mutex;
-  std::condition_variable_any wake;
-  std::unique_lock lock(mutex);
-  wake.wait_for(lock, stop, time, [] { return false; });
 }
 
 }  // namespace

@@ -7,11 +7,13 @@
 
 #include "base/log.h"
 #include "base/slewed_clock.h"
+#include "base/wait.h"
 #include "control/api.h"
 #include "control/checkout.h"
 #include "control/deliveries.h"
 #include "control/judging.h"
 #include "control/outbox.h"
+#include "control/probe_users.h"
 #include "control/probing.h"
 #include "os/file.h"
 #include "os/process.h"
@@ -35,14 +37,6 @@ void use_all_descriptors() {
   limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 65536);
   if (::setrlimit(RLIMIT_NOFILE, &limit) != 0)
     log_event(Level::warn, "control.few_descriptors", {{"limit", limit.rlim_cur}});
-}
-
-// A wait that a stop request ends.
-void pause(const std::stop_token& stop, milliseconds time) {
-  std::mutex mutex;
-  std::condition_variable_any wake;
-  std::unique_lock lock(mutex);
-  wake.wait_for(lock, stop, time, [] { return false; });
 }
 
 Result<void> make_folders(const ipc::DataFolder& data) {
@@ -116,6 +110,7 @@ class Process {
   std::unique_ptr<Outbox> outbox_;
   std::unique_ptr<Judging> judging_;
   std::unique_ptr<Probing> probing_;
+  std::unique_ptr<ProbeUsers> probe_users_;
   std::unique_ptr<Sampler> sampler_;
   std::unique_ptr<Housekeeping> housekeeping_;
   std::atomic<bool> stopping_{false};
@@ -157,6 +152,8 @@ Result<void> Process::prepare() {
   });
   judging_ = std::make_unique<Judging>(*core_, *telemetry_, clock_);
   probing_ = std::make_unique<Probing>(*core_, *launcher_, clock_);
+  probe_users_ =
+      std::make_unique<ProbeUsers>(*core_, clock_, options_.gateway_address, options_.gateway_port);
   sampler_ = std::make_unique<Sampler>(*core_, *telemetry_, *launcher_, clock_);
   return prepare_api();
 }
@@ -246,7 +243,7 @@ void Process::list_containers(const std::stop_token& stop) {
       continue;
     }
     log_event(Level::warn, "control.list_containers", {{"error", listed.error().message()}});
-    pause(stop, kRetry);
+    wait(stop, kRetry);
     const std::lock_guard lock(connected_mutex_);
     connected_ = true;  // once more
   }
@@ -313,7 +310,7 @@ void Process::catch_up(const std::stop_token& stop) {
       keep_clock();
       keep_clock_at = clock_.mono() + kKeepClock;
     }
-    pause(stop, kRetry);
+    wait(stop, kRetry);
   }
 }
 
@@ -341,7 +338,7 @@ void Process::go_down(const std::stop_token& stop, bool all) {
     const auto left = [this] {
       return core_->read([](const State& state) { return state.instances.size(); });
     };
-    while (left() > 0 && clock_.mono() < deadline && !stop.stop_requested()) pause(stop, 100ms);
+    while (left() > 0 && clock_.mono() < deadline && !stop.stop_requested()) wait(stop, 100ms);
     if (left() > 0) log_event(Level::error, "control.down_left_containers", {{"count", left()}});
   }
   if (auto down = supervisor_.down(all); !down)
@@ -360,6 +357,7 @@ int Process::serve(int signal_fd, int stop_fd) {
   core_->start();
   outbox_->start();
   judging_->start();
+  probe_users_->start();
   probing_->start();
   sampler_->start();
   housekeeping_->start();
@@ -395,6 +393,7 @@ void Process::end() {
   context_.reset();
   sampler_.reset();
   if (core_) core_->stop();
+  probe_users_.reset();
   probing_.reset();
   judging_.reset();
   housekeeping_.reset();
@@ -428,7 +427,7 @@ int run(const ControlOptions& options) {
   // A download or a git that does not end must not hold up a restart: every instant is a good one to be
   // killed.
   const std::jthread watchdog([](const std::stop_token& stop) {
-    pause(stop, kLastPatience);
+    wait(stop, kLastPatience);
     if (!stop.stop_requested()) ::_exit(0);
   });
   process->reset();

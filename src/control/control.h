@@ -17,7 +17,8 @@ struct ControlOptions {
   int tcp6_listen_fd = -1;  // listening, the same on [::1], if there is IPv6
   int telemetry_fd = -1;    // ipc/telemetry.h
   std::uint16_t gateway_port =
-      8080;  // where the gateway's edge listens, for the addresses that people are shown
+      8080;                     // where the gateway's edge listens, for the addresses that people are shown
+  std::string gateway_address;  // "" = every address
   std::string version = "0.1.0";
   std::vector<std::string> host_names;  // further names under which the API may be asked (Host, Origin)
   std::string executable;               // the naru program, which git's hooks run; "" = this one

@@ -55,7 +55,7 @@ Rollout& begin_rollout(State& state) {
   rollout.to = 11;
   rollout.phase = RolloutPhase::stepping;
   rollout.steps = {StepRecord{BasisPoints{500}, {}, {}, {}}};
-  rollout.reason = "holding at 5%: 0 of 50 users; send traffic, or naru promote shop";
+  rollout.reason = "holding at 5%: 0 of 50 users; send traffic, add a probe, or naru promote shop";
   state.environments["shop/production"].rollout = 20;
   return state.rollouts[20] = rollout;
 }
@@ -113,7 +113,7 @@ TEST(Views, SayWhatARolloutWaitsFor) {
   State state = small_state();
   begin_rollout(state);
   const Json view = status(state);
-  EXPECT_EQ(view["message"], "holding at 5%: 0 of 50 users; send traffic, or naru promote shop");
+  EXPECT_EQ(view["message"], "holding at 5%: 0 of 50 users; send traffic, add a probe, or naru promote shop");
   EXPECT_EQ(view["rollout"]["weight"], 500);
   EXPECT_EQ(view["rollout"]["changed"][0], "web");
   EXPECT_EQ(view["services"][0]["changed_in_rollout"], true);

@@ -228,6 +228,7 @@ Result<ComposeFile> parse_compose(std::string_view text, const ComposeInput& inp
   ComposeFile out;
   std::vector<ServiceDraft> services = read_root(reading, scope, out.spec, root);
   check_application(reading, services, out.spec, root);
+  settle_probe(reading, services, out.spec, root);
   if (reading.failed()) return reading.errors();
   settle_one_shots(services);
   drop_absent(services);

@@ -8,6 +8,8 @@ namespace naru::format {
 namespace {
 
 constexpr std::size_t kMaxSteps = 20;
+constexpr std::size_t kMaxProbePath = 1000;  // bytes
+constexpr std::int64_t kMaxProbeRate = 100;  // requests a second
 constexpr auto kStrict = ComposeReading::Unknown::error;
 
 void read_strategy(ComposeReading& reading, RolloutPolicy& policy, const At& at) {
@@ -106,6 +108,37 @@ void read_cohort(ComposeReading& reading, RolloutPolicy& policy, const At& at) {
     reading.error(at, "found a cookie and a header, expected one of them");
 }
 
+bool is_request_path(std::string_view text) {  // RFC 9112, 3.2.1: as it goes into a request line
+  return text.starts_with('/') && text.size() <= kMaxProbePath &&
+         std::ranges::all_of(text, [](char c) { return c > ' ' && c < '\x7f' && c != '#'; });
+}
+
+ProbeSpec read_probe(ComposeReading& reading, const At& at) {
+  ProbeSpec probe;
+  const auto read_path = [&](const At& v) {
+    const auto text = reading.text(v, "the path of a request");
+    if (text && is_request_path(*text))
+      probe.path = *text;
+    else if (text)
+      reading.error(v, fmt::format("found {}, expected the path of a request such as /", found(*v.node)));
+  };
+  if (at.node->kind == YamlKind::scalar) {
+    read_path(at);  // "/search?q=a" alone
+    return probe;
+  }
+  reading.fields(
+      at,
+      {{"service",
+        [&](const At& v) { probe.service = reading.text(v, "the name of a service").value_or(""); }},
+       {"path", read_path},
+       {"rate",
+        [&](const At& v) {
+          probe.rate = static_cast<std::uint32_t>(reading.whole(v, 1, kMaxProbeRate).value_or(probe.rate));
+        }}},
+      kStrict);
+  return probe;
+}
+
 void read_rollout(ComposeReading& reading, RolloutPolicy& policy, const At& at) {
   std::optional<double> margin, latency_margin;
   const auto duration_into = [&](milliseconds& into) {
@@ -127,12 +160,7 @@ void read_rollout(ComposeReading& reading, RolloutPolicy& policy, const At& at) 
           {"margin", [&](const At& v) { margin = reading.number(v, 0, 10); }},
           {"latency_margin", [&](const At& v) { latency_margin = reading.number(v, 0, 10); }},
           {"cohort", [&](const At& v) { read_cohort(reading, policy, v); }},
-          {"probe",
-           [&](const At& v) {
-             reading.error(v, "requests that Naru sends itself are not there yet",
-                           {"send some to the application while a step waits, or go on with `naru promote`",
-                            Code::unsupported});
-           }},
+          {"probe", [&](const At& v) { policy.probe = read_probe(reading, v); }},
       },
       kStrict);
   if (margin) policy.error_margin = policy.latency_margin = *margin;
@@ -224,6 +252,42 @@ void read_environments(ComposeReading& reading, ApplicationSpec& spec, const At&
 }
 
 }  // namespace
+
+// Which service a probe asks: the one that is named, else the first that people open.
+void settle_probe(ComposeReading& reading, const std::vector<ServiceDraft>& services, ApplicationSpec& spec,
+                  const At& root) {
+  if (!spec.rollout.probe) return;
+  std::string& wanted = spec.rollout.probe->service;
+  const At at = root.child_or_self("x-naru").child_or_self("rollout").child_or_self("probe");
+  const auto answers = [](const ServiceDraft& draft) {
+    return !draft.spec.stateful() && std::ranges::any_of(draft.spec.ports, speaks_http);
+  };
+  if (!wanted.empty()) {
+    const auto named = std::ranges::find(services, wanted, [](const ServiceDraft& d) { return d.spec.name; });
+    std::vector<std::string_view> names;
+    for (const ServiceDraft& draft : services)
+      if (answers(draft)) names.push_back(draft.spec.name);
+    if (named == services.end())
+      reading.error(at.child_or_self("service"),
+                    fmt::format("found the service \"{}\", which is not declared", wanted.substr(0, 60)),
+                    {did_you_mean(wanted, names)});
+    else if (!answers(*named))
+      reading.error(
+          at.child_or_self("service"),
+          fmt::format("found \"{}\", which has no port that answers HTTP and keeps no data", wanted),
+          {"probe a service with `ports` or `expose`"});
+    return;
+  }
+  const auto open = std::ranges::find_if(services, [&](const ServiceDraft& draft) {
+    return answers(draft) &&
+           std::ranges::any_of(draft.spec.ports, [](const PortSpec& port) { return port.host.has_value(); });
+  });
+  const auto any = open != services.end() ? open : std::ranges::find_if(services, answers);
+  if (any == services.end())
+    return reading.error(at, "found a probe, but no service that answers HTTP",
+                         {"give the service that it should ask `ports` or `expose`"});
+  wanted = any->spec.name;
+}
 
 void read_root_extension(ComposeReading& reading, ApplicationSpec& spec, const At& at) {
   std::optional<At> environments;

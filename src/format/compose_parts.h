@@ -49,6 +49,8 @@ std::uint64_t read_memory(ComposeReading& reading, const At& at);
 RestartSpec read_restart(ComposeReading& reading, const At& at);
 
 void read_root_extension(ComposeReading& reading, ApplicationSpec& spec, const At& at);
+void settle_probe(ComposeReading& reading, const std::vector<ServiceDraft>& services, ApplicationSpec& spec,
+                  const At& root);
 void read_service_extension(ComposeReading& reading, ServiceSpec& spec, const At& at);
 
 // A container's security: keys that would reach beyond it.

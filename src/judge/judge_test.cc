@@ -213,7 +213,7 @@ TEST(Judge, SaysWhatToDoWhenThereIsNoTraffic) {
   quiet.now.stable = {};
   const Verdict verdict = quiet.look().value();
   EXPECT_EQ(verdict.kind, VerdictKind::hold);
-  EXPECT_EQ(verdict.reason, "holding at 5%: 0 of 50 users; send traffic, or naru promote shop");
+  EXPECT_EQ(verdict.reason, "holding at 5%: 0 of 50 users; send traffic, add a probe, or naru promote shop");
   quiet.policy.steps[0].min_users = 0;
   EXPECT_EQ(quiet.look().value().kind, VerdictKind::hold) << "no traffic is never a pass";
 }

@@ -120,8 +120,8 @@ Verdict pass_or_wait(const View& view) {
   const std::uint64_t users = now.canary.users_seen;
   const std::uint64_t wanted = std::max<std::uint64_t>(view.step.min_users, 1);  // no traffic is never a pass
   if (users < wanted)
-    return hold(fmt::format("holding at {}: {} of {} users; send traffic, or naru promote {}", view.at(),
-                            users, wanted, view.app));
+    return hold(fmt::format("holding at {}: {} of {} users; send traffic, add a probe, or naru promote {}",
+                            view.at(), users, wanted, view.app));
   if (const Evidence* e = suspicious(view)) return suspect(view, *e);
   const bool early = now.in_step < view.step.min_duration;
   if (early && !surely_good(view))

@@ -25,8 +25,9 @@ NARU_JSON_NAMES(StrategyKind, {{StrategyKind::canary, "canary"},
                                {StrategyKind::recreate, "recreate"},
                                {StrategyKind::all_at_once, "all-at-once"}})
 NARU_JSON_FIELDS(CanaryStep, weight, min_duration, min_users)
+NARU_JSON_FIELDS(ProbeSpec, service, path, rate)
 NARU_JSON_FIELDS(RolloutPolicy, strategy, steps, bake, alpha, error_objective, error_margin, latency_margin,
-                 warm_up, ready_deadline, cohort_cookie, cohort_header)
+                 warm_up, ready_deadline, cohort_cookie, cohort_header, probe)
 NARU_JSON_NAMES(DeployMode, {{DeployMode::automatic, "auto"}, {DeployMode::manual, "manual"}})
 NARU_JSON_FIELDS(EnvironmentSpec, name, deploy, after)
 NARU_JSON_FIELDS(ApplicationSpec, services, volumes, networks, rollout, deploy, environments)

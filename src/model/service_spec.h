@@ -137,6 +137,15 @@ struct CanaryStep {
 };
 NARU_JSON(CanaryStep)
 
+// x-naru.rollout.probe: requests that Naru sends itself while a step runs, each as a new user.
+struct ProbeSpec {
+  std::string service;      // one that answers HTTP
+  std::string path = "/";   // begins with '/'
+  std::uint32_t rate = 20;  // requests a second
+  bool operator==(const ProbeSpec&) const = default;
+};
+NARU_JSON(ProbeSpec)
+
 // x-naru.rollout
 struct RolloutPolicy {
   StrategyKind strategy = StrategyKind::canary;
@@ -152,6 +161,7 @@ struct RolloutPolicy {
   milliseconds warm_up{10'000};              // latency of a new instance is not judged before
   milliseconds ready_deadline{120'000};      // instances must be ready within
   std::string cohort_cookie, cohort_header;  // "" = the gateway's own cookie
+  std::optional<ProbeSpec> probe;
   bool operator==(const RolloutPolicy&) const = default;
 };
 NARU_JSON(RolloutPolicy)

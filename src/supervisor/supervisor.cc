@@ -214,6 +214,7 @@ class Supervisor {
       pass("unix-fd", control_socket_.get());
       pass("tcp-fd", control_tcp_.get());
       if (control_tcp6_) pass("tcp6-fd", control_tcp6_->get());
+      spec.arguments.push_back(fmt::format("--gateway-address={}", options_.gateway_address));
       spec.arguments.push_back(fmt::format("--gateway-port={}", options_.gateway_port));
       spec.arguments.push_back(fmt::format("--max-push-bytes={}", options_.max_push_bytes));
     }
