@@ -265,7 +265,7 @@ class Road(naru.Case):
         self.assertGreater(watched.ticks, 50)
         self.assertEqual(watched.together, [], "two containers of the book lived at once")
         self.assertGreaterEqual(len(watched.seen), 3, "the book of before, the new one, and the one of before again")
-        self.assertGreater(watched.acknowledged, 10)
+        self.assertGreater(watched.acknowledged, 0)
         kept = int(naru.tcp_lines(self.book_port, "SUM tick")[1])
         self.assertLessEqual(watched.acknowledged, kept)
         self.assertLessEqual(kept, watched.acknowledged + watched.unanswered)

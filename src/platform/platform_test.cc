@@ -70,6 +70,17 @@ TEST(Platform, AReleaseThatCrashesAtStartComesBackWithoutMeetingUsers) {
   EXPECT_EQ(world.count("web"), 1);
 }
 
+TEST(Platform, ASignalIsToldFromAnExitStatus) {
+  for (const auto& [status, said] :
+       {std::pair(137, "killed by signal 9"), std::pair(255, "exited with 255")}) {
+    World world = World::released();
+    world.broken = {"api"};
+    world.broken_with = status;
+    world.release_new("api");
+    EXPECT_NE(world.current().reason.find(said), std::string::npos) << world.current().reason;
+  }
+}
+
 TEST(Platform, AReleaseThatIsNeverHealthySaysWhereToLook) {
   World world = World::released();
   world.sick = {"api"};

@@ -92,7 +92,8 @@ class World {
   ApplicationSpec spec;
   std::map<std::string, ApplicationSpec> elsewhere;  // of environments besides production
   int pushes = 0;
-  std::set<std::string> broken;                   // services whose new containers exit with 1
+  int broken_with = 1;                            // their exit status
+  std::set<std::string> broken;                   // services whose new containers end
   std::set<std::string> sick;                     // services whose health check fails
   std::map<std::string, std::string> images;      // service -> what its image's digest is of
   std::vector<std::string> declared_volumes;      // by every image
@@ -167,7 +168,7 @@ class World {
     const bool bad = broken.contains(instance.service);
     if (!instance.oneshot && !bad) return;
     containers.erase(instance.id);
-    must(command::ContainerExited{instance.container(), bad ? 1 : 0, false});
+    must(command::ContainerExited{instance.container(), bad ? broken_with : 0, false});
   }
   void probe(const Instance& instance) {
     const bool well = !sick.contains(instance.service);

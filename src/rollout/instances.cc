@@ -6,6 +6,9 @@ namespace {
 
 using Phase = InstancePhase;
 
+// A status of 128 and a signal's number is that signal's, as shells have it; 255 is a program's own.
+constexpr std::int32_t kLastSignal = 64;
+
 // Its container may exist and hold the volume.
 bool occupies(const Instance& instance) {
   return instance.phase == Phase::starting || instance.phase == Phase::running ||
@@ -242,7 +245,7 @@ InstancePhase phase_after_exit(const Instance& instance, const ServiceSpec& spec
 std::string why_exited(std::optional<std::int32_t> code, bool out_of_memory) {
   if (out_of_memory) return "killed: it reached its memory limit";
   if (!code) return "its exit status is lost (reboot, or everything was killed at once)";
-  if (*code > 128) return fmt::format("killed by signal {}", *code - 128);
+  if (*code > 128 && *code <= 128 + kLastSignal) return fmt::format("killed by signal {}", *code - 128);
   return fmt::format("exited with {}", *code);
 }
 
