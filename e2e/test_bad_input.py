@@ -264,7 +264,9 @@ class Http(OneApp):
             for request in requests:
                 with self.subTest(port=port, request=request):
                     answer = ask_raw(port, request, half_close=True)
-                    self.assertRegex(answer.partition("\r\n")[0], r"^(HTTP/1\.1 4\d\d .*)?$", "it never counts as answered")
+                    # The service reads no chunks: it may have answered before its body was cut.
+                    early = "|HTTP/1\\.1 200 OK" if port == self.port and b"chunked" in request else ""
+                    self.assertRegex(answer.partition("\r\n")[0], rf"^(HTTP/1\.1 4\d\d .*{early})?$", "it never counts as answered")
                     if port == self.port:
                         self.assertEqual(naru.fetch(f"http://127.0.0.1:{self.port}/")[2], b"first\n")
         self.assertEqual(naru.fetch(self.platform.url("/v1/version"))[0], 401, "it answers, as to anybody without a token")
