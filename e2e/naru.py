@@ -533,6 +533,24 @@ class Traffic:
         self.process.stderr.close()
 
 
+class Beside:
+    """Runs functions on threads of their own beside a test, until its `with` ends: then `stopped` is set."""
+
+    def __init__(self, *functions):
+        self.stopped = threading.Event()
+        self.threads = [threading.Thread(target=function, daemon=True) for function in functions]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join(30)
+
+
 class Case(unittest.TestCase):
     """One platform for all tests of a class."""
     maxDiff = None
@@ -543,6 +561,16 @@ class Case(unittest.TestCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.platform = Platform(in_memory=cls.in_memory).start()
+        try:
+            cls.prepare()
+        except BaseException:
+            print(cls.platform.logs_text())
+            cls.tearDownClass()
+            raise
+
+    @classmethod
+    def prepare(cls):
+        """What all tests of the class need besides the platform, which goes when this fails."""
 
     @classmethod
     def tearDownClass(cls):

@@ -37,18 +37,13 @@ class OneApp(naru.Case):
     """`shop` runs at v1; after each test it still answers, from the same process."""
 
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
+    def prepare(cls):
         cls.port = naru.free_port()
-        try:
-            cls.app = naru.App(cls.platform, "shop", small.web_only(cls.port))
-            cls.app.push()
-            cls.app.wait_live(1)
-            cls.good = cls.app.head()
-            cls.pid = cls.app.instances("web")[0]["pid"]
-        except BaseException:
-            cls.platform.destroy(check=False)
-            raise
+        cls.app = naru.App(cls.platform, "shop", small.web_only(cls.port))
+        cls.app.push()
+        cls.app.wait_live(1)
+        cls.good = cls.app.head()
+        cls.pid = cls.app.instances("web")[0]["pid"]
 
     def tearDown(self):
         self.app.git("checkout", "-q", "-f", "main")

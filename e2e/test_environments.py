@@ -6,16 +6,11 @@ import naru
 
 class Environments(naru.Case):
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
+    def prepare(cls):
         cls.port, cls.book_port = naru.free_port(), naru.free_port()
-        try:
-            cls.app = naru.App.copy(cls.platform, naru.ROOT / "e2e/apps/ledger", "ledger",
-                                    [('"9400:9400"', f'"{cls.port}:9400"'), ('"7070:7070/tcp"', f'"{cls.book_port}:7070/tcp"'),
-                                     ("x-naru:\n", "x-naru:\n  environments:\n    staging:\n    production: {deploy: manual, after: staging}\n")])
-        except BaseException:
-            cls.platform.destroy(check=False)
-            raise
+        cls.app = naru.App.copy(cls.platform, naru.ROOT / "e2e/apps/ledger", "ledger",
+                                [('"9400:9400"', f'"{cls.port}:9400"'), ('"7070:7070/tcp"', f'"{cls.book_port}:7070/tcp"'),
+                                 ("x-naru:\n", "x-naru:\n  environments:\n    staging:\n    production: {deploy: manual, after: staging}\n")])
 
     def status(self, name):
         return self.platform.naru_json("status", name)

@@ -45,15 +45,10 @@ class Window:
 
 class Exec(naru.Case):
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        try:
-            cls.app = naru.App(cls.platform, "shop", small.web_only(naru.free_port()))
-            cls.app.push()
-            cls.app.wait_live(1)
-        except BaseException:
-            cls.platform.destroy(check=False)
-            raise
+    def prepare(cls):
+        cls.app = naru.App(cls.platform, "shop", small.web_only(naru.free_port()))
+        cls.app.push()
+        cls.app.wait_live(1)
 
     def argv(self, *words):
         return [naru.NARU, "exec", *words]

@@ -18,17 +18,11 @@ class Housekeeping(naru.Case):
     """The tests follow one application, in the order of their names."""
 
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
+    def prepare(cls):
         cls.port = naru.free_port()
-        try:
-            cls.app = naru.App(cls.platform, "shop", small.web_only(cls.port, VOLUME, AT_ONCE))
-            cls.app.push()
-            cls.app.wait_live(1)
-        except BaseException:
-            print(cls.platform.logs_text())
-            cls.platform.destroy(check=False)
-            raise
+        cls.app = naru.App(cls.platform, "shop", small.web_only(cls.port, VOLUME, AT_ONCE))
+        cls.app.push()
+        cls.app.wait_live(1)
 
     def layers(self):
         return sorted(name for name in os.listdir(self.platform.data / "layers") if not name.startswith("."))

@@ -1,10 +1,10 @@
 """kill -9 at any moment: of launcher, gateway, control, `naru up`, and all of them; and a restart of everything."""
 import contextlib
+import functools
 import os
 import random
 import signal
 import socket
-import threading
 import time
 import unittest
 import uuid
@@ -18,24 +18,14 @@ VICTIMS = ("launcher", "gateway", "control", "up", "all")
 RECOVERY = 4.0  # seconds within which users are served again once control answers after a restart of everything
 
 
-class Users:
+class Users(naru.Beside):
     """A few users at once, each asking `url` again and again, and when each request began, ended and how."""
     THREADS = 4
 
     def __init__(self, url):
-        self.url, self.stopped, self.requests = url, threading.Event(), []
+        super().__init__(*(functools.partial(self._run, number) for number in range(self.THREADS)))
+        self.url, self.requests = url, []
         self.newest = [0.0] * self.THREADS  # when the last request that each has an outcome of began
-        self.threads = [threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(self.THREADS)]
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopped.set()
-        for thread in self.threads:
-            thread.join(20)
 
     def _run(self, number):
         cookies = {}
@@ -63,21 +53,12 @@ class Users:
         return requests
 
 
-class Writer:
+class Writer(naru.Beside):
     """Adds entries to the store, one after another, and remembers which were acknowledged."""
 
     def __init__(self, port):
-        self.port, self.acknowledged, self.stopped = port, [], threading.Event()
-        self.next = 0
-        self.thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopped.set()
-        self.thread.join(20)
+        super().__init__(self._run)
+        self.port, self.acknowledged, self.next = port, [], 0
 
     def _run(self):
         while not self.stopped.wait(0.05):
@@ -98,17 +79,12 @@ class Kill(naru.Case):
     in_memory = False  # what is synced, and when, is part of the test
 
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
+    def prepare(cls):
         cls.port, cls.store_port = naru.free_port(), naru.free_port()
-        try:
-            cls.app = naru.App(cls.platform, "tiny", small.web_and_store(cls.port, cls.store_port))
-            cls.app.push()
-            cls.app.wait_live(1)
-            cls.tables = cls.platform.kernel()["tables"]
-        except BaseException:
-            cls.platform.destroy(check=False)
-            raise
+        cls.app = naru.App(cls.platform, "tiny", small.web_and_store(cls.port, cls.store_port))
+        cls.app.push()
+        cls.app.wait_live(1)
+        cls.tables = cls.platform.kernel()["tables"]
 
     def test_1_a_process_killed_at_any_moment_of_a_push_loses_nothing(self):
         moments = 200 if naru.LONG else 20

@@ -14,21 +14,16 @@ http: { addr: "127.0.0.1:%d" }
 
 class Registry(naru.Case):
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        try:
-            cls.registry_port = naru.free_port()
-            config = cls.platform.work / "registry.yml"
-            config.write_text(REGISTRY % (cls.platform.work / "registry", cls.registry_port))
-            cls.registry = subprocess.Popen(["docker-registry", "serve", config], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            naru.wait_until(lambda: naru.fetch(f"http://127.0.0.1:{cls.registry_port}/v2/")[0] == 200, "the registry answers")
-            cls.port = naru.free_port()
-            cls.app = naru.App(cls.platform, "shop", small.web_only(cls.port))
-            cls.app.push()
-            cls.app.wait_live(1)
-        except BaseException:
-            cls.tearDownClass()
-            raise
+    def prepare(cls):
+        cls.registry_port = naru.free_port()
+        config = cls.platform.work / "registry.yml"
+        config.write_text(REGISTRY % (cls.platform.work / "registry", cls.registry_port))
+        cls.registry = subprocess.Popen(["docker-registry", "serve", config], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        naru.wait_until(lambda: naru.fetch(f"http://127.0.0.1:{cls.registry_port}/v2/")[0] == 200, "the registry answers")
+        cls.port = naru.free_port()
+        cls.app = naru.App(cls.platform, "shop", small.web_only(cls.port))
+        cls.app.push()
+        cls.app.wait_live(1)
 
     @classmethod
     def tearDownClass(cls):

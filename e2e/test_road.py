@@ -22,25 +22,15 @@ def contents_of(layer):
             return {member.name.removeprefix("./"): hashlib.sha256(tar.extractfile(member).read() if member.isfile() else b"").digest() for member in tar}
 
 
-class Watched:
+class Watched(naru.Beside):
     """Looks every few milliseconds which containers of the book have a process, and adds entries to the book meanwhile."""
 
     def __init__(self, platform, port):
         self.groups = [Path(group, "apps") for group in platform.cgroups() if Path(group, "apps").is_dir()][:1]
-        self.port, self.stopped = port, threading.Event()
+        super().__init__(self._look, self._write)
+        self.port = port
         self.ticks, self.seen, self.together = 0, set(), []
         self.acknowledged = self.unanswered = 0
-        self.threads = [threading.Thread(target=run, daemon=True) for run in (self._look, self._write)]
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopped.set()
-        for thread in self.threads:
-            thread.join(30)
 
     def alive(self):
         found = set()
@@ -75,18 +65,12 @@ class Road(naru.Case):
     """The tests follow one application through its releases, in the order of their names."""
 
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
+    def prepare(cls):
         cls.port, cls.book_port = naru.free_port(), naru.free_port()
-        try:
-            cls.app = naru.App.copy(cls.platform, naru.ROOT / "e2e/apps/ledger", "ledger",
-                                    [('"9400:9400"', f'"{cls.port}:9400"'), ('"7070:7070/tcp"', f'"{cls.book_port}:7070/tcp"')])
-            cls.pushed = cls.app.push()
-            cls.status = cls.app.wait_live(1)
-        except BaseException:
-            print(cls.platform.logs_text())
-            cls.platform.destroy(check=False)
-            raise
+        cls.app = naru.App.copy(cls.platform, naru.ROOT / "e2e/apps/ledger", "ledger",
+                                [('"9400:9400"', f'"{cls.port}:9400"'), ('"7070:7070/tcp"', f'"{cls.book_port}:7070/tcp"')])
+        cls.pushed = cls.app.push()
+        cls.status = cls.app.wait_live(1)
 
     @property
     def url(self):

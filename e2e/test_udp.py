@@ -3,7 +3,6 @@ import contextlib
 import os
 import re
 import signal
-import threading
 import time
 import unittest
 
@@ -72,20 +71,12 @@ x-naru:
     }
 
 
-class Asking:
+class Asking(naru.Beside):
     """Asks `web` again and again; remembers who answered, and when nobody did."""
 
     def __init__(self, test):
-        self.test, self.stopped, self.answers, self.failures = test, threading.Event(), [], []
-        self.thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopped.set()
-        self.thread.join(20)
+        super().__init__(self._run)
+        self.test, self.answers, self.failures = test, [], []
 
     def _run(self):
         while not self.stopped.wait(0.03):
@@ -99,14 +90,9 @@ class Asking:
 
 class Udp(naru.Case):
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
+    def prepare(cls):
         cls.port = naru.free_port()
-        try:
-            cls.app = naru.App(cls.platform, "beat", application(cls.port))
-        except BaseException:
-            cls.platform.destroy(check=False)
-            raise
+        cls.app = naru.App(cls.platform, "beat", application(cls.port))
 
     def ask(self):
         """The releases of web and of who answered its two questions."""

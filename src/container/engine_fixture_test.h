@@ -20,6 +20,12 @@ class EngineTest : public testing::Test {
   static Digest layer_digest() { return Digest::of_sha256("base"); }
   // Runs "sh -c <script>".
   ContainerSpec shell(const std::string& script) const;
+  // It ends while no engine is there to see how.
+  void kill_unseen(const RunningContainer& container) {
+    engine.reset();
+    ::kill(container.status.pid, SIGKILL);
+    ASSERT_EQ(::waitpid(container.status.pid, nullptr, 0), container.status.pid);
+  }
   void reopen();  // as a launcher that was restarted
   // Starts, waits for the end, settles.
   ContainerStatus run(const ContainerSpec& spec, const StartOptions& options = {});

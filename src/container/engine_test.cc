@@ -312,9 +312,7 @@ TEST_F(EngineTest, TakesNoProcessOfThisBootForOneOfAnEarlierBoot) {
   const auto spec = shell("sleep 60");
   const auto started = engine->start(spec);
   ASSERT_TRUE(started);
-  engine.reset();
-  ::kill(started->status.pid, SIGKILL);
-  ASSERT_EQ(::waitpid(started->status.pid, nullptr, 0), started->status.pid);
+  kill_unseen(*started);
   const pid_t other = ::fork();
   if (other == 0) {
     ::pause();
@@ -394,9 +392,7 @@ TEST_F(EngineTest, CallsAContainerLostWhenNobodyKnowsItsExit) {
   const auto spec = shell("sleep 60");
   const auto started = engine->start(spec);
   ASSERT_TRUE(started);
-  engine.reset();
-  ::kill(started->status.pid, SIGKILL);
-  ASSERT_EQ(::waitpid(started->status.pid, nullptr, 0), started->status.pid);
+  kill_unseen(*started);
   std::filesystem::create_directories(data / "containers" / "half-made" / "upper");
   reopen();
   EXPECT_TRUE(engine->adopt().value().empty());

@@ -2,6 +2,7 @@
 
 #include "base/rng.h"
 #include "base/wait.h"
+#include "route/cohort.h"
 
 namespace naru::control {
 
@@ -31,7 +32,7 @@ std::vector<ProbeTarget> probe_targets(const State& state) {
         rollout->id,
         fmt::format("{}.{}.{}.localhost", policy.probe->service, rollout->environment, rollout->app),
         *policy.probe, policy.cohort_cookie, policy.cohort_header};
-    if (target.user_cookie.empty() && target.user_header.empty()) target.user_cookie = "naru_user";
+    if (target.user_cookie.empty() && target.user_header.empty()) target.user_cookie = route::kUserCookie;
     targets.push_back(std::move(target));
   }
   return targets;

@@ -83,7 +83,7 @@ Assignment assign_edge(const route::Environment& environment, const http1::Reque
       split && (!environment.split->cohort_cookie.empty() || !environment.split->cohort_header.empty());
   std::string_view user = own ? own_key(*environment.split, head) : std::string_view{};
   if (!own) {
-    if (const auto value = cookie(head, kUserCookie); value && is_user_id(*value))
+    if (const auto value = cookie(head, route::kUserCookie); value && is_user_id(*value))
       user = *value;
     else
       out.new_cookie = secure_random_hex(16);

@@ -12,7 +12,6 @@ namespace naru::gateway {
 
 namespace http1 = format::http1;
 
-inline constexpr std::string_view kUserCookie = "naru_user";  // 32 hex digits
 inline constexpr std::string_view kReleaseHeader =
     "x-naru-release";                                          // "canary" or "stable": forced, no evidence
 inline constexpr std::string_view kCohortKey = "naru-cohort";  // baggage: "<rollout>:<side>"

@@ -31,7 +31,7 @@ void append_hex(std::string& out, std::uint64_t value) {
 }
 
 // The user's id too: another application at a port of the same host has no business with it.
-constexpr std::array<std::string_view, 2> kOwnCookies{ipc::kSessionCookie, kUserCookie};
+constexpr std::array<std::string_view, 2> kOwnCookies{ipc::kSessionCookie, route::kUserCookie};
 
 std::string_view trimmed(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
@@ -219,7 +219,7 @@ void append_response_head(std::string& out, const ResponseRewrite& r) {
     http1::append_content_length(out, *r.head.content_length);
   if (!r.new_cookie.empty())
     out.append("Set-Cookie: ")
-        .append(kUserCookie)
+        .append(route::kUserCookie)
         .append("=")
         .append(r.new_cookie)
         .append("; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax\r\n");

@@ -245,11 +245,8 @@ TEST(Platform, ARollbackByHandKeepsTheReleaseThatWaitsForAPerson) {
 TEST(Platform, AOneShotThatEndsWhileItsEnvironmentStopsIsNotRunAgain) {
   World world;
   world.push(with_state("one"));
-  const auto oneshot = [&] {
-    return std::ranges::find_if(world.state.instances, [](const auto& row) { return row.second.oneshot; });
-  };
-  while (oneshot() == world.state.instances.end()) world.settle(1);
-  const Instance migrate = oneshot()->second;
+  while (world.oneshot() == nullptr) world.settle(1);
+  const Instance migrate = *world.oneshot();
   world.must(command::StopEnvironment{"shop/production", true});
   world.must(command::ContainerExited{migrate.container(), 0, false});
   world.settle();
@@ -264,15 +261,12 @@ TEST(Platform, AOneShotThatHadEndedBeforeItWasStoppedIsDoneAndNeverTwiceAtOnce) 
   for (const bool had_ended : {true, false}) {
     World world;
     world.push(with_state("one"));
-    const auto oneshot = [&] {
-      return std::ranges::find_if(world.state.instances, [](const auto& row) { return row.second.oneshot; });
-    };
-    while (oneshot() == world.state.instances.end()) world.settle(1);
-    const Instance migrate = oneshot()->second;
+    while (world.oneshot() == nullptr) world.settle(1);
+    const Instance migrate = *world.oneshot();
     world.must(command::InstanceStarted{0, migrate.id, 1, "10.88.0.9", 42});
     // Stopped and started again before anybody has heard what became of it.
     world.must(command::StopEnvironment{"shop/production", true});
-    ASSERT_EQ(oneshot()->second.phase, InstancePhase::stopping);
+    ASSERT_EQ(world.oneshot()->phase, InstancePhase::stopping);
     world.must(command::StopEnvironment{"shop/production", false});
     EXPECT_EQ(
         std::ranges::count_if(world.state.instances, [](const auto& row) { return row.second.oneshot; }), 1);

@@ -75,6 +75,12 @@ class World {
     }
   }
 
+  const Instance* oneshot() const {
+    for (const auto& [id, instance] : state.instances)
+      if (instance.oneshot) return &instance;
+    return nullptr;
+  }
+
   void judge(command::Outcome outcome, std::string reason = "because") {
     const Rollout& rollout = current();
     must(command::Judged{rollout.id, rollout.step, outcome, std::move(reason), {}, {}});

@@ -8,6 +8,9 @@
 
 namespace naru::route {
 
+// Names a user, unless the application has a cookie or header of its own for that; 32 hex digits.
+inline constexpr std::string_view kUserCookie = "naru_user";
+
 enum class Side : std::uint8_t { stable = 0, canary = 1 };
 constexpr std::string_view side_name(Side side) {
   return side == Side::canary ? "canary" : "stable";
