@@ -67,7 +67,9 @@ export class FakeControl {
     this.world.events.push(stored);
     for (const response of this.events) send(response, 'event', stored, stored.sequence);
   }
+  // Kept as a service's log is kept: who opens its stream a moment later finds it in the tail.
   tellLine(line) {
+    this.world.lines.push(line);
     for (const response of this.logs) send(response, 'line', line);
   }
   // As when control is killed: every connection breaks, and new streams are refused until `comeBack`.
