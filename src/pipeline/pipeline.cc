@@ -178,16 +178,33 @@ const Release* waiting_release(const State& state, const Environment& environmen
   return release.after.empty() || release.id <= environment.offered ? nullptr : &release;
 }
 
+namespace {
+
+// What everybody meets there since a rollout ended: one that has begun since has changed nothing yet.
+const Release* settled_release(const State& state, const Environment& environment) {
+  const Rollout* rollout = state.active_rollout(environment);
+  const bool moved =
+      rollout != nullptr && (rollout->phase == RolloutPhase::completing || !rollout->swapped.empty());
+  return moved ? nullptr : state.release(environment.stable);
+}
+
+}  // namespace
+
 void hand_on(Changes& changes, const EnvKey& key) {
   const State& state = changes.state();
   const Environment& environment = state.environments.at(key);
-  const Release* release = waiting_release(state, environment);
-  if (release == nullptr) return;
-  const auto before = state.environments.find(env_key(environment.app, release->after));
-  if (before == state.environments.end() || state.active_rollout(before->second) != nullptr) return;
-  const Release* served = state.release(before->second.stable);
-  if (served == nullptr || served->version != release->version) return;
-  changes.emit(event::ReleasePending{key, release->id, release->deploy == DeployMode::automatic});
+  for (auto row = state.releases.rbegin(); row != state.releases.rend(); ++row) {
+    const Release& release = row->second;
+    if (release.id <= environment.offered) return;
+    if (release.app != environment.app || release.environment != environment.name || release.after.empty())
+      continue;
+    const auto before = state.environments.find(env_key(environment.app, release.after));
+    if (before == state.environments.end()) continue;
+    const Release* served = settled_release(state, before->second);
+    if (served == nullptr || served->version != release.version) continue;
+    changes.emit(event::ReleasePending{key, release.id, release.deploy == DeployMode::automatic});
+    return;
+  }
 }
 
 void decide(Changes& changes, const command::PlanFinished& result) {

@@ -19,9 +19,10 @@ void cancel(Changes& changes, const std::string& app, const std::string& reason)
 // What runs (or is being integrated) again, with other variables.
 void rerun(Changes& changes, const std::string& app, const std::string& subject);
 
-// The release of `environment` that waits for the environment before it (Release::after), or nothing.
+// The newest release of `environment` that waits for the environment before it (Release::after), or nothing.
 const Release* waiting_release(const State& state, const Environment& environment);
-// Offers it once that one serves its version. Level-triggered: call after every decision.
+// Offers what the environment before it serves: the newest, or one that it served while a newer one was on its
+// way there. Level-triggered: call after every decision.
 void hand_on(Changes& changes, const EnvKey& environment);
 
 // What the image calls a volume and no mount of the service covers: it is a folder of the container like any

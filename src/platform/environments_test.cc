@@ -47,6 +47,25 @@ TEST(Environments, WhatStagingTookBackNeverComesToProduction) {
   EXPECT_FALSE(world.production().rollout);
 }
 
+TEST(Environments, ProductionIsHandedWhatStagingServesThoughANewerOneIsOnItsWay) {
+  World world = World::released(two_environments());
+  world.stoppable = false;
+  world.images["api"] = "better";
+  world.push(world.spec);
+  world.settle(60);
+  ASSERT_EQ(world.current().phase, RolloutPhase::completing);
+  EXPECT_FALSE(world.production().pending) << "staging is not done with v2";
+  world.images["web"] = "worse";
+  world.broken = {"web"};
+  world.push(world.spec);
+  world.settle(20);
+  EXPECT_FALSE(world.production().pending);
+  world.stoppable = true;
+  world.settle();
+  EXPECT_EQ(served(world, "shop/staging"), 2u) << "v3 was taken back";
+  EXPECT_EQ(served(world, "shop/production"), 2u);
+}
+
 TEST(Environments, WhatCameBackInProductionIsNotOfferedAgain) {
   World world = World::released(two_environments());
   world.release_new("api");
