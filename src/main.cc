@@ -1,5 +1,6 @@
 // The only wiring: which process this is, and what it is given.
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <charconv>
 #include <cstdio>
@@ -42,7 +43,13 @@ class Inherited {
   std::map<std::string, std::string> values_;
 };
 
+// Of many threads that mostly sleep: with an arena for each, what one of them once used is never given back.
+void share_the_heap() {
+  ::mallopt(M_ARENA_MAX, 2);
+}
+
 int run_launcher(const Inherited& given) {
+  share_the_heap();
   launcher::LauncherOptions options;
   options.data = given.text("data");
   options.listen_fd = given.number("listen-fd");
@@ -60,6 +67,7 @@ int run_gateway(const Inherited& given) {
 }
 
 int run_control(const Inherited& given) {
+  share_the_heap();
   control::ControlOptions options;
   options.data = given.text("data");
   options.supervisor_fd = given.number("supervisor-fd");
