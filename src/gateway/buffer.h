@@ -11,7 +11,7 @@ namespace naru::gateway {
 
 class Buffer {
  public:
-  static constexpr std::size_t kBlock = 16 * 1024;
+  static constexpr std::size_t kBlock = 16 * 1024, kLargest = 64 * 1024;
 
   bool empty() const { return begin_ == end_; }
   std::size_t size() const { return end_ - begin_; }
@@ -31,6 +31,11 @@ class Buffer {
     }
     if (end_ == capacity_ && capacity_ < limit) allocate(std::min(limit, capacity_ * 2));
     return {block_.get() + end_, capacity_ - end_};
+  }
+  // Before much that comes: a larger block, of at most kLargest. While something is inside: nothing.
+  void expect(std::uint64_t bytes) {
+    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, kLargest));
+    if (wanted > kBlock && wanted > capacity_ && empty()) allocate(wanted);
   }
   void filled(std::size_t bytes) { end_ += bytes; }
 

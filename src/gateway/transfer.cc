@@ -93,6 +93,7 @@ Task<BodyEnd> copy_length(Transfer& t) {
           t.pipes->give(std::move(pipe));
           co_return end;
         }
+      t.in->expect(left);
       bool ended = false;
       const BodyEnd end = co_await fill(t, ended);
       if (end != BodyEnd::complete) co_return end;

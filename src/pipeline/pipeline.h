@@ -21,8 +21,8 @@ void rerun(Changes& changes, const std::string& app, const std::string& subject)
 
 // The newest release of `environment` that waits for the environment before it (Release::after), or nothing.
 const Release* waiting_release(const State& state, const Environment& environment);
-// Offers what the environment before it serves: the newest, or one that it served while a newer one was on its
-// way there. Level-triggered: call after every decision.
+// Offers what the environment before it serves: the newest, or one that it served while a newer one was on
+// its way there. Level-triggered: call after every decision.
 void hand_on(Changes& changes, const EnvKey& environment);
 
 // What the image calls a volume and no mount of the service covers: it is a folder of the container like any
