@@ -3,6 +3,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import tempfile
 import time
 import unittest
 from pathlib import Path
@@ -302,6 +304,17 @@ class Http(OneApp):
                 self.assertIn("hint", naru.json.loads(body)["error"])
         self.assertNotEqual(post({"Origin": own})[0], 403, "the console itself may")
         self.assertEqual(naru.fetch(link)[0] in (200, 302, 303), False, "a link works once")
+
+    def test_a_platform_whose_port_is_taken_says_so_and_does_not_start(self):
+        for option, port in (("--port", self.platform.port), ("--gateway-port", self.platform.gateway_port)):
+            with tempfile.TemporaryDirectory() as data:
+                ports = {"--port": str(naru.free_port()), "--gateway-port": str(naru.free_port())} | {option: str(port)}
+                refused = subprocess.run([naru.NARU, "up", "--detach", "--data", data, *(word for pair in ports.items() for word in pair)],
+                                         capture_output=True, text=True, timeout=60)
+                self.assertNotEqual(refused.returncode, 0)
+                self.assertRegex(refused.stderr, rf"error: port {port}\b.*Address already in use")
+                self.assertIn(f"`naru up {option} PORT`", refused.stderr)
+                self.assertFalse(naru.processes_with(f"--data={data}"))
 
     def test_a_foreign_host_name_is_refused(self):
         status, _, body = naru.fetch(self.platform.url("/v1/apps"), headers={**self.bearer(), "Host": "rebound.example"})

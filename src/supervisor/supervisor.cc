@@ -107,6 +107,27 @@ Result<Fd> listen_for(const fs::path& path, const User& user) {
   return fd;
 }
 
+struct OwnSockets {
+  Fd socket;
+  std::optional<Fd> other_half;
+};
+
+// `option` of `naru up` chooses the port.
+Result<OwnSockets> open_own(const ListenerSpec& spec, std::string_view option) {
+  const auto open = [&]() -> Result<OwnSockets> {
+    OwnSockets own{TRY(open_listener(spec)), {}};
+    own.other_half = TRY(open_other_half(spec));
+    return own;
+  };
+  auto own = open();
+  if (!own && own.error().code == Code::port_taken)
+    own.error().remedy = fmt::format(
+        "choose another with `naru up {} PORT`, or stop who listens there (`ss -ltnp 'sport = :{}'` shows "
+        "who)",
+        option, spec.port);
+  return own;
+}
+
 enum class Process { launcher, gateway, control };
 constexpr std::array kProcesses{Process::launcher, Process::gateway, Process::control};
 constexpr std::string_view kNames[] = {"launcher", "gateway", "control"};
@@ -123,11 +144,13 @@ class Supervisor {
     s->gateway_socket_ = TRY(listen_for(s->data_.gateway_socket(), s->user_));
     s->control_socket_ = TRY(listen_for(s->data_.control_socket(), s->user_));
     const ListenerSpec api{"control", ListenerKind::http, options.control_address, options.control_port};
-    s->control_tcp_ = TRY(open_listener(api));
-    s->control_tcp6_ = TRY(open_other_half(api));
+    OwnSockets control = TRY(open_own(api, "--port"));
+    s->control_tcp_ = std::move(control.socket);
+    s->control_tcp6_ = std::move(control.other_half);
     s->edge_ = {"edge", ListenerKind::http, options.gateway_address, options.gateway_port};
-    s->edge_socket_ = TRY(open_listener(s->edge_));
-    s->edge6_socket_ = TRY(open_other_half(s->edge_));
+    OwnSockets edge = TRY(open_own(s->edge_, "--gateway-port"));
+    s->edge_socket_ = std::move(edge.socket);
+    s->edge6_socket_ = std::move(edge.other_half);
     s->telemetry_.emplace(TRY(ipc::Telemetry::create()));
     s->seal_program();
     s->protect_memory();
