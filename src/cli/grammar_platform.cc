@@ -37,26 +37,28 @@ void add_up_and_down(Grammar& grammar) {
 void add_app(Grammar& grammar) {
   CLI::App* group = grammar.group(&grammar.root(), "app", "Applications: create, ls, rm, stop, start");
   using Run = Done (*)(const Session&, const AppOptions&);
-  const auto add = [&](const char* name, const char* description, const std::vector<std::string>& examples,
-                       Run run) {
+  constexpr const char* kWhole = "The application, as shop";
+  constexpr const char* kApp = "The application, as shop or shop/staging";
+  const auto add = [&](const char* name, const char* description, const char* what,
+                       const std::vector<std::string>& examples, Run run) {
     const auto options = std::make_shared<AppOptions>();
     CLI::App* verb = grammar.verb(group, name, description, examples,
                                   [options, run](const Session& session) { return run(session, *options); });
-    verb->add_option("APP", options->app, "The application, as shop or shop/staging")->required();
+    verb->add_option("APP", options->app, what)->required();
     return std::pair(verb, options);
   };
-  add("create", "Make an application, and its git remote in this repository",
+  add("create", "Make an application, and its git remote in this repository", kWhole,
       {"cd shop && naru app create shop && git push naru main", "naru app create shop --json"}, app_create);
   grammar.verb(group, "ls", "List applications with their environments",
                {"naru app ls", "naru app ls --json"},
                [](const Session& session) { return app_list(session); });
   const auto [remove, options] =
-      add("rm", "Stop and remove an application; its volumes stay",
+      add("rm", "Stop and remove an application; its volumes stay", kWhole,
           {"naru app rm shop", "naru app rm shop --yes     # without asking"}, app_remove);
   remove->add_flag("-y,--yes", options->yes, "Do not ask");
-  add("stop", "Stop an application's containers", {"naru app stop shop", "naru app stop shop/staging"},
+  add("stop", "Stop an application's containers", kApp, {"naru app stop shop", "naru app stop shop/staging"},
       app_stop);
-  add("start", "Start a stopped application", {"naru app start shop", "naru app start shop/staging"},
+  add("start", "Start a stopped application", kApp, {"naru app start shop", "naru app start shop/staging"},
       app_start);
 }
 
