@@ -250,8 +250,10 @@ Result<void> StagePlanner::add_context_files(const std::vector<std::string>& sou
 Result<void> StagePlanner::operator()(const format::EnvInstruction& i) {
   // All of one instruction's values see the environment from before it.
   std::vector<std::pair<std::string, std::string>> values;
-  for (const format::Assignment& a : i.assignments)
-    values.emplace_back(TRY(expand(a.name)), TRY(expand(a.value)));
+  for (const format::Assignment& a : i.assignments) {
+    std::string name = TRY(expand(a.name));
+    values.emplace_back(std::move(name), TRY(expand(a.value)));
+  }
   for (const auto& [name, value] : values) {
     if (name.empty()) return fail(Code::dockerfile_invalid, "a variable without a name");
     stage_.config.set_env(name, value);

@@ -202,12 +202,14 @@ Done up(const Session& session, const UpOptions& options) {
   } else if (running.error().code == Code::forbidden) {
     return std::unexpected(running.error());
   }
-  UpRequest request{.data = place.data,
-                    .control_port = TRY(port_of(session, options.port, "NARU_PORT", 7433)),
-                    .gateway_address = options.listen,
-                    .gateway_port = TRY(port_of(session, options.gateway_port, "NARU_GATEWAY_PORT", 8080)),
-                    .max_push_bytes = std::uint64_t{options.max_push_mb} << 20,
-                    .detach = options.detach};
+  const std::uint16_t port = TRY(port_of(session, options.port, "NARU_PORT", 7433));
+  const std::uint16_t edge = TRY(port_of(session, options.gateway_port, "NARU_GATEWAY_PORT", 8080));
+  const UpRequest request{.data = place.data,
+                          .control_port = port,
+                          .gateway_address = options.listen,
+                          .gateway_port = edge,
+                          .max_push_bytes = std::uint64_t{options.max_push_mb} << 20,
+                          .detach = options.detach};
   if (options.detach) return run_in_background(session, place, request);
   return run_in_foreground(session, place, request);
 }

@@ -128,7 +128,8 @@ Result<std::string> account_file(int root, const std::string& path) {
 }  // namespace
 
 Result<Identity> resolve_user_in(std::string_view user, int root) {
-  return resolve_user(user, TRY(account_file(root, "/etc/passwd")), TRY(account_file(root, "/etc/group")));
+  const std::string users = TRY(account_file(root, "/etc/passwd"));
+  return resolve_user(user, users, TRY(account_file(root, "/etc/group")));
 }
 
 }  // namespace naru::container

@@ -120,8 +120,10 @@ Result<HookCall> hook_call(const Json& body, const ipc::DataFolder& data) {
     return fail(Code::too_large, "more than {} refs are pushed at once", kMaxRefUpdates);
   for (const Json& row : updates) {
     if (!row.is_object()) return fail(Code::malformed, "an update of a ref is not an object");
-    RefUpdate update{TRY(text_member(row, "old")), TRY(text_member(row, "new")),
-                     TRY(text_member(row, "ref"))};
+    RefUpdate update;
+    update.old_commit = TRY(text_member(row, "old"));
+    update.commit = TRY(text_member(row, "new"));
+    update.ref = TRY(text_member(row, "ref"));
     if (!is_object_id(update.old_commit) || !is_object_id(update.commit))
       return fail(Code::malformed, "'{}' is not an object's id", update.commit.substr(0, 80));
     out.updates.push_back(std::move(update));

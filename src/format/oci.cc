@@ -99,6 +99,14 @@ Result<bool> flag_at(const Json& object, std::string_view key, std::string_view 
   return value->get<bool>();
 }
 
+Result<Platform> platform_at(const Json& json, std::string_view where) {
+  Platform platform;
+  platform.os = TRY(text_at(json, "os", where));
+  platform.architecture = TRY(text_at(json, "architecture", where));
+  platform.variant = TRY(text_at(json, "variant", where));
+  return platform;
+}
+
 Result<Descriptor> parse_descriptor(const Json& json, std::string_view where) {
   if (!json.is_object()) return fail(Code::malformed, "{}: expected a descriptor", where);
   Descriptor descriptor;
@@ -110,9 +118,7 @@ Result<Descriptor> parse_descriptor(const Json& json, std::string_view where) {
   descriptor.annotations = TRY(map_at(json, "annotations", where));
   if (const Json* platform = member(json, "platform")) {
     if (!platform->is_object()) return fail(Code::malformed, "{}.platform: expected an object", where);
-    descriptor.platform =
-        Platform{TRY(text_at(*platform, "os", where)), TRY(text_at(*platform, "architecture", where)),
-                 TRY(text_at(*platform, "variant", where))};
+    descriptor.platform = TRY(platform_at(*platform, where));
   }
   return descriptor;
 }
@@ -330,8 +336,7 @@ Result<ImageIndex> parse_index(std::string_view bytes) {
 Result<ImageConfig> parse_config(std::string_view bytes) {
   const Json json = TRY(parse_object(bytes, kMaxConfigBytes, "config"));
   ImageConfig config;
-  config.platform = {TRY(text_at(json, "os", "config")), TRY(text_at(json, "architecture", "config")),
-                     TRY(text_at(json, "variant", "config"))};
+  config.platform = TRY(platform_at(json, "config"));
   config.created = TRY(text_at(json, "created", "config"));
   config.author = TRY(text_at(json, "author", "config"));
   if (const Json* run = member(json, "config")) TRY(parse_run_config(*run, config));

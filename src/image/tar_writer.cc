@@ -48,7 +48,7 @@ void put_octal(std::array<char, kBlock>& block, std::size_t at, std::uint64_t va
 }
 
 void put_text(std::array<char, kBlock>& block, std::size_t at, std::string_view text, std::size_t room) {
-  std::memcpy(block.data() + at, text.data(), std::min(text.size(), room));
+  std::ranges::copy(text.substr(0, room), block.begin() + static_cast<std::ptrdiff_t>(at));
 }
 
 }  // namespace

@@ -51,8 +51,9 @@ Result<Reply> network_remove(Operations& operations, const Json& request, std::u
 }
 
 Result<Reply> network_udp(Operations& operations, const Json& request, std::uint64_t) {
-  TRY(operations.networks.set_udp_routes(TRY(network_field(request)),
-                                         TRY(field<UdpRoutes>(request, "routes"))));
+  const std::string network = TRY(network_field(request));
+  const auto routes = TRY(field<UdpRoutes>(request, "routes"));
+  TRY(operations.networks.set_udp_routes(network, routes));
   return Reply{};
 }
 
