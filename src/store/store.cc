@@ -130,7 +130,9 @@ struct Store::Impl {
   Database db;
   Cipher cipher;
   std::uint64_t last_sequence = 0;
-  std::map<RolloutId, std::int64_t> evidence;  // sequence of the last EvidenceStored that this process wrote
+  // Of each rollout the sequence of its last EvidenceStored.
+  using Sequences = std::map<RolloutId, std::int64_t>;
+  Sequences evidence;  // that this process wrote and committed, of rollouts under way
 
   std::string encode(bool secret, const Json& json) const {
     std::string text = json.dump();
@@ -157,7 +159,9 @@ struct Store::Impl {
     return {};
   }
 
-  Result<void> append(const State& state, const std::vector<Event>& events, WallTime at) {
+  // `written`: of this transaction. A number counts only once it is committed: after a ROLLBACK another event
+  // gets it.
+  Result<void> append(const State& state, const std::vector<Event>& events, WallTime at, Sequences& written) {
     auto insert = TRY(Statement::prepare(db.handle, "INSERT INTO events (at, app, body) VALUES (?, ?, ?)"));
     for (const Event& event : events) {
       insert.bind(1, to_epoch_ms(at)).bind(2, event_app(state, event));
@@ -165,22 +169,33 @@ struct Store::Impl {
       TRY(insert.step());
       insert.reset();
       if (const auto* evidence = std::get_if<event::EvidenceStored>(&event))
-        TRY(replace_evidence(evidence->rollout));
+        TRY(replace_evidence(evidence->rollout, written));
     }
     return {};
   }
 
   // Once a second while a rollout runs: each replaces the one before, or a long hold would crowd out the
   // history.
-  Result<void> replace_evidence(RolloutId rollout) {
-    const auto [at, is_new] = evidence.try_emplace(rollout, 0);
-    if (!is_new) {
+  Result<void> replace_evidence(RolloutId rollout, Sequences& written) {
+    const std::int64_t sequence = sqlite3_last_insert_rowid(db.handle);
+    for (const Sequences* known : {&std::as_const(written), &std::as_const(evidence)}) {
+      const auto before = known->find(rollout);
+      if (before == known->end()) continue;
       auto drop = TRY(Statement::prepare(db.handle, "DELETE FROM events WHERE sequence = ?"));
-      drop.bind(1, at->second);
+      drop.bind(1, before->second);
       TRY(drop.step());
+      break;
     }
-    at->second = sqlite3_last_insert_rowid(db.handle);
+    written[rollout] = sequence;
     return {};
+  }
+
+  void take_over(const State& state, const Sequences& written) {
+    for (const auto& [rollout, sequence] : written) evidence[rollout] = sequence;
+    std::erase_if(evidence, [&](const auto& known) {
+      const auto row = state.rollouts.find(known.first);
+      return row == state.rollouts.end() || !row->second.active();
+    });
   }
 
   Result<State> load_rows(const char* sql) {
@@ -283,10 +298,12 @@ Result<State> Store::replay() {
 
 Result<void> Store::commit(const State& state, const std::vector<Event>& events, const Touched& touched,
                            WallTime at) {
+  Impl::Sequences written;
   TRY(impl_->transaction([&]() -> Result<void> {
-    TRY(impl_->append(state, events, at));
+    TRY(impl_->append(state, events, at, written));
     return impl_->write_rows(state, touched);
   }));
+  impl_->take_over(state, written);
   impl_->last_sequence += events.size();
   return {};
 }

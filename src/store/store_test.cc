@@ -174,6 +174,39 @@ TEST_F(StoreTest, ACommitThatFailsChangesNothing) {
   EXPECT_EQ(Json(store.load().value()), before);
 }
 
+// Evidence replaces the one before it by its number, which a commit that failed gives to somebody else.
+TEST_F(StoreTest, EvidenceOfACommitThatFailedTakesNobodyElsesEventAway) {
+  State state;
+  Store store = Store::open(folder_).value();
+  commit(store, state, an_app());
+  const State before = state;
+  const auto evidence = [](const char* reason) {
+    return event::EvidenceStored{5, Json::object(), Json::object(), reason};
+  };
+  execute("CREATE TRIGGER full BEFORE INSERT ON rows BEGIN SELECT RAISE(ABORT, 'full'); END");
+  Changes failing(state, from_epoch_ms(2000));
+  failing.emit(evidence("lost"));
+  EXPECT_FALSE(store.commit(state, failing.events(), failing.touched(), failing.now()));
+  state = before;
+  execute("DROP TRIGGER full");
+
+  commit(store, state, {event::ActionDone{7}});  // has the number that the evidence had
+  commit(store, state, {evidence("first"), evidence("second")});
+  commit(store, state, {evidence("third")});
+  std::vector<std::string> reasons;
+  int others = 0;
+  const auto log = store.events_after(6, 10).value();
+  for (const StoredEvent& stored : log) {
+    if (stored.event["event"] == "EvidenceStored")
+      reasons.push_back(stored.event["reason"]);
+    else
+      ++others;
+  }
+  EXPECT_EQ(others, 1);
+  EXPECT_EQ(reasons, std::vector<std::string>{"third"});
+  EXPECT_EQ(Json(store.replay().value()), Json(store.load().value()));
+}
+
 TEST_F(StoreTest, CompactingKeepsTheNewestEvents) {
   State state;
   Store store = Store::open(folder_).value();
