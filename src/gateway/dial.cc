@@ -84,7 +84,12 @@ Task<Result<Dialled>> dial(Worker& worker, const Arrival& arrival, const io::Str
   std::uint32_t tried = 0;
   Result<Dialled> dialled = co_await connect_one(worker, first, found.to.port, tried);
   count(worker, environment, assigned, first.slot, dialled.has_value());
-  if (!dialled) dialled = co_await connect_one(worker, found.to.service->stable, found.to.port, tried);
+  if (dialled) co_return dialled;
+  // Only the edge takes a user back to the old release: further in it would hide the failure from the
+  // evidence.
+  const route::Pool& again = arrival.edge ? found.to.service->stable : first;
+  if (&again != &first || first.targets.size() > 1)
+    dialled = co_await connect_one(worker, again, found.to.port, tried);
   co_return dialled;
 }
 
