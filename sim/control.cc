@@ -387,8 +387,8 @@ judge::Observation Control::observe(const Rollout& rollout, Session& session) co
     };
     if (has(from) == has(to)) continue;
     judge::CrashCounts& counts = has(to) ? now.canary_crashes : now.stable_crashes;
-    counts.crashes += instance.restarts;
-    counts.instance_seconds += std::chrono::duration<double>(this->now() - instance.created).count();
+    counts.crashes += instance.crashes;
+    counts.instance_seconds += std::chrono::duration<double>(instance.exposed_until(this->now())).count();
   }
   // Instances that went took their counts along.
   const auto raise = [](judge::CrashCounts& highest, judge::CrashCounts& counts) {

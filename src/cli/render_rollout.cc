@@ -95,6 +95,16 @@ std::string evidence_table(const Json& verdict, const View& view) {
   return table.empty() ? "" : table.text(view.style, "  ");
 }
 
+std::string slow_line(const Json& rollout, const View& view) {
+  if (!rollout.contains("slow_us")) return "";
+  const auto slow_us = number(rollout, "slow_us");
+  return view.style.paint(
+      Tone::dim,
+      slow_us > 0 ? fmt::format("  latency: an answer after more than {:.1f} ms is slow\n",
+                                static_cast<double>(slow_us) / 1000)
+                  : "  latency is not judged: users had made fewer than 200 requests before the rollout\n");
+}
+
 std::string failed_table(const Json& rollout, const View& view) {
   Table table({"FAILED REQUEST", "SIDE", "SERVICE", "ANSWER", "TOOK", "TRACE"});
   const Json& failed = list(rollout, "failed_requests");
@@ -134,7 +144,8 @@ std::string render_rollout(const Json& rollout, const View& view) {
         phase == "rolled-back" || phase == "rolling-back" ? view.style.paint(Tone::bad, "rolled back: ") : "",
         reason);
   }
-  if (const std::string evidence = evidence_table(verdict, view); !evidence.empty()) out += "\n" + evidence;
+  if (const std::string evidence = evidence_table(verdict, view); !evidence.empty())
+    out += "\n" + evidence + slow_line(rollout, view);
   if (const std::string failed = failed_table(rollout, view); !failed.empty()) out += "\n" + failed;
   return out;
 }

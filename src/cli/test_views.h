@@ -41,6 +41,7 @@ inline Json rollout_view() {
       {"phase", "stepping"},
       {"step", 1},
       {"weight", 2500},
+      {"slow_us", 12'400},
       {"reason", "holding at 25%: 12 of 50 users; send traffic, add a probe, or naru promote shop"},
       {"steps",
        {{{"weight", 500},

@@ -9,7 +9,7 @@ namespace {
 constexpr milliseconds kLook{100};
 constexpr milliseconds kStore{1'000};
 
-// Crashes of instances that had been ready, and how long instances ran. Instances of both releases count for
+// Crashes of instances that had been ready, and how long they ran since. Instances of both releases count for
 // neither.
 void count_crashes(const State& state, const Rollout& rollout, WallTime now,
                    judge::Observation& observation) {
@@ -25,9 +25,8 @@ void count_crashes(const State& state, const Rollout& rollout, WallTime now,
     const bool old_side = has(from, instance), new_side = has(to, instance);
     if (old_side == new_side) continue;
     judge::CrashCounts& counts = new_side ? observation.canary_crashes : observation.stable_crashes;
-    counts.crashes += instance.restarts;
-    const WallTime since = instance.created;
-    counts.instance_seconds += std::chrono::duration<double>(now - since).count();
+    counts.crashes += instance.crashes;
+    counts.instance_seconds += std::chrono::duration<double>(instance.exposed_until(now)).count();
   }
 }
 
@@ -70,8 +69,8 @@ std::string remark_on(std::vector<InnerCalls> callers, bool users_seen) {
 struct Judging::View {
   Rollout rollout;
   judge::Observation crashes;
-  // Slots and their owners: of the stable side's services that users reach on a host port.
-  std::vector<std::pair<std::uint32_t, std::uint64_t>> edge_slots;
+  // Slots and their owners: of the stable side's services. Each has a name at the edge.
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> stable_slots;
   struct Caller {
     std::uint64_t owner = 0;
     std::string service;
@@ -116,10 +115,8 @@ void Judging::look() {
               view.callers[slot->second] = {ipc::slot_owner(slot->first), service.spec.name};
       if (const Release* stable = state.release(rollout->from))
         for (const ReleaseService& service : stable->services)
-          if (std::ranges::any_of(service.spec.ports,
-                                  [](const PortSpec& port) { return port.host.has_value(); }))
-            if (const auto slot = state.slots.find(slot_key(key, service)); slot != state.slots.end())
-              view.edge_slots.emplace_back(slot->second, ipc::slot_owner(slot->first));
+          if (const auto slot = state.slots.find(slot_key(key, service)); slot != state.slots.end())
+            view.stable_slots.emplace_back(slot->second, ipc::slot_owner(slot->first));
       found.push_back(std::move(view));
     }
     return found;
@@ -136,9 +133,9 @@ void Judging::look() {
 void Judging::baseline(const View& view) {
   if (view.rollout.slow_us != 0 || !view.rollout.from) return;
   ipc::Histogram sum;
-  for (const auto& [slot, owner] : view.edge_slots) {
-    const ipc::ServiceCounters counters = telemetry_.service(slot, owner);
-    for (std::size_t i = 0; i < sum.counts.size(); ++i) sum.counts[i] += counters.latency.counts[i];
+  for (const auto& [slot, owner] : view.stable_slots) {
+    const ipc::Histogram latency = telemetry_.edge_latency(slot, owner);
+    for (std::size_t i = 0; i < sum.counts.size(); ++i) sum.counts[i] += latency.counts[i];
   }
   const auto threshold = judge::pick_slow_threshold(buckets_of(sum));
   if (threshold && *threshold > 0) core_.post(command::LatencyBaseline{view.rollout.id, *threshold});
@@ -190,11 +187,11 @@ judge::Observation Judging::observation_of(const View& view, Session& session) c
 }
 
 // After a restart of control: on from what was stored, whatever the counters say now.
-void Judging::resume(const View& view, Session& session) const {
-  session.state = view.rollout.judge.get<judge::State>();
+Result<void> Judging::resume(const View& view, Session& session) const {
+  session.state = TRY(judge::load_state(view.rollout.judge.dump()));
   session.step = view.rollout.step;
   session.warm = clock_.wall() - view.rollout.first_user >= view.rollout.policy.warm_up;
-  if (!session.state.started || session.state.step != view.rollout.step) return;
+  if (!session.state.started || session.state.step != view.rollout.step) return {};
   const judge::Observation& last = session.state.last;
   const ipc::EvidenceCounters counters = telemetry_.evidence_of(view.rollout.evidence_slot);
   session.raw = last;
@@ -207,6 +204,7 @@ void Judging::resume(const View& view, Session& session) const {
   session.slow_ignored_stable = ignored(counters.stable.users_slow, last.stable.users_slow);
   session.raw.canary.users_slow += session.slow_ignored_canary;
   session.raw.stable.users_slow += session.slow_ignored_stable;
+  return {};
 }
 
 std::map<std::uint32_t, InnerCalls> Judging::inner_calls(const View& view) const {
@@ -234,12 +232,26 @@ std::vector<InnerCalls> Judging::new_calls(const std::map<std::uint32_t, InnerCa
   return out;
 }
 
+// Evidence that cannot be read is not begun anew: what was spent of alpha would be spent twice.
+void Judging::hold(const Rollout& rollout, const std::string& why) {
+  std::string reason = fmt::format(
+      "the evidence of this rollout cannot be read ({}), so that nothing is judged any more; `naru promote "
+      "{}` goes on to everybody, `naru abort {}` takes it back",
+      why, rollout.app, rollout.app);
+  if (rollout.reason == reason) return;
+  log_event(Level::error, "control.judge", {{"rollout", rollout.id}, {"error", why}});
+  core_.post(command::Judged{rollout.id, rollout.step, command::Outcome::hold, std::move(reason),
+                             rollout.judge, rollout.verdict});
+}
+
 void Judging::observe(const View& view) {
   const Rollout& rollout = view.rollout;
   const auto [at, is_new] = sessions_.try_emplace(rollout.id);
   Session& session = at->second;
   if (is_new) session.inner_before = inner_calls(view);
-  if (is_new && !rollout.judge.is_null()) resume(view, session);
+  if (is_new && !rollout.judge.is_null())
+    if (auto resumed = resume(view, session); !resumed) session.unreadable = resumed.error().message();
+  if (!session.unreadable.empty()) return hold(rollout, session.unreadable);
   if (session.step != rollout.step) {  // fresh counters; crashes and time are of the whole rollout
     session.step = rollout.step;
     session.slow_ignored_canary = session.slow_ignored_stable = 0;

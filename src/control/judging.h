@@ -38,6 +38,7 @@ class Judging {
         before;  // added to what is read: counters that began anew (a reboot) go on from where they were
     judge::Observation raw;                            // as read last
     std::map<std::uint32_t, InnerCalls> inner_before;  // by slot, at the first look
+    std::string unreadable;                            // why the stored evidence is of no use; "" = it is
   };
   struct View;  // what one look needs of the state
   void run(const std::stop_token& stop);
@@ -45,7 +46,8 @@ class Judging {
   void baseline(const View& view);
   void observe(const View& view);
   static void keep_rising(Session& session, judge::Observation& observation);
-  void resume(const View& view, Session& session) const;
+  Result<void> resume(const View& view, Session& session) const;  // judge_state
+  void hold(const Rollout& rollout, const std::string& why);
   judge::Observation observation_of(const View& view, Session& session) const;
   std::map<std::uint32_t, InnerCalls> inner_calls(const View& view) const;
   static std::vector<InnerCalls> new_calls(const std::map<std::uint32_t, InnerCalls>& now, Session& session);

@@ -23,9 +23,9 @@ TEST(Remark, NamesWhoLosesTheCohortAndSaysThatCallsAloneAreNotJudged) {
 // A core whose rollout of v2 is at its first step, and the counters that the gateway would write.
 class JudgingTest : public testing::Test {
  protected:
-  JudgingTest() {
+  explicit JudgingTest(bool stepping = true) {
     std::filesystem::create_directories(folder_);
-    fill();
+    fill(stepping);
     core_ = std::move(Core::open(folder_, clock_).value());
     core_->start();
     judging_.emplace(*core_, telemetry_, clock_);
@@ -37,7 +37,7 @@ class JudgingTest : public testing::Test {
     std::filesystem::remove_all(folder_, ignored);
   }
 
-  void fill() {
+  void fill(bool stepping) {
     State state;
     Changes changes(state, clock_.wall());
     App app;
@@ -65,11 +65,48 @@ class JudgingTest : public testing::Test {
     rollout_.app = "shop";
     rollout_.environment = "production";
     rollout_.policy.steps[0].min_duration = 1h;
+    rollout_.created = rollout_.phase_since = clock_.wall();
     changes.emit(event::RolloutStarted{rollout_});
-    changes.emit(event::StepStarted{rollout_.id, 0, BasisPoints{500}, 0, 0});
-    changes.emit(event::StepLive{rollout_.id});
+    if (stepping) {
+      changes.emit(event::StepStarted{rollout_.id, 0, BasisPoints{500}, 0, 0});
+      changes.emit(event::StepLive{rollout_.id});
+    }
     auto store = store::Store::open(folder_).value();
     ASSERT_TRUE(store.commit(state, changes.events(), changes.touched(), changes.now()));
+  }
+  // More of it, as control's predecessor left it; the core is another one then.
+  template <class F>
+  void begin_with(F more) {
+    judging_.reset();
+    core_.reset();
+    {
+      auto store = store::Store::open(folder_).value();
+      State state = store.load().value();
+      Changes changes(state, clock_.wall());
+      more(changes);
+      ASSERT_TRUE(store.commit(state, changes.events(), changes.touched(), changes.now()));
+    }
+    core_ = std::move(Core::open(folder_, clock_).value());
+    core_->start();
+    judging_.emplace(*core_, telemetry_, clock_);
+  }
+  // No instance need run for it: the slot of `web` of a version, given to it as if its table had been made.
+  std::uint32_t slot_of(int version) {
+    const std::string key =
+        "shop/production/web/" + Digest::of_sha256(fmt::format("web {}", version)).short_hex();
+    const MonoTime deadline = clock_.mono() + 20s;
+    while (clock_.mono() < deadline) {
+      const auto slot = core_->read([&](const State& state) -> std::optional<std::uint32_t> {
+        const auto found = state.slots.find(key);
+        return found == state.slots.end() ? std::nullopt : std::optional(found->second);
+      });
+      if (slot) {
+        telemetry_.give_service(*slot, ipc::slot_owner(key));
+        return *slot;
+      }
+    }
+    ADD_FAILURE() << "no slot for " << key;
+    return ipc::kNoSlot;
   }
   Rollout rollout() const {
     return core_->read([&](const State& state) { return state.rollouts.at(rollout_.id); });
@@ -91,23 +128,13 @@ class JudgingTest : public testing::Test {
 };
 
 TEST_F(JudgingTest, CallsWithoutACohortAreToldWithTheVerdict) {
-  // No instance runs here: the caller's slot is given as if its table had been made.
-  const std::string key = "shop/production/web/" + Digest::of_sha256("web 1").short_hex();
-  std::optional<std::uint32_t> slot;
-  const MonoTime deadline = clock_.mono() + 20s;
-  while (!slot && clock_.mono() < deadline)
-    slot = core_->read([&](const State& state) -> std::optional<std::uint32_t> {
-      const auto found = state.slots.find(key);
-      return found == state.slots.end() ? std::nullopt : std::optional(found->second);
-    });
-  ASSERT_TRUE(slot);
-  telemetry_.give_service(*slot, ipc::slot_owner(key));
-  for (int i = 0; i < 5; ++i) telemetry_.inner_call(*slot, true);  // of an earlier rollout
+  const std::uint32_t slot = slot_of(1);
+  for (int i = 0; i < 5; ++i) telemetry_.inner_call(slot, true);  // of an earlier rollout
 
   judging_->start();
   EXPECT_EQ(reason_with("0 of 50 users").find("cohort"), std::string::npos) << rollout().reason;
-  telemetry_.inner_call(*slot, true);
-  telemetry_.inner_call(*slot, false);
+  telemetry_.inner_call(slot, true);
+  telemetry_.inner_call(slot, false);
   EXPECT_NE(reason_with("cohort").find("; 2 calls between services do not count: only users who come from "
                                        "outside are judged; web does not carry the cohort (1 of 2 inner "
                                        "calls were split by connection)"),
@@ -117,6 +144,67 @@ TEST_F(JudgingTest, CallsWithoutACohortAreToldWithTheVerdict) {
 
   telemetry_.evidence(0, {.side = ipc::Side::canary, .bucket = 1});
   EXPECT_EQ(reason_with("1 of 50 users").find("do not count"), std::string::npos) << rollout().reason;
+}
+
+// Two instances of v2: one never became ready and was tried again and again, the other ended once afterwards.
+TEST_F(JudgingTest, OnlyCrashesOfInstancesThatHadBeenReadyAreEvidence) {
+  begin_with([&](Changes& changes) {
+    for (const int replica : {0, 1}) {
+      Instance instance;
+      instance.id = fmt::format("shop-web-{}", 90 + replica);
+      instance.app = "shop";
+      instance.environment = "production";
+      instance.service = "web";
+      instance.revision = Digest::of_sha256("web 2");
+      instance.release = rollout_.to;
+      instance.replica = static_cast<std::uint32_t>(replica);
+      instance.created = changes.now() - 1h;
+      changes.emit(event::InstanceCreated{instance});
+      for (std::uint32_t attempt = 2; attempt < 6; ++attempt) {
+        changes.emit(event::InstanceExited{instance.id, 3, false, "exited with 3", InstancePhase::waiting,
+                                           changes.now() + 1h});
+        changes.emit(event::InstanceStarting{instance.id, attempt});
+      }
+      changes.emit(event::InstanceStarted{instance.id, "10.88.0.7", 77});
+      if (replica == 1) changes.emit(event::InstanceReady{instance.id});
+      changes.emit(event::InstanceExited{instance.id, 3, false, "exited with 3", InstancePhase::waiting,
+                                         changes.now() + 1h});
+    }
+  });
+  judging_->start();
+  (void)reason_with("0 of 50 users");
+  const Json seen = rollout().judge.at("last").at("canary_crashes");
+  EXPECT_EQ(seen.at("crashes"), 1) << seen.dump();
+  EXPECT_LT(seen.at("instance_seconds"), 60.0) << "the hour before it was ready does not count";
+}
+
+TEST_F(JudgingTest, EvidenceThatCannotBeReadIsNotBegunAnew) {
+  begin_with([&](Changes& changes) {
+    changes.emit(event::EvidenceStored{rollout_.id, Json{{"version", "one"}}, Json(), ""});
+  });
+  judging_->start();
+  EXPECT_NE(reason_with("nothing is judged any more").find("`naru abort shop` takes it back"),
+            std::string::npos)
+      << rollout().reason;
+  EXPECT_EQ(rollout().judge, (Json{{"version", "one"}}));
+}
+
+// What users call slow is fixed while the new release is prepared, of the requests of users. The service has
+// no host port: they come by its name.
+class PreparingTest : public JudgingTest {
+ protected:
+  PreparingTest() : JudgingTest(false) {}
+};
+
+TEST_F(PreparingTest, LatencyIsJudgedWithoutAHostPort) {
+  const std::uint32_t slot = slot_of(1);
+  for (int i = 0; i < 1'000; ++i) telemetry_.latency(slot, 100, false);  // of other services
+  for (int i = 0; i < 300; ++i) telemetry_.latency(slot, 20'000, true);
+  judging_->start();
+  const MonoTime deadline = clock_.mono() + 20s;
+  while (rollout().slow_us == 0 && clock_.mono() < deadline) std::this_thread::sleep_for(10ms);
+  EXPECT_GE(rollout().slow_us, 20'000) << rollout().reason;
+  EXPECT_LE(rollout().slow_us, 21'000);
 }
 
 }  // namespace

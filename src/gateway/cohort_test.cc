@@ -234,5 +234,29 @@ TEST(InnerCalls, FollowTheBaggageThenTheCallersReleaseThenADraw) {
       << "evidence is counted at the edge only";
 }
 
+// A retry between services would hide the failure: no user would meet it, and the release would pass.
+TEST(InnerCalls, ATcpConnectionThatTheCanaryRefusesIsNotTakenBackToStable) {
+  InnerWorld world;
+  world.web().ports[0].app_protocol = "tcp";
+  world.stable([](Client& client, Backend&) { client.send("hello"); });
+  world.canary().stop();
+  world.environment().services[1].canary = RouteSide{2, 6, {}};
+  world.publish();
+  EXPECT_EQ(Client(world.service_port, "127.0.0.9").take(5), "") << "of release 2, as its caller";
+  world.environment().split->weight = kEverybody;
+  world.publish();
+  EXPECT_EQ(Client(world.host_port()).take(5), "hello") << "a user at the edge is taken back";
+}
+
+TEST(InnerCalls, AreLeftOutOfTheLatencyThatUsersAreHeldTo) {
+  InnerWorld world;
+  world.stable();
+  world.publish();
+  for (int i = 0; i < 3; ++i) world.call();
+  world.ask(get("/", cookie(1)));
+  EXPECT_EQ(world.telemetry->service(0).latency.total(), 4U);
+  EXPECT_EQ(world.telemetry->edge_latency(0, 0).total(), 1U);
+}
+
 }  // namespace
 }  // namespace naru::gateway::testing

@@ -422,7 +422,7 @@ void HttpSession::count_first(const route::Pool& pool, Attempt ended) {
   else if (ended == Attempt::malformed)
     outcome = ipc::Outcome::status_5xx;
   telemetry.count(pool.slot, outcome);
-  if (status && status != 101) telemetry.latency(pool.slot, took);
+  if (status && status != 101) telemetry.latency(pool.slot, took, arrival_.edge);
   const bool bad = status == 0 || status >= 500;
   telemetry.evidence(now_.evidence_slot,
                      {.side = telemetry_side(now_.assigned.side),

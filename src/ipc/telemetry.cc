@@ -27,7 +27,7 @@ struct alignas(64) ServiceSlot {
   Word bytes_in, bytes_out, connections;
   Word active;  // generation << 32 | count
   Word inner_calls, inner_without_cohort;
-  std::array<Word, kHistogramBuckets> latency;
+  std::array<Word, kHistogramBuckets> latency, edge_latency;
 };
 
 using Bitmap = std::array<Word, kUserBuckets / 64>;
@@ -226,8 +226,11 @@ void Telemetry::count(std::uint32_t slot, Outcome outcome) {
     add(file_->services[slot].outcomes[static_cast<std::size_t>(outcome) % kOutcomes]);
 }
 
-void Telemetry::latency(std::uint32_t slot, std::uint64_t us) {
-  if (slot < kServiceSlots) add(file_->services[slot].latency[histogram_bucket(us)]);
+void Telemetry::latency(std::uint32_t slot, std::uint64_t us, bool at_edge) {
+  if (slot >= kServiceSlots) return;
+  const std::uint32_t bucket = histogram_bucket(us);
+  add(file_->services[slot].latency[bucket]);
+  if (at_edge) add(file_->services[slot].edge_latency[bucket]);
 }
 
 void Telemetry::bytes(std::uint32_t slot, std::uint64_t in, std::uint64_t out) {
@@ -310,6 +313,14 @@ ServiceCounters Telemetry::service(std::uint32_t slot, std::uint64_t owner) cons
   ServiceCounters out = service(slot);
   // Asked last: counts that were read before it changed hands are thrown away.
   return file_->services[slot].owner.load(std::memory_order_acquire) == owner ? out : ServiceCounters{};
+}
+
+Histogram Telemetry::edge_latency(std::uint32_t slot, std::uint64_t owner) const {
+  Histogram out;
+  if (slot >= kServiceSlots) return out;
+  const layout::ServiceSlot& from = file_->services[slot];
+  for (std::uint32_t i = 0; i < kHistogramBuckets; ++i) out.counts[i] = from.edge_latency[i].load(kRelaxed);
+  return from.owner.load(std::memory_order_acquire) == owner ? out : Histogram{};
 }
 
 // FNV-1a.

@@ -1,7 +1,7 @@
 // Counters between gateway (writer, every thread) and control (reader, ten times a second) in one shared
 // memory file: a memfd that the supervisor creates and keeps, so that neither's death loses a count.
 //
-// Layout, version 2, host byte order, every word a lock-free relaxed atomic (no locks, hence nothing that a
+// Layout, version 3, host byte order, every word a lock-free relaxed atomic (no locks, hence nothing that a
 // killed writer could leave locked):
 //   Header                                    one page
 //   ServiceSlot[kServiceSlots]                (service, revision); control assigns the slots, and gives one
@@ -9,7 +9,7 @@
 //                                             its owner, zeroed, before a table names it
 //   EvidenceSlot[kEvidenceSlots]              one step of one rollout; assigned and zeroed by control
 //   likewise
-// About 16 MiB of address space; pages of unused slots are never touched.
+// About 20 MiB of address space; pages of unused slots are never touched.
 //
 // A snapshot is not a point in time: counters of one slot may be some requests apart from each other; a
 // counter itself never goes back until its slot is zeroed. users_bad <= users_seen holds in every snapshot
@@ -30,7 +30,7 @@
 namespace naru::ipc {
 
 inline constexpr std::uint64_t kTelemetryMagic = 0x314d4c5455524121ULL;
-inline constexpr std::uint32_t kTelemetryVersion = 2;
+inline constexpr std::uint32_t kTelemetryVersion = 3;
 inline constexpr std::uint32_t kServiceSlots = 512;
 inline constexpr std::uint32_t kEvidenceSlots = 16;
 inline constexpr std::uint32_t kNoSlot = ~0U;  // counts nothing; so does any index beyond the bounds
@@ -140,7 +140,8 @@ class Telemetry {
 
   // ---- writers (gateway threads). `generation` is begin_generation()'s.
   void count(std::uint32_t slot, Outcome outcome);
-  void latency(std::uint32_t slot, std::uint64_t us);
+  // `at_edge`: of a user, and so of those from whom edge_latency() is made.
+  void latency(std::uint32_t slot, std::uint64_t us, bool at_edge);
   void bytes(std::uint32_t slot, std::uint64_t in, std::uint64_t out);
   void connection(std::uint32_t slot);
   void active(std::uint32_t slot, std::uint32_t generation, int delta);
@@ -155,6 +156,8 @@ class Telemetry {
   ServiceCounters service(std::uint32_t slot) const;
   // Zeros when the slot is (not yet, or no more) the owner's: nobody reads another revision's counts.
   ServiceCounters service(std::uint32_t slot, std::uint64_t owner) const;
+  // Of users' requests alone; calls between services are left out. Empty when the slot is not the owner's.
+  Histogram edge_latency(std::uint32_t slot, std::uint64_t owner) const;
   EvidenceCounters evidence_of(std::uint32_t slot) const;
 
  private:

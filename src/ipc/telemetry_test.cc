@@ -40,14 +40,14 @@ TEST(Telemetry, CountsBySlotAndIgnoresSlotsThatDoNotExist) {
   gateway.count(3, Outcome::status_2xx);
   gateway.count(3, Outcome::status_5xx);
   gateway.count(3, Outcome::connect_failure);
-  gateway.latency(3, 1000);
+  gateway.latency(3, 1000, false);
   gateway.bytes(3, 10, 20);
   gateway.inner_call(3, true);
   gateway.inner_call(3, false);
   gateway.connection(3);
   for (const std::uint32_t wrong : {kServiceSlots, kNoSlot}) {
     gateway.count(wrong, Outcome::status_2xx);
-    gateway.latency(wrong, 1);
+    gateway.latency(wrong, 1, true);
     gateway.evidence(wrong, {});
     gateway.failed(wrong, {});
     gateway.give_service(wrong, 1);
@@ -67,11 +67,23 @@ TEST(Telemetry, CountsBySlotAndIgnoresSlotsThatDoNotExist) {
   EXPECT_EQ(control.service(4).requests(), 0U);
 }
 
+TEST(Telemetry, KeepsTheLatencyOfUsersApartFromThatOfCallsBetweenServices) {
+  Telemetry telemetry = *Telemetry::create();
+  telemetry.give_service(2, 77);
+  for (int i = 0; i < 10; ++i) telemetry.latency(2, 100, false);
+  telemetry.latency(2, 9000, true);
+  EXPECT_EQ(telemetry.service(2, 77).latency.total(), 11U);
+  EXPECT_EQ(telemetry.edge_latency(2, 77).total(), 1U);
+  EXPECT_NEAR(static_cast<double>(telemetry.edge_latency(2, 77).quantile_us(0.5)), 9000, 180);
+  EXPECT_EQ(telemetry.edge_latency(2, 78).total(), 0U) << "another's";
+  EXPECT_EQ(telemetry.edge_latency(kNoSlot, 77).total(), 0U);
+}
+
 TEST(Telemetry, DifferenceOfHistogramsIsWhatHappenedBetween) {
   Telemetry telemetry = *Telemetry::create();
-  telemetry.latency(0, 50);
+  telemetry.latency(0, 50, false);
   const Histogram before = telemetry.service(0).latency;
-  for (int i = 0; i < 10; ++i) telemetry.latency(0, 7000);
+  for (int i = 0; i < 10; ++i) telemetry.latency(0, 7000, false);
   const Histogram since = telemetry.service(0).latency.since(before);
   EXPECT_EQ(since.total(), 10U);
   EXPECT_NEAR(static_cast<double>(since.quantile_us(0)), 7000, 140);

@@ -197,6 +197,7 @@ class Applier {
   }
   void operator()(const event::InstanceReady& e) {
     Instance& row = instance(e.instance);
+    row.exposed = row.exposed_until(at_);
     row.phase = InstancePhase::ready;
     row.was_ready = true;
     row.ready_at = at_;
@@ -211,6 +212,8 @@ class Applier {
     Instance& row = instance(e.instance);
     // Ten healthy minutes forgive earlier crashes: the back-off starts from its beginning.
     const bool healthy = row.was_ready && at_ - row.ready_at > 10min;
+    if (row.was_ready) ++row.crashes;
+    row.exposed = row.exposed_until(at_);
     row.restarts = healthy ? 1 : row.restarts + 1;
     row.phase = e.next;
     row.exit_code = e.exit_code;

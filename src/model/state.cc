@@ -37,8 +37,8 @@ NARU_JSON_NAMES(InstancePhase, {{InstancePhase::starting, "starting"},
                                 {InstancePhase::completed, "completed"},
                                 {InstancePhase::failed, "failed"}})
 NARU_JSON_FIELDS(Instance, id, app, environment, service, revision, release, replica, oneshot, phase, attempt,
-                 restarts, address, pid, exit_code, out_of_memory, error, was_ready, created, started,
-                 ready_at, retry_at, retired_at, retired_revision, out_of_routes)
+                 restarts, address, pid, exit_code, out_of_memory, error, was_ready, crashes, exposed,
+                 created, started, ready_at, retry_at, retired_at, retired_revision, out_of_routes)
 NARU_JSON_NAMES(ActionKind, {{ActionKind::plan_pipeline, "plan_pipeline"},
                              {ActionKind::build_service, "build_service"},
                              {ActionKind::ensure_network, "ensure_network"},

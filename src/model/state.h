@@ -199,13 +199,21 @@ struct Instance {
   std::int32_t pid = 0;
   std::optional<std::int32_t> exit_code;
   bool out_of_memory = false;
-  std::string error;       // why it does not run
-  bool was_ready = false;  // this attempt
+  std::string error;          // why it does not run
+  bool was_ready = false;     // this attempt
+  std::uint32_t crashes = 0;  // of attempts that had been ready: what the judge counts
+  milliseconds exposed{0};    // how long attempts ran after they were ready, up to what exposed_until() adds
   WallTime created{}, started{}, ready_at{}, retry_at{}, retired_at{};
   std::uint64_t retired_revision = 0;  // of the routes when it was retired: a later one does not name it
   WallTime out_of_routes{};            // when the gateway had acknowledged such a table
 
   std::string container() const { return id + "." + std::to_string(attempt); }
+  // How long it could have crashed as evidence: the time of its attempts after each was ready.
+  milliseconds exposed_until(WallTime now) const {
+    const bool alive = phase == InstancePhase::running || phase == InstancePhase::ready ||
+                       phase == InstancePhase::retiring || phase == InstancePhase::stopping;
+    return exposed + (was_ready && alive ? std::max(now - ready_at, milliseconds(0)) : milliseconds(0));
+  }
 };
 NARU_JSON(Instance)
 
