@@ -20,7 +20,7 @@ class Demo(unittest.TestCase):
         done = demo()
         self.assertEqual(done.returncode, 0, done.stdout[-20_000:])
         measured = done.stdout[done.stdout.index("▸ Measured"):]
-        ends = re.findall(r"^  (First|Good|Bad): .*: (\S+) after [\d.]+ s; (\d+) requests, (\d+) failed$", measured, re.M)
+        ends = re.findall(r"^  (First|Good|Bad): .*: (\S+) after [\d.]+ s; (\d+) requests, (\d+) failed for their users$", measured, re.M)
         self.assertEqual([end[:2] for end in ends], [("First", "done"), ("Good", "done"), ("Bad", "rolled-back")], measured)
         self.assertGreater(int(ends[1][2]), 1000, "the good release's users")
         self.assertEqual(ends[1][3], "0", "a good release fails nobody")

@@ -1,7 +1,9 @@
 """What is no longer needed goes: old releases with their images, layers, checkouts and logs; a removed application; and with
 `naru down --all` everything that this platform has in the kernel."""
 import os
+import signal
 import subprocess
+import tempfile
 import time
 import unittest
 from pathlib import Path
@@ -98,6 +100,20 @@ class Housekeeping(naru.Case):
         self.assertEqual(self.platform.kernel(), NOTHING)
         self.platform.start_process()
         naru.wait_until(lambda: naru.fetch(f"http://127.0.0.1:{self.port}/")[2] == b"first\n", "it runs again", 60)
+
+    def test_05_an_interrupted_bootstrap_leaves_nothing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            making = subprocess.Popen([naru.NARU, "image", "bootstrap", "--data", self.platform.data], env=os.environ | {"TMPDIR": folder},
+                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            self.addCleanup(making.kill)
+            scratch = naru.wait_until(lambda: [path for path in Path("/tmp").glob("naru-bootstrap-*/mmdebstrap.*/var")], "it unpacks")[0].parent
+            making.send_signal(signal.SIGTERM)
+            said, _ = making.communicate(timeout=60)
+            self.assertEqual(making.returncode, 1, said)
+            self.assertIn("was interrupted", said)
+            self.assertFalse(scratch.exists())
+            self.assertNotIn(str(scratch), Path("/proc/mounts").read_text())
+            self.assertEqual(os.listdir(folder), [])
 
     def test_06_a_removed_application_leaves_its_volumes_only(self):
         bridges = [link for link in self.platform.links() if link[6] == "b"]

@@ -65,7 +65,7 @@ def check_errors(errors):
     codes = re.findall(r"^NARU_ERROR\((\w+),", catalogue, re.M)
     tests = "\n".join(p.read_text(errors="replace") for p in tracked("src", "e2e", "sim") if "test" in p.name)
     for code in codes:
-        if not re.search(rf"\b{code}\b", tests):
+        if not re.search(rf'\bCode::{code}\b|"{code}"', tests):
             errors.append(f"src/base/error_catalogue.def: no test raises '{code}'")
     table = (ROOT / "docs/errors.md").read_text() if (ROOT / "docs/errors.md").exists() else ""
     wanted = errors_page(catalogue)

@@ -1,4 +1,5 @@
 // What an operator looks after: version, volumes, tokens.
+#include "base/version.h"
 #include "cli/target.h"
 #include "cli/verbs.h"
 

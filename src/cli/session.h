@@ -13,8 +13,6 @@
 
 namespace naru::cli {
 
-inline constexpr std::string_view kVersion = "0.1.0";
-
 using GetVariable = std::function<std::optional<std::string>(const char* name)>;
 
 struct Session {

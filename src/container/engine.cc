@@ -77,9 +77,6 @@ std::string_view Engine::cgroup_mode() const {
 const std::vector<std::string>& Engine::notices() const {
   return state_->notices;
 }
-std::filesystem::path Engine::upper_dir(const std::string& id) const {
-  return state_->bundle(id).file("upper");
-}
 
 Result<std::shared_ptr<Container>> Engine::State::find(const std::string& id) const {
   const std::lock_guard guard(mutex);

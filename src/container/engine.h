@@ -153,8 +153,6 @@ class Engine {
   std::set<Digest> layers_in_use() const;
   // The cgroups that no container is in. The next start needs a new Engine: for the end of a platform.
   void remove_groups() const;
-  std::filesystem::path upper_dir(
-      const std::string& id) const;  // of a container without StartOptions::overlay
 
  private:
   struct State;

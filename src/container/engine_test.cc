@@ -406,14 +406,17 @@ TEST_F(EngineTest, MountsVolumesCheckoutsAndMemory) {
   auto spec = shell(
       "cat /etc/app.conf; echo x > /etc/app.conf; echo kept > /var/data/file; stat -c '%u %a' /var/data; "
       "echo y > /run/scratch/y && cat /run/scratch/y;"
-      "ls /deep/er");
+      "ls /deep/er; touch /deep/er/mine");
   spec.mounts = {{MountKind::volume, "shop.production.data", "/var/data", false, 0},
                  {MountKind::bind, data / "checkouts/shop/config/app.conf", "/etc/app.conf", true, 0},
-                 {MountKind::bind, data / "checkouts/shop/config", "/deep/er", true, 0},
+                 {MountKind::bind, data / "checkouts/shop/config", "/deep/er", false, 0},
                  {MountKind::tmpfs, "", "/run/scratch", false, 1 << 20}};
   const auto status = run(spec);
   EXPECT_EQ(log(status.id), "checked out\n1000 750\ny\napp.conf\n");
-  EXPECT_NE(log(status.id, "stderr").find("Read-only file system"), std::string::npos);
+  const std::string refused = log(status.id, "stderr");
+  EXPECT_NE(refused.find("/etc/app.conf: Read-only file system"), std::string::npos) << refused;
+  EXPECT_NE(refused.find("'/deep/er/mine': Read-only file system"), std::string::npos)
+      << "a checkout is built from again: " << refused;
   EXPECT_EQ(os::read_file(data / "volumes/shop.production.data/file", 100).value(), "kept\n");
 }
 

@@ -309,9 +309,9 @@ Result<void> StartPreparation::bind(const ContainerMount& mount) {
   ::fstat(opened->get(), &info);
   if (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode))
     return fail(Code::forbidden, "mounts.source: {} is neither a folder nor a file", source);
-  const std::uint64_t attributes =
-      MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (mount.read_only ? MOUNT_ATTR_RDONLY : 0);
-  add(TRY(os::bind_mount(opened->get(), attributes)), mount.target, S_ISDIR(info.st_mode));
+  // What was checked out is built from again: never to be changed from within.
+  constexpr std::uint64_t kAttributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY;
+  add(TRY(os::bind_mount(opened->get(), kAttributes)), mount.target, S_ISDIR(info.st_mode));
   return {};
 }
 

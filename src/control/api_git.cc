@@ -49,7 +49,8 @@ std::vector<std::string> cgi_environment(const Call& call, const std::string& re
       {"receive.autogc", "false"},      {"receive.denyNonFastForwards", "false"},
       {"receive.denyDeletes", "false"}, {"receive.advertisePushOptions", "false"},
       {"core.protectNTFS", "true"},     {"safe.directory", "*"},
-      {"receive.keepAlive", "5"}};
+      {"receive.keepAlive", "5"},       {"receive.unpackLimit", "1"},
+      {"core.bigFileThreshold", "16m"}, {"pack.threads", "1"}};  // large files as a stream, not in memory
   std::size_t count = 0;
   for (const auto& [key, value] : config) {
     out.push_back(fmt::format("GIT_CONFIG_KEY_{}={}", count, key));

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/slewed_clock.h"
+#include "base/version.h"
 #include "base/wait.h"
 #include "control/api.h"
 #include "control/checkout.h"
@@ -181,7 +182,7 @@ Result<void> Process::prepare_api() {
                              *deliveries_,
                              stopping_,
                              [this](bool all) { begin_down(all); },
-                             options_.version,
+                             std::string(kVersion),
                              executable_of(options_),
                              options_.gateway_port,
                              0,

@@ -19,6 +19,8 @@ constexpr std::size_t kPiece = 64 << 10;
 constexpr milliseconds kPatience{3'600'000};  // of one pipe operation: a hook may wait for a long build
 constexpr milliseconds kReap{30'000};
 constexpr std::uint64_t kLittleSpace = 16 << 20;
+// Of one git program: a megabyte of a pack can inflate to a gigabyte of tree.
+constexpr std::uint64_t kMostMemory = 1 << 30;
 
 Result<std::pair<Fd, Fd>> pipe_ends() {
   int ends[2];
@@ -56,6 +58,7 @@ Result<pid_t> spawn_git(const std::vector<std::string>& environment, int input, 
     return std::unexpected(
         Error{Code::system, "git http-backend does not start", code, "install the package git"});
   os::give_up_first(pid);  // before it gets its first byte, which index-pack would grow with
+  os::limit_memory(pid, kMostMemory);
   return pid;
 }
 

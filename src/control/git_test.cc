@@ -268,10 +268,10 @@ TEST(GitNames, OnlyPlainBranchesAndTagsAreTaken) {
   EXPECT_EQ(refused.error().code, Code::push_refused);
 }
 
-TEST(GitProcess, IsKilledBeforeNaruWhenMemoryRunsOut) {
+TEST(GitProcess, HasItsMemoryBoundedAndIsKilledBeforeNaru) {
   const TempFolder folder;
   const auto program = folder.path() / "git";
-  std::ofstream(program) << "#!/bin/sh\nread line\ncat /proc/self/oom_score_adj\n";
+  std::ofstream(program) << "#!/bin/sh\nread line\ncat /proc/self/oom_score_adj\nulimit -v\n";
   std::filesystem::permissions(program, std::filesystem::perms::owner_all);
   const std::string path = ::getenv("PATH");
   ASSERT_EQ(::setenv("PATH", (folder.path().string() + ":" + path).c_str(), 1), 0);
@@ -282,10 +282,15 @@ TEST(GitProcess, IsKilledBeforeNaruWhenMemoryRunsOut) {
   const auto asked = [](GitProcess& process) -> io::Task<std::string> {
     std::array<char, 64> answer;
     if (!co_await process.input.write("go\n", io::after(10s))) co_return "it reads nothing";
-    const auto got = co_await process.output.read(answer, io::after(10s));
-    co_return got ? std::string(answer.data(), *got) : got.error().message();
+    std::string said;
+    while (true) {
+      const auto got = co_await process.output.read(answer, io::after(10s));
+      if (!got) co_return got.error().message();
+      if (*got == 0) co_return said;
+      said.append(answer.data(), *got);
+    }
   };
-  EXPECT_EQ(reactor->block_on(asked(*git)), "500\n");
+  EXPECT_EQ(reactor->block_on(asked(*git)), "500\n1048576\n");
   const auto program_too = run_program(
       {"sh", "-c",
        "for i in $(seq 1000); do read score </proc/self/oom_score_adj; [ $score = 500 ] && break; done; "

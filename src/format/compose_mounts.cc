@@ -81,10 +81,12 @@ bool set_source(ComposeReading& reading, MountSpec& mount, const std::string& so
   return true;
 }
 
-void warn_writable_bind(ComposeReading& reading, const MountSpec& mount, const At& at) {
-  if (mount.kind == MountKind::bind && !mount.read_only)
-    reading.warn(at, "what is written to this bind mount stays with this release and is gone with the next",
-                 {"add :ro, or use a named volume for what must stay"});
+// A commit's files are what a release is made of, now and when it is built again: nobody writes to them.
+void keep_from_writing(ComposeReading& reading, MountSpec& mount, const At& at) {
+  if (mount.kind != MountKind::bind || mount.read_only) return;
+  mount.read_only = true;
+  reading.warn(at, "this bind mount is read-only: a release does not change",
+               {"add :ro, or use a named volume for what is written"});
 }
 
 // "[SOURCE:]TARGET[:OPTIONS]"
@@ -116,7 +118,7 @@ void read_short_mount(ComposeReading& reading, ServiceDraft& draft, const At& at
       reading, at, text->substr(first + 1, second == std::string::npos ? second : second - first - 1));
   if (!target || !set_source(reading, mount, source, at)) return;
   mount.target = *target;
-  warn_writable_bind(reading, mount, at);
+  keep_from_writing(reading, mount, at);
   add_mount(reading, draft, std::move(mount), at);
 }
 
@@ -174,7 +176,7 @@ void read_long_mount(ComposeReading& reading, ServiceDraft& draft, const At& at)
   }
   if (!place || !good) return;
   mount.target = *place;
-  warn_writable_bind(reading, mount, at);
+  keep_from_writing(reading, mount, at);
   add_mount(reading, draft, std::move(mount), at);
 }
 

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -131,8 +132,11 @@ Result<Process> spawn(const std::vector<std::string>& argv, const std::vector<st
   Fd out(ends[0]), in(ends[1]);
   std::vector<std::string> env = extra_env;
   for (char** at = environ; *at; ++at) env.emplace_back(*at);
+  // What it mounts goes with it, however it ends.
+  std::vector<std::string> alone{"unshare", "--mount", "--propagation=private", "--"};
+  alone.insert(alone.end(), argv.begin(), argv.end());
   std::vector<char*> args, variables;
-  for (const std::string& arg : argv) args.push_back(const_cast<char*>(arg.c_str()));
+  for (const std::string& arg : alone) args.push_back(const_cast<char*>(arg.c_str()));
   for (const std::string& variable : env) variables.push_back(const_cast<char*>(variable.c_str()));
   args.push_back(nullptr);
   variables.push_back(nullptr);
@@ -143,35 +147,64 @@ Result<Process> spawn(const std::vector<std::string>& argv, const std::vector<st
   posix_spawn_file_actions_adddup2(&actions, in.get(), 2);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);  // so that a timeout ends all of it
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  // A group of its own, so that a timeout ends all of it.
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
   Process process{-1, std::move(out)};
   const int error =
       ::posix_spawnp(&process.pid, args[0], &actions, &attributes, args.data(), variables.data());
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
-  if (error == ENOENT)
-    return fail(Code::not_found, "{} is not installed (apt-get install {})", argv[0], argv[0]);
-  if (error != 0) return std::unexpected(Error{Code::system, "start " + argv[0], error, {}});
+  if (error != 0) return std::unexpected(Error{Code::system, "start unshare (util-linux)", error, {}});
   return process;
 }
+
+// While it lives, Ctrl-C and its like come as something to read: who waits can clean up.
+class Interruptions {
+ public:
+  Interruptions() {
+    sigset_t wanted;
+    sigemptyset(&wanted);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&wanted, signal);
+    ::pthread_sigmask(SIG_BLOCK, &wanted, &before_);
+    fd_ = Fd(::signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
+  }
+  ~Interruptions() {
+    signalfd_siginfo taken;
+    while (::read(fd_.get(), &taken, sizeof taken) > 0) {
+    }
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  Interruptions(const Interruptions&) = delete;
+  Interruptions& operator=(const Interruptions&) = delete;
+  int fd() const { return fd_.get(); }
+
+ private:
+  sigset_t before_{};
+  Fd fd_;
+};
 
 // Runs to the end, output line by line; bootstrap_failed with its last lines.
 Result<> run(const std::vector<std::string>& argv, const std::vector<std::string>& env, milliseconds timeout,
              const std::function<void(std::string_view)>& on_line) {
+  const Interruptions interruptions;
   const Process process = TRY(spawn(argv, env));
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   std::deque<std::string> tail;
   std::string pending;
-  bool late = false;
+  bool late = false, interrupted = false;
   for (char chunk[4096];;) {
     const auto left =
         std::chrono::duration_cast<milliseconds>(deadline - std::chrono::steady_clock::now()).count();
-    pollfd waiting{process.output.get(), POLLIN, 0};
-    const int ready = left <= 0 ? 0 : ::poll(&waiting, 1, static_cast<int>(std::min<long>(left, 60'000)));
+    pollfd waiting[] = {{process.output.get(), POLLIN, 0}, {interruptions.fd(), POLLIN, 0}};
+    const int ready = left <= 0 ? 0 : ::poll(waiting, 2, static_cast<int>(std::min<long>(left, 60'000)));
     if (ready < 0 && errno == EINTR) continue;
     if (ready == 0 && left > 0) continue;
-    if (ready <= 0) {
-      late = true;
+    interrupted = ready > 0 && waiting[1].revents != 0;
+    late = ready <= 0;
+    if (late || interrupted) {
       ::kill(-process.pid, SIGKILL);
       break;
     }
@@ -191,7 +224,12 @@ Result<> run(const std::vector<std::string>& argv, const std::vector<std::string
   int status = 0;
   while (::waitpid(process.pid, &status, 0) < 0 && errno == EINTR) {
   }
-  if (!late && WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  if (!late && !interrupted && WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+    return fail(Code::not_found, "{} is not installed (apt-get install {})", argv[0], argv[0]);
+  if (interrupted)
+    return std::unexpected(Error{Code::bootstrap_failed, argv[0] + " was interrupted", 0,
+                                 "nothing is left of it; begin again when you like"});
   const std::string how = late                ? fmt::format("took longer than {}", humanize(timeout))
                           : WIFEXITED(status) ? fmt::format("ended with {}", WEXITSTATUS(status))
                                               : fmt::format("was killed by signal {}", WTERMSIG(status));
@@ -291,7 +329,7 @@ Result<> bootstrap(const BootstrapOptions& options, const fs::path& out_tar) {
   const auto apt_options = TRY(host_apt_options());
   const fs::path part = out_tar.parent_path() / fmt::format(".{}.part", out_tar.filename().string());
   const std::vector<std::string> env{fmt::format("SOURCE_DATE_EPOCH={}", options.source_date_epoch.count()),
-                                     "LC_ALL=C.UTF-8"};
+                                     "LC_ALL=C.UTF-8", "TMPDIR=" + scratch.path.string()};
   auto made =
       run(bootstrap_command(options, sources, apt_options, part), env, options.timeout, options.progress);
   std::error_code error;

@@ -158,9 +158,6 @@ Result<Digest> TarStream::finish() {
   return state_->hash.finish();
 }
 
-std::uint64_t TarStream::raw_bytes() const {
-  return state_->raw;
-}
 std::uint64_t TarStream::tar_bytes() const {
   return state_->tar;
 }

@@ -36,7 +36,6 @@ class TarStream {
   Result<std::string_view> next();
   // Reads what is left (padding counts into the diff id) and returns the digest. Call once.
   Result<Digest> finish();
-  std::uint64_t raw_bytes() const;
   std::uint64_t tar_bytes() const;
 
  private:

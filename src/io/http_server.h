@@ -45,7 +45,6 @@ class Request {
   // The path, percent-decoded ("/a b"); requests whose path has malformed escapes, NUL, or "." or ".."
   // segments are answered 400 before any handler sees them.
   const std::string& path() const { return path_; }
-  std::string_view raw_path() const { return head_->path; }
   std::string_view query() const { return head_->query; }
   std::optional<std::string> query(std::string_view key) const {
     return http1::query_value(head_->query, key);
@@ -65,7 +64,6 @@ class Request {
   Reactor& reactor() const;
   bool is_tls() const;
 
-  bool has_body() const { return head_->framing.kind != http1::BodyKind::none; }
   std::optional<std::uint64_t> content_length() const { return head_->content_length; }
   // The bound for this request's body (ServerOptions::body_bytes); raise it before the first read (git,
   // registry).

@@ -11,6 +11,7 @@
 #include <list>
 
 #include "base/log.h"
+#include "base/version.h"
 #include "image/unpack.h"
 #include "ipc/channel.h"
 #include "ipc/launcher_protocol.h"
@@ -398,7 +399,7 @@ Json make_hello(const container::Engine& engine, const network::Networks& networ
         "Naru's own processes are not protected from the kernel's out-of-memory killer: oom_score_adj cannot "
         "be "
         "lowered here (CAP_SYS_RESOURCE)");
-  return {{"version", "0.1.0"},
+  return {{"version", kVersion},
           {"boot_id", os::boot_id().value_or("")},
           {"cgroup", engine.cgroup_mode()},
           {"notices", notices}};

@@ -201,6 +201,23 @@ TEST_P(NetworksTest, ContainersReachTheOutsideBehindTheHostsAddressAndNobodyReac
   EXPECT_EQ(connect_errno(host.get(), web.address, 8080, kLong), 0);  // the gateway does
 }
 
+TEST_P(NetworksTest, TheLinkLocalAddressesOfTheMachineAreNotTheContainers) {
+  const auto add = [](int netns, const char* link, const char* address) {
+    inside(netns, [&] {
+      EXPECT_TRUE(os::Netlink::open()->add_address(link, *os::Ipv4Prefix::parse(address)));
+      return 0;
+    });
+  };
+  add(outside.get(), "eth0", "169.254.169.254/16");
+  add(host.get(), "uplink", "169.254.0.1/16");
+  const auto networks = open();
+  ensure(*networks, "shop.production");
+  const Attachment web = attach(*networks, "shop.production", "web-1");
+  const Fd metadata = listen_in(outside.get(), "169.254.169.254", 80);
+  EXPECT_EQ(connect_errno(host.get(), "169.254.169.254", 80, kLong), 0);
+  EXPECT_EQ(connect_errno(web.netns.get(), "169.254.169.254", 80, kLong), EHOSTUNREACH);
+}
+
 TEST_P(NetworksTest, AnAddressStaysWithItsContainerAcrossARestartOfEverything) {
   auto networks = open();
   const NetworkInfo before = ensure(*networks, "shop.production");

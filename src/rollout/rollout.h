@@ -27,7 +27,7 @@ void decide(Changes& changes, const command::Probed& observation);
 void decide(Changes& changes, const command::Judged& observation);
 void decide(Changes& changes, const command::LatencyBaseline& observation);
 
-// One pass over an environment. Call until it emits nothing (platform/step.cc does, with a bound).
+// One pass over an environment. Call until it emits nothing (platform::decide does, with a bound).
 void reconcile(Changes& changes, const EnvKey& environment);
 
 // ---- what the other files of this folder share
