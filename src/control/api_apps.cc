@@ -44,18 +44,24 @@ Answer list_apps(Call& call) {
 
 Result<Json> make_app(Context& context, const std::string& app) {
   const auto held = context.housekeeping.names();
-  // A predecessor whose removal was cut short leaves nothing to the new one.
-  context.housekeeping.remove_strays();
-  TRY(context.core.submit(command::CreateApp{app}));
-  // Idempotent: when the repository cannot be made the application can be removed and created again.
-  if (auto made = create_repository(context.data, app); !made) {
-    (void)context.core.submit(command::RemoveApp{app});
-    return std::unexpected(made.error());
+  const bool exists = context.core.read([&](const State& state) { return state.apps.contains(app); });
+  // One without a token was cut short between its making and its token: it is finished now.
+  if (!exists || context.tokens.has(app)) {
+    // A predecessor whose removal was cut short leaves nothing to the new one.
+    context.housekeeping.remove_strays();
+    TRY(context.core.submit(command::CreateApp{app}));
   }
-  context.tokens.remove_app(app);
-  const std::string token = TRY(context.tokens.create(app, app));
+  const auto finish = [&]() -> Result<std::string> {
+    TRY(create_repository(context.data, app));
+    return context.tokens.create_for(app);
+  };
+  const auto token = finish();
+  if (!token) {
+    if (!exists) (void)context.core.submit(command::RemoveApp{app});
+    return std::unexpected(token.error());
+  }
   return Json{{"app", app},
-              {"token", token},
+              {"token", *token},
               {"git_url", fmt::format("http://localhost:{}/git/{}.git", context.tcp_port, app)}};
 }
 
@@ -93,8 +99,8 @@ Result<Json> remove_app(Context& context, const std::string& app) {
   }
   {
     const auto held = context.housekeeping.names();
+    TRY(context.tokens.remove_app(app));
     TRY(context.core.submit(command::RemoveApp{app}));
-    context.tokens.remove_app(app);
     context.housekeeping.remove_strays();  // its images follow in the background
   }
   Json volumes = Json::array();

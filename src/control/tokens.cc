@@ -72,28 +72,57 @@ Result<std::string> Tokens::create(const std::string& name, const std::string& a
                 "'{}' cannot be a token's name: it takes 1 to 64 letters, digits, '-', '_', '.' and '/'",
                 name.substr(0, 80));
   const std::lock_guard lock(mutex_);
-  if (std::ranges::any_of(tokens_, [&](const Row& row) { return row.name == name; }))
-    return fail(Code::already_exists, "there is a token '{}' already", name);
-  if (tokens_.size() >= kMaxTokens) return fail(Code::too_large, "{} tokens is the most", kMaxTokens);
+  if (is_taken(tokens_, name)) return fail(Code::already_exists, "there is a token '{}' already", name);
+  return replace(tokens_, name, app);
+}
+
+Result<std::string> Tokens::create_for(const std::string& app) {
+  const std::lock_guard lock(mutex_);
+  std::vector<Row> others = tokens_;
+  std::erase_if(others, [&](const Row& row) { return row.app == app; });
+  std::string name = app;
+  for (int number = 2; is_taken(others, name); ++number) name = fmt::format("{}-{}", app, number);
+  return replace(std::move(others), name, app);
+}
+
+bool Tokens::is_taken(const std::vector<Row>& rows, const std::string& name) {
+  return std::ranges::any_of(rows, [&](const Row& row) { return row.name == name; });
+}
+
+// `rows` and a new one, instead of all. With the lock held.
+Result<std::string> Tokens::replace(std::vector<Row> rows, const std::string& name, const std::string& app) {
+  if (rows.size() >= kMaxTokens) return fail(Code::too_large, "{} tokens is the most", kMaxTokens);
   std::string text = "naru_" + secure_random_hex(32);
-  tokens_.push_back({name, app, hash_of(text), clock_.wall()});
-  if (auto saved = save(); !saved) {
-    tokens_.pop_back();
-    return std::unexpected(saved.error());
-  }
+  rows.push_back({name, app, hash_of(text), clock_.wall()});
+  TRY(keep(std::move(rows)));
   return text;
+}
+
+Result<void> Tokens::keep(std::vector<Row> rows) {
+  rows.swap(tokens_);
+  auto saved = save();
+  if (!saved) rows.swap(tokens_);
+  return saved;
 }
 
 Result<void> Tokens::remove(const std::string& name) {
   const std::lock_guard lock(mutex_);
-  if (std::erase_if(tokens_, [&](const Row& row) { return row.name == name; }) == 0)
+  std::vector<Row> others = tokens_;
+  if (std::erase_if(others, [&](const Row& row) { return row.name == name; }) == 0)
     return fail(Code::not_found, "there is no token '{}'", name.substr(0, 80));
-  return save();
+  return keep(std::move(others));
 }
 
-void Tokens::remove_app(const std::string& app) {
+Result<void> Tokens::remove_app(const std::string& app) {
   const std::lock_guard lock(mutex_);
-  if (std::erase_if(tokens_, [&](const Row& row) { return row.app == app; }) > 0) (void)save();
+  std::vector<Row> others = tokens_;
+  if (std::erase_if(others, [&](const Row& row) { return row.app == app; }) == 0) return {};
+  return keep(std::move(others));
+}
+
+bool Tokens::has(const std::string& app) const {
+  const std::lock_guard lock(mutex_);
+  return std::ranges::any_of(tokens_, [&](const Row& row) { return row.app == app; });
 }
 
 std::vector<TokenInfo> Tokens::list() const {

@@ -40,8 +40,12 @@ class Tokens {
 
   // The token's text. already_exists, invalid_argument, too_large. app "" = admin.
   Result<std::string> create(const std::string& name, const std::string& app);
-  Result<void> remove(const std::string& name);  // not_found
-  void remove_app(const std::string& app);       // every token of it
+  // An application's only one, instead of any that it had. It is named as the application, or `shop-2` and so
+  // on while that is somebody else's token. too_large.
+  Result<std::string> create_for(const std::string& app);
+  Result<void> remove(const std::string& name);     // not_found
+  Result<void> remove_app(const std::string& app);  // every token of it; on an error they stay
+  bool has(const std::string& app) const;           // a token of it
   std::vector<TokenInfo> list() const;
 
   // unauthorized; busy when `address` has failed too often within the last minute (a valid token always
@@ -59,6 +63,9 @@ class Tokens {
     WallTime created{};
   };
   Tokens(std::filesystem::path file, const Clock& clock) : file_(std::move(file)), clock_(clock) {}
+  static bool is_taken(const std::vector<Row>& rows, const std::string& name);
+  Result<std::string> replace(std::vector<Row> rows, const std::string& name, const std::string& app);
+  Result<void> keep(std::vector<Row> rows);  // on an error the former ones stay
   Result<void> save() const;
   std::unexpected<Error> failed(const std::string& address);
 
