@@ -342,7 +342,9 @@ std::optional<Command> Executor::start(const Action& action) {
   if (!started) {
     // timeout: it may run by now; the start is idempotent, so the next one tells.
     if (is_transient(started.error()) || started.error().code == Code::timeout) return std::nullopt;
-    return command::InstanceStartFailed{action.id, action.subject, attempt, started.error().message()};
+    return command::InstanceStartFailed{
+        action.id, action.subject, attempt,
+        mask(started.error().message(), secrets_of(parts_.core, wanted->instance.app))};
   }
   if (started->state == ContainerState::running)
     return command::InstanceStarted{action.id, action.subject, attempt, started->address, started->pid};

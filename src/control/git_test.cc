@@ -59,6 +59,16 @@ class Git : public ControlTest {
   std::string token_;
 };
 
+TEST_F(Git, APushThatIsRefusedDoesNotShowTheValueOfAVariable) {
+  ASSERT_EQ(local("POST", "/v1/apps/shop/env", R"({"set":{"PORT":"open-sesame"}})").status, 200);
+  const auto path =
+      clone("work", {{"compose.yaml", "services:\n  web:\n    image: a:1\n    ports: ['${PORT}:80']\n"}});
+  const std::string refused = push(path);
+  EXPECT_FALSE(accepted(refused));
+  EXPECT_NE(refused.find("***"), std::string::npos) << refused;
+  EXPECT_EQ(refused.find("open-sesame"), std::string::npos) << refused;
+}
+
 TEST_F(Git, APushStartsAPipelineAndShowsItsProgress) {
   const auto repository = clone("one", {{"compose.yaml", kValid}});
   const std::string output = push(repository);

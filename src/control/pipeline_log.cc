@@ -13,6 +13,10 @@ std::vector<std::string> secrets_of(const State& state, std::string_view app) {
   return secrets;
 }
 
+std::vector<std::string> secrets_of(const Core& core, std::string_view app) {
+  return core.read([&](const State& state) { return secrets_of(state, app); });
+}
+
 std::string mask(std::string text, const std::vector<std::string>& secrets) {
   for (const std::string& secret : secrets) {
     if (secret.size() < 4) continue;

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "model/state.h"
+#include "control/core.h"
 
 namespace naru::control {
 
@@ -33,6 +33,8 @@ class PipelineLog {
 // The values of an application's variables, in all its environments, the longest first, so that masking a
 // part leaves nothing of the whole; "" = of all applications.
 std::vector<std::string> secrets_of(const State& state, std::string_view app);
+
+std::vector<std::string> secrets_of(const Core& core, std::string_view app);
 
 // Secrets of at least four characters become "***".
 std::string mask(std::string text, const std::vector<std::string>& secrets);

@@ -1,6 +1,7 @@
 #include "control/plan.h"
 
 #include "control/checkout.h"
+#include "control/pipeline_log.h"
 
 namespace naru::control {
 
@@ -36,7 +37,9 @@ Result<void> check_images(const ApplicationSpec& production, const ApplicationSp
 
 }  // namespace
 
-Result<Plan> read_plan(const Core& core, const std::filesystem::path& checkout, const std::string& app) {
+namespace {
+
+Result<Plan> read_unmasked(const Core& core, const std::filesystem::path& checkout, const std::string& app) {
   Plan plan;
   auto production = TRY(read_compose(checkout, app, variables_of(core, app, kProduction)));
   plan.spec = std::move(production.spec);
@@ -49,6 +52,22 @@ Result<Plan> read_plan(const Core& core, const std::filesystem::path& checkout, 
     add_warnings(plan, other.warnings);
     plan.elsewhere.emplace(environment.name, std::move(other.spec));
   }
+  return plan;
+}
+
+}  // namespace
+
+// A fault or a warning quotes the file as it reads with the variables in it.
+Result<Plan> read_plan(const Core& core, const std::filesystem::path& checkout, const std::string& app) {
+  const std::vector<std::string> secrets = secrets_of(core, app);
+  auto plan = read_unmasked(core, checkout, app);
+  if (!plan) {
+    Error& error = plan.error();
+    error.context = mask(std::move(error.context), secrets);
+    error.remedy = mask(std::move(error.remedy), secrets);
+    return plan;
+  }
+  for (std::string& warning : plan->warnings) warning = mask(std::move(warning), secrets);
   return plan;
 }
 

@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "control/executor.h"
+#include "control/pipeline_log.h"
 #include "model/probe_bounds.h"
 
 namespace naru::control {
@@ -231,8 +232,10 @@ void Probing::settle(const Target& target, const Outcome& outcome) {
   // A service in use becomes unready only after `retries` failures in a row; one that starts says at once why
   // it waits.
   const std::uint32_t needed = target.has_health ? std::max(target.health.retries, 1U) : 3;
+  // What a check prints may be a variable's value, and this one stands in the state, where many look.
   if (!target.ready || failures >= needed)
-    core_.post(command::Probed{target.instance, target.attempt, false, outcome.reason});
+    core_.post(command::Probed{target.instance, target.attempt, false,
+                               mask(outcome.reason, secrets_of(core_, target.app))});
 }
 
 }  // namespace naru::control
