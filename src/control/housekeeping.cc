@@ -129,6 +129,16 @@ class Housekeeping::Round {
     return {};
   }
 
+  // What the gate's round set aside is deleted and measured when starts and builds go on.
+  void sweep() {
+    const auto count = [&](const Result<std::uint64_t>& bytes) {
+      if (!bytes) return failed("sweep layers", bytes.error());
+      report.layer_bytes += *bytes;
+    };
+    if (!dry_run_) return count(parts_.launcher.sweep_layers());
+    for (const std::vector<Digest>& layers : would_go_) count(parts_.launcher.bytes_of_layers(layers));
+  }
+
   HousekeepingReport report;
 
  private:
@@ -157,7 +167,7 @@ class Housekeeping::Round {
       const auto removed = parts_.launcher.remove_layers({begin, end}, dry_run_);
       if (!removed) return failed("remove layers", removed.error());
       report.layers += removed->removed.size();
-      report.layer_bytes += removed->bytes;
+      if (dry_run_) would_go_.push_back(removed->removed);
     }
   }
 
@@ -219,6 +229,7 @@ class Housekeeping::Round {
   const Parts& parts_;
   const bool dry_run_;
   Kept kept_;
+  std::vector<std::vector<Digest>> would_go_;  // layers, of a dry run
 };
 
 Housekeeping::Housekeeping(Parts parts) : parts_(parts) {
@@ -329,9 +340,11 @@ Result<HousekeepingReport> Housekeeping::run(const Options& options, millisecond
     round.strays();
   }
   round.cache();
-  if (const auto alone = parts_.gate.alone(patience, stop); alone.owns_lock()) {
+  if (auto alone = parts_.gate.alone(patience, stop); alone.owns_lock()) {
     round.keep(kept(options));  // again: what was built since stays
     round.images();
+    alone.unlock();
+    round.sweep();
   } else {
     round.report.skipped = "images and layers: builds or starts were under way all the time";
   }
@@ -347,7 +360,7 @@ Result<HousekeepingReport> Housekeeping::run_by_hand(const Options& options) {
 
 Result<HousekeepingReport> Housekeeping::remove_image(const format::ImageReference& reference) {
   Round round(parts_, false);
-  const auto alone = parts_.gate.alone(kGatePatienceByHand, {});
+  auto alone = parts_.gate.alone(kGatePatienceByHand, {});
   if (!alone.owns_lock()) {
     TRY(parts_.images.untag(reference));
     round.report.tags = 1;
@@ -356,6 +369,8 @@ Result<HousekeepingReport> Housekeeping::remove_image(const format::ImageReferen
   }
   round.keep(kept({}));
   TRY(round.image(reference));
+  alone.unlock();
+  round.sweep();
   return round.report;
 }
 

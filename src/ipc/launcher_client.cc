@@ -339,6 +339,14 @@ Result<LayerRemoval> LauncherClient::remove_layers(const std::vector<Digest>& la
   return read_as<LayerRemoval>(call("layer.remove", {{"layers", layers}, {"dry_run", dry_run}}, kWorker),
                                "layer.remove");
 }
+Result<std::uint64_t> LauncherClient::sweep_layers() {
+  const Json answer = TRY(call("layer.sweep", Json::object(), kWorker));
+  return read_as<std::uint64_t>(answer.value("bytes", Json()), "layer.sweep");
+}
+Result<std::uint64_t> LauncherClient::bytes_of_layers(const std::vector<Digest>& layers) {
+  const Json answer = TRY(call("layer.size", {{"layers", layers}}, kWorker));
+  return read_as<std::uint64_t>(answer.value("bytes", Json()), "layer.size");
+}
 
 Result<void> LauncherClient::build_begin(Json request) {
   return nothing(call("build.begin", std::move(request), kQuick));
@@ -391,7 +399,7 @@ NARU_JSON_FIELDS(ExecRequest, container, argv, env, user, cwd, tty, rows, cols, 
 NARU_JSON_FIELDS(ProbeResult, exit_code, output, timed_out)
 NARU_JSON_FIELDS(ContainerStats, memory_bytes, cpu_usec, pids)
 NARU_JSON_FIELDS(VolumeInfo, name, bytes)
-NARU_JSON_FIELDS(LayerRemoval, removed, in_use, bytes)
+NARU_JSON_FIELDS(LayerRemoval, removed, in_use)
 NARU_JSON_FIELDS(LauncherHello, version, boot_id, cgroup, notices, forward_drops)
 NARU_JSON_FIELDS(ExecExit, exit_code, timed_out)
 }  // namespace naru::ipc

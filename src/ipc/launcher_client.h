@@ -71,7 +71,6 @@ NARU_JSON(ExecExit)
 // What layer.remove took away (or would, with dry_run).
 struct LayerRemoval {
   std::vector<Digest> removed, in_use;
-  std::uint64_t bytes = 0;
 };
 NARU_JSON(LayerRemoval)
 
@@ -117,7 +116,10 @@ class LauncherClient {
   Result<std::vector<VolumeInfo>> list_volumes();
   Result<void> unpack_layer(const Digest& blob, const Digest& diff_id, const std::string& media_type);
   Result<std::vector<Digest>> list_layers();
-  Result<LayerRemoval> remove_layers(const std::vector<Digest>& layers, bool dry_run);  // 256 at most; busy
+  // Quick: they are set aside, and deleted by sweep_layers(). 256 at most; busy.
+  Result<LayerRemoval> remove_layers(const std::vector<Digest>& layers, bool dry_run);
+  Result<std::uint64_t> sweep_layers();                                      // the bytes that went
+  Result<std::uint64_t> bytes_of_layers(const std::vector<Digest>& layers);  // 256 at most
   // Builds: arguments and results are the structs of build/workbench.h as JSON (this layer does not know
   // them).
   Result<void> build_begin(Json request);

@@ -19,7 +19,9 @@
 //   volume.remove      {volume: name}                             {}; conflict while mounted
 //   volume.list        {}                                         {volumes: [{name, bytes}]}
 //   layer.list         {}                                         {layers: [diff id]}
-//   layer.remove       {layers: [diff id], dry_run?}              {removed, in_use, bytes}; launcher/layers.h
+//   layer.size         {layers: [diff id]}                        {bytes}
+//   layer.sweep        {}                                         {bytes}: deletes what layer.remove set
+//   aside layer.remove       {layers: [diff id], dry_run?}              {removed, in_use}; launcher/layers.h
 //   says when one may go; busy layer.unpack       LayerRef of build/workbench.h {blob, diff_id, media_type,
 //   size}  {}; idempotent; a confined worker network.udp        {network, routes: UdpRoutes} {}; replaces
 //   all of the network's; unsupported when the kernel cannot exec.kill          {exec} {} build.begin

@@ -19,6 +19,7 @@
 #include "launcher/jobs.h"
 #include "launcher/operations.h"
 #include "launcher/pool.h"
+#include "launcher/volumes.h"
 #include "os/file.h"
 #include "os/process.h"
 
@@ -416,6 +417,7 @@ Result<int> start_and_serve(const LauncherOptions& options, int signals) {
   for (const ContainerStatus& status : engine->list()) known.insert(status.id);
   TRY(networks->keep_only(known));
   TRY(image::remove_stale_unpacks(paths.layers));
+  TRY(remove_stale_volumes(*engine));
   Layers layers(paths.layers);
   const auto benches = TRY(Benches::open(*engine, *networks, *nursery, layers));
   Server server(options, *engine, *networks, *benches, layers, *nursery, make_hello(*engine, *networks));

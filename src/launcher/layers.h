@@ -13,13 +13,15 @@
 //      control that was killed in between left requests whose answers nobody waits for; its successor begins
 //      with unpacking again.
 //
-// Killed at any moment: a layer goes by one rename to a name that is no layer's, and is deleted afterwards;
-// what a kill leaves of it the next launcher removes (image::remove_stale_unpacks). A concurrent unpack of
+// Killed at any moment: a layer goes by one rename to a name that is no layer's, and is deleted by sweep(),
+// which may take long and keeps nobody waiting; what a kill leaves of it the next launcher removes
+// (image::remove_stale_unpacks). A concurrent unpack of
 // the same layer renames a whole folder into its place or finds the old one: never half of it.
 #pragma once
 
 #include <filesystem>
 #include <functional>
+#include <mutex>
 #include <set>
 #include <shared_mutex>
 #include <vector>
@@ -32,7 +34,6 @@ namespace naru::launcher {
 struct LayerRemoval {
   std::vector<Digest> removed;  // with dry_run: those that would go
   std::vector<Digest> in_use;   // stay
-  std::uint64_t bytes = 0;      // of removed, on disk
 };
 
 // Thread-safe.
@@ -43,16 +44,24 @@ class Layers {
   explicit Layers(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
   [[nodiscard]] std::shared_lock<std::shared_mutex> hold() { return std::shared_lock(making_); }
+  // While it is held nothing is made. busy: something was being made all the time (kPatience).
+  Result<std::unique_lock<std::shared_mutex>> alone();
 
   // Sorted.
   Result<std::vector<Digest>> list() const;
-  // `in_use` is asked while nothing is being made. Those that are not there are passed over. busy when
-  // something was being made all the time (kPatience); system.
+  // Sets them aside: nobody finds them any more. `in_use` is asked while nothing is being made. Those that
+  // are not there are passed over. busy; system.
   Result<LayerRemoval> remove(const std::vector<Digest>& layers, bool dry_run,
                               const std::function<std::set<Digest>()>& in_use);
+  // Deletes what was set aside; how many bytes it had on disk.
+  Result<std::uint64_t> sweep();
+  std::uint64_t bytes_of(const std::vector<Digest>& layers) const;  // on disk
 
  private:
+  std::filesystem::path path_of(const Digest& layer) const { return folder_ / std::string(layer.hex()); }
+
   std::filesystem::path folder_;
+  std::mutex sweeping_;
   std::shared_mutex making_;
 };
 

@@ -222,7 +222,7 @@ Result<Reply> volume_ensure(Operations& operations, const Json& request, std::ui
   return Reply{};
 }
 Result<Reply> volume_remove(Operations& operations, const Json& request, std::uint64_t) {
-  TRY(remove_volume(operations.engine, TRY(field<std::string>(request, "volume"))));
+  TRY(remove_volume(operations.engine, operations.layers, TRY(field<std::string>(request, "volume"))));
   return Reply{};
 }
 Result<Reply> volume_list(Operations& operations, const Json&, std::uint64_t) {
@@ -236,20 +236,31 @@ Result<Reply> layer_unpack(Operations& operations, const Json& request, std::uin
 Result<Reply> layer_list(Operations& operations, const Json&, std::uint64_t) {
   return Reply{.result = {{"layers", TRY(operations.layers.list())}}, .fds = {}, .watches = {}};
 }
-Result<Reply> layer_remove(Operations& operations, const Json& request, std::uint64_t) {
-  const auto layers = TRY(field<std::vector<Digest>>(request, "layers"));
+Result<std::vector<Digest>> layers_field(const Json& request) {
+  auto layers = TRY(field<std::vector<Digest>>(request, "layers"));
   if (layers.size() > Layers::kMaxAtOnce)
     return fail(Code::too_large, "{} layers at once; {} is the most", layers.size(), Layers::kMaxAtOnce);
   for (const Digest& layer : layers) TRY(check_digest(layer, "diff id"));
+  return layers;
+}
+Result<Reply> layer_size(Operations& operations, const Json& request, std::uint64_t) {
+  return Reply{.result = {{"bytes", operations.layers.bytes_of(TRY(layers_field(request)))}},
+               .fds = {},
+               .watches = {}};
+}
+Result<Reply> layer_sweep(Operations& operations, const Json&, std::uint64_t) {
+  return Reply{.result = {{"bytes", TRY(operations.layers.sweep())}}, .fds = {}, .watches = {}};
+}
+Result<Reply> layer_remove(Operations& operations, const Json& request, std::uint64_t) {
+  const auto layers = TRY(layers_field(request));
   const LayerRemoval removal =
       TRY(operations.layers.remove(layers, TRY(field_or<bool>(request, "dry_run", false)), [&] {
         std::set<Digest> used = operations.engine.layers_in_use();
         used.merge(operations.benches.layers_in_use());
         return used;
       }));
-  return Reply{.result = {{"removed", removal.removed}, {"in_use", removal.in_use}, {"bytes", removal.bytes}},
-               .fds = {},
-               .watches = {}};
+  return Reply{
+      .result = {{"removed", removal.removed}, {"in_use", removal.in_use}}, .fds = {}, .watches = {}};
 }
 Result<Reply> build_begin(Operations& operations, const Json& request, std::uint64_t client) {
   TRY(operations.benches.begin(TRY(whole<build::BeginRequest>(request, "build.begin")), client));
@@ -309,6 +320,8 @@ const Operation* find_operation(std::string_view op) {
       {"layer.unpack", {Lane::work, layer_unpack}},
       {"layer.list", {Lane::work, layer_list}},
       {"layer.remove", {Lane::work, layer_remove}},
+      {"layer.size", {Lane::work, layer_size}},
+      {"layer.sweep", {Lane::work, layer_sweep}},
       {"build.begin", {Lane::work, build_begin}},
       {"build.run", {Lane::work, build_run}},
       {"build.kill", {Lane::quick, build_kill}},

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include "base/rng.h"
 #include "launcher/checks.h"
 #include "os/disk_use.h"
 #include "os/file.h"
@@ -13,6 +14,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::size_t kMaxVolumes = 10'000;
+constexpr std::string_view kGone = ".gone-";  // no volume's name
 
 }  // namespace
 
@@ -24,16 +26,32 @@ Result<void> ensure_volume(const container::Engine& engine, const std::string& n
   return {};
 }
 
-Result<void> remove_volume(const container::Engine& engine, const std::string& name) {
+Result<void> remove_volume(const container::Engine& engine, Layers& layers, const std::string& name) {
   TRY(check_volume_name(name));
-  for (const ContainerStatus& status : engine.list()) {
-    if (status.state != ContainerState::running && status.state != ContainerState::created) continue;
-    const ContainerSpec spec = TRY(engine.spec(status.id));
-    for (const ContainerMount& mount : spec.mounts)
-      if (mount.kind == MountKind::volume && mount.source == name)
-        return fail(Code::conflict, "volume {} is mounted by container {}; stop it first", name, status.id);
+  const fs::path path = engine.paths().volumes / name;
+  const fs::path aside = engine.paths().volumes / (std::string(kGone) + secure_random_hex(8));
+  {
+    const auto alone = TRY(layers.alone());
+    for (const ContainerStatus& status : engine.list()) {
+      const auto spec = engine.spec(status.id);
+      if (!spec) continue;  // it went meanwhile
+      for (const ContainerMount& mount : spec->mounts)
+        if (mount.kind == MountKind::volume && mount.source == name)
+          return fail(Code::conflict, "volume {} is mounted by container {}; stop it first", name, status.id);
+    }
+    if (::rename(path.c_str(), aside.c_str()) != 0)
+      return errno == ENOENT ? Result<void>() : fail_errno(Code::system, "rename {}", path.string());
   }
-  return os::remove_tree(engine.paths().volumes / name);
+  return os::remove_tree(aside);
+}
+
+Result<void> remove_stale_volumes(const container::Engine& engine) {
+  std::vector<fs::path> gone;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(engine.paths().volumes, error))
+    if (entry.path().filename().string().starts_with(kGone)) gone.push_back(entry.path());
+  for (const fs::path& path : gone) TRY(os::remove_tree(path));
+  return {};
 }
 
 Result<std::vector<ipc::VolumeInfo>> list_volumes(const container::Engine& engine) {

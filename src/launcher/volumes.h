@@ -1,5 +1,5 @@
 // Named volumes: volumes/<name>, a folder each, made by root and handed to containers as mounts.
-// Errors: invalid_argument (a name), conflict (in use), too_large, system.
+// Errors: invalid_argument (a name), conflict (in use), busy, too_large, system.
 #pragma once
 
 #include <string>
@@ -7,12 +7,17 @@
 
 #include "container/engine.h"
 #include "ipc/launcher_client.h"
+#include "launcher/layers.h"
 
 namespace naru::launcher {
 
 Result<void> ensure_volume(const container::Engine& engine, const std::string& name);
-// conflict while a container that mounts it exists and is not ended.
-Result<void> remove_volume(const container::Engine& engine, const std::string& name);
+// conflict while a container that mounts it exists, also one that has ended: it may be started again. The
+// look and a rename happen while no container is started (`layers`), so that none starts on what is being
+// deleted.
+Result<void> remove_volume(const container::Engine& engine, Layers& layers, const std::string& name);
+// What a kill left of removals.
+Result<void> remove_stale_volumes(const container::Engine& engine);
 Result<std::vector<ipc::VolumeInfo>> list_volumes(const container::Engine& engine);
 
 }  // namespace naru::launcher
