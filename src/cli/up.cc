@@ -214,6 +214,29 @@ Done up(const Session& session, const UpOptions& options) {
   return run_in_foreground(session, place, request);
 }
 
+namespace {
+
+constexpr std::size_t kLeftNamed = 8;
+
+// Down, but not all of it.
+Done tell_left(const Session& session, const Json& answer, const Json& left) {
+  if (session.json) {
+    session.document(answer);
+    return 1;
+  }
+  std::string names;
+  for (std::size_t i = 0; i < std::min(left.size(), kLeftNamed); ++i)
+    names += fmt::format("{}{}", i == 0 ? "" : ", ",
+                         left[i].is_string() ? clean(left[i].get<std::string>()) : "?");
+  if (left.size() > kLeftNamed) names += fmt::format(" and {} more", left.size() - kLeftNamed);
+  return std::unexpected(Error{
+      Code::timeout,
+      fmt::format("Naru is down, but {} of its containers could not be stopped: {}", left.size(), names), 0,
+      "`naru up` finds them again; see `naru ps`, then `naru down --all` once more"});
+}
+
+}  // namespace
+
 Done down(const Session& session, const DownOptions& options) {
   const ControlPlace place = session.place();
   const ControlClient control(place);
@@ -230,6 +253,7 @@ Done down(const Session& session, const DownOptions& options) {
     return std::unexpected(
         Error{Code::timeout, "Naru has been told to stop but has not ended yet", 0,
               fmt::format("see {}", ipc::DataFolder{place.data}.process_log("supervisor").string())});
+  if (const Json& left = list(answer, "left"); !left.empty()) return tell_left(session, answer, left);
   if (session.json)
     session.document(answer);
   else

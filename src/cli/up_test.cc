@@ -64,6 +64,20 @@ TEST(Down, WaitsUntilTheFolderIsFree) {
   EXPECT_NE(run_on(control, {"down"}).out.find("Containers run on"), std::string::npos);
 }
 
+TEST(Down, SaysWhatRunsOnAndFails) {
+  const Json answer{{"stopping", true}, {"all", true}, {"left", {"shop-web-7.1", "shop-store-8.1"}}};
+  const FakeControl control({{"POST /v1/down", answer}});
+  const auto ran = run_on(control, {"down", "--all"});
+  EXPECT_EQ(ran.status, 1);
+  EXPECT_NE(ran.err.find("2 of its containers could not be stopped: shop-web-7.1, shop-store-8.1"),
+            std::string::npos)
+      << ran.err;
+  EXPECT_EQ(ran.out.find("every container is stopped"), std::string::npos);
+  const auto as_json = run_on(control, {"down", "--all", "--json"});
+  EXPECT_EQ(as_json.status, 1);
+  EXPECT_EQ(Json::parse(as_json.out), answer);
+}
+
 TEST(Up, ThatRunsAlreadySaysSoWithTheLink) {
   const FakeControl control({{"GET /v1/version", {{"version", "0.1.0"}, {"gateway_port", 8080}}},
                              {"POST /v1/login-link", {{"url", "http://localhost:7433/login?code=7"}}}});

@@ -56,8 +56,10 @@ struct Context {
   io::WorkerPool& pushes;  // what hooks of git wait for, so that a flood of requests cannot starve a push
   Deliveries& deliveries;
   std::atomic<bool>& stopping;
-  std::function<void(bool all)> down;  // begins the end of the platform, at once
-  std::string version, executable;     // the naru program, for hooks
+  // Begins the end of the platform; with `all` when its containers have been stopped, which takes a while.
+  // Those that run on all the same. conflict: it has begun; after another error the platform goes on.
+  std::function<Result<std::vector<std::string>>(bool all)> down;
+  std::string version, executable;  // the naru program, for hooks
   std::uint16_t gateway_port = 0, tcp_port = 0;
   std::string tcp_ip;
   std::vector<std::string> host_names;

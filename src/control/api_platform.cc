@@ -77,8 +77,9 @@ Answer login(Call& call) {
 Answer down(Call& call) {
   CO_TRY(const Json body, co_await read_json(call));
   const bool all = body.value("all", Json(false)).is_boolean() && body.value("all", false);
-  call.context.down(all);
-  const Json reply{{"stopping", true}, {"all", all}};
+  auto job = [&context = call.context, all] { return context.down(all); };
+  CO_TRY(const std::vector<std::string> left, co_await call.work(std::move(job)));
+  const Json reply{{"stopping", true}, {"all", all}, {"left", left}};
   co_return co_await call.response.send_json(202, reply);
 }
 
@@ -118,10 +119,38 @@ Answer volumes(Call& call) {
   co_return co_await call.response.send_json(200, view);
 }
 
+// The launcher knows what is mounted now; that a service waits for its next start, or has not begun yet, is
+// known here only.
+Result<void> check_idle(const State& state, const std::string& volume) {
+  for (const auto& [key, environment] : state.environments) {
+    const std::string prefix = network_id(environment.app, environment.name) + ".";
+    if (environment.stopped || !volume.starts_with(prefix)) continue;
+    const Rollout* rollout = state.active_rollout(environment);
+    for (const Release* release : {state.release(environment.stable), state.release(environment.pending),
+                                   rollout == nullptr ? nullptr : state.release(rollout->to)}) {
+      if (release == nullptr) continue;
+      for (const ReleaseService& service : release->services)
+        for (const MountSpec& mount : service.spec.mounts)
+          if (mount.kind == MountKind::volume && prefix + mount.source == volume)
+            return std::unexpected(
+                Error{Code::conflict,
+                      fmt::format("volume {} belongs to {} of {}, v{}", volume, service.spec.name, key,
+                                  release->version),
+                      0,
+                      fmt::format("stop it first: naru app stop {}",
+                                  environment.name == kProduction ? environment.app : key)});
+    }
+  }
+  return {};
+}
+
 Answer delete_volume(Call& call) {
   const std::string name = call.query("name");
   if (name.empty()) co_return fail(Code::invalid_argument, "?name= is missing");
-  auto job = [&launcher = call.context.launcher, name] { return launcher.remove_volume(name); };
+  auto job = [&context = call.context, name]() -> Result<void> {
+    TRY(context.core.read([&](const State& state) { return check_idle(state, name); }));
+    return context.launcher.remove_volume(name);
+  };
   CO_TRY_VOID(co_await call.long_work(std::move(job)));
   const Json reply{{"removed", name}};
   co_return co_await call.response.send_json(200, reply);

@@ -1,6 +1,9 @@
 #include <sys/stat.h>
 
 #include "control/api_fixture_test.h"
+#include "control/tokens.h"
+#include "model/changes.h"
+#include "store/store.h"
 
 namespace naru::control {
 namespace {
@@ -119,6 +122,76 @@ TEST_F(Api, ShowsAnAppFromItsMakingToItsEnd) {
   EXPECT_EQ(local("DELETE", "/v1/apps/shop").status, 200);
   EXPECT_EQ(local("GET", "/v1/apps/shop/status").status, 404);
   EXPECT_FALSE(std::filesystem::exists(data_.repository("shop")));
+}
+
+TEST_F(Api, AnAppGetsItsTokenWhateverOthersAreCalled) {
+  EXPECT_EQ(local("POST", "/v1/tokens", R"({"name":"shop"})").status, 201) << "an admin's, of the same name";
+  const std::string token = create_app("shop");
+  EXPECT_EQ(remote("GET", "/v1/apps/shop/status", bearer(token)).status, 200);
+  EXPECT_EQ(code(local("POST", "/v1/apps", R"({"app":"shop"})")), "already_exists");
+
+  // As a kill between the application and its token leaves it.
+  EXPECT_EQ(local("DELETE", "/v1/tokens/shop-2").status, 200);
+  const std::string again = create_app("shop");
+  EXPECT_EQ(remote("GET", "/v1/apps/shop/status", bearer(again)).status, 200);
+  EXPECT_EQ(remote("GET", "/v1/apps/shop/status", bearer(token)).status, 401);
+}
+
+// The file's place is a folder: nothing can be written over it.
+TEST(TokensTest, WhatCannotBeWrittenHasNotHappened) {
+  const TempFolder folder;
+  const SystemClock clock;
+  const auto path = folder.path() / "tokens.json";
+  auto tokens = std::move(*Tokens::open(path, clock));
+  const std::string token = *tokens->create_for("shop");
+  std::filesystem::remove(path);
+  std::filesystem::create_directories(path / "in-the-way");
+  EXPECT_FALSE(tokens->remove_app("shop"));
+  EXPECT_FALSE(tokens->remove("shop"));
+  EXPECT_FALSE(tokens->create_for("other"));
+  EXPECT_TRUE(tokens->check(token, ""));
+  EXPECT_TRUE(tokens->has("shop"));
+  EXPECT_FALSE(tokens->has("other"));
+}
+
+TEST_F(Api, WhatCannotBeNotedIsNotStoppedByDown) {
+  create_app("shop");
+  std::filesystem::create_directories(data_.control() / "stopped-by-down.json/in-the-way");
+  EXPECT_EQ(local("POST", "/v1/down", R"({"all":true})").status, 500);
+  EXPECT_EQ(json(local("GET", "/v1/apps/shop/status"))["stopped"], false);
+  std::filesystem::remove_all(data_.control() / "stopped-by-down.json");
+  for (int i = 0; i < 2; ++i) {  // the first has left nothing in the second's way
+    EXPECT_EQ(code(local("POST", "/v1/down", R"({"all":true})")), "unavailable") << "there is no supervisor";
+    EXPECT_EQ(json(local("GET", "/v1/apps/shop/status"))["stopped"], false) << "Naru goes on, so it does too";
+  }
+}
+
+// Nothing of it is mounted, as while it waits for its next start: only control knows.
+TEST_F(Api, AVolumeOfWhatRunsIsNotRemoved) {
+  create_app("shop");
+  stop();
+  {
+    auto store = std::move(*store::Store::open(data_.control().string()));
+    State state = *store.load();
+    Changes changes(state, from_epoch_ms(1000));
+    Release release;
+    release.id = changes.next_id();
+    release.app = "shop";
+    release.version = 1;
+    release.services.resize(1);
+    release.services[0].spec.name = "store";
+    release.services[0].spec.mounts.push_back({MountKind::volume, "entries", "/data"});
+    changes.emit(event::ReleaseCreated{release});
+    changes.emit(event::ReleasePending{"shop/production", release.id, false});
+    ASSERT_TRUE(store.commit(state, changes.events(), changes.touched(), changes.now()));
+  }
+  start();
+  const auto refused = local("DELETE", "/v1/volumes?name=shop.production.entries");
+  EXPECT_EQ(refused.status, 409) << refused.body;
+  EXPECT_NE(refused.body.find("naru app stop shop"), std::string::npos) << refused.body;
+  EXPECT_EQ(local("POST", "/v1/apps/shop/stop", "{}").status, 200);
+  EXPECT_EQ(code(local("DELETE", "/v1/volumes?name=shop.production.entries")), "unavailable")
+      << "asked of the launcher, which is not there";
 }
 
 TEST_F(Api, KeepsVariablesAndMasksThem) {

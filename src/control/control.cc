@@ -16,6 +16,7 @@
 #include "control/outbox.h"
 #include "control/probe_users.h"
 #include "control/probing.h"
+#include "control/stop_left.h"
 #include "os/file.h"
 #include "os/process.h"
 
@@ -26,6 +27,7 @@ namespace {
 constexpr std::size_t kConnections = 1024;
 constexpr milliseconds kGrace{3'000};          // for requests under way at the end
 constexpr milliseconds kDownPatience{90'000};  // for containers to stop, at `down --all`
+constexpr milliseconds kDownGrace{3'000};      // of one that was not stopped in that time
 constexpr milliseconds kRetry{500};
 constexpr milliseconds kLastPatience{10'000};
 constexpr milliseconds kKeepClock{60'000};
@@ -82,10 +84,10 @@ class Process {
   void compare_refs(const std::stop_token& stop);
   void resume_clock();
   void keep_clock() const;
-  void begin_down(bool all);
+  Result<std::vector<std::string>> down(bool all);
+  Result<std::vector<std::string>> stop_everything();
   void start_what_down_stopped();
   std::filesystem::path stopped_by_down() const { return data_.control() / "stopped-by-down.json"; }
-  void go_down(const std::stop_token& stop, bool all);
   io::Task<void> wait_for(io::Stream stream);
   void end();
 
@@ -121,7 +123,8 @@ class Process {
   std::unique_ptr<Api> api_;
   std::unique_ptr<io::HttpServer> server_;
   std::mutex down_mutex_;
-  std::jthread lister_, catcher_, down_;
+  bool going_down_ = false;
+  std::jthread lister_, catcher_;
 };
 
 std::string executable_of(const ControlOptions& options) {
@@ -181,7 +184,7 @@ Result<void> Process::prepare_api() {
                              *pushes_,
                              *deliveries_,
                              stopping_,
-                             [this](bool all) { begin_down(all); },
+                             [this](bool all) { return down(all); },
                              std::string(kVersion),
                              executable_of(options_),
                              options_.gateway_port,
@@ -315,35 +318,47 @@ void Process::catch_up(const std::stop_token& stop) {
   }
 }
 
-void Process::begin_down(bool all) {
+Result<std::vector<std::string>> Process::down(bool all) {
+  {
+    const std::lock_guard lock(down_mutex_);
+    if (std::exchange(going_down_, true)) return fail(Code::conflict, "Naru is on its way down already");
+  }
+  auto left = all ? stop_everything() : std::vector<std::string>();
+  if (left)
+    if (auto asked = supervisor_.down(all); !asked) left = std::unexpected(asked.error());
+  if (left) return left;
+  if (all) start_what_down_stopped();
   const std::lock_guard lock(down_mutex_);
-  if (down_.joinable()) return;  // once is enough
-  down_ = std::jthread([this, all](const std::stop_token& stop) { go_down(stop, all); });
+  going_down_ = false;
+  return left;
 }
 
-void Process::go_down(const std::stop_token& stop, bool all) {
-  if (all) {
-    const auto keys = core_->read([](const State& state) {
-      std::vector<EnvKey> out;
-      for (const auto& [key, environment] : state.environments)
-        if (!environment.stopped) out.push_back(key);
-      return out;
-    });
-    if (auto noted = os::write_file_atomically(stopped_by_down(), Json(keys).dump()); !noted)
-      log_event(Level::warn, "control.down_note", {{"error", noted.error().message()}});
-    for (const EnvKey& key : keys)
-      if (auto stopped = core_->submit(command::StopEnvironment{key, true}); !stopped)
-        log_event(Level::warn, "control.stop_environment",
-                  {{"environment", key}, {"error", stopped.error().message()}});
-    const MonoTime deadline = clock_.mono() + kDownPatience;
-    const auto left = [this] {
-      return core_->read([](const State& state) { return state.instances.size(); });
-    };
-    while (left() > 0 && clock_.mono() < deadline && !stop.stop_requested()) wait(stop, 100ms);
-    if (left() > 0) log_event(Level::error, "control.down_left_containers", {{"count", left()}});
+// What cannot be noted is not stopped: nobody would start it again.
+Result<std::vector<std::string>> Process::stop_everything() {
+  const auto keys = core_->read([](const State& state) {
+    std::vector<EnvKey> out;
+    for (const auto& [key, environment] : state.environments)
+      if (!environment.stopped) out.push_back(key);
+    return out;
+  });
+  TRY(os::write_file_atomically(stopped_by_down(), Json(keys).dump()));
+  for (const EnvKey& key : keys)
+    if (auto stopped = core_->submit(command::StopEnvironment{key, true}); !stopped)
+      log_event(Level::warn, "control.stop_environment",
+                {{"environment", key}, {"error", stopped.error().message()}});
+  const MonoTime deadline = clock_.mono() + kDownPatience;
+  const auto left = [this] { return core_->read([](const State& state) { return state.instances.size(); }); };
+  while (left() > 0 && clock_.mono() < deadline) {
+    if (stopping_) return fail(Code::unavailable, "control is stopping");
+    std::this_thread::sleep_for(100ms);
   }
-  if (auto down = supervisor_.down(all); !down)
-    log_event(Level::error, "control.down", {{"error", down.error().message()}});
+  if (left() == 0) return std::vector<std::string>();
+  log_event(Level::warn, "control.down_stops_itself", {{"instances", left()}});
+  return stop_what_is_left({[this] { return launcher_->list(); },
+                            [this](const std::string& container) -> Result<void> {
+                              TRY(launcher_->stop(container, kDownGrace));
+                              return {};
+                            }});
 }
 
 io::Task<void> Process::wait_for(io::Stream stream) {
@@ -381,7 +396,7 @@ int Process::serve(int signal_fd, int stop_fd) {
 void Process::end() {
   stopping_ = true;
   if (launcher_) launcher_->stop();
-  for (std::jthread* thread : {&lister_, &catcher_, &down_}) {
+  for (std::jthread* thread : {&lister_, &catcher_}) {
     thread->request_stop();
     if (thread->joinable()) thread->join();
   }
