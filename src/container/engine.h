@@ -149,6 +149,9 @@ class Engine {
   std::vector<ContainerStatus> list() const;
   Result<Stats> stats(const std::string& id) const;
   Result<ContainerSpec> spec(const std::string& id) const;
+  // Containers that run, or are being started, and mount that volume read-write. Waits for a start of one of
+  // them only.
+  std::vector<std::string> writers_of(const std::string& volume) const;
   // Of every container that exists, in whatever state.
   std::set<Digest> layers_in_use() const;
   // The cgroups that no container is in. The next start needs a new Engine: for the end of a platform.

@@ -203,6 +203,20 @@ Result<ContainerSpec> Engine::spec(const std::string& id) const {
   return container->spec;
 }
 
+std::vector<std::string> Engine::writers_of(const std::string& volume) const {
+  std::vector<std::string> ids;
+  for (const auto& container : state_->all()) {
+    // Fixed before anybody else knows of the container: read without its lock.
+    if (!std::ranges::any_of(container->spec.mounts, [&](const ContainerMount& mount) {
+          return mount.kind == MountKind::volume && mount.source == volume && !mount.read_only;
+        }))
+      continue;
+    const std::lock_guard guard(container->mutex);
+    if (container->status.state == ContainerState::running) ids.push_back(container->id);
+  }
+  return ids;
+}
+
 std::set<Digest> Engine::layers_in_use() const {
   std::set<Digest> layers;
   for (const auto& container : state_->all()) {

@@ -41,7 +41,7 @@ bool is_noise(const store::StoredEvent& stored) {
   const std::string name = stored.event.is_object() ? stored.event.value("event", "") : "";
   return name == "ActionQueued" || name == "ActionDone" || name == "RoutesAcked" || name == "RoutesChanged" ||
          name == "EvidenceStored" || name == "UdpRoutesChanged" || name == "SlotAssigned" ||
-         name == "SlotFreed" || name == "SecretChosen";
+         name == "SlotFreed" || name == "SecretChosen" || name == "ControlStarted";
 }
 
 struct Batch {

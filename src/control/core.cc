@@ -18,14 +18,16 @@ Result<std::unique_ptr<Core>> Core::open(const std::string& folder, const Clock&
   store::Store store = TRY(store::Store::open(folder));
   State state = TRY(store.load());
   std::unique_ptr<Core> core(new Core(std::move(store), std::move(state), clock));
-  if (core->state_.secret.empty()) TRY(core->choose_secret());
+  TRY(core->begin());
   return core;
 }
 
-// Before any command: no rollout ever starts without it. Of a folder that an older Naru filled too.
-Result<void> Core::choose_secret() {
+// Before any command. No rollout ever starts without a secret, of a folder that an older Naru filled either.
+Result<void> Core::begin() {
   Changes changes(state_, std::max(clock_.wall(), last_time()));
-  TRY(platform::decide(changes, command::ChooseSecret{secure_random_hex(kSecretBytes)}));
+  if (state_.secret.empty())
+    TRY(platform::decide(changes, command::ChooseSecret{secure_random_hex(kSecretBytes)}));
+  TRY(platform::decide(changes, command::ControlStarted{}));
   return store_.commit(state_, changes.events(), changes.touched(), changes.now());
 }
 

@@ -64,7 +64,7 @@ class Core {
     std::optional<std::promise<Result<void>>> answer;
   };
   Core(store::Store store, State state, const Clock& clock);
-  Result<void> choose_secret();
+  Result<void> begin();
   void run();
   Result<void> decide(const Command& command);
   void reload();

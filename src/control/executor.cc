@@ -389,9 +389,10 @@ Result<ContainerSpec> Executor::container_spec(const Instance& instance, const R
                       {"release", fmt::format("v{}", release.version)},
                       {"instance", instance.id}};
   for (const MountSpec& mount : spec.mounts) {
-    ContainerMount out{mount.kind, mount.source, mount.target, mount.read_only, mount.tmpfs_bytes};
+    ContainerMount out{mount.kind, mount.source, mount.target, mount.read_only, mount.tmpfs_bytes, false};
     if (mount.kind == MountKind::volume) {
       out.source = fmt::format("{}.{}.{}", instance.app, instance.environment, mount.source);
+      out.shared = spec.shared || written_by_another(release, spec, mount.source);
       TRY(parts_.launcher.ensure_volume(out.source));
     } else if (mount.kind == MountKind::bind) {
       const fs::path checkout = TRY(check_out(parts_.data, instance.app, release.commit));

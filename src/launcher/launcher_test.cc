@@ -324,6 +324,26 @@ TEST_F(LauncherTest, AVolumeInUseIsNotRemoved) {
   EXPECT_TRUE(client->remove_volume("shop.production.data")) << "done is done";
 }
 
+TEST_F(LauncherTest, AVolumeHasASecondWriterOnlyWhenItIsShared) {
+  ASSERT_TRUE(client->ensure_volume("shop.production.data"));
+  const auto on_the_volume = [&](const char* id, bool read_only, bool shared) {
+    ContainerSpec spec = shell(id, "sleep 1000");
+    spec.mounts.push_back({MountKind::volume, "shop.production.data", "/data", read_only, 0, shared});
+    return client->start(spec);
+  };
+  const auto first = on_the_volume("store-1", false, false);
+  ASSERT_TRUE(first) << first.error().message();
+  const auto refused = on_the_volume("database-1", false, false);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::conflict);
+  EXPECT_NE(refused.error().message().find("is written by container store-1"), std::string::npos);
+  EXPECT_TRUE(on_the_volume("reader-1", true, false));
+  EXPECT_TRUE(on_the_volume("backup-1", false, true));
+  EXPECT_TRUE(on_the_volume("store-1", false, false)) << "asked again: the same one";
+  for (const char* id : {"store-1", "backup-1"}) ASSERT_TRUE(client->stop(id, 0ms));
+  EXPECT_TRUE(on_the_volume("database-1", false, false));
+}
+
 TEST_F(LauncherTest, AContainerOutlivesAKilledLauncherAndIsAdopted) {
   ASSERT_TRUE(client->ensure_network("shop.production"));
   ContainerSpec spec = shell("web-1", "sleep 1000");

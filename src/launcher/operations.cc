@@ -63,6 +63,8 @@ Result<Reply> container_start(Operations& operations, const Json& request, std::
   const std::scoped_lock lock(operations.lock_of(spec.id));
   if (auto known = operations.engine.status(spec.id))
     return Reply{.result = *known, .fds = {}, .watches = {}};
+  const auto volumes = operations.lock_volumes(volumes_of(spec));
+  TRY(check_writers(operations.engine, spec));
   const auto held = operations.layers.hold();
   network::Attachment attachment;
   container::StartOptions options;

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,8 +41,19 @@ struct Operations {
   // Starts and removals of one container wait for each other, by a hash of its id.
   std::array<std::mutex, 64> locks{};
 
+  // Likewise starts on one volume, and its removal. Taken after a container's, lower ones first.
+  std::array<std::mutex, 64> volume_locks{};
+
   std::mutex& lock_of(const std::string& container) {
     return locks[std::hash<std::string>{}(container) % locks.size()];
+  }
+  std::vector<std::unique_lock<std::mutex>> lock_volumes(const std::set<std::string>& volumes) {
+    std::set<std::size_t> places;
+    for (const std::string& volume : volumes)
+      places.insert(std::hash<std::string>{}(volume) % volume_locks.size());
+    std::vector<std::unique_lock<std::mutex>> held;
+    for (const std::size_t place : places) held.emplace_back(volume_locks[place]);
+    return held;
   }
 };
 

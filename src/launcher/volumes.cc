@@ -54,6 +54,26 @@ Result<void> remove_stale_volumes(const container::Engine& engine) {
   return {};
 }
 
+std::set<std::string> volumes_of(const ContainerSpec& spec) {
+  std::set<std::string> volumes;
+  for (const ContainerMount& mount : spec.mounts)
+    if (mount.kind == MountKind::volume) volumes.insert(mount.source);
+  return volumes;
+}
+
+Result<void> check_writers(const container::Engine& engine, const ContainerSpec& spec) {
+  for (const ContainerMount& mount : spec.mounts) {
+    if (mount.kind != MountKind::volume || mount.read_only || mount.shared) continue;
+    for (const std::string& writer : engine.writers_of(mount.source))
+      if (writer != spec.id)
+        return std::unexpected(Error{
+            Code::conflict, fmt::format("volume {} is written by container {}", mount.source, writer), 0,
+            "it is tried again when that one has ended; when their programs share the volume, say "
+            "x-naru.shared: true in both services"});
+  }
+  return {};
+}
+
 Result<std::vector<ipc::VolumeInfo>> list_volumes(const container::Engine& engine) {
   std::vector<ipc::VolumeInfo> volumes;
   std::error_code error;

@@ -2,6 +2,7 @@
 // Errors: invalid_argument (a name), conflict (in use), busy, too_large, system.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,10 @@ Result<void> ensure_volume(const container::Engine& engine, const std::string& n
 Result<void> remove_volume(const container::Engine& engine, Layers& layers, const std::string& name);
 // What a kill left of removals.
 Result<void> remove_stale_volumes(const container::Engine& engine);
+std::set<std::string> volumes_of(const ContainerSpec& spec);
+// State is never run twice, whoever asks: conflict while another container writes a volume that `spec` wants
+// to write alone (ContainerMount::shared). Call with the volumes' locks held until it has started.
+Result<void> check_writers(const container::Engine& engine, const ContainerSpec& spec);
 Result<std::vector<ipc::VolumeInfo>> list_volumes(const container::Engine& engine);
 
 }  // namespace naru::launcher

@@ -15,6 +15,10 @@ class Applier {
     touch("secret", "");
     state_.secret = e.secret;
   }
+  void operator()(const event::ControlStarted&) {
+    touch("counters", "");
+    state_.counters.control_started = at_;
+  }
   void operator()(const event::AppCreated& e) { state_.apps[touch("app", e.app.name)] = e.app; }
   void operator()(const event::AppRemoved& e) {
     erase_rows(state_.environments, "environment", [&](const auto& row) { return row.app == e.app; });
@@ -39,7 +43,11 @@ class Applier {
   void operator()(const event::NetworkFailed& e) { environment(e.environment).network_error = e.error; }
   void operator()(const event::UdpRoutesChanged& e) { environment(e.environment).udp_digest = e.digest; }
   void operator()(const event::UdpRoutesRefused& e) { environment(e.environment).udp_error = e.error; }
-  void operator()(const event::EnvironmentStopped& e) { environment(e.environment).stopped = e.stopped; }
+  void operator()(const event::EnvironmentStopped& e) {
+    Environment& row = environment(e.environment);
+    row.stopped = e.stopped;
+    row.switched = at_;
+  }
 
   void operator()(const event::PipelineCreated& e) {
     number(e.pipeline.id);
@@ -165,6 +173,8 @@ class Applier {
     if (e.phase == RolloutPhase::completing) {
       env.stable = row.to;
       row.completed = at_;
+      touch("release", std::to_string(row.to));
+      state_.releases.at(row.to).served = true;
     }
     if (!row.active()) {
       row.ended = at_;

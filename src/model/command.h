@@ -12,6 +12,9 @@ struct ChooseSecret {
   std::string secret;
 };
 
+// The first of each start of control: no deadline runs while nobody looks.
+struct ControlStarted {};
+
 // ---- asked by people and by git
 struct CreateApp {
   std::string app;
@@ -175,14 +178,13 @@ struct Housekeep {
 }  // namespace naru::command
 
 namespace naru {
-using Command =
-    std::variant<command::CreateApp, command::RemoveApp, command::SetVariables, command::Push,
-                 command::RetryPipeline, command::Promote, command::Abort, command::Rollback,
-                 command::StopEnvironment, command::PlanFinished, command::BuildFinished,
-                 command::NetworkReady, command::NetworkFailed, command::InstanceStarted,
-                 command::InstanceStartFailed, command::InstanceStopped, command::InstanceStopFailed,
-                 command::ContainerRemoved, command::RoutesAcked, command::ContainerExited,
-                 command::ContainersListed, command::PortTaken, command::Probed, command::Judged,
-                 command::LatencyBaseline, command::Tick, command::NetworkRemoved, command::Housekeep,
-                 command::UdpRoutesSet, command::UdpRoutesRefused, command::ChooseSecret>;
+using Command = std::variant<
+    command::CreateApp, command::RemoveApp, command::SetVariables, command::Push, command::RetryPipeline,
+    command::Promote, command::Abort, command::Rollback, command::StopEnvironment, command::PlanFinished,
+    command::BuildFinished, command::NetworkReady, command::NetworkFailed, command::InstanceStarted,
+    command::InstanceStartFailed, command::InstanceStopped, command::InstanceStopFailed,
+    command::ContainerRemoved, command::RoutesAcked, command::ContainerExited, command::ContainersListed,
+    command::PortTaken, command::Probed, command::Judged, command::LatencyBaseline, command::Tick,
+    command::NetworkRemoved, command::Housekeep, command::UdpRoutesSet, command::UdpRoutesRefused,
+    command::ChooseSecret, command::ControlStarted>;
 }  // namespace naru

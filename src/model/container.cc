@@ -2,7 +2,7 @@
 #include "model/container.h"
 
 namespace naru {
-NARU_JSON_FIELDS(ContainerMount, kind, source, target, read_only, tmpfs_bytes)
+NARU_JSON_FIELDS(ContainerMount, kind, source, target, read_only, tmpfs_bytes, shared)
 NARU_JSON_FIELDS(ContainerSpec, id, hostname, layers, argv, env, cwd, user, mounts, resources, read_only_root,
                  cap_add, cap_drop, network, dns_search, stop_signal, stop_grace, log_file_bytes, log_files,
                  parent_cgroup, labels)

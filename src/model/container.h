@@ -17,6 +17,7 @@ struct ContainerMount {
   std::string target;
   bool read_only = false;
   std::uint64_t tmpfs_bytes = 0;
+  bool shared = false;  // of a volume: another container may write it at the same time
 };
 NARU_JSON(ContainerMount)
 

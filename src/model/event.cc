@@ -103,6 +103,10 @@ std::string event_app(const State& state, const Event& event) {
 
 namespace naru::event {
 NARU_JSON_FIELDS(SecretChosen, secret)
+void to_json(nlohmann::json& j, const ControlStarted&) {
+  j = nlohmann::json::object();
+}
+void from_json(const nlohmann::json&, ControlStarted&) {}
 NARU_JSON_FIELDS(AppCreated, app)
 NARU_JSON_FIELDS(AppRemoved, app)
 NARU_JSON_FIELDS(EnvironmentCreated, environment)

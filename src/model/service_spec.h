@@ -123,6 +123,12 @@ struct ServiceSpec {
       if (mount.kind == MountKind::volume && !mount.read_only) return true;
     return false;
   }
+  // Mounts that named volume read-write.
+  bool writes(std::string_view volume) const {
+    for (const MountSpec& mount : mounts)
+      if (mount.kind == MountKind::volume && !mount.read_only && mount.source == volume) return true;
+    return false;
+  }
 };
 NARU_JSON(ServiceSpec)
 

@@ -4,7 +4,8 @@
 namespace naru {
 NARU_JSON_FIELDS(App, name, branch, created, last_version, first_id)
 NARU_JSON_FIELDS(Environment, app, name, deploy, variables, network, stable, pending, approved, rollout,
-                 virtual_addresses, next_virtual, offered, stopped, network_error, udp_digest, udp_error)
+                 virtual_addresses, next_virtual, offered, stopped, switched, network_error, udp_digest,
+                 udp_error)
 NARU_JSON_NAMES(StageState, {{StageState::waiting, "waiting"},
                              {StageState::running, "running"},
                              {StageState::succeeded, "succeeded"},
@@ -17,7 +18,7 @@ NARU_JSON_FIELDS(Pipeline, id, app, ref, commit, subject, author, rerun, state, 
                  builds, error, warnings, release, pushed, planned_at, finished, hint)
 NARU_JSON_FIELDS(ReleaseService, spec, image, revision)
 NARU_JSON_FIELDS(Release, id, app, environment, after, version, commit, subject, author, pipeline, services,
-                 volumes, policy, deploy, created)
+                 volumes, policy, deploy, created, served)
 NARU_JSON_NAMES(RolloutPhase, {{RolloutPhase::preparing, "preparing"},
                                {RolloutPhase::stepping, "stepping"},
                                {RolloutPhase::completing, "completing"},
@@ -50,7 +51,50 @@ NARU_JSON_NAMES(ActionKind, {{ActionKind::plan_pipeline, "plan_pipeline"},
                              {ActionKind::set_udp_routes, "set_udp_routes"}})
 NARU_JSON_FIELDS(Action, id, kind, subject, detail)
 NARU_JSON_FIELDS(Counters, next_id, routes_revision, routes_acked, routes_digest, next_evidence_slot,
-                 next_slot)
+                 next_slot, control_started)
 NARU_JSON_FIELDS(State, counters, apps, environments, pipelines, releases, rollouts, instances, slots, ports,
                  outbox, secret)
+
+bool written_by_another(const Release& release, const ServiceSpec& service, std::string_view volume) {
+  return std::ranges::any_of(release.services, [&](const ReleaseService& other) {
+    return other.spec.name != service.name && other.spec.writes(volume);
+  });
+}
+
+bool excludes(const Release& release, const ServiceSpec& service, const ServiceSpec& other) {
+  if (service.name == other.name) return service.stateful() || other.stateful();
+  if (service.shared && other.shared) return false;
+  const ReleaseService* beside = release.find(other.name);
+  return std::ranges::any_of(service.mounts, [&](const MountSpec& mount) {
+    return service.writes(mount.source) && other.writes(mount.source) &&
+           (beside == nullptr || !beside->spec.writes(mount.source));
+  });
+}
+
+namespace {
+
+const ServiceSpec* publisher_of(const Release& release, std::uint16_t host_port) {
+  for (const ReleaseService& service : release.services)
+    for (const PortSpec& port : service.spec.ports)
+      if (port.host == host_port && port.transport == Transport::tcp) return &service.spec;
+  return nullptr;
+}
+
+}  // namespace
+
+std::optional<TakenPort> taken_port(const State& state, const Release& release) {
+  if (release.environment != kProduction) return std::nullopt;
+  for (const auto& [key, environment] : state.environments) {
+    const Release* theirs = state.release(environment.stable);
+    if (theirs == nullptr || environment.name != kProduction || environment.app == release.app) continue;
+    for (const ReleaseService& service : theirs->services)
+      for (const PortSpec& port : service.spec.ports) {
+        if (!port.host || port.transport != Transport::tcp) continue;
+        if (const ServiceSpec* ours = publisher_of(release, *port.host))
+          return TakenPort{*port.host, ours->name,
+                           fmt::format("service {} of {}", service.spec.name, environment.app)};
+      }
+  }
+  return std::nullopt;
+}
 }  // namespace naru

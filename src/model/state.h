@@ -50,6 +50,7 @@ struct Environment {
   std::uint32_t next_virtual = 0;
   ReleaseId offered = 0;   // the newest that was ever pending here: one that came back is not offered again
   bool stopped = false;    // `naru down --all`
+  WallTime switched{};     // the last time that it was stopped or started again
   std::string udp_digest;  // of the UdpRoutes that the launcher should have; "" = none
   std::string udp_error;   // why it refused them, the last time; "" = it did not
 };
@@ -105,7 +106,8 @@ struct ReleaseService {
 };
 NARU_JSON(ReleaseService)
 
-// Immutable. A version has one release in each environment: the same images, configured with its variables.
+// Immutable, but for `served`. A version has one release in each environment: the same images, configured
+// with its variables.
 struct Release {
   ReleaseId id = 0;
   std::string app;
@@ -119,6 +121,7 @@ struct Release {
   RolloutPolicy policy;
   DeployMode deploy = DeployMode::automatic;
   WallTime created{};
+  bool served = false;  // everybody met it here at some time: its one-shots have run
 
   const ReleaseService* find(std::string_view service) const {
     for (const ReleaseService& s : services)
@@ -127,6 +130,13 @@ struct Release {
   }
 };
 NARU_JSON(Release)
+
+// State is never run twice: an instance of `service`, which `release` has, may not run beside one of `other`,
+// of whatever release. Either it is the same service, or both write a volume; what one release lets two of
+// its services write they may write side by side.
+bool excludes(const Release& release, const ServiceSpec& service, const ServiceSpec& other);
+// Another service of `release` writes that volume too.
+bool written_by_another(const Release& release, const ServiceSpec& service, std::string_view volume);
 
 enum class RolloutPhase {
   preparing,     // network, one-shots, instances of the new release; users meet the old one only
@@ -246,6 +256,7 @@ struct Counters {                     // the single row that numbers everything
   std::string routes_digest;
   std::uint32_t next_evidence_slot = 0;
   std::uint32_t next_slot = 0;  // of telemetry: one that was freed comes last again
+  WallTime control_started{};   // nobody looked at anything for some time before
 };
 NARU_JSON(Counters)
 
@@ -274,5 +285,13 @@ struct State {
   }
 };
 NARU_JSON(State)
+
+// A host port that `release` publishes in production and another application has: that one keeps it.
+struct TakenPort {
+  std::uint16_t port = 0;
+  std::string service;  // of `release`
+  std::string owner;    // "service db of blog"
+};
+std::optional<TakenPort> taken_port(const State& state, const Release& release);
 
 }  // namespace naru

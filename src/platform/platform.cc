@@ -29,6 +29,10 @@ class Dispatch {
     if (changes_.state().secret.empty()) changes_.emit(event::SecretChosen{c.secret});
     return {};
   }
+  Result<void> operator()(const command::ControlStarted&) {
+    changes_.emit(event::ControlStarted{});
+    return {};
+  }
   Result<void> operator()(const command::CreateApp& c) {
     TRY(check_name(c.app, "an application's"));
     if (changes_.state().apps.contains(c.app))
