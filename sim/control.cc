@@ -37,13 +37,15 @@ void Control::start() {
   probe_failures_.clear();
   probing_.clear();
   sessions_.clear();
+  if (on_start) on_start();
+  submit(command::ControlStarted{});
+  if (!up_) return;
   every(kTick, &Control::tick);
   every(kProbe, &Control::probe);
   every(kJudge, &Control::judge);
   every(kHousekeep, &Control::housekeep);
   dispatch();
   launcher_connected();
-  if (on_start) on_start();
 }
 
 // The steady clock begins anew: only what was stored says how late it was.
@@ -57,7 +59,9 @@ void Control::crash() {
   if (trace) trace("control crashes");
   up_ = false;
   ++epoch_;
-  out_.timeline.in(between(out_.rng, 50, 4'000), [this] { start(); });
+  const bool down = out_.rng.chance(0.03);  // `naru down`, or nobody there to start it again
+  out_.timeline.in(down ? between(out_.rng, 20'000, 120'000) : between(out_.rng, 50, 4'000),
+                   [this] { start(); });
 }
 
 std::optional<Result<void>> Control::submit(Command command) {
@@ -528,6 +532,7 @@ struct Describe {
   std::string operator()(const command::Judged& c) const {
     return fmt::format("Judged {} step {}: {}", c.rollout, c.step, c.reason);
   }
+  std::string operator()(const command::ControlStarted&) const { return "ControlStarted"; }
   std::string operator()(const command::Tick&) const { return "Tick"; }
 };
 

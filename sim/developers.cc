@@ -41,10 +41,25 @@ std::vector<EnvironmentSpec> environments(Rng& rng) {
   }
 }
 
-// Of its production. Some lie where the platform assigns ports, too.
-std::uint16_t host_port(const std::string& app, Rng& rng) {
-  const std::uint64_t parity = app == "shop" ? 0 : 1;  // a push that declares another's port is refused
-  return static_cast<std::uint16_t>((rng.chance(0.5) ? 5'432 : 20'000) + 2 * rng.below(3) + parity);
+// Of its production. Some lie where the platform assigns ports, too, and another application may want the
+// same.
+std::uint16_t host_port(Rng& rng) {
+  return static_cast<std::uint16_t>((rng.chance(0.5) ? 5'432 : 20'000) + rng.below(4));
+}
+
+auto find_stateful(ApplicationSpec& spec) {
+  return std::ranges::find_if(spec.services, [](const ServiceSpec& one) { return one.stateful(); });
+}
+
+// The same state under another name.
+void rename(Commit& commit, ServiceSpec& state) {
+  const std::string before = state.name, after = before == "db" ? "store" : "db";
+  state.name = after;
+  commit.images[after] = commit.images[before];
+  commit.images.erase(before);
+  for (ServiceSpec& one : commit.spec.services)
+    for (Dependency& dependency : one.depends_on)
+      if (dependency.service == before) dependency.service = after;
 }
 
 Digest manifest_of(const std::string& service, const std::string& version) {
@@ -62,7 +77,7 @@ Developers::Developers(std::string app, Rng& rng) : app_(std::move(app)) {
   if (rng.chance(0.6)) {
     ServiceSpec db = service("db");
     db.mounts = {{MountKind::volume, "data", "/data", false, 0}};
-    db.ports = {{5'432, host_port(app_, rng), "", Transport::tcp, ""},
+    db.ports = {{5'432, host_port(rng), "", Transport::tcp, ""},
                 {8'125, std::nullopt, "", Transport::udp, ""}};
     spec.services.push_back(db);
     spec.volumes = {"data"};
@@ -94,8 +109,10 @@ void Developers::vary(Commit& next, Rng& rng) {
     next.images[next.spec.services[rng.below(next.spec.services.size())].name] = next.id;
   if (rng.chance(0.2)) next.spec.rollout = policy(rng);
   if (rng.chance(0.05)) next.spec.environments = environments(rng);
-  for (ServiceSpec& one : next.spec.services)
-    if (one.name == "db" && rng.chance(0.05)) one.ports[0].host = host_port(app_, rng);
+  if (const auto state = find_stateful(next.spec); state != next.spec.services.end()) {
+    if (rng.chance(0.05)) state->ports[0].host = host_port(rng);
+    if (rng.chance(0.08)) rename(next, *state);
+  }
   const auto cache = std::ranges::find(next.spec.services, "cache", &ServiceSpec::name);
   if (cache == next.spec.services.end()) {
     if (!rng.chance(0.1)) return;
@@ -123,7 +140,7 @@ void Developers::spoil(Commit& next, Rng& rng) {
   next.images[victim] = next.id;
   // Users of both releases meet a stateful service's errors, and nobody meets a one-shot's: no side would
   // show them.
-  const bool sided = victim != "db" && victim != "migrate";
+  const bool sided = !next.spec.find(victim)->stateful() && victim != "migrate";
   behaviours_[manifest_of(victim, next.id)] =
       sided ? kinds[rng.below(std::size(kinds))] : Behaviour::crashes_at_start;
 }

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::uint64_t kSample = 40;       // users whose side is watched
 constexpr milliseconds kForgotten{15'000};  // after which a fault explains nothing any more
+constexpr milliseconds kStopped{120'000};   // in which everything stops, however slow it is
 
 std::string name_of(const EnvKey& environment, const std::string& service) {
   return environment + "/" + service;
@@ -49,6 +50,8 @@ void Invariants::event(const State& before, const Event& event) {
   if (const auto* e = std::get_if<event::HistoryRemoved>(&event)) history_removed(before, *e);
   if (const auto* e = std::get_if<event::ReleaseCreated>(&event)) release_created(before, *e);
   if (const auto* e = std::get_if<event::ReleasePending>(&event)) release_pending(before, *e);
+  if (const auto* e = std::get_if<event::EnvironmentStopped>(&event))
+    switched_[e->environment] = out_.timeline.now();
   if (const auto* e = std::get_if<event::InstanceReady>(&event)) {
     const Instance& instance = before.instances.at(e->instance);
     const Container* container = out_.launcher.find(instance.container());
@@ -58,6 +61,8 @@ void Invariants::event(const State& before, const Event& event) {
   if (const auto* e = std::get_if<event::RolloutStarted>(&event)) {
     const Environment& environment = before.environments.at(env_key(e->rollout.app, e->rollout.environment));
     if (rollback_asked_) rolled_back_to_.insert(e->rollout.id);
+    if (e->rollout.is_rollback && !met_everybody_.contains(e->rollout.to))
+      violated("a rollback goes to what served", "rollout {} goes to {}", e->rollout.id, e->rollout.to);
     delivered_.insert(e->rollout.to);
     if (environment.rollout && *environment.rollout != e->rollout.id)
       violated("one rollout at a time", "{} has {} already", e->rollout.id, *environment.rollout);
@@ -106,12 +111,51 @@ void Invariants::phase_changed(const State& before, const event::RolloutPhaseCha
   const Rollout& rollout = before.rollouts.at(e.rollout);
   if (e.reason.empty())
     violated("a rollout says why", "rollout {} changes its phase without a reason", rollout.id);
-  if (e.phase == RolloutPhase::completing) completing(before, rollout);
+  if (e.phase == RolloutPhase::completing) {
+    completing(before, rollout);
+    met_everybody_.insert(rollout.to);
+  }
+  deadline_passed(before, rollout, e);
   if (e.phase != RolloutPhase::done && e.phase != RolloutPhase::rolled_back) return;
   ended(before, rollout, e.phase, e.reason);
   const bool well = e.phase == RolloutPhase::done;
   no_mix(before.release(well ? std::optional(rollout.to) : rollout.from),
          env_key(rollout.app, rollout.environment));
+}
+
+milliseconds Invariants::watched(const EnvKey& environment) const {
+  const auto switched = switched_.find(environment);
+  return out_.timeline.now() -
+         std::max(control_started_, switched == switched_.end() ? WallTime() : switched->second);
+}
+
+void Invariants::deadline_passed(const State& before, const Rollout& rollout,
+                                 const event::RolloutPhaseChanged& e) const {
+  const EnvKey key = env_key(rollout.app, rollout.environment);
+  const Environment& environment = before.environments.at(key);
+  const milliseconds deadline = rollout.policy.ready_deadline;
+  const bool waited = e.reason.find(fmt::format(", for {}", humanize(deadline))) != std::string::npos;
+  const bool left =
+      e.reason.ends_with("is not ready again") && !(environment.pending && environment.approved);
+  // Control's clock may run a tenth faster.
+  if (((e.phase == RolloutPhase::rolling_back && waited) || (e.phase == RolloutPhase::rolled_back && left)) &&
+      watched(key) * 11 / 10 + 1s < deadline)
+    violated("no deadline runs while nobody looks", "rollout {} {}, {} after somebody began to look",
+             rollout.id, e.reason, humanize(watched(key)));
+}
+
+void Invariants::control_started() {
+  control_started_ = out_.timeline.now();
+}
+
+void Invariants::stopped() const {
+  for (const auto& [id, container] : out_.launcher.containers()) {
+    const auto found = control_.state().environments.find(container.environment);
+    if (control_.up() && container.alive() && found != control_.state().environments.end() &&
+        found->second.stopped && watched(container.environment) > kStopped)
+      violated("what is stopped ends", "{} runs {} after its environment was stopped", id,
+               humanize(watched(container.environment)));
+  }
 }
 
 void Invariants::completing(const State& before, const Rollout& rollout) const {
@@ -135,7 +179,8 @@ void Invariants::ended(const State& before, const Rollout& rollout, RolloutPhase
                        const std::string& reason) const {
   if (phase != RolloutPhase::rolled_back || !calm_) return;
   const Commit* commit = out_.developers.at(rollout.app).find(before.release(rollout.to)->commit);
-  if (commit->good && !reason.starts_with("superseded") && !reason.starts_with("aborted"))
+  if (commit->good && !reason.starts_with("superseded") && !reason.starts_with("aborted") &&
+      !reason.starts_with("host port"))
     violated("a good release ends done", "rollout {} of {} was rolled back: {}", rollout.id, commit->id,
              reason);
 }
@@ -195,7 +240,9 @@ void Invariants::ports() const {
     if (stable == nullptr) continue;
     for (const ReleaseService& service : stable->services)
       for (const PortSpec& port : service.spec.ports)
-        if (port.host) owners.try_emplace(*port.host, key);
+        if (const auto [owner, fresh] = owners.try_emplace(port.host.value_or(0), key);
+            port.host && !fresh && owner->second != key)
+          violated("ports are never shared", "{} and {} publish {}", owner->second, key, *port.host);
   }
   for (const auto& [key, port] : state.ports)
     if (const auto [owner, fresh] = owners.try_emplace(port, key); !fresh)
@@ -415,6 +462,10 @@ bool Invariants::gets_datagrams(const Container& container) const {
 void Invariants::container_stop_asked(const Container& container) {
   const auto routed = last_routed_.find(container.address);
   if (routed == last_routed_.end() || container.faulty) return;
+  const auto environment = control_.state().environments.find(container.environment);
+  if (environment != control_.state().environments.end() && environment->second.stopped &&
+      watched(container.environment) * 11 / 10 + 1s >= rollout::kRoutesPatience)
+    return;  // the gateway had its time
   if (routed->second == WallTime::max())
     violated("out of the routes before it stops", "{} is stopped while the gateway names it", container.id);
   // In true time; control's may run a tenth faster while it catches up with the machine's clock.
@@ -442,130 +493,12 @@ void Invariants::upset(const Container& container) {
   trouble_[name] = std::max(out_.timeline.now(), container.unhealthy_until);
 }
 
-void Invariants::trouble(const EnvKey& environment) {
+void Invariants::trouble(const EnvKey& environment, milliseconds lasts) {
   std::erase_if(served_, [&](const std::string& name) { return name.starts_with(environment + "/"); });
   const auto found = control_.state().environments.find(environment);
   if (found == control_.state().environments.end()) return;
   for (const auto& [service, address] : found->second.virtual_addresses)
-    trouble_[name_of(environment, service)] = out_.timeline.now();
-}
-
-// ---- at rest
-
-Behaviour Invariants::behaviour_of(const Instance& instance) const {
-  const ReleaseService* service = control_.state().release(instance.release)->find(instance.service);
-  return out_.developers.at(instance.app).behaviour_of(service->image.manifest);
-}
-
-std::string Invariants::unrest_of(const Instance& instance) const {
-  const bool good = behaviour_of(instance) == Behaviour::good || behaviour_of(instance) == Behaviour::errors;
-  switch (instance.phase) {
-    case InstancePhase::starting:
-    case InstancePhase::retiring:
-    case InstancePhase::stopping:
-      return fmt::format("{} is {}", instance.id, Json(instance.phase).get<std::string>());
-    case InstancePhase::running:
-    case InstancePhase::waiting:
-      return good ? fmt::format("{} is {}", instance.id, Json(instance.phase).get<std::string>()) : "";
-    case InstancePhase::ready: {
-      const Container* container = out_.launcher.find(instance.container());
-      const bool there = container != nullptr && container->alive();
-      return there ? "" : fmt::format("{} is ready without a container", instance.id);
-    }
-    case InstancePhase::completed:
-    case InstancePhase::failed:
-      return "";
-  }
-  return "";
-}
-
-std::string Invariants::unrest() const {
-  if (!control_.up()) return "control is away";
-  const State& state = control_.state();
-  if (!state.outbox.empty())
-    return fmt::format("the outbox holds {} actions, first {} {}", state.outbox.size(),
-                       Json(state.outbox.begin()->second.kind).get<std::string>(),
-                       state.outbox.begin()->second.subject);
-  for (const auto& [id, pipeline] : state.pipelines)
-    if (pipeline.state == StageState::waiting || pipeline.state == StageState::running)
-      return fmt::format("pipeline {} has not ended", id);
-  for (const auto& [key, environment] : state.environments) {
-    if (environment.pending && environment.approved)
-      return fmt::format("{}: an approved release has not started", key);
-    const Rollout* rollout = state.active_rollout(environment);
-    if (rollout == nullptr) continue;
-    if (rollout->phase != RolloutPhase::stepping)
-      return fmt::format("{}: rollout {} is {}: {}", key, rollout->id,
-                         Json(rollout->phase).get<std::string>(), rollout->reason);
-    if (!rollout->step_live || rollout->reason.empty())
-      return fmt::format("{}: rollout {} does not say what it waits for", key, rollout->id);
-    const Gateway::Evidence& evidence = out_.gateway.evidence.at(rollout->evidence_slot % Gateway::kSlots);
-    // After an outage of both the judge leaves it to a person, and says so.
-    const bool outage = evidence.stable.users_bad * 10 > evidence.stable.users_seen;
-    if (!outage && evidence.canary.users_bad >= 10 &&
-        out_.developers.at(rollout->app).answers_errors(*state.release(rollout->to)))
-      return fmt::format("{}: rollout {} goes on with {} bad users", key, rollout->id,
-                         evidence.canary.users_bad);
-  }
-  for (const auto& [id, instance] : state.instances)
-    if (std::string why = unrest_of(instance); !why.empty()) return why;
-  return "";
-}
-
-void Invariants::at_rest(const std::map<std::string, std::string>& acknowledged) const {
-  const State& state = control_.state();
-  for (const auto& [id, container] : out_.launcher.containers()) {
-    const auto found = state.instances.find(container.instance);
-    if (found == state.instances.end() || found->second.container() != id)
-      violated("nothing is left behind", "{} belongs to nobody", id);
-  }
-  for (const auto& [key, routes] : out_.launcher.udp_routes())
-    if (state.environments.contains(key) && routes != route::udp_routes_of(state, key))
-      violated("the kernel sends datagrams where the state says", "{}: it sends {} and should {}", key,
-               Json(routes).dump(), Json(route::udp_routes_of(state, key)).dump());
-  for (const auto& [key, environment] : state.environments) {
-    const Release* stable = state.release(environment.stable);
-    if (!route::udp_routes_of(state, key).empty() && !out_.launcher.udp_routes().contains(key))
-      violated("the kernel sends datagrams where the state says", "{}: it was told nothing", key);
-    if (stable == nullptr || environment.stopped) continue;
-    for (const ReleaseService& service : stable->services) {
-      const Behaviour behaviour = out_.developers.at(environment.app).behaviour_of(service.image.manifest);
-      if (rollout::is_oneshot(*stable, service.spec.name) ||
-          (behaviour != Behaviour::good && behaviour != Behaviour::errors))
-        continue;
-      const Rollout* rollout = state.active_rollout(environment);
-      const bool swapped = rollout != nullptr &&
-                           std::ranges::find(rollout->swapped, service.spec.name) != rollout->swapped.end();
-      if (!swapped && !rollout::all_ready(state, environment, service))
-        violated("stable runs at rest", "{}: {} of v{} is not ready", key, service.spec.name,
-                 stable->version);
-    }
-  }
-  for (const auto& [commit, app] : acknowledged) {
-    const bool found = std::ranges::any_of(state.pipelines, [&](const auto& row) {
-      return row.second.app == app && row.second.commit == commit;
-    });
-    if (!found) violated("nothing acknowledged is lost", "the push of {} has no pipeline", commit);
-  }
-  for (const auto& [id, release] : state.releases)
-    if (!accounted_for(release))
-      violated("nothing acknowledged is lost", "v{} of {} is neither delivered to {} nor waiting",
-               release.version, release.app, release.environment);
-}
-
-// Delivered, or waiting, or overtaken, or never served by the environment that it follows.
-bool Invariants::accounted_for(const Release& release) const {
-  const State& state = control_.state();
-  const Environment& environment = state.environments.at(env_key(release.app, release.environment));
-  if (delivered_.contains(release.id) || environment.pending == release.id) return true;
-  const bool overtaken = std::ranges::any_of(state.releases, [&](const auto& row) {
-    return row.second.app == release.app && row.second.version > release.version;
-  });
-  if (overtaken) return true;
-  if (release.after.empty()) return false;
-  const Environment& before = state.environments.at(env_key(release.app, release.after));
-  const Release* served = state.release(before.stable);
-  return served == nullptr || served->version != release.version || state.active_rollout(before) != nullptr;
+    trouble_[name_of(environment, service)] = out_.timeline.now() + lasts;
 }
 
 }  // namespace naru::sim

@@ -20,9 +20,12 @@ class Invariants {
   void container_creating(const Container& container);
   void container_stop_asked(const Container& container);
   void container_exited(const Container& container);
-  void trouble(const EnvKey& environment);  // stopped, rebooted: its services may be away
+  // Stopped, rebooted, without its gateway for so long: its services may be away.
+  void trouble(const EnvKey& environment, milliseconds lasts = milliseconds(0));
   void upset(const Container& container);
   void rebooted();
+  void control_started();
+  void stopped() const;  // what people stopped a while ago has no containers
   void users_served();
   // Does every service that users meet on that side have an instance that answers?
   bool answers(const EnvironmentRoute& route, bool canary) const;
@@ -44,6 +47,10 @@ class Invariants {
   void release_created(const State& before, const event::ReleaseCreated& e) const;
   void release_pending(const State& before, const event::ReleasePending& e) const;
   void ports() const;
+  void deadline_passed(const State& before, const Rollout& rollout,
+                       const event::RolloutPhaseChanged& e) const;
+  // How long control has been there while the environment was as it is, stopped or not; in true time.
+  milliseconds watched(const EnvKey& environment) const;
   void apart(const RouteTable& table) const;
   bool accounted_for(const Release& release) const;
   void history_removed(const State& before, const event::HistoryRemoved& e) const;
@@ -66,6 +73,9 @@ class Invariants {
   std::map<RolloutId, std::set<std::uint64_t>> canary_users_;
   std::set<RolloutId>
       outages_;  // in a step of theirs most stable users met errors too: no evidence against the canary
+  WallTime control_started_{};
+  std::map<EnvKey, WallTime> switched_;  // stopped or started again
+  std::set<ReleaseId> met_everybody_;
   bool rollback_asked_ = false;
   std::set<RolloutId> rolled_back_to_;
   std::set<ReleaseId> delivered_;  // at some time: their rollouts may have been forgotten since

@@ -57,6 +57,38 @@ void start_state_early(Changes& changes, std::size_t at) {
   if (spec != nullptr && spec->stateful()) changes.emit(event::InstanceRemoved{std::string(found->first)});
 }
 
+// Told apart by their names: who writes the same volume under another one starts beside.
+void start_state_by_name(Changes& changes, std::size_t at) {
+  const auto* started = event_at<event::RolloutStarted>(changes, at);
+  if (started == nullptr) return;
+  const Rollout rollout = started->rollout;
+  const Release& to = *changes.state().release(rollout.to);
+  const Release* from = changes.state().release(rollout.from);
+  for (const ReleaseService& service : to.services) {
+    if (from == nullptr || !service.spec.stateful() || from->find(service.spec.name) != nullptr) continue;
+    Instance instance;
+    instance.id = fmt::format("{}-{}-{}", rollout.app, service.spec.name, changes.next_id());
+    instance.app = rollout.app;
+    instance.environment = rollout.environment;
+    instance.service = service.spec.name;
+    instance.revision = service.revision;
+    instance.release = to.id;
+    const std::string id = instance.id;
+    changes.emit(event::InstanceCreated{std::move(instance)});
+    changes.queue(ActionKind::start_instance, id, "1");
+    return;
+  }
+}
+
+void call_everything_a_rollback(Changes& changes, std::size_t at) {
+  const auto* started = event_at<event::RolloutStarted>(changes, at);
+  if (started == nullptr || started->rollout.is_rollback) return;
+  Rollout rollout = changes.state().rollouts.at(started->rollout.id);
+  if (rollout.phase != RolloutPhase::preparing) return;
+  rollout.is_rollback = true;
+  changes.emit(event::RolloutStarted{std::move(rollout)});
+}
+
 void rerun_oneshots_on_rollback(Changes& changes, std::size_t at) {
   const auto* started = event_at<event::RolloutStarted>(changes, at);
   if (started == nullptr || !started->rollout.is_rollback) return;
@@ -220,6 +252,15 @@ std::vector<Mutant> all_mutants() {
       {.name = "state-started-early",
        .what = "the next database starts while the old one stops",
        .after = start_state_early},
+      {.name = "state-by-name",
+       .what = "a database under a new name starts beside the old one",
+       .after = start_state_by_name},
+      {.name = "rollback-to-the-unserved",
+       .what = "a release that nobody met goes to everybody",
+       .after = call_everything_a_rollback},
+      {.name = "deadlines-while-away",
+       .what = "deadlines run while control is down",
+       .drop_command = [](const Command& c) { return std::holds_alternative<command::ControlStarted>(c); }},
       {.name = "one-shot-on-rollback",
        .what = "a rollback runs the migration again",
        .after = rerun_oneshots_on_rollback},

@@ -101,6 +101,7 @@ class World {
       invariants_.container_exited(c);
       control_.container_exited(c);
     };
+    control_.on_start = [this] { invariants_.control_started(); };
     launcher_.on_connected = [this] { control_.launcher_connected(); };
     gateway_.on_applied = [this](const RouteTable& before, const RouteTable& after) {
       if (options_.trace_lines > 0) note(fmt::format("the gateway applies routes {}", after.revision));
@@ -192,7 +193,8 @@ class World {
     if (rng_.chance(faults_.container_death)) launcher_.kill_one();
     if (rng_.chance(faults_.flap)) launcher_.upset_one();
     if (rng_.chance(faults_.launcher_restart)) launcher_.go_away(between(rng_, 100, 3'000));
-    if (rng_.chance(faults_.gateway_restart)) gateway_.go_away(between(rng_, 100, 3'000));
+    if (rng_.chance(faults_.gateway_restart)) gateway_goes_away();
+    invariants_.stopped();
     if (rng_.chance(faults_.reboot)) {
       note("the machine restarts");
       for (const auto& [key, environment] : control_.state().environments) invariants_.trouble(key);
@@ -206,6 +208,14 @@ class World {
       note(fmt::format("the machine's clock is set: {} ms", machine_.offset.count()));
     }
     if (rng_.chance(faults_.people)) somebody();
+  }
+
+  void gateway_goes_away() {
+    const bool long_away = rng_.chance(0.05);  // meanwhile it sends users to addresses of before
+    const milliseconds away = long_away ? between(rng_, 20'000, 60'000) : between(rng_, 100, 3'000);
+    gateway_.go_away(away);
+    if (!long_away) return;
+    for (const auto& [key, environment] : control_.state().environments) invariants_.trouble(key, away);
   }
 
   void somebody() {
@@ -261,7 +271,8 @@ class World {
       invariants_.trouble(key);
       control_.submit(command::StopEnvironment{key, true});
       invariants_.trouble(key);
-      timeline_.in(between(rng_, 500, 30'000), [this, key] {
+      const bool longer = rng_.chance(0.3);  // than any deadline
+      timeline_.in(longer ? between(rng_, 60'000, 150'000) : between(rng_, 500, 30'000), [this, key] {
         invariants_.trouble(key);
         insist(command::StopEnvironment{key, false});
       });

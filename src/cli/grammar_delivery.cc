@@ -40,7 +40,7 @@ void add_rollouts(Grammar& grammar) {
   const auto [back, options] =
       on_app("rollback", "Go back to an earlier release",
              {"naru rollback shop        # to the one before", "naru rollback shop v3"}, rollback);
-  back->add_option("RELEASE", options->version, "As v3; the one before when left out");
+  back->add_option("RELEASE", options->version, "As v3, which was live; the one before when left out");
   const auto [list, app] = add<AppOptions>(grammar, root, "releases", "Releases, newest first",
                                            {"naru releases shop", "naru releases shop --json"}, releases);
   list->add_option("APP", app->app, kApp)->required();

@@ -82,10 +82,13 @@ class Converger {
   // Out of the gateway's routes, and the requests under way have had their time. New requests of a stateful
   // service are held by the gateway meanwhile: it goes at once.
   bool drained(const Instance& instance) const {
+    if (environment_.stopped &&
+        changes_.now() - watched_since(changes_.state(), environment_, instance.retired_at) >=
+            kRoutesPatience)
+      return true;  // nobody is to be served here, whatever the gateway still says
     if (datagrams_on_their_way()) return false;
     const Counters& counters = changes_.state().counters;
-    const milliseconds time =
-        spec_of(instance.release, instance.service)->stateful() ? milliseconds(0) : kDrain;
+    const milliseconds time = spec_of(instance)->stateful() ? milliseconds(0) : kDrain;
     if (instance.out_of_routes != WallTime{}) return changes_.now() - instance.out_of_routes >= time;
     // No table since has been acknowledged: either one is on its way, or none ever named it.
     return counters.routes_acked == counters.routes_revision && changes_.now() - instance.retired_at >= time;
@@ -120,21 +123,19 @@ class Converger {
     changes_.queue(ActionKind::start_instance, id, std::to_string(attempt));
   }
 
-  // State is never run twice: nobody else of this service may hold its volume.
+  // State is never run twice: nobody else may hold a volume that it writes.
   bool may_occupy(const Instance& candidate) const {
-    return volume_free(*spec_of(candidate.release, candidate.service), candidate.id);
+    return volumes_free(*changes_.state().release(candidate.release), *spec_of(candidate), candidate.id);
   }
-  const ServiceSpec* spec_of(ReleaseId release, const std::string& service) const {
-    return &changes_.state().release(release)->find(service)->spec;
+  const ServiceSpec* spec_of(const Instance& instance) const {
+    return &changes_.state().release(instance.release)->find(instance.service)->spec;
   }
-  bool volume_free(const ServiceSpec& spec, const std::string& except) const {
-    for (const auto& [id, other] : changes_.state().instances) {
-      if (id == except || !belongs(other, environment_) || other.service != spec.name || !occupies(other))
-        continue;
-      const ServiceSpec* theirs = spec_of(other.release, other.service);
-      if (spec.stateful() || theirs->stateful()) return false;
-    }
-    return true;
+  bool volumes_free(const Release& release, const ServiceSpec& spec, const std::string& except) const {
+    return std::ranges::none_of(changes_.state().instances, [&](const auto& row) {
+      const Instance& other = row.second;
+      return other.id != except && belongs(other, environment_) && occupies(other) &&
+             excludes(release, spec, *spec_of(other));
+    });
   }
 
   void create_missing(const std::string& service, const Digest& revision, const Wanted& want) {
@@ -143,7 +144,7 @@ class Converger {
     if (oneshot_stops(service, want)) return;
     for (std::uint32_t replica = 0; replica < want.count; ++replica) {
       if (exists(service, revision, want.oneshot, replica)) continue;
-      if (!volume_free(spec.spec, "") || !dependencies_met(release, spec, want)) return;
+      if (!volumes_free(release, spec.spec, "") || !dependencies_met(release, spec, want)) return;
       create(release, spec, want, replica);
     }
   }

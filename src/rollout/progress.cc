@@ -43,14 +43,20 @@ void start_rollout(Changes& changes, const EnvKey& key, ReleaseId to, bool is_ro
 }
 
 // A stateful service is recreated alone; a one-shot that does not need it runs first, so that its failure
-// touches nothing.
-bool may_swap(const Release& to, const Rollout& rollout, const ReleaseService& service) {
-  for (const ReleaseService& other : to.services)
-    if (is_oneshot(to, other.spec.name) && !rollout.is_rollback &&
-        !rollout.oneshots_done.contains(other.spec.name) &&
-        !depends_transitively(to, other.spec.name, service.spec.name))
-      return false;
-  return true;
+// touches nothing. One that writes a volume of what goes can run only when that has gone.
+bool may_swap(const Release& to, const Rollout& rollout, const ReleaseService& service,
+              const std::vector<const ReleaseService*>& going) {
+  if (rollout.is_rollback) return true;
+  return std::ranges::none_of(to.services, [&](const ReleaseService& other) {
+    return is_oneshot(to, other.spec.name) && !rollout.oneshots_done.contains(other.spec.name) &&
+           !depends_transitively(to, other.spec.name, service.spec.name) &&
+           std::ranges::none_of(
+               going, [&](const ReleaseService* old) { return excludes(to, other.spec, old->spec); });
+  });
+}
+
+std::string port_taken_by(const TakenPort& taken) {
+  return fmt::format("host port {} of {} belongs to {}", taken.port, taken.service, taken.owner);
 }
 
 // One environment's rollout, moved as far as the state allows.
@@ -64,7 +70,7 @@ class Progress {
         from_(changes.state().release(rollout.from)) {}
 
   void run() {
-    if (superseded()) return;
+    if (superseded() || port_taken()) return;
     switch (rollout_.phase) {
       case Phase::preparing:
         return prepare();
@@ -94,9 +100,17 @@ class Progress {
  private:
   const State& state() const { return changes_.state(); }
 
+  bool early() const { return rollout_.phase == Phase::preparing || rollout_.phase == Phase::stepping; }
+
+  // A push that declares another's port is refused; but of two under way at once one is first.
+  bool port_taken() {
+    const auto taken = early() ? taken_port(state(), to_) : std::nullopt;
+    if (taken) change_phase(changes_, rollout_.id, Phase::rolling_back, port_taken_by(*taken));
+    return taken.has_value();
+  }
+
   bool superseded() {
-    const bool early = rollout_.phase == Phase::preparing || rollout_.phase == Phase::stepping;
-    if (!early || !environment_.pending || !environment_.approved || *environment_.pending == rollout_.to)
+    if (!early() || !environment_.pending || !environment_.approved || *environment_.pending == rollout_.to)
       return false;
     change_phase(changes_, rollout_.id, Phase::rolling_back,
                  fmt::format("superseded by {}", version_name(state(), environment_.pending)));
@@ -152,7 +166,12 @@ class Progress {
     // What only recreates a stateful service has no two sides to compare: everybody meets it already.
     const bool two_sides =
         std::ranges::any_of(changed, [&](const ReleaseService* service) { return !is_swap(*service); });
-    if (waiting.empty()) return two_sides && has_stable_users() ? begin_step(0) : go_on_to_everybody();
+    if (waiting.empty()) {
+      if (!two_sides || !has_stable_users()) return go_on_to_everybody();
+      if (stepping() < kMaxStepping) return begin_step(0);
+      return say(fmt::format(
+          "{} releases are being judged, the most at once: it waits for one of them to end", kMaxStepping));
+    }
     if (changes_.now() - waiting_since() > rollout_.policy.ready_deadline)
       return change_phase(changes_, rollout_.id, Phase::rolling_back,
                           fmt::format("{}, for {}{}", waiting, humanize(rollout_.policy.ready_deadline),
@@ -175,7 +194,7 @@ class Progress {
                                               instance.phase == InstancePhase::running);
       since = works ? changes_.now() : std::max({since, instance.created, instance.started});
     });
-    return since;
+    return watched_since(state(), environment_, since);
   }
 
   bool has_stable_users() const {
@@ -201,16 +220,14 @@ class Progress {
     return reason;
   }
 
-  bool is_swap(const ReleaseService& service) const {
-    const ReleaseService* before = from_ == nullptr ? nullptr : from_->find(service.spec.name);
-    return before != nullptr && (service.spec.stateful() || before->spec.stateful());
-  }
+  bool is_swap(const ReleaseService& service) const { return !taken_over(from_, to_, service).empty(); }
 
   bool swap_stateful(const std::vector<const ReleaseService*>& changed) {
     for (const ReleaseService* service : changed) {
       const std::string& name = service->spec.name;
       const bool swapped = std::ranges::find(rollout_.swapped, name) != rollout_.swapped.end();
-      if (swapped || !is_swap(*service) || !may_swap(to_, rollout_, *service)) continue;
+      const auto going = taken_over(from_, to_, *service);
+      if (swapped || going.empty() || !may_swap(to_, rollout_, *service, going)) continue;
       changes_.emit(event::ServiceSwapped{rollout_.id, name, true});
       return true;
     }
@@ -223,15 +240,17 @@ class Progress {
   }
   // A step's slot is fresh: no rollout under way uses it, and the last one used comes last again.
   std::uint32_t free_evidence_slot() const {
-    const std::uint32_t next = state().counters.next_evidence_slot;
-    for (std::uint32_t i = 0; i < kEvidenceSlots; ++i) {
-      const std::uint32_t slot = (next + i) % kEvidenceSlots;
-      const bool used = std::ranges::any_of(state().rollouts, [&](const auto& row) {
-        return row.second.active() && row.second.phase == Phase::stepping && row.second.evidence_slot == slot;
-      });
-      if (!used) return slot;
-    }
-    return next % kEvidenceSlots;
+    std::set<std::uint32_t> used;
+    for (const auto& [id, rollout] : state().rollouts)
+      if (rollout.phase == Phase::stepping) used.insert(rollout.evidence_slot);
+    std::uint32_t slot = state().counters.next_evidence_slot % kEvidenceSlots;
+    for (std::uint32_t i = 0; i < kEvidenceSlots && used.contains(slot); ++i)
+      slot = (slot + 1) % kEvidenceSlots;
+    return slot;
+  }
+  std::size_t stepping() const {
+    return static_cast<std::size_t>(std::ranges::count_if(
+        state().rollouts, [](const auto& row) { return row.second.phase == Phase::stepping; }));
   }
 
   void go_on_to_everybody() {
@@ -292,7 +311,8 @@ class Progress {
       const ReleaseService* service = release == nullptr ? nullptr : release->find(instance->service);
       const milliseconds grace = service == nullptr ? milliseconds(0) : service->spec.stop_grace;
       return instance->phase == InstancePhase::stopping &&
-             changes_.now() - instance->retired_at > grace + kStopPatience;
+             changes_.now() - watched_since(state(), environment_, instance->retired_at) >
+                 grace + kStopPatience;
     });
   }
   static std::string told(const std::vector<const Instance*>& left) {
@@ -316,7 +336,8 @@ class Progress {
     // What was recreated does not come back (its new revision may have changed the data): that must not keep
     // the next release, perhaps the remedy, waiting for ever.
     const bool next = environment_.pending && environment_.approved;
-    const bool late = changes_.now() - rollout_.phase_since > rollout_.policy.ready_deadline;
+    const bool late = changes_.now() - watched_since(state(), environment_, rollout_.phase_since) >
+                      rollout_.policy.ready_deadline;
     if (next || late)
       change_phase(changes_, rollout_.id, Phase::rolled_back,
                    reason + "; a stateful service of the old release is not ready again");
@@ -327,11 +348,12 @@ class Progress {
     return before != nullptr && before->revision == instance.revision &&
            (now == nullptr || now->revision != instance.revision);
   }
-  // A stateful service that was swapped is back.
+  // Whoever had to go for a stateful service is back.
   bool old_ready() const {
-    if (from_ == nullptr) return true;
     return std::ranges::all_of(changed_services(from_, to_), [&](const ReleaseService* service) {
-      return !is_swap(*service) || all_ready(state(), environment_, *from_->find(service->spec.name));
+      return std::ranges::all_of(taken_over(from_, to_, *service), [&](const ReleaseService* old) {
+        return all_ready(state(), environment_, *old);
+      });
     });
   }
 
@@ -352,6 +374,22 @@ Result<const Environment*> find_environment(const Changes& changes, const EnvKey
   if (found == changes.state().environments.end())
     return fail(Code::not_found, "there is no environment '{}'", key);
   return &found->second;
+}
+
+Result<void> check_ports(const State& state, const EnvKey& key, const Release& release) {
+  const auto taken = taken_port(state, release);
+  if (!taken) return {};
+  return std::unexpected(Error{
+      Code::port_taken, fmt::format("{}: v{}: {}", key, release.version, port_taken_by(*taken)), 0,
+      fmt::format("push a release of {} that publishes another port, or one of its owner that gives it up",
+                  release.app)});
+}
+
+// An older Naru did not write down what served; its rollouts may still say so.
+bool has_served(const State& state, const Release& release) {
+  return release.served || std::ranges::any_of(state.rollouts, [&](const auto& row) {
+           return row.second.to == release.id && row.second.phase == Phase::done;
+         });
 }
 
 void assign_virtual_addresses(Changes& changes, const EnvKey& key, const Release& release) {
@@ -402,11 +440,13 @@ Result<void> decide(Changes& changes, const command::Promote& command) {
       return fail(Code::conflict, "{}: the rollout of {} is {}; there is nothing to promote",
                   command.environment, version_name(changes.state(), rollout->to),
                   Json(rollout->phase).get<std::string>());
+    TRY(check_ports(changes.state(), command.environment, *changes.state().release(rollout->to)));
     changes.emit(event::RolloutResumed{rollout->id, command.by});
     return {};
   }
   if (!environment->pending)
     return fail(Code::conflict, "{}: no release waits to be promoted", command.environment);
+  TRY(check_ports(changes.state(), command.environment, *changes.state().release(environment->pending)));
   changes.emit(event::ReleasePending{command.environment, environment->pending, true});
   return {};
 }
@@ -443,6 +483,17 @@ Result<void> decide(Changes& changes, const command::Rollback& command) {
   }
   if (target->id == stable->id)
     return fail(Code::conflict, "{}: v{} is what runs", command.environment, stable->version);
+  if (command.version && !has_served(changes.state(), *target))
+    return std::unexpected(Error{
+        Code::conflict,
+        fmt::format(
+            "{}: v{} never served everybody there: a rollback would skip its one-shots and its canary",
+            command.environment, target->version),
+        0,
+        fmt::format("deliver it as a new release: push its commit {} again, under a new one (git commit "
+                    "--allow-empty)",
+                    target->commit.substr(0, 10))});
+  TRY(check_ports(changes.state(), command.environment, *target));
   start_rollout(changes, command.environment, target->id, true);
   return {};
 }

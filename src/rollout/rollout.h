@@ -36,9 +36,14 @@ inline constexpr milliseconds kDrain{2'000};  // from out-of-the-routes to SIGTE
 inline constexpr std::uint32_t kMaxCrashesAtStart =
     3;  // of a new release's instance before it was ever ready
 inline constexpr milliseconds kMaxBackOff{60'000};
+// How long a stopped environment's instances wait for the gateway to let go of them: it may be away, or
+// refuse every table.
+inline constexpr milliseconds kRoutesPatience{15'000};
 // Beyond a container's own grace: what still is not gone then does not keep a rollout from ending.
 inline constexpr milliseconds kStopPatience{60'000};
 inline constexpr std::uint32_t kEvidenceSlots = 16;  // ipc/telemetry.h has as many
+// Rollouts in a step at the same time: one slot is free whenever one of them takes its next step.
+inline constexpr std::uint32_t kMaxStepping = kEvidenceSlots - 1;
 
 // A service of `release` that another one waits for with service_completed_successfully.
 bool is_oneshot(const Release& release, std::string_view service);
@@ -62,6 +67,13 @@ void advance_rollout(Changes& changes, const EnvKey& environment);
 // The services of `to` whose revision differs from the one in `from` (all, when there is no `from`), without
 // one-shots.
 std::vector<const ReleaseService*> changed_services(const Release* from, const Release& to);
+// The services of `from` whose state `service` of `to` takes over, under its own name or as another's heir:
+// nobody else may run it, so that they go before it comes.
+std::vector<const ReleaseService*> taken_over(const Release* from, const Release& to,
+                                              const ReleaseService& service);
+// The later of `since` and the moment from which somebody looks (or, of a stopped one, since when it should
+// stop): no deadline runs while the environment is stopped or Naru is down.
+WallTime watched_since(const State& state, const Environment& environment, WallTime since);
 // What the environment served before its stable release, and goes back to by `naru rollback`: none when there
 // is none.
 const Release* previous_release(const State& state, const Environment& environment);

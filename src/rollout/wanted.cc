@@ -29,6 +29,20 @@ std::vector<const ReleaseService*> changed_services(const Release* from, const R
   return changed;
 }
 
+std::vector<const ReleaseService*> taken_over(const Release* from, const Release& to,
+                                              const ReleaseService& service) {
+  std::vector<const ReleaseService*> before;
+  if (from == nullptr) return before;
+  for (const ReleaseService& other : from->services)
+    if (!is_oneshot(*from, other.spec.name) && excludes(to, service.spec, other.spec))
+      before.push_back(&other);
+  return before;
+}
+
+WallTime watched_since(const State& state, const Environment& environment, WallTime since) {
+  return std::max({since, environment.switched, state.counters.control_started});
+}
+
 bool all_ready(const State& state, const Environment& environment, const ReleaseService& service) {
   std::uint32_t ready = 0;
   for (const auto& [id, instance] : state.instances)
@@ -53,13 +67,10 @@ void want_rollout(WantedSet& wanted, const State& state, const Rollout& rollout)
   const Release* from = state.release(rollout.from);
   for (const ReleaseService* service : changed_services(from, to)) {
     const std::string& name = service->spec.name;
-    const ReleaseService* before = from == nullptr ? nullptr : from->find(name);
-    const bool stateful = service->spec.stateful() || (before != nullptr && before->spec.stateful());
+    const auto before = taken_over(from, to, *service);
     const bool swapped = std::ranges::find(rollout.swapped, name) != rollout.swapped.end();
-    if (stateful && before != nullptr) {
-      if (!swapped) continue;
-      wanted.erase({name, before->revision});
-    }
+    if (!before.empty() && !swapped) continue;
+    for (const ReleaseService* old : before) wanted.erase({old->spec.name, old->revision});
     wanted[{name, service->revision}] = {to.id, service->spec.replicas, false};
   }
   if (rollout.phase != RolloutPhase::preparing || rollout.is_rollback) return;

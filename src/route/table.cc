@@ -16,6 +16,7 @@ std::string slot_key(const Environment& environment, const std::string& service,
 struct View {
   const Release* stable = nullptr;
   const Release* canary = nullptr;  // while users meet both
+  const Release* next = nullptr;    // the rollout's
   const Rollout* rollout = nullptr;
 };
 
@@ -23,8 +24,8 @@ View view_of(const State& state, const Environment& environment) {
   View view;
   view.stable = state.release(environment.stable);
   view.rollout = state.active_rollout(environment);
-  if (view.rollout != nullptr && view.rollout->phase == RolloutPhase::stepping)
-    view.canary = state.release(view.rollout->to);
+  if (view.rollout != nullptr) view.next = state.release(view.rollout->to);
+  if (view.rollout != nullptr && view.rollout->phase == RolloutPhase::stepping) view.canary = view.next;
   return view;
 }
 
@@ -76,8 +77,7 @@ class TableBuilder {
   // A release being prepared is not met by users, but its own instances already find each other.
   std::vector<std::string> names_of(const View& view) const {
     std::vector<std::string> names;
-    const Release* next = view.rollout == nullptr ? nullptr : state_.release(view.rollout->to);
-    for (const Release* release : {view.stable, next})
+    for (const Release* release : {view.stable, view.next})
       if (release != nullptr)
         for (const ReleaseService& service : release->services)
           if (std::ranges::find(names, service.spec.name) == names.end()) names.push_back(service.spec.name);
@@ -104,16 +104,30 @@ class TableBuilder {
            std::ranges::find(view.rollout->swapped, name) != view.rollout->swapped.end();
   }
 
+  // Who of the new release has taken over the state of a service that it does not have any more: the same
+  // under a new name. Users of the old release, who know the old name, go on with it.
+  static const ReleaseService* heir_of(const View& view, const std::string& name) {
+    const Release* next = view.next;
+    const ReleaseService* before = view.stable == nullptr ? nullptr : view.stable->find(name);
+    if (next == nullptr || before == nullptr || next->find(name) != nullptr) return nullptr;
+    for (const std::string& other : view.rollout->swapped)
+      if (const ReleaseService* heir = next->find(other);
+          heir != nullptr && view.stable->find(other) == nullptr && excludes(*next, heir->spec, before->spec))
+        return heir;
+    return nullptr;
+  }
+
   void add_service(EnvironmentRoute& route, UdpRoutes& udp, const Environment& environment, const View& view,
                    const std::string& name) {
     const auto address = environment.virtual_addresses.find(name);
     if (address == environment.virtual_addresses.end()) return;
-    const Release* next = view.rollout == nullptr ? nullptr : state_.release(view.rollout->to);
     const ReleaseService* before = view.stable == nullptr ? nullptr : view.stable->find(name);
-    const ReleaseService* after = next == nullptr ? nullptr : next->find(name);
-    const ReleaseService* main = before != nullptr && !is_swapped(view, name) ? before
-                                 : after != nullptr                           ? after
-                                                                              : before;
+    const ReleaseService* after = view.next == nullptr ? nullptr : view.next->find(name);
+    const ReleaseService* heir = heir_of(view, name);
+    const ReleaseService* main = heir != nullptr                                ? heir
+                                 : before != nullptr && !is_swapped(view, name) ? before
+                                 : after != nullptr                             ? after
+                                                                                : before;
     ServiceRoute service;
     service.name = name;
     service.virtual_address = address->second;
@@ -122,9 +136,9 @@ class TableBuilder {
         before != nullptr && (before->spec.stateful() || (after != nullptr && after->spec.stateful()));
     const bool only_new = before == nullptr && view.canary != nullptr;
     if (only_new)
-      service.canary = side_of(environment, *next, *after);
+      service.canary = side_of(environment, *view.next, *after);
     else
-      service.stable = side_of(environment, before == main ? *view.stable : *next, *main);
+      service.stable = side_of(environment, before == main ? *view.stable : *view.next, *main);
     if (!only_new && !alone && view.canary != nullptr && after != nullptr &&
         after->revision != main->revision)
       service.canary = side_of(environment, *view.canary, *after);
@@ -161,7 +175,6 @@ class TableBuilder {
 
   // An instance belongs to a release when only one of the two has its revision.
   void add_callers(EnvironmentRoute& route, const Environment& environment, const View& view) const {
-    const Release* next = view.rollout == nullptr ? nullptr : state_.release(view.rollout->to);
     for (const auto& [id, instance] : state_.instances) {
       if (instance.app != environment.app || instance.environment != environment.name ||
           instance.address.empty())
@@ -170,8 +183,8 @@ class TableBuilder {
         const ReleaseService* found = release == nullptr ? nullptr : release->find(instance.service);
         return found != nullptr && found->revision == instance.revision;
       };
-      const bool in_stable = has(view.stable), in_next = has(next);
-      const ReleaseId release = in_stable == in_next ? 0 : in_stable ? view.stable->id : next->id;
+      const bool in_stable = has(view.stable), in_next = has(view.next);
+      const ReleaseId release = in_stable == in_next ? 0 : in_stable ? view.stable->id : view.next->id;
       route.callers.push_back({instance.address, instance.service, release});
     }
   }
@@ -182,8 +195,8 @@ class TableBuilder {
                      port.spec->container});
   }
 
-  // The first keeps it: one port wanted twice (a race of two pushes, say) must not spoil the table for
-  // everybody.
+  // The deciders let no second one have it. One that an older Naru gave away twice must not spoil the table
+  // for everybody: the first keeps it.
   void add_host_port(HostPortRoute route) {
     if (listeners_.insert(route.listener).second) table_.host_ports.push_back(std::move(route));
   }

@@ -1,0 +1,131 @@
+// State that goes on under another name: never run twice, and found by users of both releases.
+#include "platform/test_world.h"
+
+namespace naru::platform {
+namespace {
+
+ServiceSpec writer(std::string name, std::vector<Dependency> depends_on = {}) {
+  ServiceSpec spec = service(std::move(name), std::move(depends_on));
+  spec.mounts = {{MountKind::volume, "data", "/data", false, 0}};
+  return spec;
+}
+
+// web and whoever else, on one volume.
+ApplicationSpec with(std::vector<ServiceSpec> others) {
+  ApplicationSpec spec;
+  spec.services = {service("web")};
+  for (ServiceSpec& other : others) spec.services.push_back(std::move(other));
+  spec.volumes = {"data"};
+  spec.rollout.bake = 1s;
+  return spec;
+}
+
+int writers(const World& world) {
+  return world.count("store") + world.count("database");
+}
+
+void settle_with_one_writer(World& world) {
+  for (int i = 0; i < 100; ++i) {
+    world.settle(1);
+    ASSERT_LE(writers(world), 1);
+  }
+}
+
+std::vector<std::string> instances_of(const World& world, const std::string& name) {
+  std::vector<std::string> services;
+  const RouteTable table = route::table_of(world.state);
+  for (const ServiceRoute& route : table.environments.front().services)
+    if (route.name == name)
+      for (const Endpoint& endpoint : route.stable.endpoints)
+        services.push_back(world.state.instances.at(endpoint.instance).service);
+  return services;
+}
+
+// A canary of web, with the state under a new name beneath both sides.
+World renamed() {
+  World world = World::released(with({writer("store")}));
+  world.images["web"] = "a new one";
+  world.push(with({writer("database")}));
+  settle_with_one_writer(world);
+  return world;
+}
+
+TEST(Takeover, AServiceUnderANewNameTakesItsVolumeWhenTheOldOneIsGone) {
+  World world = renamed();
+  ASSERT_EQ(world.current().phase, RolloutPhase::stepping) << world.current().reason;
+  EXPECT_EQ(world.current().swapped, std::vector<std::string>{"database"});
+  EXPECT_EQ(world.count("database"), 1);
+  EXPECT_EQ(instances_of(world, "store"), std::vector<std::string>{"database"})
+      << "users of the old release know the old name";
+  world.must(command::Promote{"shop/production", "ada"});
+  settle_with_one_writer(world);
+  EXPECT_EQ(world.current().phase, RolloutPhase::done);
+  EXPECT_EQ(world.count("database"), 1);
+}
+
+TEST(Takeover, ABadReleaseGivesTheVolumeBackToTheOldName) {
+  World world = renamed();
+  ASSERT_EQ(world.current().phase, RolloutPhase::stepping) << world.current().reason;
+  world.judge(command::Outcome::roll_back, "web fails");
+  settle_with_one_writer(world);
+  EXPECT_EQ(world.current().phase, RolloutPhase::rolled_back);
+  EXPECT_EQ(world.current().reason, "web fails; the data of database was not rolled back");
+  EXPECT_EQ(world.count("store"), 1);
+  EXPECT_EQ(instances_of(world, "store"), std::vector<std::string>{"store"});
+}
+
+TEST(Takeover, ARollbackByHandGoesBackToTheOldName) {
+  World world = renamed();
+  world.must(command::Promote{"shop/production", "ada"});
+  settle_with_one_writer(world);
+  world.must(command::Rollback{"shop/production", {}, "ada"});
+  settle_with_one_writer(world);
+  EXPECT_EQ(world.current().phase, RolloutPhase::done) << world.current().reason;
+  EXPECT_EQ(world.count("store"), 1);
+}
+
+TEST(Takeover, WhatOneReleaseLetsTwoServicesWriteTheyWriteSideBySide) {
+  World world = World::released(with({writer("store")}));
+  world.release(with({writer("store"), writer("backup")}));
+  EXPECT_TRUE(world.current().swapped.empty()) << "store runs on beside the new one";
+  EXPECT_EQ(world.count("store"), 1);
+  EXPECT_EQ(world.count("backup"), 1);
+}
+
+TEST(Takeover, AReaderIsNoWriter) {
+  World world = World::released(with({writer("store")}));
+  ApplicationSpec next = with({service("reader")});
+  next.services[1].mounts = {{MountKind::volume, "data", "/data", true, 0}};
+  world.release(next);
+  EXPECT_TRUE(world.current().swapped.empty());
+  EXPECT_EQ(world.count("store"), 1);
+  EXPECT_EQ(world.count("reader"), 1);
+}
+
+TEST(Takeover, AOneShotThatWritesTheVolumeRunsBetweenTheOldNameAndTheNew) {
+  World world = World::released(with({writer("store")}));
+  world.push(with({writer("migrate"), writer("database", {{"migrate", DependencyCondition::completed}})}));
+  settle_with_one_writer(world);
+  EXPECT_EQ(world.current().phase, RolloutPhase::done) << world.current().reason;
+  EXPECT_EQ(world.started, (std::vector<std::string>{"store", "web", "migrate", "database"}));
+}
+
+TEST(Takeover, TwoServicesOfOneVolumeAreToldApartByWhoDeclaresThem) {
+  Release both;
+  both.services = {{writer("store"), {}, {}}, {writer("backup"), {}, {}}};
+  Release one;
+  one.services = {{writer("backup"), {}, {}}};
+  const ServiceSpec store = writer("store"), backup = writer("backup");
+  EXPECT_FALSE(excludes(both, backup, store));
+  EXPECT_TRUE(excludes(one, backup, store)) << "it does not say that store may write, too";
+  EXPECT_TRUE(excludes(both, store, store)) << "one of each at most";
+  ServiceSpec shared_store = store, shared_backup = backup;
+  shared_store.shared = shared_backup.shared = true;
+  EXPECT_TRUE(excludes(one, backup, shared_store));
+  EXPECT_FALSE(excludes(one, shared_backup, shared_store));
+  EXPECT_TRUE(written_by_another(both, store, "data"));
+  EXPECT_FALSE(written_by_another(one, backup, "data"));
+}
+
+}  // namespace
+}  // namespace naru::platform
