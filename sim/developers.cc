@@ -160,6 +160,9 @@ ImageInfo Developers::image_of(const Commit& commit, const std::string& service)
   const auto version = commit.images.find(service);
   image.manifest = manifest_of(service, version == commit.images.end() ? "none" : version->second);
   image.exposed = {8'080};
+  // A range, as EXPOSE 10000-11199 gives it, concerns nobody else.
+  if (service == "api")
+    for (std::uint16_t port = 10'000; port < 11'200; ++port) image.exposed.push_back(port);
   return image;
 }
 

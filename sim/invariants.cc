@@ -2,6 +2,7 @@
 
 #include "rollout/rollout.h"
 #include "route/cohort.h"
+#include "route/snapshot.h"
 #include "route/table.h"
 #include "sim/violation.h"
 
@@ -325,6 +326,8 @@ void Invariants::committed() const {
 // ---- routes
 
 void Invariants::published(const RouteTable& table) const {
+  for (const std::string& what : route::Snapshot::compile(table)->left_out())
+    violated("the gateway can route every table", "{}", what);
   each_side(table, [&](const EnvironmentRoute&, const ServiceRoute& service, const RouteSide& side) {
     for (const Endpoint& endpoint : side.endpoints) {
       const auto found = control_.state().instances.find(endpoint.instance);

@@ -257,6 +257,8 @@ Result<Json> doctor_json(Context& context) {
                "reach an older instance. See the launcher's log");
   for (const auto& [name, why] : context.executor.listener_errors())
     checks.add("listener " + name, false, why, "free the port, or choose another one in compose.yaml");
+  for (const std::string& what : context.executor.left_out())
+    checks.add("routes", false, what, "everything else is routed; push a smaller application, or remove it");
   check_disk(context, checks);
   const auto git = run_program({"git", "--version"}, {}, 4096, 5s);
   checks.add("git", git.has_value(), git ? git->substr(0, git->find('\n')) : git.error().message(),

@@ -11,6 +11,7 @@
 #include "control/probing.h"
 #include "image/pull.h"
 #include "pipeline/pipeline.h"
+#include "route/snapshot.h"
 #include "route/table.h"
 
 namespace naru::control {
@@ -440,6 +441,18 @@ void Executor::keep_log(const std::string& container) {
   std::ofstream(parts_.data.old_logs() / (container + ".log"), std::ios::binary) << file.rdbuf();
 }
 
+void Executor::note_left_out(const std::vector<std::string>& left_out) {
+  const std::lock_guard lock(left_out_mutex_);
+  if (left_out_ != left_out)
+    for (const std::string& what : left_out) log_event(Level::error, "control.left_out", {{"error", what}});
+  left_out_ = left_out;
+}
+
+std::vector<std::string> Executor::left_out() const {
+  const std::lock_guard lock(left_out_mutex_);
+  return left_out_;
+}
+
 Result<std::uint64_t> Executor::publish_routes() {
   const std::lock_guard lock(publish_mutex_);
   RouteTable table;
@@ -458,6 +471,7 @@ Result<std::uint64_t> Executor::publish_routes() {
   // Slots in use go on counting, also over a restart of control; one that changed hands starts at zero.
   for (const auto& [key, slot] : slots) parts_.telemetry.give_service(slot, ipc::slot_owner(key));
   for (const std::uint32_t slot : fresh_evidence) parts_.telemetry.zero_evidence(slot);
+  note_left_out(route::Snapshot::compile(table)->left_out());
   TRY(listening_.set(std::move(listeners)));
   TRY(parts_.gateway.publish(table));
   for (const auto& [name, why] : listening_.errors())

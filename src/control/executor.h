@@ -50,6 +50,8 @@ class Executor {
   Result<std::uint64_t> publish_routes();
   // Listeners that could not be opened: name -> why. For status and doctor. They are tried again.
   std::map<std::string, std::string> listener_errors() const { return listening_.errors(); }
+  // Environments and host ports that the gateway leaves out of the table, and why: for doctor.
+  std::vector<std::string> left_out() const;
   // To a launcher that is new, or that we are new to: it may know older ones.
   void set_udp_routes_again();
   void keep_listening() { listening_.again(); }
@@ -71,6 +73,7 @@ class Executor {
   Result<ContainerSpec> container_spec(const Instance& instance, const Release& release);
   MonoTime deadline_of(PipelineId pipeline);
   void keep_log(const std::string& container);
+  void note_left_out(const std::vector<std::string>& left_out);
 
   Parts parts_;
   std::unique_ptr<LauncherBench> bench_;
@@ -80,6 +83,8 @@ class Executor {
   BuildDeadlines deadlines_;
   std::mutex publish_mutex_, udp_mutex_;
   Listening listening_;
+  mutable std::mutex left_out_mutex_;
+  std::vector<std::string> left_out_;
 };
 
 // The launcher does not answer now: worth another try, unlike every other error.

@@ -19,7 +19,10 @@ inline constexpr std::size_t kMaxComposeBytes = 1 << 20;
 inline constexpr std::size_t kMaxComposeErrors = 20;  // what comes after is counted, not kept
 inline constexpr std::size_t kMaxComposeWarnings = 100;
 inline constexpr std::size_t kMaxServices = 200;
-inline constexpr std::size_t kMaxUdpPorts = 256;  // of all services, ranges expanded
+// Of all services, ranges expanded.
+inline constexpr std::size_t kMaxPorts = 1000;
+inline constexpr std::size_t kMaxHostPorts = 256;
+inline constexpr std::size_t kMaxUdpPorts = 256;
 
 // The checkout, read-only. Paths are relative to the compose file's folder, normalised and never escape it.
 // Either may be empty: then env files and `.env` are absent and existence is not checked.

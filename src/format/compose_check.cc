@@ -98,15 +98,25 @@ void check_host_ports(ComposeReading& reading, const Drafts& services) {
     }
 }
 
-// Each is an entry of the kernel's tables for as long as the application runs.
-void check_udp_ports(ComposeReading& reading, const Drafts& services) {
-  std::size_t count = 0;
+// What all applications share: each UDP port is an entry of the kernel's tables, each host port a socket,
+// each port a line of the one route table, for as long as the application runs.
+void check_ports(ComposeReading& reading, const Drafts& services) {
+  std::size_t udp = 0, host = 0, all = 0;
   for (const ServiceDraft& draft : services)
-    for (std::size_t i = 0; i < draft.spec.ports.size(); ++i)
-      if (draft.spec.ports[i].transport == Transport::udp && ++count == kMaxUdpPorts + 1)
-        reading.error(draft.port_places[i],
-                      fmt::format("found more than {} UDP ports in this file", kMaxUdpPorts),
-                      {"name those only that other services send to", Code::too_large});
+    for (std::size_t i = 0; i < draft.spec.ports.size(); ++i) {
+      const PortSpec& port = draft.spec.ports[i];
+      const auto bound = [&](std::size_t& count, std::size_t most, std::string_view what, const char* hint) {
+        if (++count == most + 1)
+          reading.error(draft.port_places[i], fmt::format("found more than {} {} in this file", most, what),
+                        {hint, Code::too_large});
+      };
+      if (port.transport == Transport::udp)
+        bound(udp, kMaxUdpPorts, "UDP ports", "name those only that other services send to");
+      else if (port.host)
+        bound(host, kMaxHostPorts, "host ports",
+              "publish those only that are asked from outside; services reach each other without");
+      bound(all, kMaxPorts, "ports", "other services reach each port of a service without naming it");
+    }
 }
 
 void check_networks(ComposeReading& reading, const Drafts& services, const ApplicationSpec& spec) {
@@ -215,7 +225,7 @@ void check_application(ComposeReading& reading, const std::vector<ServiceDraft>&
   CycleSearch cycles(reading, services);
   for (const ServiceDraft& draft : services) cycles.visit(draft);
   check_host_ports(reading, services);
-  check_udp_ports(reading, services);
+  check_ports(reading, services);
   check_networks(reading, services, spec);
   check_separation(reading, services);
   check_volumes(reading, services, spec);

@@ -4,7 +4,7 @@
 namespace naru::format {
 namespace {
 
-constexpr std::size_t kMaxPorts = 200;  // of one service, ranges expanded
+constexpr std::size_t kMaxOfService = 200;  // ranges expanded
 
 struct PortRange {
   std::uint16_t first = 0, last = 0;
@@ -59,8 +59,8 @@ std::optional<Transport> parse_transport(std::string_view text) {
 void add_port(ComposeReading& reading, ServiceDraft& draft, PortSpec port, const At& at) {
   // An address that means every address.
   if (port.host_ip == "0.0.0.0" || port.host_ip == "::") port.host_ip.clear();
-  if (draft.spec.ports.size() >= kMaxPorts)
-    return reading.error(at, fmt::format("found more than {} ports of one service", kMaxPorts),
+  if (draft.spec.ports.size() >= kMaxOfService)
+    return reading.error(at, fmt::format("found more than {} ports of one service", kMaxOfService),
                          {{}, Code::too_large});
   draft.spec.ports.push_back(std::move(port));
   draft.port_places.push_back(at);
@@ -72,9 +72,9 @@ void add_range(ComposeReading& reading, ServiceDraft& draft, PortSpec port, Port
     return reading.error(
         at, fmt::format("found {} host ports for {} container ports, expected as many of each", host->size(),
                         container.size()));
-  if (container.size() > kMaxPorts)
+  if (container.size() > kMaxOfService)
     return reading.error(
-        at, fmt::format("found a range of {} ports, expected at most {}", container.size(), kMaxPorts),
+        at, fmt::format("found a range of {} ports, expected at most {}", container.size(), kMaxOfService),
         {{}, Code::too_large});
   for (std::uint32_t i = 0; i < container.size(); ++i) {
     port.container = static_cast<std::uint16_t>(container.first + i);

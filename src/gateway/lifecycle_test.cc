@@ -40,14 +40,20 @@ TEST(Tables, ARefusedTableLeavesTheOneInUse) {
   World world;
   world.stable();
   world.publish();
-  RouteTable bad = world.table;
-  bad.environments[0].services[0].stable.endpoints[0].address = "nowhere";
-  const Json refused = world.publish(Json{{"routes", bad}});
-  EXPECT_TRUE(refused.contains("refused"));
-  EXPECT_THAT(refused["error"].get<std::string>(), HasSubstr("nowhere"));
   EXPECT_TRUE(world.publish(Json{{"routes", 5}}).contains("refused"));
   EXPECT_TRUE(world.publish(Json{{"routes", {{"environments", "x"}}}}).contains("refused"));
   EXPECT_TRUE(world.publish(Json{{"what", 1}}).contains("error"));
+  EXPECT_THAT(world.ask(get()), StartsWith("HTTP/1.1 200"));
+}
+
+TEST(Tables, AnEnvironmentThatCannotBeRoutedHoldsNobodyElseUp) {
+  World world;
+  world.stable();
+  EnvironmentRoute bad{"other", "production", "other.production", {}, {}, {}};
+  bad.services = {{"web", "nowhere", {}, {}, {}, false}};
+  world.table.environments.insert(world.table.environments.begin(), bad);
+  ++world.table.revision;
+  EXPECT_EQ(world.publish(Json{{"routes", world.table}})["acked"], world.table.revision);
   EXPECT_THAT(world.ask(get()), StartsWith("HTTP/1.1 200"));
 }
 

@@ -67,7 +67,7 @@ Steering::~Steering() {
 Result<void> Steering::load_table() {
   if (options_.table_path.empty()) return {};
   const RouteTable table = TRY(TableFile::load(options_.table_path));
-  apply(TRY(route::Snapshot::compile(table)), 0);
+  apply(route::Snapshot::compile(table), 0);
   return {};
 }
 
@@ -204,17 +204,15 @@ void Steering::read_control(ControlLink& link) {
 
 void Steering::take_routes(ControlLink& link, const Json& body) {
   const Json& routes = body["routes"];
-  auto table = read_route_table(routes);
-  Result<std::shared_ptr<const route::Snapshot>> snapshot = fail(Code::internal, "");
-  if (table)
-    snapshot = route::Snapshot::compile(*table);
-  else
-    snapshot = std::unexpected(table.error());
-  if (!snapshot) {
-    log_event(Level::error, "gateway.routes_refused", {{"error", snapshot.error().message()}});
-    return send(link, {{"refused", table ? table->revision : 0}, {"error", snapshot.error().message()}});
+  const auto table = read_route_table(routes);
+  if (!table) {
+    log_event(Level::error, "gateway.routes_refused", {{"error", table.error().message()}});
+    return send(link, {{"refused", 0}, {"error", table.error().message()}});
   }
-  apply(*snapshot, link.id);
+  const auto snapshot = route::Snapshot::compile(*table);
+  for (const std::string& what : snapshot->left_out())
+    log_event(Level::error, "gateway.left_out", {{"error", what}});
+  apply(snapshot, link.id);
   table_file_.save(routes.dump());
 }
 

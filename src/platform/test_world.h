@@ -103,6 +103,7 @@ class World {
   std::set<std::string> sick;                     // services whose health check fails
   std::map<std::string, std::string> images;      // service -> what its image's digest is of
   std::vector<std::string> declared_volumes;      // by every image
+  std::vector<std::uint16_t> exposed;             // by every image
   std::map<std::string, std::string> containers;  // id -> service
   std::vector<std::string> names;
   std::vector<std::string> started;  // services of containers, in order
@@ -131,6 +132,7 @@ class World {
         ImageInfo image;
         image.manifest = Digest::of_sha256(images[action.detail] + action.detail);
         image.volumes = declared_volumes;
+        image.exposed = exposed;
         return must(
             command::BuildFinished{action.id, std::stoull(action.subject), action.detail, false, "", image});
       }

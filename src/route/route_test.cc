@@ -81,7 +81,7 @@ TEST(Cohort, AUserNeverFlipsAndAnotherSaltDrawsAnew) {
 }
 
 TEST(Snapshot, FindsAServiceByHostInAnyCaseWithPortAndFinalDot) {
-  const auto snapshot = *Snapshot::compile(small_table());
+  const auto snapshot = Snapshot::compile(small_table());
   for (const char* host : {"web.production.shop.localhost", "WEB.Production.shop.LOCALHOST:8080",
                            "web.production.shop.localhost.:1"}) {
     const Service* service = snapshot->by_host(host);
@@ -98,7 +98,7 @@ TEST(Snapshot, FindsAServiceByHostInAnyCaseWithPortAndFinalDot) {
 }
 
 TEST(Snapshot, FindsByListenerAndByVirtualAddress) {
-  const auto snapshot = *Snapshot::compile(small_table());
+  const auto snapshot = Snapshot::compile(small_table());
   ASSERT_TRUE(snapshot->by_listener("port:80"));
   EXPECT_EQ(snapshot->by_listener("port:80")->service->label, "shop/web");
   EXPECT_FALSE(snapshot->by_listener("port:81"));
@@ -110,7 +110,7 @@ TEST(Snapshot, FindsByListenerAndByVirtualAddress) {
 }
 
 TEST(Snapshot, ACallersSideIsThatOfItsReleaseUnlessItServesBoth) {
-  const auto snapshot = *Snapshot::compile(small_table());
+  const auto snapshot = Snapshot::compile(small_table());
   const Environment* environment = snapshot->by_network("shop.production");
   EXPECT_EQ(environment->caller(*parse_ipv4("10.88.0.2")).side, Side::stable);
   EXPECT_EQ(environment->caller(*parse_ipv4("10.88.0.3")).side, Side::canary);
@@ -121,7 +121,7 @@ TEST(Snapshot, ACallersSideIsThatOfItsReleaseUnlessItServesBoth) {
 }
 
 TEST(Snapshot, AnUnchangedServiceHasOnePoolForBothSides) {
-  const auto snapshot = *Snapshot::compile(small_table());
+  const auto snapshot = Snapshot::compile(small_table());
   const Service* db = snapshot->by_host("db.production.shop.localhost");
   EXPECT_EQ(&db->pool(Side::canary), &db->pool(Side::stable));
   const Service* web = snapshot->by_host("web.production.shop.localhost");
@@ -131,31 +131,44 @@ TEST(Snapshot, AnUnchangedServiceHasOnePoolForBothSides) {
 TEST(Snapshot, AHostPortOfAServiceThatLeftIsKnownButHasNoService) {
   RouteTable table = small_table();
   table.host_ports[0].service = "gone";
-  const auto snapshot = *Snapshot::compile(table);
+  const auto snapshot = Snapshot::compile(table);
   EXPECT_FALSE(snapshot->by_listener("port:80")->service);
   EXPECT_EQ(snapshot->by_listener("port:80")->service_name, "shop/gone");
 }
 
-TEST(Snapshot, RefusesWhatCannotBeRouted) {
-  const auto refused = [](auto&& spoil, std::string_view part) {
+TEST(Snapshot, LeavesOutWhatCannotBeRoutedAndNothingElse) {
+  const auto left_out = [](auto&& spoil, std::string_view part) {
     RouteTable table = small_table();
+    table.environments.push_back({"other", "production", "other.production", {}, {}, {}});
+    table.environments.back().services = {{"web", "10.90.2.2", {{80, "http"}}, {}, {}, false}};
     spoil(table);
-    const auto result = Snapshot::compile(table);
-    ASSERT_FALSE(result) << part;
-    EXPECT_NE(result.error().context.find(part), std::string::npos) << result.error().context;
+    const auto snapshot = Snapshot::compile(table);
+    ASSERT_EQ(snapshot->left_out().size(), 1U) << part;
+    EXPECT_NE(snapshot->left_out()[0].find(part), std::string::npos) << snapshot->left_out()[0];
+    EXPECT_NE(snapshot->by_host("web.production.other.localhost"), nullptr) << part;
+    EXPECT_EQ(snapshot->revision(), 3U);
   };
-  refused([](RouteTable& t) { t.environments[0].services[0].stable.endpoints[0].address = "10.88.0.256"; },
-          "10.88.0.256");
-  refused([](RouteTable& t) { t.environments[0].services[0].virtual_address = "::1"; }, "::1");
-  refused([](RouteTable& t) { t.environments[0].callers[0].address = "x"; }, "caller");
-  refused([](RouteTable& t) { t.environments[0].services[1].name = "web"; }, "twice");
-  refused([](RouteTable& t) { t.environments[0].services[1].virtual_address = "10.88.2.2"; }, "twice");
-  refused([](RouteTable& t) { t.environments[0].split->weight = BasisPoints{10'001}; }, "10,000");
-  refused([](RouteTable& t) { t.environments.push_back(t.environments[0]); }, "twice");
-  refused([](RouteTable& t) { t.host_ports.push_back(t.host_ports[0]); }, "twice");
-  refused([](RouteTable& t) { t.environments[0].app = "a\r\nb"; }, "name");
-  refused([](RouteTable& t) { t.environments[0].services[0].stable.endpoints.resize(kMaxEndpoints + 1); },
-          "at most");
+  left_out([](RouteTable& t) { t.environments[0].services[0].stable.endpoints[0].address = "10.88.0.256"; },
+           "10.88.0.256");
+  left_out([](RouteTable& t) { t.environments[0].services[0].virtual_address = "::1"; }, "::1");
+  left_out([](RouteTable& t) { t.environments[0].callers[0].address = "x"; }, "caller");
+  left_out([](RouteTable& t) { t.environments[0].services[1].name = "web"; }, "twice");
+  left_out([](RouteTable& t) { t.environments[0].services[1].virtual_address = "10.88.2.2"; }, "twice");
+  left_out([](RouteTable& t) { t.environments[0].split->weight = BasisPoints{10'001}; }, "10,000");
+  left_out([](RouteTable& t) { t.environments.push_back(t.environments[0]); }, "twice");
+  left_out([](RouteTable& t) { t.host_ports.push_back(t.host_ports[0]); }, "twice");
+  left_out([](RouteTable& t) { t.environments[0].app = "a\r\nb"; }, "name");
+  left_out([](RouteTable& t) { t.environments[0].services[0].stable.endpoints.resize(kMaxEndpoints + 1); },
+           "at most");
+  left_out([](RouteTable& t) { t.environments[0].services[0].ports.resize(kMaxPorts + 1); }, "1025 ports");
+  left_out(
+      [](RouteTable& t) {
+        for (std::size_t i = 0; i < kMaxHostPorts; ++i) {
+          t.host_ports.push_back(t.host_ports[0]);
+          t.host_ports.back().listener = fmt::format("host:{}", i);
+        }
+      },
+      "host ports");
 }
 
 TEST(Ipv4, ReadsFourDecimalNumbersAndNothingElse) {

@@ -52,8 +52,8 @@ Result<Service> compile_service(const ServiceRoute& route, const Environment& en
     if (!address) return fail(Code::malformed, "{}: virtual address: {}", where, address.error().context);
     service.virtual_address = *address;
   }
-  if (route.ports.size() > 1024)
-    return fail(Code::too_large, "{}: {} ports; at most 1024", where, route.ports.size());
+  if (route.ports.size() > kMaxPorts)
+    return fail(Code::too_large, "{}: {} ports; at most {}", where, route.ports.size(), kMaxPorts);
   service.ports = route.ports;
   service.stable = TRY(compile_pool(route.stable, where));
   if (route.canary) service.canary = TRY(compile_pool(*route.canary, where + " (canary)"));
@@ -165,41 +165,54 @@ CallerView Environment::caller(std::uint32_t address) const {
   return found == callers.end() ? CallerView{} : found->second;
 }
 
-Result<std::shared_ptr<const Snapshot>> Snapshot::compile(const RouteTable& table) {
+Result<void> Snapshot::add(const EnvironmentRoute& route, Index<const Environment*>& by_name) {
+  if (environments_.size() >= kMaxEnvironments)
+    return fail(Code::too_large, "routes: {}.{}: more than {} environments", route.app, route.environment,
+                kMaxEnvironments);
+  auto compiled = TRY(compile_environment(route));
+  const Environment* environment = compiled.get();
+  const std::string name = route.app + "/" + route.environment;
+  if (by_name.contains(name))
+    return fail(Code::malformed, "routes: {}.{} twice", route.app, route.environment);
+  if (networks_.contains(route.network))
+    return fail(Code::malformed, "routes: network {} serves two environments", route.network);
+  environments_.push_back(std::move(compiled));
+  by_name.emplace(name, environment);
+  if (!route.network.empty()) networks_.emplace(route.network, environment);
+  for (const Service& service : environment->services) {
+    hosts_.insert_or_assign(
+        lower_case(fmt::format("{}.{}.{}.localhost", service.name, environment->name, environment->app)),
+        &service);
+    for (const Target& target : service.stable.targets) addresses_.push_back(target.address);
+    for (const Target& target : service.pool(Side::canary).targets) addresses_.push_back(target.address);
+  }
+  return {};
+}
+
+Result<void> Snapshot::add(const HostPortRoute& route, const Index<const Environment*>& by_name) {
+  if (listeners_.size() >= kMaxHostPorts)
+    return fail(Code::too_large, "routes: {} of {}.{}: more than {} host ports", route.listener, route.app,
+                route.environment, kMaxHostPorts);
+  HostPort port{nullptr, nullptr, fmt::format("{}/{}", route.app, route.service), route.port};
+  if (const auto found = by_name.find(route.app + "/" + route.environment); found != by_name.end()) {
+    port.environment = found->second;
+    port.service = found->second->find(route.service);
+  }
+  if (!listeners_.emplace(route.listener, std::move(port)).second)
+    return fail(Code::malformed, "routes: listener {} twice", route.listener);
+  return {};
+}
+
+std::shared_ptr<const Snapshot> Snapshot::compile(const RouteTable& table) {
   auto snapshot = std::make_shared<Snapshot>();
   snapshot->revision_ = table.revision;
-  if (table.environments.size() > kMaxEnvironments)
-    return fail(Code::too_large, "routes: {} environments; at most {}", table.environments.size(),
-                kMaxEnvironments);
-  if (table.host_ports.size() > kMaxHostPorts)
-    return fail(Code::too_large, "routes: {} host ports; at most {}", table.host_ports.size(), kMaxHostPorts);
+  const auto note = [&](const Result<void>& added) {
+    if (!added) snapshot->left_out_.push_back(added.error().message());
+  };
   Index<const Environment*> by_name;
-  for (const EnvironmentRoute& route : table.environments) {
-    snapshot->environments_.push_back(TRY(compile_environment(route)));
-    const Environment* environment = snapshot->environments_.back().get();
-    if (!by_name.emplace(route.app + "/" + route.environment, environment).second)
-      return fail(Code::malformed, "routes: {}.{} twice", route.app, route.environment);
-    if (!route.network.empty() && !snapshot->networks_.emplace(route.network, environment).second)
-      return fail(Code::malformed, "routes: network {} serves two environments", route.network);
-    for (const Service& service : environment->services) {
-      snapshot->hosts_.insert_or_assign(
-          lower_case(fmt::format("{}.{}.{}.localhost", service.name, environment->name, environment->app)),
-          &service);
-      for (const Target& target : service.stable.targets) snapshot->addresses_.push_back(target.address);
-      for (const Target& target : service.pool(Side::canary).targets)
-        snapshot->addresses_.push_back(target.address);
-    }
-  }
+  for (const EnvironmentRoute& route : table.environments) note(snapshot->add(route, by_name));
   std::ranges::sort(snapshot->addresses_);
-  for (const HostPortRoute& route : table.host_ports) {
-    HostPort port{nullptr, nullptr, fmt::format("{}/{}", route.app, route.service), route.port};
-    if (const auto found = by_name.find(route.app + "/" + route.environment); found != by_name.end()) {
-      port.environment = found->second;
-      port.service = found->second->find(route.service);
-    }
-    if (!snapshot->listeners_.emplace(route.listener, std::move(port)).second)
-      return fail(Code::malformed, "routes: listener {} twice", route.listener);
-  }
+  for (const HostPortRoute& route : table.host_ports) note(snapshot->add(route, by_name));
   return snapshot;
 }
 

@@ -10,15 +10,10 @@
 #include <vector>
 
 #include "model/route_table.h"
+#include "route/bounds.h"
 #include "route/cohort.h"
 
 namespace naru::route {
-
-inline constexpr std::size_t kMaxEnvironments = 1024;
-inline constexpr std::size_t kMaxServices = 512;    // of one environment
-inline constexpr std::size_t kMaxEndpoints = 1024;  // of one side
-inline constexpr std::size_t kMaxCallers = 65'536;  // of one environment
-inline constexpr std::size_t kMaxHostPorts = 4096;
 
 // IPv4 in host byte order; malformed when it is not four decimal numbers.
 Result<std::uint32_t> parse_ipv4(std::string_view text);
@@ -83,9 +78,12 @@ struct HostPort {
 
 class Snapshot {
  public:
-  // malformed: a bad address, a weight above 10,000, a name twice, a bound exceeded.
-  static Result<std::shared_ptr<const Snapshot>> compile(const RouteTable& table);
+  // What cannot be routed (a bad address, a weight above 10,000, a name twice, a bound exceeded) is left out
+  // with its whole environment, never with another one.
+  static std::shared_ptr<const Snapshot> compile(const RouteTable& table);
 
+  // A sentence for each environment and host port that was left out.
+  const std::vector<std::string>& left_out() const { return left_out_; }
   std::uint64_t revision() const { return revision_; }
   // "<service>.<env>.<app>.localhost", any case, with or without ":port" and a final dot. Null: unknown.
   const Service* by_host(std::string_view host) const;
@@ -108,7 +106,11 @@ class Snapshot {
   template <class T>
   using Index = std::unordered_map<std::string, T, Hash, std::equal_to<>>;
 
+  Result<void> add(const EnvironmentRoute& route, Index<const Environment*>& by_name);
+  Result<void> add(const HostPortRoute& route, const Index<const Environment*>& by_name);
+
   std::uint64_t revision_ = 0;
+  std::vector<std::string> left_out_;
   std::vector<std::unique_ptr<Environment>> environments_;
   Index<const Service*> hosts_;
   Index<HostPort> listeners_;

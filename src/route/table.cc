@@ -3,6 +3,7 @@
 #include <set>
 
 #include "model/address.h"
+#include "route/bounds.h"
 
 namespace naru::route {
 
@@ -161,11 +162,16 @@ class TableBuilder {
     }
   }
 
+  // Those that tell the gateway something: a protocol, or (the first that may speak HTTP) where the service's
+  // name at the edge leads. Any other port is reached unlisted: an image may EXPOSE ten thousand.
   static std::vector<ServicePort> ports_of(const ReleaseService& service) {
     std::vector<ServicePort> ports;
+    bool may_speak_http = false;
     const auto add = [&](std::uint16_t port, const std::string& protocol) {
-      if (std::ranges::find(ports, port, &ServicePort::port) == ports.end())
-        ports.push_back({port, protocol});
+      if (std::ranges::find(ports, port, &ServicePort::port) != ports.end()) return;
+      if (protocol.empty() && may_speak_http) return;
+      ports.push_back({port, protocol});
+      may_speak_http |= protocol != "tcp";
     };
     for (const PortSpec& port : service.spec.ports)
       if (port.transport == Transport::tcp) add(port.container, port.app_protocol);
@@ -198,6 +204,7 @@ class TableBuilder {
   // The deciders let no second one have it. One that an older Naru gave away twice must not spoil the table
   // for everybody: the first keeps it.
   void add_host_port(HostPortRoute route) {
+    if (listeners_.size() >= kMaxHostPorts) return;
     if (listeners_.insert(route.listener).second) table_.host_ports.push_back(std::move(route));
   }
 
@@ -216,8 +223,8 @@ std::string port_key(const Environment& environment, const std::string& service,
 }
 
 // What has no name at the edge.
-bool needs_assigned_port(const Environment& environment, const ServiceSpec& service, const PortSpec& port) {
-  return environment.name != kProduction && port.host && port.transport == Transport::tcp &&
+bool needs_assigned_port(const std::string& environment, const ServiceSpec& service, const PortSpec& port) {
+  return environment != kProduction && port.host && port.transport == Transport::tcp &&
          (service.stateful() || !speaks_http(port));
 }
 
@@ -249,7 +256,7 @@ void assign_ports(Changes& changes) {
     if (stable == nullptr) continue;
     for (const ReleaseService& service : stable->services)
       for (const PortSpec& port : service.spec.ports)
-        if (needs_assigned_port(environment, service.spec, port))
+        if (needs_assigned_port(environment.name, service.spec, port))
           wanted.insert(port_key(environment, service.spec.name, port.container));
   }
   std::vector<std::string> gone;
@@ -335,11 +342,31 @@ std::vector<ListenerSpec> listeners_of(const State& state) {
     const Release* stable = state.release(environment.stable);
     if (stable == nullptr) continue;
     for (const PublishedPort& port : published_ports(state, environment, *stable))
-      if (host_ports.insert(port.host).second)
+      if (host_ports.size() < kMaxHostPorts && host_ports.insert(port.host).second)
         listeners.push_back(
             {fmt::format("host:{}", port.host), ListenerKind::tcp, port.spec->host_ip, port.host});
   }
   return listeners;
+}
+
+Result<void> check_host_ports_fit(const State& state, const std::string& app, const ApplicationSpec& spec) {
+  std::size_t others = 0, ours = 0;
+  for (const auto& [key, environment] : state.environments)
+    if (const Release* stable = state.release(environment.stable);
+        stable != nullptr && environment.app != app)
+      others += published_ports(state, environment, *stable).size();
+  for (const ServiceSpec& service : spec.services)
+    for (const PortSpec& port : service.ports)
+      if (port.host && port.transport == Transport::tcp)
+        for (const EnvironmentSpec& environment : spec.every_environment())
+          if (environment.name == kProduction || needs_assigned_port(environment.name, service, port)) ++ours;
+  if (ours == 0 || others + ours <= kMaxHostPorts) return {};
+  return std::unexpected(
+      Error{Code::too_large,
+            fmt::format("{} host ports in all environments, beside {} of other applications; {} is the most "
+                        "that one Naru publishes",
+                        ours, others, kMaxHostPorts),
+            0, "publish those only that are asked from outside; HTTP needs none outside production"});
 }
 
 std::vector<PublishedPort> published_ports(const State& state, const Environment& environment,
@@ -350,7 +377,7 @@ std::vector<PublishedPort> published_ports(const State& state, const Environment
       if (!port.host || port.transport != Transport::tcp) continue;
       if (environment.name == kProduction) {
         ports.push_back({service.spec.name, &port, *port.host});
-      } else if (needs_assigned_port(environment, service.spec, port)) {
+      } else if (needs_assigned_port(environment.name, service.spec, port)) {
         const auto assigned = state.ports.find(port_key(environment, service.spec.name, port.container));
         if (assigned != state.ports.end()) ports.push_back({service.spec.name, &port, assigned->second});
       }

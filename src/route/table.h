@@ -32,6 +32,9 @@ struct PublishedPort {
 std::vector<PublishedPort> published_ports(const State& state, const Environment& environment,
                                            const Release& release);
 
+// too_large when what the file publishes in all its environments does not fit beside the other applications'.
+Result<void> check_host_ports_fit(const State& state, const std::string& app, const ApplicationSpec& spec);
+
 // An assigned port is somebody else's: takes another one.
 void decide(Changes& changes, const command::PortTaken& observation);
 
