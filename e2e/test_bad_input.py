@@ -111,6 +111,27 @@ class Compose(OneApp):
         (self.app.folder / "web/Dockerfile").unlink()
         self.refused("No Dockerfile", "web/Dockerfile", r"build\.dockerfile|build\.context")
 
+    def test_a_dockerfile_that_exposes_a_thousand_ports_stands_in_nobodys_way(self):
+        ports = " ".join(str(10_000 + i) for i in range(1_200))
+        other = naru.App(self.platform, "wide", small.web_only(naru.free_port()))
+        other.edit("web/Dockerfile", "ENV TEXT", f"EXPOSE {ports}\nENV TEXT")
+        other.commit("A thousand ports")
+        other.push()
+        other.wait_live(1)
+        self.platform.naru("app", "stop", "shop")
+        self.platform.naru("app", "start", "shop")
+        naru.wait_until(lambda: naru.fetch(f"http://127.0.0.1:{self.port}/")[2] == b"first\n", "shop answers again", 30)
+        type(self).pid = self.app.instances("web")[0]["pid"]
+        self.platform.naru("app", "rm", "wide")
+
+    def test_more_host_ports_than_an_application_may_have_are_refused(self):
+        self.app.edit("compose.yaml", "    build: web\n", '    build: web\n    expose: ["1000"]\n')
+        text = (self.app.folder / "compose.yaml").read_text()
+        more = "".join(f'  more{i}:\n    image: debian:bookworm-slim\n    command: sleep 1\n    ports: ["{20_000 + i * 100}-{20_099 + i * 100}:1000-1099"]\n'
+                       for i in range(3))
+        (self.app.folder / "compose.yaml").write_text(text.replace("services:\n", "services:\n" + more))
+        self.refused("Three hundred host ports", "more than 256 host ports")
+
     def test_a_missing_variable_names_the_command_that_sets_it(self):
         self.app.edit("compose.yaml", "    build: web\n", '    build: web\n    environment: { KEY: "${API_KEY:?is needed}" }\n')
         self.refused("A variable", r"compose\.yaml:4", "API_KEY", "naru env set")

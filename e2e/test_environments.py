@@ -63,6 +63,23 @@ class Environments(naru.Case):
         self.assertNotEqual(refused.returncode, 0)
         self.assert_says(refused.stdout, r"x-naru.environments.production.after", r'did you mean "staging"\?')
 
+    def test_07_one_that_the_file_does_not_declare_any_more_is_named_and_removed(self):
+        self.app.git("checkout", "-q", "-f", "HEAD~1")
+        self.app.git("checkout", "-q", "-B", "main")
+        self.app.edit("compose.yml", "  environments:\n    staging:\n    production: {deploy: manual, after: staging}\n", "")
+        self.app.commit("Production alone")
+        pushed = self.app.push("-f", "main")
+        self.assert_says(pushed.stdout, r"does not declare staging.*naru app rm ledger/staging")
+        self.wait_served("ledger", 2)
+        refused = self.platform.naru("app", "rm", "ledger/production", check=False)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assert_says(refused.stdout + refused.stderr, r"naru app stop ledger")
+        removed = self.platform.naru("app", "rm", "ledger/staging").stdout
+        self.assert_says(removed, r"ledger/staging is removed", r"naru volume rm ledger\.staging\.")
+        names = [e["name"] for a in self.platform.naru_json("app", "ls")["apps"] for e in a["environments"]]
+        self.assertEqual(names, ["production"])
+        self.assertEqual(naru.fetch(f"http://127.0.0.1:{self.port}/")[2], b"hello\n", "production runs on")
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -491,6 +491,9 @@ struct Describe {
   }
   std::string operator()(const command::CreateApp& c) const { return "CreateApp " + c.app; }
   std::string operator()(const command::RemoveApp& c) const { return "RemoveApp " + c.app; }
+  std::string operator()(const command::RemoveEnvironment& c) const {
+    return "RemoveEnvironment " + c.environment;
+  }
   std::string operator()(const command::SetVariables& c) const { return "SetVariables " + c.environment; }
   std::string operator()(const command::Push& c) const { return "Push " + c.commit; }
   std::string operator()(const command::Promote& c) const { return "Promote " + c.environment; }

@@ -54,6 +54,13 @@ std::string current_branch() {
   return name.empty() ? "main" : name;
 }
 
+void tell_volumes(const Session& session, const Json& answer) {
+  if (list(answer, "volumes").empty()) return;
+  session.say("Its volumes are kept. To remove them, too:\n");
+  for (const Json& volume : list(answer, "volumes"))
+    if (volume.is_string()) session.print("  naru volume rm {}\n", clean(volume.get<std::string>()));
+}
+
 // Scripts are not asked: they have no terminal.
 bool confirmed(const Session& session, const std::string& question) {
   if (::isatty(STDIN_FILENO) != 1) return true;
@@ -87,6 +94,13 @@ Done after_command(const Session& session, const Json& status) {
 
 Done app_create(const Session& session, const AppOptions& options) {
   const Target target = TRY(parse_app(options.app));
+  if (options.app.find('/') != std::string::npos)
+    return std::unexpected(Error{
+        Code::invalid_argument,
+        fmt::format("'{}' names an environment; an application is made without one", clean(options.app)), 0,
+        fmt::format("naru app create {}; its environments stand in the compose file, under "
+                    "x-naru.environments",
+                    target.app)});
   Json made = TRY(session.control().post("/v1/apps", {{"app", target.app}}));
   const std::string url = remote_url(text(made, "git_url"), text(made, "token"));
   const GitRemote remote = add_remote(url);
@@ -136,8 +150,37 @@ Done app_list(const Session& session) {
   return 0;
 }
 
+namespace {
+
+Done environment_remove(const Session& session, const Target& target, bool yes) {
+  if (target.env == "production")
+    return std::unexpected(
+        Error{Code::conflict, fmt::format("production of {} is not removed alone", target.app), 0,
+              fmt::format("`naru app stop {0}` stops it; `naru app rm {0}` removes the whole application",
+                          target.app)});
+  const std::string name = target.text();
+  if (!yes && session.terminal.interactive &&
+      !confirmed(session, fmt::format("This stops {} and removes its containers, releases and variables "
+                                      "(volumes stay; the other environments of {} run on). Go on?",
+                                      name, target.app)))
+    return fail(Code::cancelled, "nothing was removed");
+  const Json answer = TRY(session.control().remove(
+      fmt::format("/v1/apps/{}/environments/{}", path_part(target.app), path_part(target.env))));
+  if (session.json) {
+    session.document(answer);
+    return 0;
+  }
+  session.print("{} is removed, with its containers, network, releases and variables.\n", name);
+  session.print("A push whose compose file declares it makes it again.\n");
+  tell_volumes(session, answer);
+  return 0;
+}
+
+}  // namespace
+
 Done app_remove(const Session& session, const AppOptions& options) {
   const Target target = TRY(parse_app(options.app));
+  if (options.app.find('/') != std::string::npos) return environment_remove(session, target, options.yes);
   if (!options.yes && session.terminal.interactive &&
       !confirmed(session, fmt::format("This stops {} and removes its containers, releases, variables, "
                                       "repository and logs (volumes stay). "
@@ -145,16 +188,12 @@ Done app_remove(const Session& session, const AppOptions& options) {
                                       target.app)))
     return fail(Code::cancelled, "nothing was removed");
   const Json answer = TRY(session.control().remove("/v1/apps/" + path_part(target.app)));
-  if (session.json)
+  if (session.json) {
     session.document(answer);
-  else
-    session.print("{} is removed, with its containers, network, repository, releases and logs.\n",
-                  target.app);
-  if (!session.json && !list(answer, "volumes").empty()) {
-    session.say("Its volumes are kept. To remove them, too:\n");
-    for (const Json& volume : list(answer, "volumes"))
-      if (volume.is_string()) session.print("  naru volume rm {}\n", clean(volume.get<std::string>()));
+    return 0;
   }
+  session.print("{} is removed, with its containers, network, repository, releases and logs.\n", target.app);
+  tell_volumes(session, answer);
   return 0;
 }
 

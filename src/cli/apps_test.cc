@@ -30,6 +30,27 @@ TEST(App, IsListedAndRemoved) {
             "Its volumes are kept. To remove them, too:\n  naru volume rm shop.production.data\n");
 }
 
+TEST(App, OneEnvironmentIsRemovedNeverTheWholeApplication) {
+  FakeControl control({{"DELETE /v1/apps/shop", Json::object()},
+                       {"DELETE /v1/apps/shop/environments/staging", {{"volumes", {"shop.staging.data"}}}}});
+  const auto removed = run_on(control, {"app", "rm", "shop/staging"});
+  EXPECT_EQ(removed.status, 0) << removed.err;
+  EXPECT_EQ(removed.out,
+            "shop/staging is removed, with its containers, network, releases and variables.\n"
+            "A push whose compose file declares it makes it again.\n"
+            "Its volumes are kept. To remove them, too:\n  naru volume rm shop.staging.data\n");
+  const auto production = run_on(control, {"app", "rm", "shop/production"});
+  EXPECT_NE(production.status, 0);
+  EXPECT_NE(production.err.find("naru app stop shop"), std::string::npos) << production.err;
+}
+
+TEST(App, IsNotCreatedByTheNameOfAnEnvironment) {
+  FakeControl control({{"POST /v1/apps", Json::object()}});
+  const auto refused = run_on(control, {"app", "create", "shop/staging"});
+  EXPECT_NE(refused.status, 0);
+  EXPECT_NE(refused.err.find("naru app create shop;"), std::string::npos) << refused.err;
+}
+
 class WorkTree {  // enters it, and leaves it again
  public:
   WorkTree() : before_(std::filesystem::current_path()) {

@@ -2,6 +2,7 @@
 // unfinished.
 #include "cli/completion.h"
 
+#include "cli/target.h"
 #include "cli/verbs.h"
 
 namespace naru::cli {
@@ -49,6 +50,17 @@ void add_services(const Session& session, const std::string& app, std::vector<st
     names.push_back(fmt::format("{}/{}", app, text(service, "name")));
 }
 
+// What `naru promote` and `naru rollback` may be given.
+void add_releases(const Session& session, const std::string& named, std::vector<std::string>& names) {
+  const auto target = parse_app(named);
+  if (!target) return;
+  const auto answer = session.control().get(
+      fmt::format("/v1/apps/{}/releases?{}", path_part(target->app), query_part("env", target->env)));
+  if (!answer) return;
+  for (const Json& release : list(*answer, "releases"))
+    names.push_back(fmt::format("v{}", number(release, "version")));
+}
+
 }  // namespace
 
 Done completion(const Session& session, const CompletionOptions& options) {
@@ -88,6 +100,7 @@ void complete(const CLI::App& root, const std::vector<std::string>& words, const
     if (kind.find("SERVICE") != std::string::npos)
       slash == std::string::npos ? add_apps(session, names)
                                  : add_services(session, prefix.substr(0, slash), names);
+    if (kind == "RELEASE") add_releases(session, words[words.size() - 2], names);
     if (kind == "SHELL") names = {"bash", "zsh", "fish"};
   }
   for (const std::string& name : names)

@@ -18,6 +18,8 @@ TEST(Delivery, CommandsOfPeopleArePostedWithTheirEnvironment) {
                        {"POST /v1/apps/shop/start", status}});
   EXPECT_EQ(run_on(control, {"promote", "shop/staging"}).out, "shop/staging: done\n");
   EXPECT_EQ(Json::parse(control.last_body()), (Json{{"env", "staging"}}));
+  EXPECT_EQ(run_on(control, {"promote", "shop", "v7"}).status, 0);
+  EXPECT_EQ(Json::parse(control.last_body()), (Json{{"env", "production"}, {"version", 7}}));
   EXPECT_EQ(run_on(control, {"abort", "shop"}).status, 0);
   EXPECT_EQ(run_on(control, {"rollback", "shop", "v3"}).status, 0);
   EXPECT_EQ(Json::parse(control.last_body()), (Json{{"env", "production"}, {"version", 3}}));

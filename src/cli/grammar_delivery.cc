@@ -33,8 +33,12 @@ void add_rollouts(Grammar& grammar) {
   };
   on_app("rollout", "The newest rollout: steps, traffic split, verdict and evidence",
          {"naru rollout shop", "naru rollout shop/staging --json"}, rollout);
-  on_app("promote", "Go on with a rollout without waiting, or deliver what waits",
-         {"naru promote shop", "naru promote shop/staging"}, promote);
+  const auto [on, wanted_release] =
+      on_app("promote", "Go on with a rollout without waiting, deliver what waits, or try a release again",
+             {"naru promote shop", "naru promote shop/staging",
+              "naru promote shop v7        # a canary of v7, which was taken back or aborted"},
+             promote);
+  on->add_option("RELEASE", wanted_release->version, "As v7; what is under way or waits when left out");
   on_app("abort", "End a rollout: everybody back to the release before",
          {"naru abort shop", "naru abort shop/staging"}, abort_rollout);
   const auto [back, options] =

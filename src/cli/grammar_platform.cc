@@ -53,8 +53,10 @@ void add_app(Grammar& grammar) {
                {"naru app ls", "naru app ls --json"},
                [](const Session& session) { return app_list(session); });
   const auto [remove, options] =
-      add("rm", "Stop and remove an application; its volumes stay", kWhole,
-          {"naru app rm shop", "naru app rm shop --yes     # without asking"}, app_remove);
+      add("rm", "Stop and remove an application, or one environment beside production; volumes stay", kApp,
+          {"naru app rm shop            # with all its environments",
+           "naru app rm shop/staging    # this one alone", "naru app rm shop --yes      # without asking"},
+          app_remove);
   remove->add_flag("-y,--yes", options->yes, "Do not ask");
   add("stop", "Stop an application's containers", kApp, {"naru app stop shop", "naru app stop shop/staging"},
       app_stop);

@@ -23,6 +23,13 @@ Done command(const Session& session, const Target& target, const char* name, Jso
   return 0;
 }
 
+Done command_with_version(const Session& session, const RolloutOptions& options, const char* name) {
+  const Target target = TRY(parse_app(options.app));
+  Json body = Json::object();
+  if (!options.version.empty()) body["version"] = TRY(parse_version(options.version));
+  return command(session, target, name, std::move(body));
+}
+
 Result<Json> pipeline_of(const ControlClient& control, const Target& target, std::uint64_t id) {
   if (id != 0) return control.get(fmt::format("/v1/pipelines/{}", id));
   const Json answer = TRY(control.get(fmt::format("/v1/apps/{}/pipelines?limit=1", path_part(target.app))));
@@ -62,7 +69,7 @@ Done rollout(const Session& session, const RolloutOptions& options) {
 }
 
 Done promote(const Session& session, const RolloutOptions& options) {
-  return command(session, TRY(parse_app(options.app)), "promote");
+  return command_with_version(session, options, "promote");
 }
 
 Done abort_rollout(const Session& session, const RolloutOptions& options) {
@@ -70,10 +77,7 @@ Done abort_rollout(const Session& session, const RolloutOptions& options) {
 }
 
 Done rollback(const Session& session, const RolloutOptions& options) {
-  const Target target = TRY(parse_app(options.app));
-  Json body = Json::object();
-  if (!options.version.empty()) body["version"] = TRY(parse_version(options.version));
-  return command(session, target, "rollback", std::move(body));
+  return command_with_version(session, options, "rollback");
 }
 
 Done releases(const Session& session, const AppOptions& options) {

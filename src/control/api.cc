@@ -118,8 +118,6 @@ Api::Match Api::find(std::string_view method, const std::string& path) const {
 bool Api::is_our_host(std::string_view host) const {
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
   if (io::http1::iequals(host, "localhost") || host == "127.0.0.1" || host == "::1") return true;
-  for (const std::string& name : context_.host_names)
-    if (io::http1::iequals(name, host)) return true;
   // A rebound name is never a number: listening everywhere, every numeric address of ours is fine.
   const bool everywhere = context_.tcp_ip.empty() || context_.tcp_ip == "0.0.0.0" || context_.tcp_ip == "::";
   if (everywhere) return io::Address::of_ip(host, 0).has_value();
@@ -133,7 +131,7 @@ Result<void> Api::check_origin(const io::Request& request) const {
     return std::unexpected(
         Error{Code::forbidden,
               fmt::format("the Host '{}' is not a name of this Naru", request.host().substr(0, 100)), 0,
-              "ask for localhost or 127.0.0.1, or start with `naru up --host-name NAME`"});
+              "ask for localhost or 127.0.0.1"});
   if (!changes_state(request.method())) return {};
   const auto origin = request.header("origin");
   const std::string ours = (request.is_tls() ? "https://" : "http://") + std::string(request.authority());

@@ -62,7 +62,6 @@ struct Context {
   std::string version, executable;  // the naru program, for hooks
   std::uint16_t gateway_port = 0, tcp_port = 0;
   std::string tcp_ip;
-  std::vector<std::string> host_names;
   WallTime started{};
   std::uint64_t max_push_bytes = 0;
   int git_running = 0;

@@ -73,8 +73,38 @@ Answer create_app(Call& call) {
   co_return co_await call.response.send_json(201, made);
 }
 
-// Stops every environment, waits until its containers are gone, then removes all of the application but its
-// volumes, which the answer names.
+// Stops the environments and waits until their containers are gone. `whose`: for people.
+Result<void> stop_and_wait(Context& context, const std::string& whose,
+                           const std::vector<EnvKey>& environments) {
+  for (const EnvKey& key : environments) TRY(context.core.submit(command::StopEnvironment{key, true}));
+  const MonoTime deadline = context.clock.mono() + kStopPatience;
+  const auto is_of_them = [&](const auto& row) {
+    const EnvKey key = env_key(row.second.app, row.second.environment);
+    return std::ranges::find(environments, key) != environments.end();
+  };
+  const auto left = [&] {
+    return context.core.read(
+        [&](const State& state) { return std::ranges::count_if(state.instances, is_of_them); });
+  };
+  while (left() > 0) {
+    if (context.stopping) return fail(Code::unavailable, "control is stopping");
+    if (context.clock.mono() > deadline)
+      return fail(Code::timeout, "{}: {} containers have not stopped within {}", whose, left(),
+                  humanize(kStopPatience));
+    std::this_thread::sleep_for(100ms);
+  }
+  return {};
+}
+
+Json volumes_of(Context& context, const std::string& prefix) {
+  Json volumes = Json::array();
+  if (const auto all = context.launcher.list_volumes())
+    for (const ipc::VolumeInfo& volume : *all)
+      if (volume.name.starts_with(prefix)) volumes.push_back(volume.name);
+  return volumes;
+}
+
+// All of the application but its volumes, which the answer names.
 Result<Json> remove_app(Context& context, const std::string& app) {
   const auto environments = context.core.read([&](const State& state) {
     std::vector<EnvKey> keys;
@@ -83,31 +113,36 @@ Result<Json> remove_app(Context& context, const std::string& app) {
     return keys;
   });
   if (environments.empty()) return no_app(app);
-  for (const EnvKey& key : environments) TRY(context.core.submit(command::StopEnvironment{key, true}));
-  const MonoTime deadline = context.clock.mono() + kStopPatience;
-  const auto left = [&] {
-    return context.core.read([&](const State& state) {
-      return std::ranges::count_if(state.instances, [&](const auto& row) { return row.second.app == app; });
-    });
-  };
-  while (left() > 0) {
-    if (context.stopping) return fail(Code::unavailable, "control is stopping");
-    if (context.clock.mono() > deadline)
-      return fail(Code::timeout, "{}: {} containers have not stopped within {}", app, left(),
-                  humanize(kStopPatience));
-    std::this_thread::sleep_for(100ms);
-  }
+  TRY(stop_and_wait(context, app, environments));
   {
     const auto held = context.housekeeping.names();
     TRY(context.tokens.remove_app(app));
     TRY(context.core.submit(command::RemoveApp{app}));
     context.housekeeping.remove_strays();  // its images follow in the background
   }
-  Json volumes = Json::array();
-  if (const auto all = context.launcher.list_volumes())
-    for (const ipc::VolumeInfo& volume : *all)
-      if (volume.name.starts_with(app + ".")) volumes.push_back(volume.name);
-  return Json{{"app", app}, {"removed", true}, {"volumes", std::move(volumes)}};
+  return Json{{"app", app}, {"removed", true}, {"volumes", volumes_of(context, app + ".")}};
+}
+
+// One environment beside production, but its volumes.
+Result<Json> remove_environment(Context& context, const std::string& app, const std::string& name) {
+  const EnvKey key = env_key(app, name);
+  const bool known = context.core.read([&](const State& state) { return state.environments.contains(key); });
+  if (!known) return fail(Code::not_found, "there is no environment '{}'", key.substr(0, 100));
+  // Production is refused by the command: before it is stopped.
+  if (name != kProduction) TRY(stop_and_wait(context, key, {key}));
+  TRY(context.core.submit(command::RemoveEnvironment{key}));
+  return Json{{"app", app},
+              {"env", name},
+              {"removed", true},
+              {"volumes", volumes_of(context, network_id(app, name) + ".")}};
+}
+
+Answer delete_environment(Call& call) {
+  auto job = [&context = call.context, app = call.app(), name = call.parameters.at(1)] {
+    return remove_environment(context, app, name);
+  };
+  CO_TRY(const Json removed, co_await call.long_work(std::move(job)));
+  co_return co_await call.response.send_json(200, removed);
 }
 
 Answer delete_app(Call& call) {
@@ -191,21 +226,23 @@ Answer command_answer(Call& call, MakeCommand make) {
   co_return co_await call.response.send_json(200, view);
 }
 
-Result<Command> promote_command(const Json&, const EnvKey& key, const std::string& by) {
-  return Command(command::Promote{key, by});
+// As 3 for v3; none when it is left out.
+Result<std::optional<std::uint64_t>> version_member(const Json& body) {
+  const auto version = body.find("version");
+  if (version == body.end() || version->is_null()) return std::nullopt;
+  if (!version->is_number_unsigned())
+    return fail(Code::invalid_argument, "'version' must be a number, as 3 for v3");
+  return version->get<std::uint64_t>();
+}
+
+Result<Command> promote_command(const Json& body, const EnvKey& key, const std::string& by) {
+  return Command(command::Promote{key, by, TRY(version_member(body))});
 }
 Result<Command> abort_command(const Json&, const EnvKey& key, const std::string& by) {
   return Command(command::Abort{key, by});
 }
 Result<Command> rollback_command(const Json& body, const EnvKey& key, const std::string& by) {
-  command::Rollback rollback{key, {}, by};
-  const auto version = body.find("version");
-  if (version != body.end() && !version->is_null()) {
-    if (!version->is_number_unsigned())
-      return fail(Code::invalid_argument, "'version' must be a number, as 3 for v3");
-    rollback.version = version->get<std::uint64_t>();
-  }
-  return Command(std::move(rollback));
+  return Command(command::Rollback{key, TRY(version_member(body)), by});
 }
 Result<Command> stop_command(const Json&, const EnvKey& key, const std::string&) {
   return Command(command::StopEnvironment{key, true});
@@ -317,6 +354,7 @@ constexpr Route kRoutes[] = {
     {"GET", "/v1/apps", Access::any_token, list_apps},
     {"POST", "/v1/apps", Access::admin, create_app},
     {"DELETE", "/v1/apps/{}", Access::app, delete_app},
+    {"DELETE", "/v1/apps/{}/environments/{}", Access::app, delete_environment},
     {"GET", "/v1/apps/{}/status", Access::app, status},
     {"GET", "/v1/apps/{}/releases", Access::app, releases},
     {"GET", "/v1/apps/{}/rollouts", Access::app, rollouts},

@@ -190,7 +190,6 @@ Result<void> Process::prepare_api() {
                              options_.gateway_port,
                              0,
                              {},
-                             options_.host_names,
                              clock_.wall(),
                              options_.max_push_bytes,
                              0});

@@ -19,8 +19,7 @@ struct ControlOptions {
   std::uint16_t gateway_port =
       8080;                     // where the gateway's edge listens, for the addresses that people are shown
   std::string gateway_address;  // "" = every address
-  std::vector<std::string> host_names;  // further names under which the API may be asked (Host, Origin)
-  std::string executable;               // the naru program, which git's hooks run; "" = this one
+  std::string executable;       // the naru program, which git's hooks run; "" = this one
   std::uint64_t max_push_bytes = 256ULL << 20;  // of one pack; git refuses what is larger
   int stop_fd = -1;                             // readable: stop, as SIGTERM does
 };

@@ -9,6 +9,7 @@
 #include "control/views.h"
 #include "format/dockerfile.h"
 #include "os/file.h"
+#include "pipeline/pipeline.h"
 #include "route/table.h"
 
 namespace naru::control {
@@ -147,7 +148,10 @@ class Check {
     for (const std::string& warning : plan.warnings) say("warning: " + warning);
     for (const ServiceSpec& service : plan.spec.services)
       if (service.build) TRY(check_dockerfile(checkout, service));
-    return core_.read([&](const State& state) { return check_host_ports(state, app_, plan.spec); });
+    return core_.read([&](const State& state) -> Result<void> {
+      TRY(pipeline::check_environments(state, app_, plan.spec));
+      return check_host_ports(state, app_, plan.spec);
+    });
   }
 
   Result<void> check_dockerfile(const fs::path& checkout, const ServiceSpec& service) {
@@ -198,6 +202,7 @@ Result<void> check_ref_name(std::string_view ref) {
 }
 
 Result<void> check_host_ports(const State& state, const std::string& app, const ApplicationSpec& spec) {
+  TRY(route::check_host_ports_fit(state, app, spec));
   std::set<std::uint16_t> ours;  // the supervisor listens for us already
   for (const ListenerSpec& listener : route::listeners_of(state))
     if (listener.name.starts_with("host:")) ours.insert(listener.port);

@@ -2,6 +2,7 @@
 
 #include "control/checkout.h"
 #include "control/pipeline_log.h"
+#include "pipeline/pipeline.h"
 
 namespace naru::control {
 
@@ -52,6 +53,12 @@ Result<Plan> read_unmasked(const Core& core, const std::filesystem::path& checko
     add_warnings(plan, other.warnings);
     plan.elsewhere.emplace(environment.name, std::move(other.spec));
   }
+  for (const std::string& name : core.read(
+           [&](const State& state) { return pipeline::undeclared_environments(state, app, plan.spec); }))
+    plan.warnings.push_back(fmt::format(
+        "x-naru.environments does not declare {0}, which {1} has: it stays as it is. Remove it with "
+        "`naru app rm {1}/{0}`",
+        name, app));
   return plan;
 }
 

@@ -240,9 +240,11 @@ void read_environments(ComposeReading& reading, ApplicationSpec& spec, const At&
   reading.entries(at, "a mapping of environments", [&](const std::string& name, const At& item) {
     read_environment(reading, drafts, item, name);
   });
-  if (drafts.size() > kMaxEnvironments)
+  const std::size_t count = drafts.size() + (find(drafts, kProduction) == nullptr ? 1 : 0);
+  if (count > kMaxEnvironments)
     return reading.error(
-        at, fmt::format("found {} environments, expected at most {}", drafts.size(), kMaxEnvironments),
+        at,
+        fmt::format("found {} environments with production, expected at most {}", count, kMaxEnvironments),
         {{}, Code::too_large});
   check_order(reading, drafts);
   for (EnvironmentDraft& draft : drafts) {

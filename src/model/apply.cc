@@ -30,6 +30,12 @@ class Applier {
   void operator()(const event::EnvironmentCreated& e) {
     state_.environments[touch("environment", env_key(e.environment.app, e.environment.name))] = e.environment;
   }
+  void operator()(const event::EnvironmentRemoved& e) {
+    const auto is_of_it = [&](const auto& row) { return env_key(row.app, row.environment) == e.environment; };
+    erase_rows(state_.releases, "release", is_of_it);
+    erase_rows(state_.rollouts, "rollout", is_of_it);
+    state_.environments.erase(touch("environment", e.environment));
+  }
   void operator()(const event::VariablesSet& e) {
     auto& variables = environment(e.environment).variables;
     for (const auto& [name, value] : e.set) variables[name] = value;
@@ -272,6 +278,7 @@ class Applier {
   }
   void operator()(const event::VirtualAddressAssigned& e) {
     Environment& row = environment(e.environment);
+    std::erase_if(row.virtual_addresses, [&](const auto& other) { return other.second == e.address; });
     row.virtual_addresses[e.service] = e.address;
     ++row.next_virtual;
   }

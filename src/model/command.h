@@ -22,6 +22,10 @@ struct CreateApp {
 struct RemoveApp {
   std::string app;
 };
+// One beside production, with its releases and variables.
+struct RemoveEnvironment {
+  EnvKey environment;
+};
 struct SetVariables {
   EnvKey environment;
   std::map<std::string, std::string> set;
@@ -40,9 +44,12 @@ struct RetryPipeline {
   std::string app;
   std::optional<PipelineId> pipeline;
 };
+// Goes on with the rollout, or delivers what waits. With a version: offers this release as a canary, also one
+// that came back before.
 struct Promote {
   EnvKey environment;
   std::string by;
+  std::optional<std::uint64_t> version{};
 };
 struct Abort {
   EnvKey environment;
@@ -186,5 +193,5 @@ using Command = std::variant<
     command::ContainerRemoved, command::RoutesAcked, command::ContainerExited, command::ContainersListed,
     command::PortTaken, command::Probed, command::Judged, command::LatencyBaseline, command::Tick,
     command::NetworkRemoved, command::Housekeep, command::UdpRoutesSet, command::UdpRoutesRefused,
-    command::ChooseSecret, command::ControlStarted>;
+    command::ChooseSecret, command::ControlStarted, command::RemoveEnvironment>;
 }  // namespace naru

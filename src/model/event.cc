@@ -110,6 +110,7 @@ void from_json(const nlohmann::json&, ControlStarted&) {}
 NARU_JSON_FIELDS(AppCreated, app)
 NARU_JSON_FIELDS(AppRemoved, app)
 NARU_JSON_FIELDS(EnvironmentCreated, environment)
+NARU_JSON_FIELDS(EnvironmentRemoved, environment)
 NARU_JSON_FIELDS(VariablesSet, environment, set, unset)
 NARU_JSON_FIELDS(NetworkReady, environment, network)
 NARU_JSON_FIELDS(NetworkFailed, environment, error)

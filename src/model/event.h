@@ -28,6 +28,10 @@ struct EnvironmentCreated {
   Environment environment;
 };
 NARU_JSON(EnvironmentCreated)
+struct EnvironmentRemoved {
+  EnvKey environment;
+};
+NARU_JSON(EnvironmentRemoved)
 struct VariablesSet {
   EnvKey environment;
   std::map<std::string, std::string> set;
@@ -285,7 +289,8 @@ using Event =
                  event::InstanceRemoved, event::SlotAssigned, event::SlotFreed, event::PortAssigned,
                  event::PortFreed, event::RoutesChanged, event::RoutesAcked, event::VirtualAddressAssigned,
                  event::ActionQueued, event::ActionDone, event::HistoryRemoved, event::UdpRoutesChanged,
-                 event::UdpRoutesRefused, event::SecretChosen, event::ControlStarted>;
+                 event::UdpRoutesRefused, event::SecretChosen, event::ControlStarted,
+                 event::EnvironmentRemoved>;
 
 // {"event": "AppCreated", ...fields}. The name is the type's.
 Json to_json_event(const Event& event);

@@ -46,7 +46,7 @@ struct Environment {
   std::optional<ReleaseId> pending;  // delivered next: waits for a rollout to end, or for a person
   bool approved = false;             // `pending` may start (deploy: auto, or promoted by a person)
   std::optional<RolloutId> rollout;  // in progress
-  std::map<std::string, std::string> virtual_addresses;  // service -> IPv4 of the virtual range; never reused
+  std::map<std::string, std::string> virtual_addresses;  // service -> IPv4 of the virtual range
   std::uint32_t next_virtual = 0;
   ReleaseId offered = 0;   // the newest that was ever pending here: one that came back is not offered again
   bool stopped = false;    // `naru down --all`

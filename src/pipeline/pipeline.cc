@@ -146,20 +146,78 @@ Result<void> decide(Changes& changes, const command::RetryPipeline& retry) {
   return {};
 }
 
-void rerun(Changes& changes, const std::string& app, const std::string& subject) {
-  const Pipeline* again = newest(changes.state(), app);
-  if (again == nullptr) return;
-  // What runs or is about to, not what failed or was taken back since.
-  const auto environment = changes.state().environments.find(env_key(app, "production"));
-  if (!unfinished(*again) && environment != changes.state().environments.end()) {
-    const Environment& production = environment->second;
-    if (const Release* release =
-            changes.state().release(production.pending ? production.pending : production.stable))
-      if (const auto made = changes.state().pipelines.find(release->pipeline);
-          made != changes.state().pipelines.end())
-        again = &made->second;
+namespace {
+
+// What is on its way to everybody there, or else what everybody meets.
+const Release* current_release(const State& state, const Environment& environment) {
+  if (environment.pending) return state.release(environment.pending);
+  const Rollout* rollout = state.active_rollout(environment);
+  const bool comes = rollout != nullptr && rollout->phase != RolloutPhase::rolling_back;
+  return state.release(comes ? std::optional(rollout->to) : environment.stable);
+}
+
+// It was offered somewhere, and is neither there nor on its way there any more.
+bool came_back(const State& state, const Release& release) {
+  return std::ranges::any_of(state.releases, [&](const auto& row) {
+    const Release& there = row.second;
+    if (there.app != release.app || there.version != release.version) return false;
+    const auto environment = state.environments.find(env_key(there.app, there.environment));
+    if (environment == state.environments.end() || there.id > environment->second.offered) return false;
+    const Release* current = current_release(state, environment->second);
+    return current == nullptr || current->version < there.version;
+  });
+}
+
+// What a new delivery with other variables is made of: what `environment` has or is getting, or something
+// newer that another one has or gets and that came back nowhere.
+const Release* newest_current(const State& state, const EnvKey& environment) {
+  const Environment& own = state.environments.at(environment);
+  const Release* found = current_release(state, own);
+  for (const auto& [key, other] : state.environments) {
+    const Release* release = other.app == own.app ? current_release(state, other) : nullptr;
+    if (release == nullptr || (found != nullptr && release->version <= found->version)) continue;
+    if (!came_back(state, *release)) found = release;
   }
+  return found;
+}
+
+}  // namespace
+
+void rerun(Changes& changes, const EnvKey& environment, const std::string& subject) {
+  const State& state = changes.state();
+  const std::string app = state.environments.at(environment).app;
+  const Pipeline* again = newest(state, app);
+  if (again == nullptr) return;
+  if (!unfinished(*again))
+    if (const Release* release = newest_current(state, environment))
+      if (const auto made = state.pipelines.find(release->pipeline); made != state.pipelines.end())
+        again = &made->second;
   start(changes, {app, again->ref, again->commit, subject, again->author}, true);
+}
+
+std::vector<std::string> undeclared_environments(const State& state, const std::string& app,
+                                                 const ApplicationSpec& spec) {
+  const auto declared = spec.every_environment();
+  std::vector<std::string> names;
+  for (const auto& [key, environment] : state.environments)
+    if (environment.app == app &&
+        std::ranges::find(declared, environment.name, &EnvironmentSpec::name) == declared.end())
+      names.push_back(environment.name);
+  return names;
+}
+
+Result<void> check_environments(const State& state, const std::string& app, const ApplicationSpec& spec) {
+  const std::size_t declared = spec.every_environment().size();
+  const auto others = undeclared_environments(state, app, spec);
+  if (declared + others.size() <= kMaxEnvironments) return {};
+  return std::unexpected(
+      Error{Code::too_large,
+            fmt::format("x-naru.environments: {} environments, and {} has {} more that the file does not "
+                        "declare ({}); {} is the most",
+                        declared, app, others.size(), fmt::join(others, ", "), kMaxEnvironments),
+            0,
+            fmt::format("remove what is no longer needed, as `naru app rm {}/{}`", app,
+                        others.empty() ? "ENVIRONMENT" : others.front())});
 }
 
 void cancel(Changes& changes, const std::string& app, const std::string& reason) {
@@ -213,6 +271,9 @@ void decide(Changes& changes, const command::PlanFinished& result) {
   if (found == changes.state().pipelines.end() || found->second.planned || !unfinished(found->second)) return;
   if (!result.error.empty())
     return finish(changes, result.pipeline, StageState::failed, result.error, result.hint);
+  if (const auto fits = check_environments(changes.state(), found->second.app, result.spec); !fits)
+    return finish(changes, result.pipeline, StageState::failed, fits.error().message(),
+                  std::string(fits.error().hint()));
   changes.emit(event::PipelinePlanned{result.pipeline, result.spec, result.elsewhere, result.warnings});
   for (const ServiceSpec& service : result.spec.services) {
     changes.emit(event::BuildStarted{result.pipeline, service.name});

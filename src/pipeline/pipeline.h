@@ -16,8 +16,16 @@ void decide(Changes& changes, const command::PlanFinished& result);
 void decide(Changes& changes, const command::BuildFinished& result);
 // Ends what of the application has not ended.
 void cancel(Changes& changes, const std::string& app, const std::string& reason);
-// What runs (or is being integrated) again, with other variables.
-void rerun(Changes& changes, const std::string& app, const std::string& subject);
+// What is being integrated, on its way to users or runs, again with other variables of `environment`: never
+// an older commit than a newer one that did not come back.
+void rerun(Changes& changes, const EnvKey& environment, const std::string& subject);
+
+// Environments that the application has (from an earlier push, or made by variables) and the file does not
+// declare: they run on.
+std::vector<std::string> undeclared_environments(const State& state, const std::string& app,
+                                                 const ApplicationSpec& spec);
+// too_large when they are too many together with what the file declares.
+Result<void> check_environments(const State& state, const std::string& app, const ApplicationSpec& spec);
 
 // The newest release of `environment` that waits for the environment before it (Release::after), or nothing.
 const Release* waiting_release(const State& state, const Environment& environment);

@@ -117,6 +117,83 @@ TEST(Environments, VariablesMayComeBeforeThePushThatDeclaresIt) {
             Code::not_found);
 }
 
+TEST(Environments, VariablesOfOneDoNotTakeTheOtherBack) {
+  World world = World::released(two_environments(DeployMode::manual));
+  world.must(command::Promote{"shop/production", "ada"});
+  world.settle();
+  world.release_new("api");
+  ASSERT_EQ(served(world, "shop/staging"), 2u);
+  ASSERT_EQ(served(world, "shop/production"), 1u);
+  for (const char* key : {"shop/staging", "shop/production"}) {
+    world.must(command::SetVariables{key, {{"A", key}}, {}, "ada"});
+    EXPECT_EQ(world.state.pipelines.rbegin()->second.commit, "c2") << key;
+    world.settle();
+  }
+}
+
+TEST(Environments, VariablesBringNoCommitToAnEnvironmentThatSentItBack) {
+  World world = World::released(two_environments());
+  world.release_new("api");
+  world.must(command::Rollback{"shop/production", {}, "ada"});
+  world.settle();
+  ASSERT_EQ(served(world, "shop/staging"), 2u);
+  world.must(command::SetVariables{"shop/production", {{"A", "1"}}, {}, "ada"});
+  EXPECT_EQ(world.state.pipelines.rbegin()->second.commit, "c1");
+  world.must(command::SetVariables{"shop/typo", {{"A", "1"}}, {}, "ada"});
+  EXPECT_EQ(world.state.pipelines.rbegin()->second.commit, "c1");
+}
+
+TEST(Environments, AVersionIsNotOfferedBeforeTheEnvironmentBeforeServesIt) {
+  World world = World::released(two_environments());
+  world.broken = {"api"};
+  world.release_new("api");
+  ASSERT_EQ(served(world, "shop/staging"), 1u);
+  EXPECT_EQ(world.send(command::Promote{"shop/production", "ada", 2}).error().code, Code::conflict);
+  world.broken = {};
+  world.must(command::Promote{"shop/staging", "ada", 2});
+  world.settle();
+  EXPECT_EQ(served(world, "shop/production"), 2u);
+}
+
+TEST(Environments, OneIsRemovedAndTheOthersStay) {
+  World world = World::released(two_environments());
+  EXPECT_EQ(world.send(command::RemoveEnvironment{"shop/staging"}).error().code, Code::conflict) << "it runs";
+  EXPECT_EQ(world.send(command::RemoveEnvironment{"shop/nowhere"}).error().code, Code::not_found);
+  const auto production = world.send(command::RemoveEnvironment{"shop/production"});
+  EXPECT_EQ(production.error().code, Code::conflict);
+  EXPECT_NE(production.error().hint().find("naru app rm shop"), std::string::npos);
+  world.must(command::StopEnvironment{"shop/staging", true});
+  world.settle(20);
+  world.must(command::RemoveEnvironment{"shop/staging"});
+  world.settle(5);
+  EXPECT_FALSE(world.state.environments.contains("shop/staging"));
+  EXPECT_EQ(world.removed_networks, std::vector<std::string>{"shop/staging"});
+  EXPECT_TRUE(world.state.outbox.empty());
+  for (const auto& [id, release] : world.state.releases) EXPECT_EQ(release.environment, "production");
+  for (const auto& [id, rollout] : world.state.rollouts) EXPECT_EQ(rollout.environment, "production");
+  EXPECT_EQ(served(world, "shop/production"), 1u);
+  EXPECT_EQ(world.count("web"), 1);
+  world.release_new("api");  // the file declares it still: the next push makes it again
+  EXPECT_EQ(served(world, "shop/staging"), 2u);
+  EXPECT_EQ(served(world, "shop/production"), 2u);
+}
+
+TEST(Environments, WhatTheFileDeclaresAndWhatIsLeftOfEarlierOnesAreBoundedTogether) {
+  World world = World::released();
+  for (int i = 1; i < 7; ++i)
+    world.must(command::SetVariables{fmt::format("shop/typo{}", i), {{"A", "1"}}, {}, "ada"});
+  world.release(two_environments());
+  EXPECT_EQ(served(world, "shop/staging"), 2u) << "eight";
+  ApplicationSpec more = two_environments();
+  more.environments.push_back({"qa", DeployMode::automatic, ""});
+  world.release(more);
+  const Pipeline& refused = world.state.pipelines.rbegin()->second;
+  EXPECT_EQ(refused.state, StageState::failed);
+  EXPECT_NE(refused.error.find("typo1"), std::string::npos) << refused.error;
+  EXPECT_NE(refused.hint.find("naru app rm shop/typo1"), std::string::npos) << refused.hint;
+  EXPECT_FALSE(world.state.environments.contains("shop/qa"));
+}
+
 TEST(Environments, ATcpPortOutsideProductionIsAssignedAndChangedWhenItIsTaken) {
   World world;
   ApplicationSpec spec = two_environments();

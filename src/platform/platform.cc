@@ -65,14 +65,33 @@ class Dispatch {
     return {};
   }
 
+  Result<void> operator()(const command::RemoveEnvironment& c) {
+    const auto found = changes_.state().environments.find(c.environment);
+    if (found == changes_.state().environments.end())
+      return fail(Code::not_found, "there is no environment '{}'", c.environment);
+    const std::string app = found->second.app;
+    if (found->second.name == kProduction)
+      return std::unexpected(
+          Error{Code::conflict, fmt::format("production of {} is not removed alone", app), 0,
+                fmt::format("`naru app stop {}` stops it; `naru app rm {}` removes the whole application",
+                            app, app)});
+    for (const auto& [id, instance] : changes_.state().instances)
+      if (env_key(instance.app, instance.environment) == c.environment)
+        return fail(Code::conflict, "{} has containers; stop it first with `naru app stop {}`", c.environment,
+                    c.environment);
+    drop_network_actions(c.environment);
+    changes_.emit(event::EnvironmentRemoved{c.environment});
+    changes_.queue(ActionKind::remove_network, c.environment);
+    return {};
+  }
+
   Result<void> operator()(const command::SetVariables& c) {
     TRY(make_environment(c.environment));
     const auto found = changes_.state().environments.find(c.environment);
     if (found->second.variables.size() + c.set.size() > kMaxVariables)
       return fail(Code::too_large, "{}: {} variables is the most", c.environment, kMaxVariables);
-    const std::string app = found->second.app;
     changes_.emit(event::VariablesSet{c.environment, c.set, c.unset});
-    pipeline::rerun(changes_, app, "variables changed");
+    pipeline::rerun(changes_, c.environment, "variables changed");
     return {};
   }
 

@@ -1,6 +1,8 @@
 #include "platform/test_world.h"
 
 #include "platform/lane.h"
+#include "route/bounds.h"
+#include "route/snapshot.h"
 
 namespace naru::platform {
 namespace {
@@ -119,6 +121,39 @@ ApplicationSpec with_state(std::string flavour) {
   return spec;
 }
 
+// An image may EXPOSE ten thousand: what is published is one table for all applications.
+TEST(Platform, AnImageThatExposesManyPortsHoldsNobodyElseUp) {
+  World world;
+  for (std::uint16_t port = 10'000; port < 11'200; ++port) world.exposed.push_back(port);
+  world.release(two_services());
+  const auto snapshot = route::Snapshot::compile(route::table_of(world.state));
+  EXPECT_TRUE(snapshot->left_out().empty()) << snapshot->left_out()[0];
+  const route::Service* web = snapshot->by_host("web.production.shop.localhost");
+  ASSERT_NE(web, nullptr);
+  EXPECT_EQ(web->http_port(), 10'000) << "the first that may speak HTTP";
+}
+
+TEST(Platform, HostPortsOfAllApplicationsAreBounded) {
+  World world = World::released();
+  ApplicationSpec greedy = two_services();
+  greedy.rollout.strategy = StrategyKind::all_at_once;
+  for (std::size_t i = 0; i < route::kMaxHostPorts; ++i) {
+    PortSpec port;
+    port.container = static_cast<std::uint16_t>(1 + i);
+    port.host = static_cast<std::uint16_t>(30'000 + i);
+    greedy.services[0].ports.push_back(port);
+  }
+  EXPECT_TRUE(route::check_host_ports_fit(world.state, "shop", greedy));
+  world.release(greedy);
+  EXPECT_EQ(route::listeners_of(world.state).size(), route::kMaxHostPorts + 3);
+  const auto refused = route::check_host_ports_fit(world.state, "other", greedy);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::too_large);
+  EXPECT_TRUE(route::check_host_ports_fit(world.state, "other", two_services()));
+  greedy.services[0].ports.push_back(greedy.services[0].ports.back());
+  EXPECT_FALSE(route::check_host_ports_fit(world.state, "shop", greedy));
+}
+
 TEST(Platform, StateIsNeverRunTwice) {
   World world = World::released(with_state("one"));
   ASSERT_EQ(world.current().phase, RolloutPhase::done);
@@ -177,6 +212,97 @@ TEST(Platform, RollingBackByHandRebuildsNothing) {
   EXPECT_EQ(world.current().phase, RolloutPhase::done);
   EXPECT_EQ(world.state.release(world.production().stable)->version, 1u);
   EXPECT_FALSE(world.happened("BuildStarted"));
+}
+
+TEST(Platform, VariablesThatAreSetDuringACanaryAreDeliveredWithItsCommit) {
+  World world = World::released();
+  world.release_new("api");
+  ASSERT_EQ(world.current().phase, RolloutPhase::stepping);
+  world.must(command::SetVariables{"shop/production", {{"A", "1"}}, {}, "ada"});
+  EXPECT_EQ(world.state.pipelines.rbegin()->second.commit, "c2");
+  world.settle();
+  EXPECT_EQ(world.state.release(world.current().to)->version, 3U);
+  EXPECT_EQ(world.state.release(world.current().to)->commit, "c2");
+}
+
+TEST(Platform, VariablesThatAreSetAfterACanaryCameBackAreDeliveredWithWhatRuns) {
+  World world = World::released();
+  world.stoppable = false;  // it takes a while to come back
+  world.release_new("api");
+  world.judge(command::Outcome::roll_back);
+  ASSERT_EQ(world.current().phase, RolloutPhase::rolling_back);
+  world.must(command::SetVariables{"shop/production", {{"A", "1"}}, {}, "ada"});
+  EXPECT_EQ(world.state.pipelines.rbegin()->second.commit, "c1");
+}
+
+TEST(Platform, VariablesThatAreSetAfterGoingBackByHandDoNotBringTheNewerCommitAgain) {
+  World world = World::released();
+  world.spec.rollout.strategy = StrategyKind::all_at_once;
+  world.release_new("api");
+  world.must(command::Rollback{"shop/production", {}, "ada"});
+  world.must(command::SetVariables{"shop/production", {{"A", "1"}}, {}, "ada"});
+  EXPECT_EQ(world.state.pipelines.rbegin()->second.commit, "c1") << "on its way back";
+  world.settle();
+  world.must(command::SetVariables{"shop/production", {{"A", "2"}}, {}, "ada"});
+  EXPECT_EQ(world.state.pipelines.rbegin()->second.commit, "c1") << "back";
+}
+
+TEST(Platform, AReleaseThatCameBackIsOfferedAgainAsACanary) {
+  World world = World::released();
+  world.release_new("api");
+  world.judge(command::Outcome::roll_back);
+  world.settle();
+  const auto nothing = world.send(command::Promote{"shop/production", "ada"});
+  EXPECT_EQ(nothing.error().code, Code::conflict);
+  EXPECT_NE(nothing.error().hint().find("naru promote shop v2"), std::string::npos) << nothing.error().hint();
+  const std::size_t builds = world.state.pipelines.size();
+  world.must(command::Promote{"shop/production", "ada", 2});
+  world.settle();
+  EXPECT_EQ(world.state.release(world.current().to)->version, 2U);
+  EXPECT_EQ(world.current().phase, RolloutPhase::stepping);
+  EXPECT_FALSE(world.current().is_rollback);
+  EXPECT_EQ(world.state.pipelines.size(), builds);
+  EXPECT_EQ(world.send(command::Promote{"shop/production", "ada", 1}).error().code, Code::conflict)
+      << "another one is under way";
+  world.must(command::Promote{"shop/production", "ada", 2});  // the same: as without a version
+  world.settle();
+  EXPECT_EQ(world.state.release(world.production().stable)->version, 2U);
+  EXPECT_EQ(world.send(command::Promote{"shop/production", "ada", 2}).error().code, Code::conflict);
+  EXPECT_EQ(world.send(command::Promote{"shop/production", "ada", 9}).error().code, Code::not_found);
+}
+
+TEST(Platform, AVirtualAddressOfAServiceThatNobodyKeepsIsUsedAgain) {
+  World world = World::released();
+  world.spec.rollout.strategy = StrategyKind::all_at_once;
+  for (int i = 0; i < 10; ++i) {
+    ApplicationSpec renamed = world.spec;
+    renamed.services.clear();
+    for (int k = 0; k < 60; ++k) renamed.services.push_back(service(fmt::format("s{}-{}", i, k)));
+    world.push(renamed);
+    world.settle(20);
+    ASSERT_EQ(world.state.release(world.production().stable)->version, static_cast<std::uint64_t>(i + 2))
+        << i;
+    world.must(command::Housekeep{2});
+  }
+  std::set<std::string> addresses;
+  for (const ReleaseService& one : world.state.release(world.production().stable)->services)
+    addresses.insert(world.production().virtual_addresses.at(one.spec.name));
+  EXPECT_EQ(addresses.size(), 60U);
+  EXPECT_FALSE(addresses.contains(""));
+}
+
+TEST(Platform, AServiceForWhichNoVirtualAddressIsLeftIsSaid) {
+  World world = World::released();
+  world.spec.rollout.strategy = StrategyKind::all_at_once;
+  for (int i = 0; i < 10 && world.current().phase != RolloutPhase::rolled_back; ++i) {
+    ApplicationSpec renamed = world.spec;
+    renamed.services.clear();
+    for (int k = 0; k < 60; ++k) renamed.services.push_back(service(fmt::format("s{}-{}", i, k)));
+    world.push(renamed);
+    world.settle(20);
+  }
+  EXPECT_EQ(world.current().phase, RolloutPhase::rolled_back);
+  EXPECT_NE(world.current().reason.find("no virtual address"), std::string::npos) << world.current().reason;
 }
 
 TEST(Platform, AManualReleaseWaitsForAPerson) {

@@ -392,14 +392,33 @@ bool has_served(const State& state, const Release& release) {
          });
 }
 
-void assign_virtual_addresses(Changes& changes, const EnvKey& key, const Release& release) {
+// A fresh one; when there is none left, one whose service stands in no kept release. "" when all are in use.
+std::string free_virtual_address(const State& state, const Environment& environment) {
+  // The last one of the range is nobody's, as in a subnet.
+  if (const auto next = environment.next_virtual + 1;
+      !nth_address(environment.network->virtual_range, next + 1).empty())
+    return nth_address(environment.network->virtual_range, next);
+  std::set<std::string_view> kept;
+  for (const auto& [id, release] : state.releases)
+    if (release.app == environment.app && release.environment == environment.name)
+      for (const ReleaseService& service : release.services) kept.insert(service.spec.name);
+  for (const auto& [service, address] : environment.virtual_addresses)
+    if (!kept.contains(service)) return address;
+  return {};
+}
+
+// Why it cannot; "" when each service has one.
+std::string assign_virtual_addresses(Changes& changes, const EnvKey& key, const Release& release) {
   for (const ReleaseService& service : release.services) {
     const Environment& environment = changes.state().environments.at(key);
     if (!environment.network || environment.virtual_addresses.contains(service.spec.name)) continue;
-    changes.emit(event::VirtualAddressAssigned{
-        key, service.spec.name,
-        nth_address(environment.network->virtual_range, environment.next_virtual + 1)});
+    std::string address = free_virtual_address(changes.state(), environment);
+    if (address.empty())
+      return fmt::format("no virtual address of {} is left for {}: services of kept releases have them all",
+                         environment.network->virtual_range, service.spec.name);
+    changes.emit(event::VirtualAddressAssigned{key, service.spec.name, std::move(address)});
   }
+  return {};
 }
 
 }  // namespace
@@ -422,7 +441,9 @@ void advance_rollout(Changes& changes, const EnvKey& key) {
     return;
   }
   if (const Rollout* rollout = changes.state().active_rollout(environment)) {
-    assign_virtual_addresses(changes, key, *changes.state().release(rollout->to));
+    if (std::string why = assign_virtual_addresses(changes, key, *changes.state().release(rollout->to));
+        !why.empty() && rollout->phase == Phase::preparing)
+      return change_phase(changes, rollout->id, Phase::rolling_back, std::move(why));
     return Progress(changes, key, *rollout).run();
   }
   if (environment.pending && environment.approved) start_rollout(changes, key, *environment.pending, false);
@@ -433,8 +454,62 @@ void reconcile(Changes& changes, const EnvKey& key) {
   converge_instances(changes, key);
 }
 
+namespace {
+
+const Release* find_version(const State& state, const Environment& environment, std::uint64_t version) {
+  for (const auto& [id, release] : state.releases)
+    if (release.app == environment.app && release.environment == environment.name &&
+        release.version == version)
+      return &release;
+  return nullptr;
+}
+
+// A release by its version, once more from the beginning: its one-shots, its steps, the judge.
+Result<void> offer_again(Changes& changes, const EnvKey& key, const Environment& environment,
+                         std::uint64_t version) {
+  const State& state = changes.state();
+  const Release* release = find_version(state, environment, version);
+  if (release == nullptr)
+    return fail(Code::not_found, "{}: there is no release v{}; `naru releases {}` lists what is kept", key,
+                version, environment.app);
+  if (const Rollout* rollout = state.active_rollout(environment))
+    return fail(Code::conflict, "{}: the rollout of {} is under way; `naru abort {}` takes it back", key,
+                version_name(state, rollout->to), environment.app);
+  if (environment.stable == release->id) return fail(Code::conflict, "{}: v{} is what runs", key, version);
+  if (!release->after.empty() && release->id > environment.offered)
+    return fail(Code::conflict, "{}: v{} comes here when {} serves it", key, version, release->after);
+  TRY(check_ports(state, key, *release));
+  start_rollout(changes, key, release->id, false);
+  return {};
+}
+
+// The newest that was offered here after what runs, and came back.
+std::string try_again_hint(const State& state, const Environment& environment) {
+  const Release* stable = state.release(environment.stable);
+  for (auto row = state.releases.rbegin(); row != state.releases.rend(); ++row) {
+    const Release& release = row->second;
+    if (release.app != environment.app || release.environment != environment.name ||
+        release.id > environment.offered)
+      continue;
+    if (stable != nullptr && release.version <= stable->version) break;
+    const bool production = environment.name == kProduction;
+    return fmt::format("to try v{0} again: naru promote {1}{2}{3} v{0}", release.version, environment.app,
+                       production ? "" : "/", production ? "" : environment.name);
+  }
+  return "push a commit";
+}
+
+}  // namespace
+
 Result<void> decide(Changes& changes, const command::Promote& command) {
   const Environment* environment = TRY(find_environment(changes, command.environment));
+  if (command.version) {
+    const Rollout* active = changes.state().active_rollout(*environment);
+    const Release* meant =
+        changes.state().release(active != nullptr ? std::optional(active->to) : environment->pending);
+    if (meant == nullptr || meant->version != *command.version)
+      return offer_again(changes, command.environment, *environment, *command.version);
+  }
   if (const Rollout* rollout = changes.state().active_rollout(*environment)) {
     if (rollout->phase != Phase::stepping)
       return fail(Code::conflict, "{}: the rollout of {} is {}; there is nothing to promote",
@@ -445,7 +520,9 @@ Result<void> decide(Changes& changes, const command::Promote& command) {
     return {};
   }
   if (!environment->pending)
-    return fail(Code::conflict, "{}: no release waits to be promoted", command.environment);
+    return std::unexpected(Error{Code::conflict,
+                                 fmt::format("{}: no release waits to be promoted", command.environment), 0,
+                                 try_again_hint(changes.state(), *environment)});
   TRY(check_ports(changes.state(), command.environment, *changes.state().release(environment->pending)));
   changes.emit(event::ReleasePending{command.environment, environment->pending, true});
   return {};

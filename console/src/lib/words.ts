@@ -37,6 +37,7 @@ const kEventWords: Record<string, [Tone, string]> = {
   AppRemoved: ['quiet', 'application removed'],
   HistoryRemoved: ['quiet', 'old releases forgotten'],
   EnvironmentCreated: ['quiet', 'environment created'],
+  EnvironmentRemoved: ['quiet', 'environment removed'],
   EnvironmentStopped: ['warn', 'environment stopped'],
   VariablesSet: ['quiet', 'variables changed'],
   NetworkReady: ['quiet', 'network ready'],
