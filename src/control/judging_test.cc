@@ -50,6 +50,7 @@ class JudgingTest : public testing::Test {
       release.version = version;
       release.services.resize(1);
       release.services[0].spec.name = "web";
+      release.services[0].spec.replicas = 2;
       release.services[0].revision = Digest::of_sha256(fmt::format("web {}", version));
       changes.emit(event::ReleaseCreated{release});
       rollout_.from = std::exchange(rollout_.to, release.id);
