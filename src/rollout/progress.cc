@@ -5,17 +5,11 @@
 
 namespace naru::rollout {
 
-namespace {
-
 using Phase = RolloutPhase;
 
 std::string version_name(const State& state, std::optional<ReleaseId> id) {
   const Release* release = state.release(id);
   return release == nullptr ? "nothing" : fmt::format("v{}", release->version);
-}
-
-bool routes_settled(const State& state) {
-  return state.counters.routes_acked == state.counters.routes_revision;
 }
 
 void change_phase(Changes& changes, RolloutId id, Phase phase, std::string reason) {
@@ -42,6 +36,16 @@ void start_rollout(Changes& changes, const EnvKey& key, ReleaseId to, bool is_ro
   changes.emit(event::RolloutStarted{std::move(rollout)});
 }
 
+std::string port_taken_by(const TakenPort& taken) {
+  return fmt::format("host port {} of {} belongs to {}", taken.port, taken.service, taken.owner);
+}
+
+namespace {
+
+bool routes_settled(const State& state) {
+  return state.counters.routes_acked == state.counters.routes_revision;
+}
+
 // A stateful service is recreated alone; a one-shot that does not need it runs first, so that its failure
 // touches nothing. One that writes a volume of what goes can run only when that has gone.
 bool may_swap(const Release& to, const Rollout& rollout, const ReleaseService& service,
@@ -53,10 +57,6 @@ bool may_swap(const Release& to, const Rollout& rollout, const ReleaseService& s
            std::ranges::none_of(
                going, [&](const ReleaseService* old) { return excludes(to, other.spec, old->spec); });
   });
-}
-
-std::string port_taken_by(const TakenPort& taken) {
-  return fmt::format("host port {} of {} belongs to {}", taken.port, taken.service, taken.owner);
 }
 
 // One environment's rollout, moved as far as the state allows.
@@ -369,29 +369,6 @@ class Progress {
   const Release* from_;
 };
 
-Result<const Environment*> find_environment(const Changes& changes, const EnvKey& key) {
-  const auto found = changes.state().environments.find(key);
-  if (found == changes.state().environments.end())
-    return fail(Code::not_found, "there is no environment '{}'", key);
-  return &found->second;
-}
-
-Result<void> check_ports(const State& state, const EnvKey& key, const Release& release) {
-  const auto taken = taken_port(state, release);
-  if (!taken) return {};
-  return std::unexpected(Error{
-      Code::port_taken, fmt::format("{}: v{}: {}", key, release.version, port_taken_by(*taken)), 0,
-      fmt::format("push a release of {} that publishes another port, or one of its owner that gives it up",
-                  release.app)});
-}
-
-// An older Naru did not write down what served; its rollouts may still say so.
-bool has_served(const State& state, const Release& release) {
-  return release.served || std::ranges::any_of(state.rollouts, [&](const auto& row) {
-           return row.second.to == release.id && row.second.phase == Phase::done;
-         });
-}
-
 // A fresh one; when there is none left, one whose service stands in no kept release. "" when all are in use.
 std::string free_virtual_address(const State& state, const Environment& environment) {
   // The last one of the range is nobody's, as in a subnet.
@@ -452,134 +429,6 @@ void advance_rollout(Changes& changes, const EnvKey& key) {
 void reconcile(Changes& changes, const EnvKey& key) {
   advance_rollout(changes, key);
   converge_instances(changes, key);
-}
-
-namespace {
-
-const Release* find_version(const State& state, const Environment& environment, std::uint64_t version) {
-  for (const auto& [id, release] : state.releases)
-    if (release.app == environment.app && release.environment == environment.name &&
-        release.version == version)
-      return &release;
-  return nullptr;
-}
-
-// A release by its version, once more from the beginning: its one-shots, its steps, the judge.
-Result<void> offer_again(Changes& changes, const EnvKey& key, const Environment& environment,
-                         std::uint64_t version) {
-  const State& state = changes.state();
-  const Release* release = find_version(state, environment, version);
-  if (release == nullptr)
-    return fail(Code::not_found, "{}: there is no release v{}; `naru releases {}` lists what is kept", key,
-                version, environment.app);
-  if (const Rollout* rollout = state.active_rollout(environment))
-    return fail(Code::conflict, "{}: the rollout of {} is under way; `naru abort {}` takes it back", key,
-                version_name(state, rollout->to), environment.app);
-  if (environment.stable == release->id) return fail(Code::conflict, "{}: v{} is what runs", key, version);
-  if (!release->after.empty() && release->id > environment.offered)
-    return fail(Code::conflict, "{}: v{} comes here when {} serves it", key, version, release->after);
-  TRY(check_ports(state, key, *release));
-  start_rollout(changes, key, release->id, false);
-  return {};
-}
-
-// The newest that was offered here after what runs, and came back.
-std::string try_again_hint(const State& state, const Environment& environment) {
-  const Release* stable = state.release(environment.stable);
-  for (auto row = state.releases.rbegin(); row != state.releases.rend(); ++row) {
-    const Release& release = row->second;
-    if (release.app != environment.app || release.environment != environment.name ||
-        release.id > environment.offered)
-      continue;
-    if (stable != nullptr && release.version <= stable->version) break;
-    const bool production = environment.name == kProduction;
-    return fmt::format("to try v{0} again: naru promote {1}{2}{3} v{0}", release.version, environment.app,
-                       production ? "" : "/", production ? "" : environment.name);
-  }
-  return "push a commit";
-}
-
-}  // namespace
-
-Result<void> decide(Changes& changes, const command::Promote& command) {
-  const Environment* environment = TRY(find_environment(changes, command.environment));
-  if (command.version) {
-    const Rollout* active = changes.state().active_rollout(*environment);
-    const Release* meant =
-        changes.state().release(active != nullptr ? std::optional(active->to) : environment->pending);
-    if (meant == nullptr || meant->version != *command.version)
-      return offer_again(changes, command.environment, *environment, *command.version);
-  }
-  if (const Rollout* rollout = changes.state().active_rollout(*environment)) {
-    if (rollout->phase != Phase::stepping)
-      return fail(Code::conflict, "{}: the rollout of {} is {}; there is nothing to promote",
-                  command.environment, version_name(changes.state(), rollout->to),
-                  Json(rollout->phase).get<std::string>());
-    TRY(check_ports(changes.state(), command.environment, *changes.state().release(rollout->to)));
-    changes.emit(event::RolloutResumed{rollout->id, command.by});
-    return {};
-  }
-  if (!environment->pending)
-    return std::unexpected(Error{Code::conflict,
-                                 fmt::format("{}: no release waits to be promoted", command.environment), 0,
-                                 try_again_hint(changes.state(), *environment)});
-  TRY(check_ports(changes.state(), command.environment, *changes.state().release(environment->pending)));
-  changes.emit(event::ReleasePending{command.environment, environment->pending, true});
-  return {};
-}
-
-Result<void> decide(Changes& changes, const command::Abort& command) {
-  const Environment* environment = TRY(find_environment(changes, command.environment));
-  const Rollout* rollout = changes.state().active_rollout(*environment);
-  if (rollout == nullptr || (rollout->phase != Phase::preparing && rollout->phase != Phase::stepping))
-    return fail(Code::conflict, "{}: no rollout is under way that could be aborted", command.environment);
-  change_phase(changes, rollout->id, Phase::rolling_back, fmt::format("aborted by {}", command.by));
-  return {};
-}
-
-Result<void> decide(Changes& changes, const command::Rollback& command) {
-  const Environment* environment = TRY(find_environment(changes, command.environment));
-  if (changes.state().active_rollout(*environment) != nullptr)
-    return fail(Code::conflict, "{}: a rollout is under way; `naru abort {}` takes it back",
-                command.environment, environment->app);
-  const Release* stable = changes.state().release(environment->stable);
-  if (stable == nullptr) return fail(Code::conflict, "{}: nothing was released yet", command.environment);
-  const Release* target = nullptr;
-  if (command.version) {
-    for (const auto& [id, release] : changes.state().releases)
-      if (release.app == environment->app && release.environment == environment->name &&
-          release.version == *command.version)
-        target = &release;
-    if (target == nullptr)
-      return fail(Code::not_found, "{}: there is no release v{}; `naru releases {}` lists what is kept",
-                  command.environment, *command.version, environment->app);
-  } else {  // what this environment served before
-    target = previous_release(changes.state(), *environment);
-    if (target == nullptr)
-      return fail(Code::conflict, "{}: there is no release before v{}", command.environment, stable->version);
-  }
-  if (target->id == stable->id)
-    return fail(Code::conflict, "{}: v{} is what runs", command.environment, stable->version);
-  if (command.version && !has_served(changes.state(), *target))
-    return std::unexpected(Error{
-        Code::conflict,
-        fmt::format(
-            "{}: v{} never served everybody there: a rollback would skip its one-shots and its canary",
-            command.environment, target->version),
-        0,
-        fmt::format("deliver it as a new release: push its commit {} again, under a new one (git commit "
-                    "--allow-empty)",
-                    target->commit.substr(0, 10))});
-  TRY(check_ports(changes.state(), command.environment, *target));
-  start_rollout(changes, command.environment, target->id, true);
-  return {};
-}
-
-Result<void> decide(Changes& changes, const command::StopEnvironment& command) {
-  const Environment* environment = TRY(find_environment(changes, command.environment));
-  if (environment->stopped != command.stopped)
-    changes.emit(event::EnvironmentStopped{command.environment, command.stopped});
-  return {};
 }
 
 // Fixed before the first step: a threshold that moved with the data would not be evidence.

@@ -64,6 +64,12 @@ void converge_instances(Changes& changes, const EnvKey& environment);
 // Moves the environment's rollout along its phases.
 void advance_rollout(Changes& changes, const EnvKey& environment);
 
+// "v7"; "nothing" for none.
+std::string version_name(const State& state, std::optional<ReleaseId> id);
+std::string port_taken_by(const TakenPort& taken);
+void change_phase(Changes& changes, RolloutId id, RolloutPhase phase, std::string reason);
+void start_rollout(Changes& changes, const EnvKey& environment, ReleaseId to, bool is_rollback);
+
 // The services of `to` whose revision differs from the one in `from` (all, when there is no `from`), without
 // one-shots.
 std::vector<const ReleaseService*> changed_services(const Release* from, const Release& to);
