@@ -21,7 +21,7 @@ Result<std::vector<std::string>> running(const ContainerStops& launcher) {
 }  // namespace
 
 Result<std::vector<std::string>> stop_what_is_left(const ContainerStops& launcher) {
-  const std::vector<std::string> left = TRY(running(launcher));
+  std::vector<std::string> left = TRY(running(launcher));
   if (left.empty()) return left;
   std::atomic<std::size_t> next = 0;
   const auto stop_some = [&] {

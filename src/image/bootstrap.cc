@@ -172,7 +172,7 @@ class Interruptions {
     fd_ = Fd(::signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
   }
   ~Interruptions() {
-    signalfd_siginfo taken;
+    signalfd_siginfo taken{};
     while (::read(fd_.get(), &taken, sizeof taken) > 0) {
     }
     ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);

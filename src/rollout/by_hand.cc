@@ -1,4 +1,6 @@
 // What people decide about rollouts: promote, abort, roll back, stop.
+#include <ranges>
+
 #include "rollout/rollout.h"
 
 namespace naru::rollout {
@@ -60,8 +62,7 @@ Result<void> offer_again(Changes& changes, const EnvKey& key, const Environment&
 // The newest that was offered here after what runs, and came back.
 std::string try_again_hint(const State& state, const Environment& environment) {
   const Release* stable = state.release(environment.stable);
-  for (auto row = state.releases.rbegin(); row != state.releases.rend(); ++row) {
-    const Release& release = row->second;
+  for (const auto& [id, release] : std::views::reverse(state.releases)) {
     if (release.app != environment.app || release.environment != environment.name ||
         release.id > environment.offered)
       continue;

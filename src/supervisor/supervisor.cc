@@ -120,6 +120,12 @@ Result<OwnSockets> open_own(const ListenerSpec& spec, std::string_view option) {
     return own;
   };
   auto own = open();
+  // A killed one's gateway may have it for a moment more, until it hears of that.
+  const auto patience = std::chrono::steady_clock::now() + 2s;
+  while (!own && own.error().code == Code::port_taken && std::chrono::steady_clock::now() < patience) {
+    std::this_thread::sleep_for(10ms);
+    own = open();
+  }
   if (!own && own.error().code == Code::port_taken)
     own.error().remedy = fmt::format(
         "choose another with `naru up {} PORT`, or stop who listens there (`ss -ltnp 'sport = :{}'` shows "
