@@ -45,7 +45,7 @@ class Inherited {
 
 // Of many threads that mostly sleep: with an arena for each, what one of them once used is never given back.
 void share_the_heap() {
-  ::mallopt(M_ARENA_MAX, 2);
+  ::mallopt(M_ARENA_MAX, 2);  // NOLINT(concurrency-mt-unsafe): before there are threads
 }
 
 int run_launcher(const Inherited& given) {
