@@ -13,7 +13,7 @@ def demo(*arguments):
                           stderr=subprocess.STDOUT, text=True, timeout=kPatience)
 
 
-@unittest.skipUnless(naru.LONG, "only with --long")
+@unittest.skipUnless(naru.LONG, "takes minutes, and the ports 7433, 8080 and 8000: only with --long")
 class Demo(unittest.TestCase):
     def test_a_good_release_goes_out_and_a_bad_one_comes_back(self):
         self.addCleanup(demo, "--stop")
