@@ -477,10 +477,15 @@ class App:
 
     def wait_rollout(self, *phases, seconds=60):
         """Until the newest rollout is in one of `phases`."""
-        def reached():
-            rollout = self.status()["rollout"]
-            return rollout if rollout and rollout["phase"] in phases else None
-        return wait_until(reached, f"the rollout of {self.name} is {' or '.join(phases)}", seconds)
+        deadline = time.monotonic() + seconds
+        while True:
+            status = self.status()
+            rollout = status["rollout"]
+            if rollout and rollout["phase"] in phases:
+                return rollout
+            if time.monotonic() > deadline:
+                raise Failed(f"the rollout of {self.name} is not {' or '.join(phases)} within {seconds:g} s: {rollout}\n{_pick(status)}")
+            time.sleep(0.1)
 
 
 def _pick(status):

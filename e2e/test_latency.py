@@ -18,16 +18,17 @@ class Latency(naru.Case):
         cls.app.wait_rollout("done", seconds=60)
 
     def test_a_release_that_is_only_slow_comes_back_by_itself(self):
-        self.app.edit("web/server.pl", "my $text", "select(undef, undef, undef, 1); my $text")
+        self.app.edit("web/server.pl", "my $text", "select(undef, undef, undef, 3); my $text")
         self.app.commit("Take a rest before each answer")
-        with naru.Traffic(self.url, threads=32) as traffic:
-            naru.wait_until(lambda: traffic.report.get("requests", 0) >= 300, "there is traffic")
+        with naru.Traffic(self.url, threads=64) as traffic:
+            # So many that the first, slow ones of a busy machine are not the slowest hundredth.
+            naru.wait_until(lambda: traffic.report.get("requests", 0) >= 800, "there is traffic")
             self.app.push()
             rollout = self.app.wait_rollout("rolled-back", "done", seconds=90)
         self.assertEqual(rollout["phase"], "rolled-back", rollout["reason"])
         self.assertEqual(rollout["verdict"]["metric"], "latency", rollout["reason"])
         self.assertGreater(rollout["slow_us"], 0)
-        self.assertLess(rollout["slow_us"], 1_000_000)
+        self.assertLess(rollout["slow_us"], 3_000_000)
         self.assertEqual(traffic.report["failed"], 0, traffic.report)
         self.assert_says(self.platform.naru("rollout", "shop").stdout, r"latency: an answer after more than [\d.]+ ms is slow")
 

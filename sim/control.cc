@@ -408,6 +408,8 @@ judge::Observation Control::observe(const Rollout& rollout, Session& session) co
 void Control::judge() {
   std::vector<command::Judged> verdicts;
   for (const auto& [id, rollout] : state_.rollouts) {
+    if (rollout.phase == RolloutPhase::preparing && rollout.slow_us < 0)
+      post_in(soon(), command::LatencyBaseline{id, 0});
     if (rollout.phase != RolloutPhase::stepping || !rollout.step_live) continue;
     const auto [at, is_new] = sessions_.try_emplace(id);
     Session& session = at->second;
@@ -534,6 +536,9 @@ struct Describe {
   }
   std::string operator()(const command::Judged& c) const {
     return fmt::format("Judged {} step {}: {}", c.rollout, c.step, c.reason);
+  }
+  std::string operator()(const command::LatencyBaseline& c) const {
+    return fmt::format("LatencyBaseline {}: {} us", c.rollout, c.slow_us);
   }
   std::string operator()(const command::ControlStarted&) const { return "ControlStarted"; }
   std::string operator()(const command::Tick&) const { return "Tick"; }

@@ -131,14 +131,15 @@ void Judging::look() {
 }
 
 void Judging::baseline(const View& view) {
-  if (view.rollout.slow_us != 0 || !view.rollout.from) return;
+  if (view.rollout.slow_us > 0 || !view.rollout.from) return;
   ipc::Histogram sum;
   for (const auto& [slot, owner] : view.stable_slots) {
     const ipc::Histogram latency = telemetry_.edge_latency(slot, owner);
     for (std::size_t i = 0; i < sum.counts.size(); ++i) sum.counts[i] += latency.counts[i];
   }
   const auto threshold = judge::pick_slow_threshold(buckets_of(sum));
-  if (threshold && *threshold > 0) core_.post(command::LatencyBaseline{view.rollout.id, *threshold});
+  const std::int64_t slow_us = threshold.value_or(0);
+  if (slow_us != view.rollout.slow_us) core_.post(command::LatencyBaseline{view.rollout.id, slow_us});
 }
 
 // The judge refuses counters that fall; here they may: the shared memory is new after a reboot, an instance's

@@ -1,8 +1,9 @@
 #include "control/probe_users.h"
 
-#include "base/rng.h"
 #include "base/wait.h"
 #include "route/cohort.h"
+#include "route/table.h"
+#include "route/user_ids.h"
 
 namespace naru::control {
 
@@ -76,7 +77,9 @@ void ProbeUsers::start() {
 }
 
 void ProbeUsers::look() {
-  const auto targets = core_.read([](const State& state) { return probe_targets(state); });
+  const auto [targets, key] = core_.read(
+      [](const State& state) { return std::pair(probe_targets(state), route::user_key_of(state)); });
+  const route::UserIds user_ids(key);
   const MonoTime now = clock_.mono();
   std::erase_if(progress_, [&](const auto& row) {
     return std::ranges::none_of(targets, [&](const ProbeTarget& t) { return t.rollout == row.first; });
@@ -88,13 +91,14 @@ void ProbeUsers::look() {
     for (; progress.next <= now; progress.next += between) {
       if (*progress.waiting >= kWaiting) continue;
       ++*progress.waiting;
-      const bool posted = pool_->post([this, target, waiting = progress.waiting] {
-        // What comes back is the gateway's to count.
-        io::ClientOptions direct;
-        direct.use_proxy_environment = false;
-        (void)io::fetch(probe_request(target, gateway_, secure_random_hex(16)), direct);
-        --*waiting;
-      });
+      const bool posted =
+          pool_->post([this, target, user = user_ids.make("", clock_.wall()), waiting = progress.waiting] {
+            // What comes back is the gateway's to count.
+            io::ClientOptions direct;
+            direct.use_proxy_environment = false;
+            (void)io::fetch(probe_request(target, gateway_, user), direct);
+            --*waiting;
+          });
       if (!posted) --*progress.waiting;
     }
   }

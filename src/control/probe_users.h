@@ -23,7 +23,7 @@ struct ProbeTarget {
 };
 // Of each rollout whose step is live and whose policy has a probe.
 std::vector<ProbeTarget> probe_targets(const State& state);
-// `user`: 32 hex digits, new for each request. `gateway`: "127.0.0.1:8080".
+// `user`: a name of route/user_ids.h, new for each request. `gateway`: "127.0.0.1:8080".
 io::FetchRequest probe_request(const ProbeTarget& target, const std::string& gateway,
                                const std::string& user);
 

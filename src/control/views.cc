@@ -365,7 +365,7 @@ Json rollout_view(const State& state, const Rollout& rollout, const Surroundings
           {"step", rollout.step},
           {"steps", rollout.steps},
           {"planned", std::move(planned)},
-          {"slow_us", rollout.slow_us},
+          {"slow_us", std::max<std::int64_t>(rollout.slow_us, 0)},
           {"weight", weight_of(rollout)},
           {"reason", reason_of(state, rollout, around)},
           {"verdict", rollout.verdict.is_object() ? rollout.verdict : Json()},

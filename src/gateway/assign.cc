@@ -1,9 +1,10 @@
 #include "gateway/assign.h"
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 
-#include "base/rng.h"
+#include "io/address.h"
 
 namespace naru::gateway {
 namespace {
@@ -11,23 +12,11 @@ namespace {
 using route::CohortHash;
 using route::Side;
 
-bool is_user_id(std::string_view text) {
-  return text.size() == 32 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
 std::optional<std::string_view> cookie(const http1::RequestHead& head, std::string_view name) {
   for (const http1::Field& field : head.fields()) {
     if (!http1::iequals(field.name, "cookie")) continue;
     if (auto value = http1::cookie_value(field.value, name)) return value;
   }
-  return std::nullopt;
-}
-
-std::optional<Side> forced_side(const http1::RequestHead& head) {
-  const auto value = head.find(kReleaseHeader);
-  if (!value) return std::nullopt;
-  if (http1::iequals(*value, "canary")) return Side::canary;
-  if (http1::iequals(*value, "stable")) return Side::stable;
   return std::nullopt;
 }
 
@@ -75,30 +64,41 @@ std::optional<Side> side_from_baggage(const Split& split, const http1::RequestHe
 
 }  // namespace
 
-Assignment assign_edge(const route::Environment& environment, const http1::RequestHead& head,
-                       std::string_view client_ip) {
+Visitor visitor_of(const http1::RequestHead& head, std::string_view peer_ip, bool peer_is_here) {
+  Visitor visitor{peer_ip};
+  if (!peer_is_here) return visitor;
+  for (const http1::Field& field : head.fields()) {
+    if (http1::iequals(field.name, "x-forwarded-for")) {
+      std::string_view last = field.value.substr(field.value.find_last_of(',') + 1);
+      last.remove_prefix(std::min(last.find_first_not_of(" \t"), last.size()));
+      if (io::Address::of_ip(last, 0) && !last.empty()) visitor.ip = last;
+    } else if (http1::iequals(field.name, "x-forwarded-proto")) {
+      visitor.https = http1::iequals(field.value, "https");
+    }
+  }
+  return visitor;
+}
+
+Assignment assign_edge(const route::Environment& environment, const route::UserIds& user_ids,
+                       const http1::RequestHead& head, std::string_view client_ip, WallTime now) {
   Assignment out;
   const bool split = environment.split.has_value();
   const bool own =
       split && (!environment.split->cohort_cookie.empty() || !environment.split->cohort_header.empty());
   std::string_view user = own ? own_key(*environment.split, head) : std::string_view{};
+  std::string_view counted = user;
   if (!own) {
-    if (const auto value = cookie(head, route::kUserCookie); value && is_user_id(*value))
+    if (const auto value = cookie(head, route::kUserCookie); value && user_ids.made(*value)) {
       user = *value;
-    else
-      out.new_cookie = secure_random_hex(16);
+      counted = route::UserIds::origin(user);
+    } else {
+      out.new_cookie = user_ids.make(client_ip, now);
+    }
   }
   if (!split) return out;
-  if (const auto forced = forced_side(head)) {
-    out.side = *forced;
-    return out;
-  }
-  const std::string_view counted = user.empty() ? client_ip : user;
-  const std::string_view routed = !user.empty()             ? user
-                                  : !out.new_cookie.empty() ? std::string_view(out.new_cookie)
-                                                            : client_ip;
-  out.side = side_of(environment, routed);
-  count_as(out, environment, counted);
+  if (user.empty()) user = out.new_cookie.empty() ? client_ip : std::string_view(out.new_cookie);
+  out.side = side_of(environment, user);
+  count_as(out, environment, counted.empty() ? client_ip : counted);
   return out;
 }
 

@@ -12,8 +12,6 @@ namespace naru::gateway {
 
 namespace http1 = format::http1;
 
-inline constexpr std::string_view kReleaseHeader =
-    "x-naru-release";                                          // "canary" or "stable": forced, no evidence
 inline constexpr std::string_view kCohortKey = "naru-cohort";  // baggage: "<rollout>:<side>"
 
 struct Assignment {
@@ -24,10 +22,19 @@ struct Assignment {
   bool split_by_connection = false;  // inner: it carried no cohort
 };
 
-// At the edge: a forced release, else the user's cookie (or what the application chose instead), else a new
-// cookie, which routes at once but is counted under the client's address until it comes back.
-Assignment assign_edge(const route::Environment& environment, const http1::RequestHead& head,
-                       std::string_view client_ip);
+// Who sent a request that came over the edge.
+struct Visitor {
+  std::string_view ip;
+  bool https = false;
+};
+// The peer, unless it is on this machine: a proxy here says for whom it asks, in the last address of its
+// X-Forwarded-For, which it added itself, and in X-Forwarded-Proto.
+Visitor visitor_of(const http1::RequestHead& head, std::string_view peer_ip, bool peer_is_here);
+
+// At the edge: the user's cookie (or what the application chose instead), else a new cookie, which routes at
+// once but is counted under the client's address until it comes back.
+Assignment assign_edge(const route::Environment& environment, const route::UserIds& user_ids,
+                       const http1::RequestHead& head, std::string_view client_ip, WallTime now);
 
 // Between services: baggage, else the caller's release, else a draw of 0..9,999 that the connection keeps.
 Assignment assign_inner(const route::Environment& environment, const http1::RequestHead& head,

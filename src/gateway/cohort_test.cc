@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "gateway/assign.h"
 #include "gateway/test_world.h"
 
 namespace naru::gateway::testing {
@@ -11,8 +12,17 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
+// Of a user in a private network: counts alone.
 std::string cookie(std::uint64_t user) {
-  return fmt::format("Cookie: a=b; naru_user={:032x}\r\n", user);
+  static std::map<std::uint64_t, std::string> ids;
+  auto& id = ids[user];
+  if (id.empty()) id = route::UserIds("users").make("", WallTime{});
+  return fmt::format("Cookie: a=b; naru_user={}\r\n", id);
+}
+
+std::string cookie_in(const std::string& answer) {
+  const auto at = answer.find("Set-Cookie: naru_user=");
+  return at == std::string::npos ? "" : answer.substr(at + 22, answer.find(';', at) - at - 22);
 }
 
 TEST(Cohorts, AUserWithoutACookieIsGivenOneThatKeepsItsSide) {
@@ -25,10 +35,9 @@ TEST(Cohorts, AUserWithoutACookieIsGivenOneThatKeepsItsSide) {
     Client client(world.edge());
     client.send(get());
     const std::string first = client.read_answer();
-    const auto at = first.find("Set-Cookie: naru_user=");
-    ASSERT_NE(at, std::string::npos);
     EXPECT_THAT(first, HasSubstr("; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax\r\n"));
-    const std::string user = first.substr(at + 22, 32);
+    const std::string user = cookie_in(first);
+    ASSERT_EQ(user.size(), 48U);
     client.send(get("/", "Cookie: naru_user=" + user + "\r\n"));
     const std::string second = client.read_answer();
     EXPECT_EQ(World::body_of(first), World::body_of(second));
@@ -74,15 +83,60 @@ TEST(Cohorts, BaggageTellsTheSideToTheInstances) {
   EXPECT_THAT(canary.heads().at(0), HasSubstr("Baggage: mine=1,naru-cohort=7:canary\r\n"));
 }
 
-TEST(Cohorts, AForcedReleaseIsServedAndIsNoEvidence) {
+TEST(Cohorts, AnInventedNameIsReplacedAndCountsAsItsAddress) {
   World world;
   world.stable();
-  world.canary(Backend::naming(), 0);
+  world.canary(Backend::naming(), 5000);
   world.publish();
-  EXPECT_EQ(World::body_of(world.ask(get("/", "X-Naru-Release: canary\r\n"))), "127.0.0.3");
-  EXPECT_EQ(World::body_of(world.ask(get())), "127.0.0.2");
-  EXPECT_EQ(world.telemetry->evidence_of(0).canary.requests, 0U);
-  EXPECT_EQ(world.telemetry->evidence_of(0).stable.requests, 1U);
+  for (int i = 0; i < 40; ++i)
+    EXPECT_NE(cookie_in(world.ask(get("/", fmt::format("Cookie: naru_user={:048x}\r\n", i)))), "");
+  const auto evidence = world.telemetry->evidence_of(0);
+  EXPECT_EQ(evidence.stable.requests + evidence.canary.requests, 40U);
+  EXPECT_LE(evidence.stable.users_seen, 1U);
+  EXPECT_LE(evidence.canary.users_seen, 1U);
+}
+
+TEST(Cohorts, NamesThatOneAddressCollectsAreOneUser) {
+  World world;
+  world.stable();
+  world.canary(Backend::naming(), 5000);
+  world.publish();
+  const auto seen = [&](const char* address) {
+    const auto before = world.telemetry->evidence_of(0);
+    const std::string from = fmt::format("X-Forwarded-For: 1.1.1.1, {}\r\n", address);
+    for (int i = 0; i < 40; ++i) {
+      const std::string user = cookie_in(world.ask(get("/", from)));
+      world.ask(get("/", from + "Cookie: naru_user=" + user + "\r\n"));
+    }
+    const auto after = world.telemetry->evidence_of(0);
+    return after.stable.users_seen + after.canary.users_seen - before.stable.users_seen -
+           before.canary.users_seen;
+  };
+  EXPECT_LE(seen("203.0.113.9"), 4U) << "on each side the address, and what its names share";
+  EXPECT_GE(seen("10.1.2.3"), 40U) << "people behind one private address are told apart";
+}
+
+TEST(Cohorts, AProxyOnThisMachineSaysForWhomItAsks) {
+  World world;
+  Backend& backend = world.stable();
+  world.publish();
+  world.ask(get("/", "X-Forwarded-For: 198.51.100.7, 203.0.113.9\r\nX-Forwarded-Proto: https\r\n"));
+  world.ask(get("/", "X-Forwarded-For: 198.51.100.7, nonsense\r\n"));
+  EXPECT_THAT(backend.heads().at(0), HasSubstr("\r\nX-Forwarded-For: 203.0.113.9\r\n"));
+  EXPECT_THAT(backend.heads().at(0), HasSubstr("\r\nX-Forwarded-Proto: https\r\n"));
+  EXPECT_THAT(backend.heads().at(0), HasSubstr("Forwarded: for=203.0.113.9;"));
+  EXPECT_THAT(backend.heads().at(1), HasSubstr("\r\nX-Forwarded-For: 127.0.0.1\r\n"));
+  EXPECT_THAT(backend.heads().at(1), HasSubstr("\r\nX-Forwarded-Proto: http\r\n"));
+}
+
+TEST(Cohorts, AClientElsewhereIsNotBelieved) {
+  const std::string bytes = get("/", "X-Forwarded-For: 10.1.2.3\r\nX-Forwarded-Proto: https\r\n");
+  http1::RequestHead head;
+  std::size_t scanned = 0;
+  ASSERT_EQ(http1::parse_request(bytes, scanned, head).outcome, http1::Outcome::complete);
+  EXPECT_EQ(visitor_of(head, "203.0.113.9", false).ip, "203.0.113.9");
+  EXPECT_FALSE(visitor_of(head, "203.0.113.9", false).https);
+  EXPECT_EQ(visitor_of(head, "127.0.0.1", true).ip, "10.1.2.3");
 }
 
 TEST(Cohorts, TheApplicationsOwnCookieOrHeaderCanBeTheUser) {

@@ -18,6 +18,7 @@ Arrival arrival_of(Worker& worker, const io::Stream& client, std::shared_ptr<con
   Arrival arrival;
   arrival.edge = origin->kind != ListenerKind::inner;
   arrival.client_ip = client.peer_address().ip();
+  arrival.from_here = client.peer_address().is_loopback();
   arrival.client_address = route::parse_ipv4(arrival.client_ip).value_or(0);
   arrival.draw = static_cast<std::uint32_t>(worker.rng().below(10'000));
   if (!arrival.edge) {

@@ -79,7 +79,6 @@ Fate fate_of(const http1::Field& field, const RequestRewrite& r) {
       return is("traceparent") || is("transfer-encoding") || (r.trace.fresh && is("tracestate")) ? Fate::drop
                                                                                                  : Fate::keep;
     case 'x':
-      if (is(kReleaseHeader)) return Fate::drop;
       return r.edge && (is("x-forwarded-for") || is("x-forwarded-proto") || is("x-forwarded-host") ||
                         is("x-forwarded-port") || is("x-real-ip"))
                  ? Fate::drop
@@ -111,13 +110,14 @@ void append_baggage(std::string& out, const RequestRewrite& r, std::string kept)
 }
 
 void append_forwarded(std::string& out, const RequestRewrite& r) {
-  const bool v6 = r.client_ip.find(':') != std::string_view::npos;
-  http1::append_field(out, "X-Forwarded-For", r.client_ip);
-  http1::append_field(out, "X-Forwarded-Proto", "http");
+  const std::string_view proto = r.visitor.https ? "https" : "http";
+  const bool v6 = r.visitor.ip.find(':') != std::string_view::npos;
+  http1::append_field(out, "X-Forwarded-For", r.visitor.ip);
+  http1::append_field(out, "X-Forwarded-Proto", proto);
   if (!r.head.authority.empty()) http1::append_field(out, "X-Forwarded-Host", r.head.authority);
-  out.append("Forwarded: for=").append(v6 ? "\"[" : "").append(r.client_ip).append(v6 ? "]\"" : "");
+  out.append("Forwarded: for=").append(v6 ? "\"[" : "").append(r.visitor.ip).append(v6 ? "]\"" : "");
   if (!r.head.authority.empty()) out.append(";host=\"").append(r.head.authority).append("\"");
-  out.append(";proto=http\r\n");
+  out.append(";proto=").append(proto).append("\r\n");
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ struct RequestRewrite {
   const route::Environment& environment;
   route::Side side;
   bool edge = true;  // from a user: forwarding fields and baggage of theirs are not believed
-  std::string_view client_ip;
+  const Visitor& visitor;
   const Trace& trace;
   bool upgrade = false;       // the Upgrade goes through
   std::string_view own_host;  // instead of the Host that an HTTP/1.0 request may leave out

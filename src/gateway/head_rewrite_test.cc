@@ -84,12 +84,11 @@ TEST(Forwarding, IsNotForgedThroughSpellingsThatApplicationsTakeForTheSame) {
   World world;
   Backend& backend = world.stable();
   world.publish();
-  world.ask(
-      get("/",
-          "X_Forwarded_For: 6.6.6.6\r\nx-forwarded_host: evil\r\nX_Real-IP: 6.6.6.6\r\nX_Naru_Release: "
-          "canary\r\nContent_Length: 7\r\nTransfer_Encoding: chunked\r\nProxy: http://evil\r\nX_Own: 1\r\n"));
+  world.ask(get("/",
+                "X_Forwarded_For: 6.6.6.6\r\nx-forwarded_host: evil\r\nX_Real-IP: 6.6.6.6\r\n"
+                "Content_Length: 7\r\nTransfer_Encoding: chunked\r\nProxy: http://evil\r\nX_Own: 1\r\n"));
   const std::string head = backend.heads().at(0);
-  for (const char* gone : {"6.6.6.6", "evil", "canary", "Content_", "Transfer_"})
+  for (const char* gone : {"6.6.6.6", "evil", "Content_", "Transfer_"})
     EXPECT_THAT(head, Not(HasSubstr(gone)));
   EXPECT_THAT(head, HasSubstr("X_Own: 1\r\n"));
 }

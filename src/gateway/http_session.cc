@@ -175,7 +175,9 @@ Task<std::optional<Page>> HttpSession::wait_for_instances() {
 void HttpSession::assign() {
   const route::Environment& environment = *now_.to.environment;
   if (arrival_.edge) {
-    now_.assigned = assign_edge(environment, head_, arrival_.client_ip);
+    now_.visitor = visitor_of(head_, arrival_.client_ip, arrival_.from_here);
+    now_.assigned =
+        assign_edge(environment, now_.routes->user_ids(), head_, now_.visitor.ip, SystemClock().wall());
   } else {
     const route::CallerView caller = environment.caller(arrival_.client_address);
     now_.assigned = assign_inner(environment, head_, caller, arrival_.draw);
@@ -288,7 +290,7 @@ Task<Result<void>> HttpSession::send_request() {
                              .environment = *now_.to.environment,
                              .side = now_.assigned.side,
                              .edge = arrival_.edge,
-                             .client_ip = arrival_.client_ip,
+                             .visitor = now_.visitor,
                              .trace = now_.trace,
                              .upgrade = now_.tunnel,
                              .own_host = now_.to.service->name});

@@ -19,7 +19,8 @@ namespace naru::gateway {
 struct Arrival {
   std::shared_ptr<const Origin> origin;
   bool edge = true;
-  std::string client_ip;
+  std::string client_ip;              // of the peer
+  bool from_here = false;             // the peer is on this machine
   std::uint32_t client_address = 0;   // IPv4, or 0
   std::uint32_t virtual_address = 0;  // inner: what the caller dialled
   std::uint16_t virtual_port = 0;
@@ -62,6 +63,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   struct Current {
     std::shared_ptr<const route::Snapshot> routes;  // keeps what the pointers below point to
     Destination to;
+    Visitor visitor;  // at the edge; points into the head or the arrival
     Assignment assigned;
     Trace trace;
     MonoTime started{}, answered{};

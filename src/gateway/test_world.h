@@ -216,6 +216,7 @@ class World {
     add_listener("edge", ListenerKind::http, bound("127.0.0.1"));
     add_listener("port:web", ListenerKind::tcp, bound("127.0.0.1"));
     table.revision = 1;
+    table.user_key = "users";
     EnvironmentRoute environment{"shop", "production", "shop.production", {}, {}, {}};
     ServiceRoute web{"web", "10.88.2.2", {{service_port, ""}}, {}, {}, false};
     web.stable = {1, 0, {}};

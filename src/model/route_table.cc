@@ -11,7 +11,7 @@ NARU_JSON_FIELDS(Split, rollout, stable_release, canary_release, salt, weight, e
 NARU_JSON_FIELDS(Caller, address, service, release)
 NARU_JSON_FIELDS(EnvironmentRoute, app, environment, network, split, services, callers)
 NARU_JSON_FIELDS(HostPortRoute, listener, app, environment, service, port)
-NARU_JSON_FIELDS(RouteTable, revision, environments, host_ports)
+NARU_JSON_FIELDS(RouteTable, revision, user_key, environments, host_ports)
 NARU_JSON_NAMES(ListenerKind, {{ListenerKind::http, "http"},
                                {ListenerKind::tcp, "tcp"},
                                {ListenerKind::inner, "inner"},

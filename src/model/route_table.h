@@ -80,6 +80,7 @@ struct RouteTable {
   std::uint64_t revision = 0;
   std::vector<EnvironmentRoute> environments;
   std::vector<HostPortRoute> host_ports;
+  std::string user_key{};  // of route/user_ids.h: nobody may learn it, and it never changes
 };
 NARU_JSON(RouteTable)
 

@@ -167,7 +167,8 @@ struct Rollout {
   WallTime step_started{};  // when it did
   std::string salt;         // nobody may learn it: who knows it can choose cookies by their side
   std::uint32_t evidence_slot = 0;
-  std::int64_t slow_us = 0;
+  std::int64_t slow_us =
+      -1;  // a slower answer is a slow one; 0: latency is not judged; -1: not looked at yet
   std::vector<StepRecord> steps;
   std::vector<std::string> swapped;  // stateful services whose instance is the new revision's
   std::set<std::string> oneshots_done;

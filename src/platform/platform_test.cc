@@ -31,6 +31,20 @@ TEST(Platform, ACanaryGoesThroughItsStepsAndReplacesTheOldRelease) {
   EXPECT_EQ(world.count("api"), 1);
 }
 
+// Else what starts at once would be met by users before anybody knows which answers are slow.
+TEST(Platform, AStepBeginsOnceTheJudgeHasLookedAtHowSlowTheOldReleaseIs) {
+  World world = World::released();
+  world.judge_looks = false;
+  world.release_new("api");
+  EXPECT_EQ(world.current().phase, RolloutPhase::preparing);
+  world.must(command::LatencyBaseline{world.current().id, 7'000});
+  world.settle();
+  EXPECT_EQ(world.current().phase, RolloutPhase::stepping);
+  EXPECT_EQ(world.current().slow_us, 7'000);
+  world.must(command::LatencyBaseline{world.current().id, 9'000});
+  EXPECT_EQ(world.current().slow_us, 7'000) << "a threshold that moves is no evidence";
+}
+
 TEST(Platform, ASaltComesOfASecretThatIsChosenOnce) {
   const auto salt_of = [](const std::string& secret) {
     World world;  // the same commands at the same times: all that people can see is equal

@@ -69,6 +69,8 @@ class World {
       const auto outbox = state.outbox;
       for (const auto& [id, action] : outbox) carry_out(action);
       for (const auto& [id, instance] : std::map(state.instances)) probe(instance);
+      for (const auto& [id, rollout] : std::map(state.rollouts))
+        if (judge_looks && rollout.slow_us < 0) must(command::LatencyBaseline{id, 0});
       now += 500ms;
       must(command::Tick{});
       most_databases = std::max(most_databases, count("db"));
@@ -99,6 +101,7 @@ class World {
   std::map<std::string, ApplicationSpec> elsewhere;  // of environments besides production
   int pushes = 0;
   int broken_with = 1;                            // their exit status
+  bool judge_looks = true;                        // at how slow the old release is
   std::set<std::string> broken;                   // services whose new containers end
   std::set<std::string> sick;                     // services whose health check fails
   std::map<std::string, std::string> images;      // service -> what its image's digest is of

@@ -179,5 +179,42 @@ TEST(Ipv4, ReadsFourDecimalNumbersAndNothingElse) {
     EXPECT_FALSE(parse_ipv4(text)) << text;
 }
 
+TEST(UserIds, AreKnownByTheirKeyAlone) {
+  const UserIds ids("one");
+  const std::string id = ids.make("203.0.113.9", from_epoch_ms(0));
+  ASSERT_EQ(id.size(), 48U);
+  EXPECT_TRUE(ids.made(id));
+  EXPECT_FALSE(UserIds("two").made(id));
+  for (std::size_t i = 0; i < id.size(); ++i) {
+    std::string other = id;
+    other[i] = other[i] == '0' ? '1' : '0';
+    EXPECT_FALSE(ids.made(other)) << i;
+  }
+  for (const std::string& other : {std::string(), id.substr(0, 47), id + "0", std::string(48, '0')})
+    EXPECT_FALSE(ids.made(other)) << other;
+}
+
+TEST(UserIds, OneNetworkHasOneOriginAnHour) {
+  const UserIds ids("one");
+  const auto origin = [&](const char* ip, int minute) {
+    return std::string(UserIds::origin(ids.make(ip, WallTime(std::chrono::minutes(minute)))));
+  };
+  EXPECT_NE(ids.make("203.0.113.9", WallTime{}), ids.make("203.0.113.9", WallTime{}));
+  EXPECT_EQ(origin("203.0.113.9", 1), origin("203.0.113.9", 59));
+  EXPECT_NE(origin("203.0.113.9", 1), origin("203.0.113.9", 60));
+  EXPECT_NE(origin("203.0.113.9", 1), origin("203.0.113.8", 1));
+  EXPECT_EQ(origin("2001:db8::1", 1), origin("2001:db8:0:ff:1::2", 1)) << "56 bits of it";
+  EXPECT_NE(origin("2001:db8::1", 1), origin("2001:db8:0:100::1", 1));
+  EXPECT_EQ(origin("::ffff:203.0.113.9", 1), origin("203.0.113.9", 1));
+  for (const char* ip : {"127.0.0.1", "10.0.0.1", "172.31.0.1", "192.168.1.1", "100.64.0.1", "169.254.1.1",
+                         "::1", "fe80::1", "fd00::1", "::ffff:10.0.0.1", "", "nonsense"}) {
+    EXPECT_EQ(public_network(ip), "") << ip;
+    EXPECT_NE(origin(ip, 1), origin(ip, 1)) << ip;
+  }
+  for (const char* ip :
+       {"9.255.255.255", "11.0.0.0", "172.15.0.1", "172.32.0.1", "192.167.1.1", "100.128.0.1"})
+    EXPECT_NE(public_network(ip), "") << ip;
+}
+
 }  // namespace
 }  // namespace naru::route

@@ -206,6 +206,7 @@ Result<void> Snapshot::add(const HostPortRoute& route, const Index<const Environ
 std::shared_ptr<const Snapshot> Snapshot::compile(const RouteTable& table) {
   auto snapshot = std::make_shared<Snapshot>();
   snapshot->revision_ = table.revision;
+  snapshot->user_ids_ = UserIds(table.user_key);
   const auto note = [&](const Result<void>& added) {
     if (!added) snapshot->left_out_.push_back(added.error().message());
   };

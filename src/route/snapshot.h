@@ -12,6 +12,7 @@
 #include "model/route_table.h"
 #include "route/bounds.h"
 #include "route/cohort.h"
+#include "route/user_ids.h"
 
 namespace naru::route {
 
@@ -85,6 +86,7 @@ class Snapshot {
   // A sentence for each environment and host port that was left out.
   const std::vector<std::string>& left_out() const { return left_out_; }
   std::uint64_t revision() const { return revision_; }
+  const UserIds& user_ids() const { return user_ids_; }
   // "<service>.<env>.<app>.localhost", any case, with or without ":port" and a final dot. Null: unknown.
   const Service* by_host(std::string_view host) const;
   const HostPort* by_listener(std::string_view listener) const;
@@ -110,6 +112,7 @@ class Snapshot {
   Result<void> add(const HostPortRoute& route, const Index<const Environment*>& by_name);
 
   std::uint64_t revision_ = 0;
+  UserIds user_ids_{""};
   std::vector<std::string> left_out_;
   std::vector<std::unique_ptr<Environment>> environments_;
   Index<const Service*> hosts_;

@@ -37,6 +37,7 @@ class TableBuilder {
   RouteTable build() {
     for (const auto& [key, environment] : state_.environments)
       if (environment.network) add(environment);
+    table_.user_key = user_key_of(state_);
     return std::move(table_);
   }
   const std::set<std::string>& slot_keys() const { return slot_keys_; }
@@ -69,7 +70,7 @@ class TableBuilder {
     split.salt = rollout.salt;
     split.weight = rollout.steps.back().weight;
     split.evidence_slot = rollout.evidence_slot;
-    split.slow_us = rollout.slow_us;
+    split.slow_us = std::max<std::int64_t>(rollout.slow_us, 0);
     split.cohort_cookie = rollout.policy.cohort_cookie;
     split.cohort_header = rollout.policy.cohort_header;
     return split;
@@ -324,6 +325,10 @@ UdpRoutes udp_routes_of(const State& state, const EnvKey& environment) {
 
 std::string digest_of(const UdpRoutes& routes) {
   return routes.empty() ? std::string() : Digest::of_sha256(Json(routes).dump()).short_hex();
+}
+
+std::string user_key_of(const State& state) {
+  return std::string(Digest::of_sha256(state.secret + "/users").hex());
 }
 
 RouteTable table_of(const State& state) {

@@ -11,6 +11,9 @@ namespace naru::route {
 // revision is left 0. Names telemetry slots only where reconcile() has assigned them.
 RouteTable table_of(const State& state);
 
+// Of UserIds (route/user_ids.h), from the platform's secret.
+std::string user_key_of(const State& state);
+
 // Where an environment's datagrams go: each declared UDP port of a service to its first ready instance of the
 // release that everybody meets; in a step, instances that only the new release has reach the new one's. Users
 // are not split: a datagram says of no user.
