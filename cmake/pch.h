@@ -1,5 +1,4 @@
 // What nearly every file includes, compiled once.
-#pragma once
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -41,7 +41,7 @@ class GoingBack(naru.Case):
     def test_03_what_never_served_everybody_is_not_rolled_back_to(self):
         refused = self.platform.naru("rollback", "shop", "v2", check=False)
         self.assertNotEqual(refused.returncode, 0)
-        self.assert_says(refused.stdout, r"v2 never served everybody", r"deliver it as a new release")
+        self.assert_says(refused.stdout, r"v2 never served everybody", r"deliver it with both: naru promote shop v2")
 
     def test_04_a_rollback_takes_no_host_port_from_another_application(self):
         self.app.edit("compose.yaml", f"{self.store_port}:7000", f"{naru.free_port()}:7000")

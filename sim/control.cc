@@ -418,7 +418,8 @@ void Control::judge() {
       session.canary_crashes = session.state.last.canary_crashes;
       session.stable_crashes = session.state.last.stable_crashes;
     }
-    const auto verdict = judge::step(rollout.policy, session.state, observe(rollout, session), rollout.app);
+    const auto verdict = judge::step(rollout.policy, session.state, observe(rollout, session),
+                                     target_of(rollout.app, rollout.environment));
     if (!verdict) violated("the judge can judge", "rollout {}: {}", id, verdict.error().message());
     using enum command::Outcome;
     const auto outcome = verdict->kind == judge::VerdictKind::promote     ? promote

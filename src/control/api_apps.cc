@@ -236,13 +236,15 @@ Result<std::optional<std::uint64_t>> version_member(const Json& body) {
 }
 
 Result<Command> promote_command(const Json& body, const EnvKey& key, const std::string& by) {
-  return Command(command::Promote{key, by, TRY(version_member(body))});
+  const auto version = TRY(version_member(body));
+  return Command(command::Promote{key, by, version});
 }
 Result<Command> abort_command(const Json&, const EnvKey& key, const std::string& by) {
   return Command(command::Abort{key, by});
 }
 Result<Command> rollback_command(const Json& body, const EnvKey& key, const std::string& by) {
-  return Command(command::Rollback{key, TRY(version_member(body)), by});
+  const auto version = TRY(version_member(body));
+  return Command(command::Rollback{key, version, by});
 }
 Result<Command> stop_command(const Json&, const EnvKey& key, const std::string&) {
   return Command(command::StopEnvironment{key, true});

@@ -132,13 +132,12 @@ Result<void> check_idle(const State& state, const std::string& volume) {
       for (const ReleaseService& service : release->services)
         for (const MountSpec& mount : service.spec.mounts)
           if (mount.kind == MountKind::volume && prefix + mount.source == volume)
-            return std::unexpected(
-                Error{Code::conflict,
-                      fmt::format("volume {} belongs to {} of {}, v{}", volume, service.spec.name, key,
-                                  release->version),
-                      0,
-                      fmt::format("stop it first: naru app stop {}",
-                                  environment.name == kProduction ? environment.app : key)});
+            return std::unexpected(Error{Code::conflict,
+                                         fmt::format("volume {} belongs to {} of {}, v{}", volume,
+                                                     service.spec.name, key, release->version),
+                                         0,
+                                         fmt::format("stop it first: naru app stop {}",
+                                                     target_of(environment.app, environment.name))});
     }
   }
   return {};

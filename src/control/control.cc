@@ -86,6 +86,7 @@ class Process {
   void keep_clock() const;
   Result<std::vector<std::string>> down(bool all);
   Result<std::vector<std::string>> stop_everything();
+  std::set<EnvKey> noted_as_stopped() const;
   void start_what_down_stopped();
   std::filesystem::path stopped_by_down() const { return data_.control() / "stopped-by-down.json"; }
   io::Task<void> wait_for(io::Stream stream);
@@ -123,6 +124,7 @@ class Process {
   std::unique_ptr<Api> api_;
   std::unique_ptr<io::HttpServer> server_;
   std::mutex down_mutex_;
+  std::mutex note_mutex_;  // of stopped-by-down.json
   bool going_down_ = false;
   std::jthread lister_, catcher_;
 };
@@ -141,8 +143,8 @@ Result<void> Process::prepare() {
   images_.emplace(TRY(image::Store::open(data_.images())));
   cache_.emplace(TRY(build::StepCache::open(data_.build_cache())));
   tokens_ = TRY(Tokens::open(data_.control() / "tokens.json", clock_));
+  resume_clock();  // before anything is noted: a machine's clock that was set is not believed at once
   core_ = TRY(Core::open(data_.control().string(), clock_));
-  resume_clock();
   clock_.not_before(core_->last_time());
   launcher_ = ipc::LauncherClient::open(
       {data_.launcher_socket().string(), [this](const Json& event) { on_launcher_event(event); }});
@@ -285,18 +287,32 @@ void Process::compare_refs(const std::stop_token& stop) {
   }
 }
 
-// `naru down --all` stopped them for as long as Naru is down, unlike `naru app stop`.
-void Process::start_what_down_stopped() {
+std::set<EnvKey> Process::noted_as_stopped() const {
   const auto noted = os::read_file(stopped_by_down(), 1 << 20);
-  if (!noted) return;
-  const auto keys = parse_json(*noted, "stopped-by-down.json");
+  const auto keys = noted ? parse_json(*noted, "stopped-by-down.json") : Json::array();
+  std::set<EnvKey> out;
   if (keys && keys->is_array())
     for (const Json& key : *keys)
-      if (key.is_string())
-        if (auto started = core_->submit(command::StopEnvironment{key.get<std::string>(), false}); !started)
-          log_event(Level::warn, "control.start_environment", {{"error", started.error().message()}});
+      if (key.is_string()) out.insert(key.get<std::string>());
+  return out;
+}
+
+// `naru down --all` stopped them for as long as Naru is down, unlike `naru app stop`. One that cannot be
+// started now stays noted for the next time.
+void Process::start_what_down_stopped() {
+  const std::lock_guard lock(note_mutex_);
+  std::set<EnvKey> left;
+  for (const EnvKey& key : noted_as_stopped()) {
+    const auto started = core_->submit(command::StopEnvironment{key, false});
+    if (started || started.error().code == Code::not_found) continue;
+    log_event(Level::warn, "control.start_environment", {{"error", started.error().message()}});
+    left.insert(key);
+  }
   std::error_code ignored;
-  std::filesystem::remove(stopped_by_down(), ignored);
+  if (left.empty())
+    std::filesystem::remove(stopped_by_down(), ignored);
+  else if (const auto kept = os::write_file_atomically(stopped_by_down(), Json(left).dump()); !kept)
+    log_event(Level::warn, "control.start_environment", {{"error", kept.error().message()}});
 }
 
 void Process::catch_up(const std::stop_token& stop) {
@@ -334,13 +350,17 @@ Result<std::vector<std::string>> Process::down(bool all) {
 
 // What cannot be noted is not stopped: nobody would start it again.
 Result<std::vector<std::string>> Process::stop_everything() {
+  std::unique_lock noting(note_mutex_);
   const auto keys = core_->read([](const State& state) {
-    std::vector<EnvKey> out;
+    std::set<EnvKey> out;
     for (const auto& [key, environment] : state.environments)
-      if (!environment.stopped) out.push_back(key);
+      if (!environment.stopped) out.insert(key);
     return out;
   });
-  TRY(os::write_file_atomically(stopped_by_down(), Json(keys).dump()));
+  std::set<EnvKey> noted = noted_as_stopped();  // by a `down` after which not all could be started
+  noted.insert(keys.begin(), keys.end());
+  TRY(os::write_file_atomically(stopped_by_down(), Json(noted).dump()));
+  noting.unlock();
   for (const EnvKey& key : keys)
     if (auto stopped = core_->submit(command::StopEnvironment{key, true}); !stopped)
       log_event(Level::warn, "control.stop_environment",

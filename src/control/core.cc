@@ -28,7 +28,15 @@ Result<void> Core::begin() {
   if (state_.secret.empty())
     TRY(platform::decide(changes, command::ChooseSecret{secure_random_hex(kSecretBytes)}));
   TRY(platform::decide(changes, command::ControlStarted{}));
-  return store_.commit(state_, changes.events(), changes.touched(), changes.now());
+  auto committed = store_.commit(state_, changes.events(), changes.touched(), changes.now());
+  if (committed || committed.error().code != Code::disk_full) return committed;
+  // Who wants to free the disk needs control: it goes on without the note, which is of use to it alone.
+  log_event(Level::error, "control.start_not_noted", {{"error", committed.error().message()}});
+  State stored = TRY(store_.load());
+  if (stored.secret.empty()) return committed;
+  stored.counters.control_started = changes.now();
+  state_ = std::move(stored);
+  return {};
 }
 
 Core::Core(store::Store store, State state, const Clock& clock)

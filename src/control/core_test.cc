@@ -1,7 +1,11 @@
 #include "control/core.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <unistd.h>
 
+#include "base/fd.h"
 #include "base/rng.h"
 #include "model/changes.h"
 
@@ -44,6 +48,28 @@ TEST_F(CoreTest, ChoosesASecretForAnOldFolderToo) {
   const auto core = open();
   EXPECT_EQ(secret_of(*core).size(), 64U);
   EXPECT_TRUE(core->read([](const State& state) { return state.apps.contains("shop"); }));
+}
+
+// Who wants to free it needs control.
+TEST_F(CoreTest, StartsOnAFullDisk) {
+  if (::mount("naru-core", folder_.c_str(), "tmpfs", 0, "size=2m") != 0) GTEST_SKIP() << "needs root";
+  const auto unmount = [&] { ::umount2(folder_.c_str(), MNT_DETACH); };
+  const std::string secret = secret_of(*open());
+  {
+    auto keeps_the_log_open = store::Store::open(folder_).value();
+    const Fd filler(::open((folder_ + "/filler").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    const std::string block(4096, 'x');
+    while (::write(filler.get(), block.data(), block.size()) > 0) {
+    }
+    auto core = Core::open(folder_, clock_);
+    ASSERT_TRUE(core) << core.error().message();
+    EXPECT_EQ(secret_of(**core), secret);
+    (*core)->start();
+    EXPECT_EQ((*core)->submit(command::CreateApp{"shop"}).error().code, Code::disk_full);
+    ASSERT_EQ(::truncate((folder_ + "/filler").c_str(), 0), 0);
+    EXPECT_TRUE((*core)->submit(command::CreateApp{"shop"}));
+  }
+  unmount();
 }
 
 }  // namespace

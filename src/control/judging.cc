@@ -235,10 +235,11 @@ std::vector<InnerCalls> Judging::new_calls(const std::map<std::uint32_t, InnerCa
 
 // Evidence that cannot be read is not begun anew: what was spent of alpha would be spent twice.
 void Judging::hold(const Rollout& rollout, const std::string& why) {
+  const std::string target = target_of(rollout.app, rollout.environment);
   std::string reason = fmt::format(
       "the evidence of this rollout cannot be read ({}), so that nothing is judged any more; `naru promote "
       "{}` goes on to everybody, `naru abort {}` takes it back",
-      why, rollout.app, rollout.app);
+      why, target, target);
   if (rollout.reason == reason) return;
   log_event(Level::error, "control.judge", {{"rollout", rollout.id}, {"error", why}});
   core_.post(command::Judged{rollout.id, rollout.step, command::Outcome::hold, std::move(reason),
@@ -261,7 +262,8 @@ void Judging::observe(const View& view) {
       kept->in_step = milliseconds(0);
     }
   }
-  auto verdict = judge::step(rollout.policy, session.state, observation_of(view, session), rollout.app);
+  auto verdict = judge::step(rollout.policy, session.state, observation_of(view, session),
+                             target_of(rollout.app, rollout.environment));
   if (!verdict) {
     log_event(Level::warn, "control.judge", {{"rollout", rollout.id}, {"error", verdict.error().message()}});
     return;

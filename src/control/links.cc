@@ -26,7 +26,7 @@ Result<void> GatewayLink::exchange(const RouteTable& table) {
     take_stats(body);
     // A gateway that was ahead of us (its disk, our older database) answers with its own revision.
     if (body.contains("acked") && body["acked"].get<std::uint64_t>() >= table.revision) return {};
-    if (body.contains("refused") && body["refused"].get<std::uint64_t>() == table.revision)
+    if (body.contains("refused"))
       return fail(Code::conflict, "the gateway refused routes {}: {}", table.revision,
                   body.value("error", ""));
   }

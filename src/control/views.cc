@@ -13,11 +13,6 @@ namespace {
 
 constexpr std::size_t kMaxError = 4000;
 
-// As people name it on the command line: "shop", "shop/staging".
-std::string name_of(const Environment& environment) {
-  return environment.name == kProduction ? environment.app : environment.app + "/" + environment.name;
-}
-
 std::string version_of(const State& state, std::optional<ReleaseId> id) {
   const Release* release = state.release(id);
   return release == nullptr ? "nothing" : fmt::format("v{}", release->version);
@@ -246,7 +241,8 @@ std::string closed_ports(const State& state, const Environment& environment, con
 
 std::string status_message(const State& state, const Environment& environment, const Surroundings& around) {
   if (environment.stopped)
-    return fmt::format("stopped; start it again with `naru app start {}`", name_of(environment));
+    return fmt::format("stopped; start it again with `naru app start {}`",
+                       target_of(environment.app, environment.name));
   const Rollout* active = state.active_rollout(environment);
   const Pipeline* pipeline = newest_pipeline(state, environment.app);
   if (active != nullptr) return rollout_message(state, *active) + closed_ports(state, environment, around);
@@ -254,11 +250,15 @@ std::string status_message(const State& state, const Environment& environment, c
   const Release* stable = state.release(environment.stable);
   if (environment.pending && !environment.approved)
     return fmt::format("{} waits for a person: `naru promote {}`", version_of(state, environment.pending),
-                       name_of(environment));
+                       target_of(environment.app, environment.name));
   if (const Release* next = pipeline::waiting_release(state, environment))
-    return fmt::format("{}v{} comes here when {} serves it",
-                       stable == nullptr ? "" : fmt::format("v{} serves everybody; ", stable->version),
-                       next->version, next->after);
+    return fmt::format(
+        "{}v{} {}", stable == nullptr ? "" : fmt::format("v{} serves everybody; ", stable->version),
+        next->version,
+        environment_before(state, *next) != nullptr
+            ? fmt::format("comes here when {} serves it", next->after)
+            : fmt::format("waited for {}, which was removed: `naru promote {} v{}`", next->after,
+                          target_of(environment.app, environment.name), next->version));
   if (stable == nullptr && pipeline != nullptr && pipeline->state == StageState::failed)
     return fmt::format("nothing runs; the last push failed: {}{}", pipeline->error.substr(0, 500),
                        hint_of(*pipeline));

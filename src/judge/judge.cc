@@ -144,7 +144,7 @@ Result<State> load_state(std::string_view bytes) {
 }
 
 Result<Verdict> step(const RolloutPolicy& policy, State& state, const Observation& observation,
-                     std::string_view app) {
+                     std::string_view target) {
   TRY(check(policy));
   TRY(check_state(state));
   TRY(check_observation(policy, state, observation));
@@ -168,7 +168,7 @@ Result<Verdict> step(const RolloutPolicy& policy, State& state, const Observatio
   state.started = true;
   state.step = observation.step;
   state.last = observation;
-  return decide(policy, state, std::move(evidence), app);
+  return decide(policy, state, std::move(evidence), target);
 }
 
 NARU_JSON_FIELDS(SideCounts, users_seen, users_bad, users_slow, requests, failed)

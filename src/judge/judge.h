@@ -112,9 +112,9 @@ NARU_JSON(Verdict)
 
 // Errors: invalid_argument (a policy outside its bounds), judge_observation (counters that go backwards,
 // steps that fall or do not exist, not a number), judge_state (a stored state that this version cannot read).
-// `app` is named in the remedy of a reason ("naru promote shop").
+// `target` is named in the remedy of a reason ("naru promote shop/staging").
 Result<Verdict> step(const RolloutPolicy& policy, State& state, const Observation& observation,
-                     std::string_view app);
+                     std::string_view target);
 
 // A stored state (JSON of State), checked; judge_state when it is damaged.
 Result<State> load_state(std::string_view bytes);

@@ -21,7 +21,7 @@ struct View {
   const CanaryStep& step;
   const State& state;
   const std::vector<Evidence>& evidence;
-  std::string_view app;
+  std::string_view target;
   const Observation& now() const { return state.last; }
   std::string at() const { return fmt::format("{:g}%", step.weight.value / 100.0); }
 };
@@ -111,7 +111,7 @@ Verdict suspect(const View& view, const Evidence& e) {
   return {VerdictKind::inconclusive,
           e.metric,
           fmt::format("{}, after {}; decide with naru promote {} or naru abort {}", reason,
-                      humanize(view.now().in_step), view.app, view.app),
+                      humanize(view.now().in_step), view.target, view.target),
           {}};
 }
 
@@ -121,7 +121,7 @@ Verdict pass_or_wait(const View& view) {
   const std::uint64_t wanted = std::max<std::uint64_t>(view.step.min_users, 1);  // no traffic is never a pass
   if (users < wanted)
     return hold(fmt::format("holding at {}: {} of {} users; send traffic, add a probe, or naru promote {}",
-                            view.at(), users, wanted, view.app));
+                            view.at(), users, wanted, view.target));
   if (const Evidence* e = suspicious(view)) return suspect(view, *e);
   const bool early = now.in_step < view.step.min_duration;
   if (early && !surely_good(view))
@@ -142,9 +142,9 @@ Verdict pass_or_wait(const View& view) {
 }  // namespace
 
 Verdict decide(const RolloutPolicy& policy, const State& state, std::vector<Evidence> evidence,
-               std::string_view app) {
+               std::string_view target) {
   evidence.push_back(crash_evidence(state));
-  const View view{policy, policy.steps[state.step], state, evidence, app};
+  const View view{policy, policy.steps[state.step], state, evidence, target};
   auto rejected = roll_back(view);
   Verdict verdict = rejected ? std::move(*rejected) : pass_or_wait(view);
   verdict.evidence = std::move(evidence);

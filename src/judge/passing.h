@@ -7,6 +7,6 @@ namespace naru::judge {
 
 // `evidence` holds errors and latency, of `state.last`; crashes are added here.
 Verdict decide(const RolloutPolicy& policy, const State& state, std::vector<Evidence> evidence,
-               std::string_view app);
+               std::string_view target);
 
 }  // namespace naru::judge

@@ -416,8 +416,14 @@ Result<int> start_and_serve(const LauncherOptions& options, int signals) {
   std::set<std::string> known;
   for (const ContainerStatus& status : engine->list()) known.insert(status.id);
   TRY(networks->keep_only(known));
-  TRY(image::remove_stale_unpacks(paths.layers));
-  TRY(remove_stale_volumes(*engine));
+  if (const auto removed = image::remove_stale_unpacks(paths.layers); !removed)
+    log_event(Level::warn, "launcher.cannot_remove", {{"error", removed.error().message()}});
+  // A large one takes minutes: meanwhile everything else is served.
+  const std::jthread remover([gone = half_removed_volumes(*engine)] {
+    for (const std::filesystem::path& path : gone)
+      if (const auto removed = os::remove_tree(path); !removed)
+        log_event(Level::warn, "launcher.cannot_remove", {{"error", removed.error().message()}});
+  });
   Layers layers(paths.layers);
   const auto benches = TRY(Benches::open(*engine, *networks, *nursery, layers));
   Server server(options, *engine, *networks, *benches, layers, *nursery, make_hello(*engine, *networks));

@@ -337,11 +337,13 @@ TEST_F(LauncherTest, AVolumeHasASecondWriterOnlyWhenItIsShared) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::conflict);
   EXPECT_NE(refused.error().message().find("is written by container store-1"), std::string::npos);
+  EXPECT_FALSE(on_the_volume("backup-1", false, true)) << "its writer does not share it";
   EXPECT_TRUE(on_the_volume("reader-1", true, false));
-  EXPECT_TRUE(on_the_volume("backup-1", false, true));
   EXPECT_TRUE(on_the_volume("store-1", false, false)) << "asked again: the same one";
-  for (const char* id : {"store-1", "backup-1"}) ASSERT_TRUE(client->stop(id, 0ms));
-  EXPECT_TRUE(on_the_volume("database-1", false, false));
+  ASSERT_TRUE(client->stop("store-1", 0ms));
+  EXPECT_TRUE(on_the_volume("database-1", false, true));
+  EXPECT_TRUE(on_the_volume("backup-1", false, true));
+  EXPECT_FALSE(on_the_volume("store-2", false, false));
 }
 
 TEST_F(LauncherTest, AContainerOutlivesAKilledLauncherAndIsAdopted) {

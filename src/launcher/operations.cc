@@ -228,7 +228,8 @@ Result<Reply> volume_remove(Operations& operations, const Json& request, std::ui
   return Reply{};
 }
 Result<Reply> volume_list(Operations& operations, const Json&, std::uint64_t) {
-  return Reply{.result = {{"volumes", TRY(list_volumes(operations.engine))}}, .fds = {}, .watches = {}};
+  const auto volumes = TRY(list_volumes(operations.engine));
+  return Reply{.result = {{"volumes", volumes}}, .fds = {}, .watches = {}};
 }
 
 Result<Reply> layer_unpack(Operations& operations, const Json& request, std::uint64_t) {
@@ -236,7 +237,8 @@ Result<Reply> layer_unpack(Operations& operations, const Json& request, std::uin
   return Reply{};
 }
 Result<Reply> layer_list(Operations& operations, const Json&, std::uint64_t) {
-  return Reply{.result = {{"layers", TRY(operations.layers.list())}}, .fds = {}, .watches = {}};
+  const auto layers = TRY(operations.layers.list());
+  return Reply{.result = {{"layers", layers}}, .fds = {}, .watches = {}};
 }
 Result<std::vector<Digest>> layers_field(const Json& request) {
   auto layers = TRY(field<std::vector<Digest>>(request, "layers"));
@@ -246,12 +248,12 @@ Result<std::vector<Digest>> layers_field(const Json& request) {
   return layers;
 }
 Result<Reply> layer_size(Operations& operations, const Json& request, std::uint64_t) {
-  return Reply{.result = {{"bytes", operations.layers.bytes_of(TRY(layers_field(request)))}},
-               .fds = {},
-               .watches = {}};
+  const auto layers = TRY(layers_field(request));
+  return Reply{.result = {{"bytes", operations.layers.bytes_of(layers)}}, .fds = {}, .watches = {}};
 }
 Result<Reply> layer_sweep(Operations& operations, const Json&, std::uint64_t) {
-  return Reply{.result = {{"bytes", TRY(operations.layers.sweep())}}, .fds = {}, .watches = {}};
+  const auto bytes = TRY(operations.layers.sweep());
+  return Reply{.result = {{"bytes", bytes}}, .fds = {}, .watches = {}};
 }
 Result<Reply> layer_remove(Operations& operations, const Json& request, std::uint64_t) {
   const auto layers = TRY(layers_field(request));

@@ -41,7 +41,8 @@ struct Operations {
   // Starts and removals of one container wait for each other, by a hash of its id.
   std::array<std::mutex, 64> locks{};
 
-  // Likewise starts on one volume, and its removal. Taken after a container's, lower ones first.
+  // Likewise starts on one volume (its removal waits for every start: layers.alone()). Taken after a
+  // container's, lower ones first.
   std::array<std::mutex, 64> volume_locks{};
 
   std::mutex& lock_of(const std::string& container) {

@@ -16,6 +16,14 @@ namespace {
 constexpr std::size_t kMaxVolumes = 10'000;
 constexpr std::string_view kGone = ".gone-";  // no volume's name
 
+// With every other writer that says so too.
+bool shares(const container::Engine& engine, const std::string& container, const std::string& volume) {
+  const auto spec = engine.spec(container);
+  return !spec || std::ranges::all_of(spec->mounts, [&](const ContainerMount& mount) {
+    return mount.kind != MountKind::volume || mount.source != volume || mount.read_only || mount.shared;
+  });
+}
+
 }  // namespace
 
 Result<void> ensure_volume(const container::Engine& engine, const std::string& name) {
@@ -45,13 +53,12 @@ Result<void> remove_volume(const container::Engine& engine, Layers& layers, cons
   return os::remove_tree(aside);
 }
 
-Result<void> remove_stale_volumes(const container::Engine& engine) {
+std::vector<fs::path> half_removed_volumes(const container::Engine& engine) {
   std::vector<fs::path> gone;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(engine.paths().volumes, error))
     if (entry.path().filename().string().starts_with(kGone)) gone.push_back(entry.path());
-  for (const fs::path& path : gone) TRY(os::remove_tree(path));
-  return {};
+  return gone;
 }
 
 std::set<std::string> volumes_of(const ContainerSpec& spec) {
@@ -63,13 +70,12 @@ std::set<std::string> volumes_of(const ContainerSpec& spec) {
 
 Result<void> check_writers(const container::Engine& engine, const ContainerSpec& spec) {
   for (const ContainerMount& mount : spec.mounts) {
-    if (mount.kind != MountKind::volume || mount.read_only || mount.shared) continue;
+    if (mount.kind != MountKind::volume || mount.read_only) continue;
     for (const std::string& writer : engine.writers_of(mount.source))
-      if (writer != spec.id)
+      if (writer != spec.id && !(mount.shared && shares(engine, writer, mount.source)))
         return std::unexpected(Error{
             Code::conflict, fmt::format("volume {} is written by container {}", mount.source, writer), 0,
-            "it is tried again when that one has ended; when their programs share the volume, say "
-            "x-naru.shared: true in both services"});
+            "stop it first; when their programs share the volume, say x-naru.shared: true in both services"});
   }
   return {};
 }

@@ -2,6 +2,7 @@
 // Errors: invalid_argument (a name), conflict (in use), busy, too_large, system.
 #pragma once
 
+#include <filesystem>
 #include <set>
 #include <string>
 #include <vector>
@@ -17,8 +18,8 @@ Result<void> ensure_volume(const container::Engine& engine, const std::string& n
 // look and a rename happen while no container is started (`layers`), so that none starts on what is being
 // deleted.
 Result<void> remove_volume(const container::Engine& engine, Layers& layers, const std::string& name);
-// What a kill left of removals.
-Result<void> remove_stale_volumes(const container::Engine& engine);
+// What a kill left of removals, to be deleted: nobody else knows of it.
+std::vector<std::filesystem::path> half_removed_volumes(const container::Engine& engine);
 std::set<std::string> volumes_of(const ContainerSpec& spec);
 // State is never run twice, whoever asks: conflict while another container writes a volume that `spec` wants
 // to write alone (ContainerMount::shared). Call with the volumes' locks held until it has started.

@@ -82,6 +82,11 @@ const ServiceSpec* publisher_of(const Release& release, std::uint16_t host_port)
 
 }  // namespace
 
+const Environment* environment_before(const State& state, const Release& release) {
+  const auto before = state.environments.find(env_key(release.app, release.after));
+  return release.after.empty() || before == state.environments.end() ? nullptr : &before->second;
+}
+
 std::optional<TakenPort> taken_port(const State& state, const Release& release) {
   if (release.environment != kProduction) return std::nullopt;
   for (const auto& [key, environment] : state.environments) {

@@ -22,6 +22,10 @@ using EnvKey = std::string;  // "shop/production"
 inline EnvKey env_key(std::string_view app, std::string_view environment) {
   return std::string(app) + "/" + std::string(environment);
 }
+// As people name it to a command: "shop" is production, "shop/staging" another one.
+inline std::string target_of(std::string_view app, std::string_view environment) {
+  return environment == kProduction ? std::string(app) : env_key(app, environment);
+}
 // The environment's network: dots, so that it can be a DNS suffix.
 inline std::string network_id(std::string_view app, std::string_view environment) {
   return std::string(app) + "." + std::string(environment);
@@ -286,6 +290,10 @@ struct State {
   }
 };
 NARU_JSON(State)
+
+// The environment that must serve a release's version first (Release::after); nothing when it names none, or
+// one that was removed.
+const Environment* environment_before(const State& state, const Release& release);
 
 // A host port that `release` publishes in production and another application has: that one keeps it.
 struct TakenPort {

@@ -117,7 +117,8 @@ constexpr std::string_view kChains = R"(
     oifname "{0}*" drop
     ip daddr @virtuals reject with icmp type port-unreachable
     ip daddr @subnets drop
-    # Where clouds hand out the machine's own credentials (RFC 3927).
+    # Where clouds hand out the machine's own credentials (RFC 3927), and names, which builds ask for.
+    ip daddr 169.254.0.0/16 meta l4proto {{ tcp, udp }} th dport 53 accept
     ip daddr 169.254.0.0/16 reject with icmp type admin-prohibited
     accept
   }}

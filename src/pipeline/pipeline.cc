@@ -256,9 +256,9 @@ void hand_on(Changes& changes, const EnvKey& key) {
     if (release.id <= environment.offered) return;
     if (release.app != environment.app || release.environment != environment.name || release.after.empty())
       continue;
-    const auto before = state.environments.find(env_key(environment.app, release.after));
-    if (before == state.environments.end()) continue;
-    const Release* served = settled_release(state, before->second);
+    const Environment* before = environment_before(state, release);
+    if (before == nullptr) continue;
+    const Release* served = settled_release(state, *before);
     if (served == nullptr || served->version != release.version) continue;
     changes.emit(event::ReleasePending{key, release.id, release.deploy == DeployMode::automatic});
     return;

@@ -178,6 +178,37 @@ TEST(Environments, OneIsRemovedAndTheOthersStay) {
   EXPECT_EQ(served(world, "shop/production"), 2u);
 }
 
+// Else a release that waits for it would wait for ever.
+TEST(Environments, WhatWaitedForARemovedOneIsPromotedByItsVersion) {
+  World world = World::released(two_environments());
+  world.broken = {"api"};
+  world.release_new("api");
+  world.must(command::StopEnvironment{"shop/staging", true});
+  world.settle(20);
+  EXPECT_EQ(world.send(command::Promote{"shop/production", "ada", 2}).error().code, Code::conflict);
+  world.must(command::RemoveEnvironment{"shop/staging"});
+  world.broken = {};
+  world.settle(20);
+  EXPECT_EQ(served(world, "shop/production"), 1u);
+  world.must(command::Promote{"shop/production", "ada", 2});
+  world.settle();
+  EXPECT_EQ(served(world, "shop/production"), 2u);
+}
+
+TEST(Environments, ARemedyNamesTheEnvironment) {
+  ApplicationSpec spec = two_environments();
+  spec.rollout.strategy = StrategyKind::canary;
+  World world = World::released(spec);
+  world.judge_looks = false;
+  world.release_new("api");
+  const auto refused = world.send(command::Rollback{"shop/staging", {}, "ada"});
+  EXPECT_NE(refused.error().message().find("naru abort shop/staging"), std::string::npos)
+      << refused.error().message();
+  const auto unknown = world.send(command::Promote{"shop/staging", "ada", 99});
+  EXPECT_NE(unknown.error().message().find("naru releases shop/staging"), std::string::npos)
+      << unknown.error().message();
+}
+
 TEST(Environments, WhatTheFileDeclaresAndWhatIsLeftOfEarlierOnesAreBoundedTogether) {
   World world = World::released();
   for (int i = 1; i < 7; ++i)

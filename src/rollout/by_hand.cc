@@ -32,27 +32,40 @@ bool has_served(const State& state, const Release& release) {
          });
 }
 
-const Release* find_version(const State& state, const Environment& environment, std::uint64_t version) {
+std::string target(const Environment& environment) {
+  return target_of(environment.app, environment.name);
+}
+
+Result<const Release*> find_version(const State& state, const Environment& environment,
+                                    std::uint64_t version) {
   for (const auto& [id, release] : state.releases)
     if (release.app == environment.app && release.environment == environment.name &&
         release.version == version)
       return &release;
-  return nullptr;
+  return fail(Code::not_found, "{0}: there is no release v{1}; `naru releases {0}` lists what is kept",
+              target(environment), version);
+}
+
+bool may_abort(const Rollout& rollout) {
+  return rollout.phase == Phase::preparing || rollout.phase == Phase::stepping;
+}
+
+std::string way_out(const Rollout& rollout) {
+  return may_abort(rollout)
+             ? fmt::format("`naru abort {}` takes it back", target_of(rollout.app, rollout.environment))
+             : "wait until it has ended";
 }
 
 // A release by its version, once more from the beginning: its one-shots, its steps, the judge.
 Result<void> offer_again(Changes& changes, const EnvKey& key, const Environment& environment,
                          std::uint64_t version) {
   const State& state = changes.state();
-  const Release* release = find_version(state, environment, version);
-  if (release == nullptr)
-    return fail(Code::not_found, "{}: there is no release v{}; `naru releases {}` lists what is kept", key,
-                version, environment.app);
+  const Release* release = TRY(find_version(state, environment, version));
   if (const Rollout* rollout = state.active_rollout(environment))
-    return fail(Code::conflict, "{}: the rollout of {} is under way; `naru abort {}` takes it back", key,
-                version_name(state, rollout->to), environment.app);
+    return fail(Code::conflict, "{}: the rollout of {} is under way; {}", key,
+                version_name(state, rollout->to), way_out(*rollout));
   if (environment.stable == release->id) return fail(Code::conflict, "{}: v{} is what runs", key, version);
-  if (!release->after.empty() && release->id > environment.offered)
+  if (environment_before(state, *release) != nullptr && release->id > environment.offered)
     return fail(Code::conflict, "{}: v{} comes here when {} serves it", key, version, release->after);
   TRY(check_ports(state, key, *release));
   start_rollout(changes, key, release->id, false);
@@ -67,9 +80,7 @@ std::string try_again_hint(const State& state, const Environment& environment) {
         release.id > environment.offered)
       continue;
     if (stable != nullptr && release.version <= stable->version) break;
-    const bool production = environment.name == kProduction;
-    return fmt::format("to try v{0} again: naru promote {1}{2}{3} v{0}", release.version, environment.app,
-                       production ? "" : "/", production ? "" : environment.name);
+    return fmt::format("to try v{0} again: naru promote {1} v{0}", release.version, target(environment));
   }
   return "push a commit";
 }
@@ -106,47 +117,41 @@ Result<void> decide(Changes& changes, const command::Promote& command) {
 Result<void> decide(Changes& changes, const command::Abort& command) {
   const Environment* environment = TRY(find_environment(changes, command.environment));
   const Rollout* rollout = changes.state().active_rollout(*environment);
-  if (rollout == nullptr || (rollout->phase != Phase::preparing && rollout->phase != Phase::stepping))
+  if (rollout == nullptr)
     return fail(Code::conflict, "{}: no rollout is under way that could be aborted", command.environment);
+  if (!may_abort(*rollout))
+    return fail(Code::conflict, "{}: the rollout of {} is {}; {}", command.environment,
+                version_name(changes.state(), rollout->to), Json(rollout->phase).get<std::string>(),
+                way_out(*rollout));
   change_phase(changes, rollout->id, Phase::rolling_back, fmt::format("aborted by {}", command.by));
   return {};
 }
 
 Result<void> decide(Changes& changes, const command::Rollback& command) {
   const Environment* environment = TRY(find_environment(changes, command.environment));
-  if (changes.state().active_rollout(*environment) != nullptr)
-    return fail(Code::conflict, "{}: a rollout is under way; `naru abort {}` takes it back",
-                command.environment, environment->app);
+  if (const Rollout* rollout = changes.state().active_rollout(*environment))
+    return fail(Code::conflict, "{}: a rollout is under way; {}", command.environment, way_out(*rollout));
   const Release* stable = changes.state().release(environment->stable);
   if (stable == nullptr) return fail(Code::conflict, "{}: nothing was released yet", command.environment);
-  const Release* target = nullptr;
+  const Release* to = nullptr;
   if (command.version) {
-    for (const auto& [id, release] : changes.state().releases)
-      if (release.app == environment->app && release.environment == environment->name &&
-          release.version == *command.version)
-        target = &release;
-    if (target == nullptr)
-      return fail(Code::not_found, "{}: there is no release v{}; `naru releases {}` lists what is kept",
-                  command.environment, *command.version, environment->app);
+    to = TRY(find_version(changes.state(), *environment, *command.version));
   } else {  // what this environment served before
-    target = previous_release(changes.state(), *environment);
-    if (target == nullptr)
+    to = previous_release(changes.state(), *environment);
+    if (to == nullptr)
       return fail(Code::conflict, "{}: there is no release before v{}", command.environment, stable->version);
   }
-  if (target->id == stable->id)
+  if (to->id == stable->id)
     return fail(Code::conflict, "{}: v{} is what runs", command.environment, stable->version);
-  if (command.version && !has_served(changes.state(), *target))
+  if (command.version && !has_served(changes.state(), *to))
     return std::unexpected(Error{
         Code::conflict,
         fmt::format(
             "{}: v{} never served everybody there: a rollback would skip its one-shots and its canary",
-            command.environment, target->version),
-        0,
-        fmt::format("deliver it as a new release: push its commit {} again, under a new one (git commit "
-                    "--allow-empty)",
-                    target->commit.substr(0, 10))});
-  TRY(check_ports(changes.state(), command.environment, *target));
-  start_rollout(changes, command.environment, target->id, true);
+            command.environment, to->version),
+        0, fmt::format("deliver it with both: naru promote {} v{}", target(*environment), to->version)});
+  TRY(check_ports(changes.state(), command.environment, *to));
+  start_rollout(changes, command.environment, to->id, true);
   return {};
 }
 

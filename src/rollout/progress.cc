@@ -180,9 +180,7 @@ class Progress {
     say(waiting);
   }
   std::string see_logs(const std::string& service) const {
-    const bool production = rollout_.environment == kProduction;
-    return fmt::format("; see `naru logs {}/{}{}`", rollout_.app,
-                       production ? "" : rollout_.environment + "/", service);
+    return fmt::format("; see `naru logs {}/{}`", target_of(rollout_.app, rollout_.environment), service);
   }
 
   // The deadline is for an instance that runs and does not become ready; a one-shot may take its time (`naru
