@@ -139,7 +139,11 @@ describe('the console', { skip: !!link && 'a running Naru is tested' }, () => {
     const card = await text(page, 'app-shop-production');
     for (const part of ['shop', 'v6', 'healthy', 'v7', 'canary', '25%']) assert.ok(card.includes(part), `${part} in ${card}`);
     assert.ok((await text(page, 'app-photos-production')).includes('degraded'));
-    assert.ok((await text(page, 'app-notes-production')).includes('nothing runs yet'));
+    assert.match(await text(page, 'app-notes-production'), /nothing runs yet[\s\S]*no services yet/);
+    fake.world.apps.push({ ...fake.world.apps[1], name: 'unseen' });
+    await page.reload();
+    assert.match(await text(page, 'app-unseen-production'), /v3/);
+    assert.ok(!/services/.test(await text(page, 'app-unseen-production')), 'nobody has said yet how many it has');
     await nothingIsUnnamed(page);
     await leave(page);
   });
