@@ -121,11 +121,16 @@ export class FakeControl {
     if (first === 'live') return this.openLive(url, response);
     if (first === 'events') return this.openEvents(url, response);
     if (first === 'apps' && !app) return json(response, 200, { apps: world.apps });
-    if (first === 'pipelines' && rest === 'log') return this.openPipelineLog(app, response);
+    const limit = Number(url.searchParams.get('limit') ?? 50);
+    if (first === 'pipelines') {
+      const found = Object.values(world.pipelines).flat().find((p) => String(p.id) === app);
+      if (!found) return refuse(response, 404, 'not_found', `there is no pipeline ${app}`, '');
+      return rest === 'log' ? this.openPipelineLog(app, response) : json(response, 200, found);
+    }
     if (first === 'apps' && !world.apps.some((a) => a.name === app)) return refuse(response, 404, 'not_found', `there is no application '${app}'`, '');
     if (rest === 'status') return json(response, 200, world.statuses[`${app}/${env}`]);
-    if (rest === 'releases') return json(response, 200, { releases: world.releases[app] ?? [] });
-    if (rest === 'pipelines') return json(response, 200, { pipelines: world.pipelines[app] ?? [] });
+    if (rest === 'releases') return json(response, 200, { releases: (world.releases[env === 'production' ? app : `${app}/${env}`] ?? []).slice(0, limit) });
+    if (rest === 'pipelines') return json(response, 200, { pipelines: (world.pipelines[app] ?? []).slice(0, limit) });
     if (rest === 'env') return json(response, 200, { variables: world.variables.map((name) => ({ name, value: '***' })) });
     if (rest === 'logs') return this.openLogs(url, response);
     refuse(response, 404, 'not_found', `there is no ${url.pathname}`, '');

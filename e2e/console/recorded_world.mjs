@@ -26,7 +26,7 @@ export function rollout() {
       { weight: 2500, started: kNow - 40_000, passed: 0, verdict: '' },
     ],
     planned: [{ weight: 500, min_duration: 30_000, min_users: 50 }, { weight: 2500, min_duration: 60_000, min_users: 50 }, { weight: 5000, min_duration: 30_000, min_users: 50 }],
-    weight: 2500, reason: 'holding at 25%: 312 users, nothing speaks against it; 20s to go',
+    slow_us: 31_200, weight: 2500, reason: 'holding at 25%: 312 users, nothing speaks against it; 20s to go',
     verdict: { kind: 'hold', metric: '', reason: 'holding at 25%: 312 users, nothing speaks against it; 20s to go', evidence: [evidence('errors', canary, stable, 1.8, 1.5), evidence('latency', canary, stable, 0.7, 1.01), evidence('crashes', canary, stable, 1, 1)] },
     changed: ['web', 'recommend'], created: kNow - 92_000, first_user: kNow - 78_000, completed: 0, ended: 0,
     failed_requests: [
@@ -58,12 +58,13 @@ function other(app, message, health, version, more = {}) {
 
 export function makeWorld() {
   const running = pipelineOf(41, 7, 'Show what others bought beside the basket', kNow - 140_000);
+  const inner = (name) => [`http://${name}.production.shop.localhost:8080`];
   const shop = {
     app: 'shop', env: 'production', stopped: false, health: 'ok',
     stable: { id: 66, version: 6, commit: commit('6ab31f'), subject: 'Search by colour' }, pending: null,
     services: [
       service('web', { changed_in_rollout: true, depends_on: ['catalog', 'basket'], addresses: ['http://localhost:8000', 'http://web.production.shop.localhost:8080'], ready: 2, wanted: 2 }),
-      service('catalog'), service('recommend', { changed_in_rollout: true, depends_on: ['catalog'] }), service('basket', { depends_on: ['redis'] }), service('redis', { stateful: true }),
+      service('catalog', { addresses: inner('catalog') }), service('recommend', { addresses: inner('recommend'), changed_in_rollout: true, depends_on: ['catalog'] }), service('basket', { addresses: inner('basket'), depends_on: ['redis'] }), service('redis', { stateful: true }),
     ],
     instances: [
       instance('shop-web-11', 'web', 6, 'stable'), instance('shop-web-12', 'web', 6, 'stable'), instance('shop-web-31', 'web', 7, 'canary'),
@@ -124,13 +125,14 @@ export function trafficAt(world, at) {
       const total = 240 + 40 * wave(50, 0) + 18 * wave(7, 1) + 9 * wave(2.3, 2);
       const began = active?.steps[0]?.started ?? Infinity, second = active?.steps[1]?.started ?? Infinity;
       const share = !active || at < began ? 0 : at < second ? 0.05 : active.weight / 10_000;
-      const row = (name, side, version, rps, failing, slower) => ({ name, side, version, requests_per_second: rps, failures_per_second: rps * failing, p50_us: 4_200 * slower + 300 * wave(19, version), p99_us: 21_000 * slower + 3_000 * wave(41, version) + 1_500 * wave(11, version), active: 2, requests: 1, failures: 0 });
-      services.push(row('web', 'stable', 6, total * (1 - share), 0.001 + 0.001 * wave(30, 0), 1));
-      if (share > 0) services.push(row('web', 'canary', 7, total * share, world.canaryFailureShare, 0.85));
+      const row = (name, side, version, rps, failing, slower, ofUsers = false) => ({ name, side, version, requests_per_second: rps, failures_per_second: rps * failing, user_requests_per_second: ofUsers ? rps : 0, user_failures_per_second: ofUsers ? rps * failing : 0, p50_us: 4_200 * slower + 300 * wave(19, version), p99_us: 21_000 * slower + 3_000 * wave(41, version) + 1_500 * wave(11, version), active: 2, requests: 1, failures: 0 });
+      services.push(row('web', 'stable', 6, total * (1 - share), 0.001 + 0.001 * wave(30, 0), 1, true));
+      if (share > 0) services.push(row('web', 'canary', 7, total * share, world.canaryFailureShare, 0.85, true));
       services.push(row('catalog', 'both', 6, total * 1.8, 0, 0.4));
       services.push(row('basket', 'both', 6, total * 0.3, 0, 0.6));
     } else if (status.stable) {
-      services.push({ name: 'api', side: 'stable', version: status.stable.version, requests_per_second: 31 + 12 * wave(20, status.stable.version), failures_per_second: status.health === 'degraded' ? 2.4 : 0, p50_us: 2_000, p99_us: 9_000, active: 1, requests: 1, failures: 0 });
+      const rps = 31 + 12 * wave(20, status.stable.version), failures = status.health === 'degraded' ? 2.4 : 0;
+      services.push({ name: 'api', side: 'stable', version: status.stable.version, requests_per_second: rps, failures_per_second: failures, user_requests_per_second: rps, user_failures_per_second: failures, p50_us: 2_000, p99_us: 9_000, active: 1, requests: 1, failures: 0 });
     }
     out.push({ app: status.app, env: status.env, at, services, users: active ? { stable: { seen: 941, bad: 2, slow: 9 }, canary: { seen: 312, bad: 1, slow: 3 } } : { stable: { seen: 0, bad: 0, slow: 0 }, canary: { seen: 0, bad: 0, slow: 0 } } });
   }

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 
 import { openBrowser } from './browser.mjs';
+import { isNoWiderThanItsWindow, isReadable, nothingIsUnnamed } from './checks.mjs';
 import { FakeControl } from './fake_control.mjs';
 
 const link = process.env.NARU_CONSOLE_LINK;
@@ -46,17 +47,6 @@ const eventually = async (probe, what) => {
 };
 const text = (page, id) => page.getByTestId(id).innerText();
 
-async function isNoWiderThanItsWindow(page) {
-  const { wide, most } = await page.evaluate(() => ({ wide: document.documentElement.scrollWidth, most: window.innerWidth }));
-  assert.ok(wide <= most, `${page.url()} is ${wide} px wide in a window of ${most}`);
-}
-async function nothingIsUnnamed(page) {
-  const unnamed = await page.evaluate(() =>
-    [...document.querySelectorAll('button, a, input, select')].filter((e) => e.offsetParent && !(e.getAttribute('aria-label') || e.innerText || e.value || e.labels?.length || e.title)).map((e) => e.outerHTML.slice(0, 120)),
-  );
-  assert.deepEqual(unnamed, []);
-}
-
 describe('the console of a running Naru', { skip: !link && 'NARU_CONSOLE_LINK is not set' }, () => {
   test('opens by its link, shows the application and fits a phone, without a complaint', async () => {
     const page = await openPage();
@@ -70,6 +60,11 @@ describe('the console of a running Naru', { skip: !link && 'NARU_CONSOLE_LINK is
     await page.getByTestId('crossing').waitFor();
     await page.getByText('live', { exact: true }).waitFor();
     await page.locator('[data-testid=charts] canvas').first().waitFor();
+    const address = await page.getByRole('region', { name: 'Services' }).locator('a[target]').first().getAttribute('href');
+    await eventually(async () => {
+      await fetch(address).then((answer) => answer.text());
+      return parseFloat(await text(page, 'rps')) > 0;
+    }, 'requests of users');
     await page.setViewportSize(kPhone);
     for (const path of kPages) {
       await page.goto(`http://${page.ours}/apps/${app}${path}`);
@@ -144,7 +139,11 @@ describe('the console', { skip: !!link && 'a running Naru is tested' }, () => {
     const card = await text(page, 'app-shop-production');
     for (const part of ['shop', 'v6', 'healthy', 'v7', 'canary', '25%']) assert.ok(card.includes(part), `${part} in ${card}`);
     assert.ok((await text(page, 'app-photos-production')).includes('degraded'));
-    assert.ok((await text(page, 'app-notes-production')).includes('nothing runs yet'));
+    assert.match(await text(page, 'app-notes-production'), /nothing runs yet[\s\S]*no services yet/);
+    fake.world.apps.push({ ...fake.world.apps[1], name: 'unseen' });
+    await page.reload();
+    assert.match(await text(page, 'app-unseen-production'), /v3/);
+    assert.ok(!/services/.test(await text(page, 'app-unseen-production')), 'nobody has said yet how many it has');
     await nothingIsUnnamed(page);
     await leave(page);
   });
@@ -244,7 +243,9 @@ describe('the console', { skip: !!link && 'a running Naru is tested' }, () => {
 
   test('runs a pipeline that failed again', async () => {
     const page = await enter('/apps/shop/pipelines');
-    await page.getByTestId('pipeline-40').getByRole('button', { name: 'Run it again' }).click();
+    const again = page.getByTestId('pipeline-40').getByRole('button', { name: 'Run it again' });
+    assert.equal(await again.evaluate((b) => getComputedStyle(b).borderRadius), '9px', 'a button like the others');
+    await again.click();
     await page.getByTestId('confirm').click();
     await page.getByText('#40 runs again').waitFor();
     assert.deepEqual(fake.posted[0], { path: '/v1/apps/shop/pipelines/retry', body: { id: 40 } });
@@ -307,7 +308,7 @@ describe('the console', { skip: !!link && 'a running Naru is tested' }, () => {
     await eventually(() => fake.posted.length === 1, 'promoted');
     await eventually(async () => (await page.getByRole('dialog').count()) === 0, 'the question is closed');
     await page.keyboard.press('Tab');
-    assert.ok(await page.evaluate(() => document.activeElement.matches(':focus-visible')), 'where the focus is can be seen');
+    assert.ok(await page.evaluate(() => document.activeElement.matches(':focus-visible')), `where the focus is can be seen: ${await page.evaluate(() => document.activeElement.outerHTML.slice(0, 200))}`);
     await page.keyboard.press('t');
     const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor + getComputedStyle(document.documentElement).backgroundColor);
     assert.match(await background(), /rgb\(11, 20, 24\)/);
@@ -344,6 +345,196 @@ describe('the console', { skip: !!link && 'a running Naru is tested' }, () => {
       await isNoWiderThanItsWindow(page);
       await nothingIsUnnamed(page);
     }
+    await page.getByRole('button', { name: 'Keyboard help' }).tap();
+    await page.getByRole('dialog').getByRole('button', { name: 'Close' }).tap();
+    await eventually(async () => (await page.getByRole('dialog').count()) === 0, 'who has no Esc closes it, too');
+    await leave(page);
+  });
+
+  const shop = () => fake.world.statuses['shop/production'];
+
+  test('counts as traffic what users ask for, not what services ask each other', async () => {
+    const page = await enter('/apps/shop');
+    await page.getByTestId('rps').waitFor();
+    const users = await eventually(async () => Number(await text(page, 'rps')), 'requests');
+    // 240 of web, give or take 67; with the calls of catalog and basket three times as many.
+    assert.ok(users > 150 && users < 320, `${users} requests/s`);
+    assert.ok(!/0\.0/.test(await text(page, 'crossing')), 'little is not nothing');
+    await page.goto(fake.url);
+    const card = page.getByTestId('app-shop-production');
+    const shown = await eventually(async () => /(\d+)\/s/.exec(await card.innerText())?.[1], 'the rate on the card');
+    assert.ok(Number(shown) < 320, `${shown}/s`);
+    await leave(page);
+  });
+
+  test('says what is slow, and when latency is not judged', async () => {
+    const page = await enter('/apps/shop');
+    assert.match(await text(page, 'evidence'), /slower than 31 ms, the old release’s 99th percentile/);
+    shop().rollout.slow_us = 0;
+    fake.tell();
+    await eventually(async () => /not judged: the old release had too few requests/.test(await text(page, 'evidence')), 'no threshold');
+    assert.match(await text(page, 'charts'), /median, dashed p99/);
+    await leave(page);
+  });
+
+  test('says what a rollout waits for: users, whom it counts, and what crashes', async () => {
+    const { rollout, instances } = shop();
+    for (const one of rollout.verdict.evidence) Object.assign(one, { canary: { users_seen: 0, users_bad: 0, users_slow: 0, requests: 0, failed: 0 }, stable: { users_seen: 1, users_bad: 0, users_slow: 0, requests: 69, failed: 0 } });
+    Object.assign(rollout.verdict.evidence[2], { exact_p: 1, exact_limit: 0 });
+    rollout.verdict.reason = 'holding at 25%: 0 of 50 users; send traffic, add a probe, or naru promote shop';
+    const page = await enter('/apps/shop');
+    const notes = await text(page, 'notes');
+    assert.match(notes, /69 requests of 1 user came in this step, 0 of them to v7; requests without a cookie \(curl, a script\) count as one user for each address/);
+    assert.match(notes, /shop-recommend-32 crashed: exited with 1: cannot reach catalog/);
+    assert.match(await text(page, 'rollout'), /30 s, 50 users/);
+    assert.ok(!/below 0/.test(await text(page, 'evidence')), 'no limit, no words about one');
+    const bar = await page.locator('[data-testid=rollout] li[aria-current] u').count();
+    assert.equal(bar, 0, 'the bar shows what is missing, not the time that has passed');
+    await page.getByTestId('notes').getByRole('link').click();
+    await page.waitForURL('**/apps/shop/logs?service=recommend');
+    await page.goBack();
+    instances.find((i) => i.id === 'shop-recommend-32').phase = 'running';
+    Object.assign(instances.find((i) => i.id === 'shop-recommend-32'), { restarts: 0, error: '' });
+    Object.assign(rollout, { phase: 'preparing', steps: [], verdict: null, reason: '' });
+    shop().message = 'starting v7; users meet v6 only';
+    fake.tell();
+    await eventually(async () => /shop-recommend-32 is not healthy yet, for/.test(await text(page, 'notes')), 'what the start waits for');
+    assert.equal(await text(page, 'verdict'), 'starting v7; users meet v6 only');
+    Object.assign(rollout, { phase: 'done', ended: Date.now(), reason: 'every step passed' });
+    fake.tell();
+    await eventually(async () => (await page.getByTestId('notes').count()) === 0, 'what has ended waits for nothing');
+    await leave(page);
+  });
+
+  test('shows every cell of its tables on a narrow phone', async () => {
+    const page = await enter('/apps/shop', { viewport: { width: 360, height: 740 } });
+    for (const name of ['Evidence', 'Failed requests', 'Instances']) {
+      const cut = await page.getByRole('region', { name, exact: true }).locator('td').evaluateAll((cells) => cells.filter((c) => c.getBoundingClientRect().right > window.innerWidth || !c.checkVisibility() || c.scrollWidth > c.clientWidth + 1).map((c) => c.innerText));
+      assert.deepEqual(cut, [], name);
+      const unnamed = await page.getByRole('region', { name, exact: true }).locator('td:not(:first-child)').evaluateAll((cells) => cells.filter((c) => /^(none|normal|"")$/.test(getComputedStyle(c, '::before').content)).map((c) => c.innerText));
+      assert.deepEqual(unnamed, [], name);
+    }
+    await leave(page);
+  });
+
+  test('can be read in light and in dark', async () => {
+    for (const colorScheme of ['light', 'dark']) {
+      const page = await enter('/', { colorScheme, reducedMotion: 'reduce' });
+      await isReadable(page);
+      for (const path of kPages) {
+        await page.goto(`${fake.url}/apps/shop${path}`);
+        await page.getByRole('heading', { name: 'shop', level: 1 }).waitFor();
+        await page.getByText('live', { exact: true }).waitFor();
+        await page.locator('.card, [role=log] .line').first().waitFor();
+        await isReadable(page);
+      }
+      await leave(page);
+    }
+  });
+
+  test('shows no traffic where nobody is served', async () => {
+    shop().stopped = true;
+    const page = await enter('/apps/shop');
+    await page.getByTestId('charts').waitFor();
+    assert.equal(await page.getByTestId('crossing').count(), 0, 'it is stopped');
+    shop().stopped = false;
+    fake.tell();
+    await page.getByTestId('crossing').waitFor();
+    Object.assign(shop().rollout, { from_version: null, phase: 'preparing', steps: [], verdict: null });
+    shop().stable = null;
+    fake.tell();
+    await eventually(async () => (await page.getByTestId('crossing').count()) === 0, 'the first release only starts');
+    await page.goto(`${fake.url}/apps/notes`);
+    await page.getByText('git push naru main').waitFor();
+    assert.equal(await page.getByTestId('charts').count(), 0, 'no services, no charts');
+    await leave(page);
+  });
+
+  test('shows a long log as a terminal would, and says what it leaves out', async () => {
+    fake.world.pipelines.shop[1].error = 'an error\n'.repeat(100);
+    fake.world.pipelineLog = `${'x\n'.repeat(7_000)}web | \x1b[31mred\x1b[0m 0 failed\nweb | 10%\rweb | 100%\r\n`;
+    const page = await enter('/apps/shop/pipelines');
+    await page.getByTestId('pipeline-40').getByRole('link', { name: 'Its log' }).click();
+    await page.getByText('web | red 0 failed', { exact: true }).waitFor();
+    assert.deepEqual(await page.locator('.line').last().innerText(), 'web | 100%');
+    assert.equal(await page.locator('.line.bad').count(), 0, 'none failed is no failure');
+    assert.match(await text(page, 'pipeline-log'), /the first 2,002 lines are left out here/);
+    assert.equal(await page.getByRole('link', { name: 'The whole log' }).getAttribute('href'), '/v1/pipelines/40/log');
+    assert.equal(await page.title(), 'shop pipelines · Naru');
+    await leave(page);
+  });
+
+  test('follows a pipeline through a break', async () => {
+    const page = await enter('/apps/shop/pipelines/41');
+    await page.getByText('42 of 42 passed').waitFor();
+    fake.goAway();
+    await page.getByText('the log has broken off').waitFor();
+    fake.world.pipelineLog += 'web | said meanwhile\n';
+    fake.comeBack();
+    await page.getByText('said meanwhile').waitFor();
+    assert.equal(await page.getByText('the log has broken off').count(), 0);
+    await page.context().close();
+  });
+
+  test('finds pipelines and releases that are older than its lists', async () => {
+    const { world } = fake;
+    world.pipelines.shop = Array.from({ length: 120 }, (_, i) => ({ ...world.pipelines.shop[2], id: 200 - i, subject: `Push ${200 - i}` }));
+    world.releases.shop = Array.from({ length: 300 }, (_, i) => ({ ...world.releases.shop[4], id: 900 - i, version: 300 - i }));
+    world.releases['shop/staging'] = [{ ...world.releases.shop[0], subject: 'Only on staging', version: 3 }];
+    Object.assign(shop().rollout, { phase: 'rolled-back', ended: Date.now(), to_version: 300 });
+    const page = await enter('/apps/shop/pipelines/90');
+    await page.getByText('Push 90').waitFor();
+    await page.getByText('42 of 42 passed').waitFor();
+    await page.goto(`${fake.url}/apps/shop/pipelines`);
+    await page.getByRole('button', { name: 'Show older pipelines' }).click();
+    await page.getByText('Push 85').waitFor();
+    await page.goto(`${fake.url}/apps/shop/releases`);
+    await page.getByTestId('release-300').getByText('taken back').waitFor();
+    await page.getByRole('button', { name: 'Show older releases' }).click();
+    await page.getByTestId('release-1').waitFor();
+    world.statuses['shop/staging'] = { ...shop(), env: 'staging' };
+    world.apps.find((a) => a.name === 'shop').environments.push({ name: 'staging', stable: null, rollout: null, health: 'ok', addresses: [] });
+    await page.goto(`${fake.url}/apps/shop/releases?env=staging`);
+    await page.getByText('Only on staging').waitFor();
+    page.complaints.length = 0;
+    await page.goto(`${fake.url}/apps/shop/pipelines/9999`);
+    await page.getByText('there is no pipeline 9999').waitFor();
+    assert.equal(page.complaints.filter((c) => !c.includes('404')).length, 0, page.complaints.join('\n'));
+    await page.context().close();
+  });
+
+  test('asks again for its lists when a lost connection is back', async () => {
+    const page = await enter('/apps/shop');
+    fake.goAway();
+    await page.getByText('The connection to Naru is lost').waitFor();
+    await page.getByRole('link', { name: 'Releases' }).click();
+    await page.getByText('Naru does not answer').waitFor();
+    for (const [name, test] of [['Logs', 'Nothing was printed yet'], ['Events', 'Nothing has happened yet']]) {
+      await page.getByRole('link', { name, exact: true }).click();
+      await page.getByText('Waiting for the connection').waitFor();
+      assert.equal(await page.getByText(test).count(), 0, 'nobody knows that');
+    }
+    await page.getByRole('link', { name: 'Releases' }).click();
+    await page.getByText('Naru does not answer').waitFor();
+    fake.comeBack();
+    await page.getByTestId('release-6').waitFor();
+    await page.getByText('Naru does not answer').waitFor({ state: 'detached' });
+    await page.context().close();
+  });
+
+  test('takes the keyboard to the content, and to the page that a link led to', async () => {
+    const page = await enter('/apps/shop');
+    const focused = () => page.evaluate(() => document.activeElement.id);
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Enter');
+    await eventually(async () => (await focused()) === 'main', 'the content has the focus');
+    await page.keyboard.press('Tab');
+    assert.equal(await page.evaluate(() => document.activeElement.innerText), 'Applications', 'the first link of the content');
+    await page.keyboard.press('Enter');
+    await page.getByTestId('app-photos-production').waitFor();
+    await eventually(async () => (await focused()) === 'main', 'the list has the focus');
+    await page.goto(`${fake.url}/apps/%E0%A4%A`);
+    await page.getByText('There is no application').waitFor();
     await leave(page);
   });
 

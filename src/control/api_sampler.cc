@@ -80,6 +80,8 @@ Json Sampler::sample_slot(const Slot& slot, MonoTime now) {
            {"version", slot.version},
            {"requests_per_second", rate(counters.requests(), before.counters.requests())},
            {"failures_per_second", rate(counters.failures(), before.counters.failures())},
+           {"user_requests_per_second", rate(counters.user_requests, before.counters.user_requests)},
+           {"user_failures_per_second", rate(counters.user_failures, before.counters.user_failures)},
            {"p50_us", latency.quantile_us(0.5)},
            {"p99_us", latency.quantile_us(0.99)},
            {"active", counters.active},

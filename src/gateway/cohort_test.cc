@@ -302,7 +302,7 @@ TEST(InnerCalls, ATcpConnectionThatTheCanaryRefusesIsNotTakenBackToStable) {
   EXPECT_EQ(Client(world.host_port()).take(5), "hello") << "a user at the edge is taken back";
 }
 
-TEST(InnerCalls, AreLeftOutOfTheLatencyThatUsersAreHeldTo) {
+TEST(InnerCalls, AreLeftOutOfTheRequestsAndTheLatencyOfUsers) {
   InnerWorld world;
   world.stable();
   world.publish();
@@ -310,6 +310,8 @@ TEST(InnerCalls, AreLeftOutOfTheLatencyThatUsersAreHeldTo) {
   world.ask(get("/", cookie(1)));
   EXPECT_EQ(world.telemetry->service(0).latency.total(), 4U);
   EXPECT_EQ(world.telemetry->edge_latency(0, 0).total(), 1U);
+  EXPECT_EQ(world.telemetry->service(0).requests(), 4U);
+  EXPECT_EQ(world.telemetry->service(0).user_requests, 1U);
 }
 
 }  // namespace

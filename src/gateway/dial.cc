@@ -51,7 +51,7 @@ void count(Worker& worker, const route::Environment& environment, const Assignme
   if (connected)
     worker.telemetry().connection(slot);
   else
-    worker.telemetry().count(slot, ipc::Outcome::connect_failure);
+    worker.telemetry().count(slot, ipc::Outcome::connect_failure, false);
   if (environment.split && assigned.evidence)
     worker.telemetry().evidence(
         environment.split->evidence_slot,

@@ -239,7 +239,7 @@ Task<HttpSession::After> HttpSession::forward() {
     ended = co_await attempt(*pool, avoid);
     if (ended == Attempt::client_gone) co_return co_await answer_bad_body();
     const int status = ended == Attempt::answered ? upstream_->head.status : 0;
-    if (status) worker_.telemetry().count(pool->slot, outcome_of(status));
+    if (status) worker_.telemetry().count(pool->slot, outcome_of(status), false);
   }
   if (ended == Attempt::answered) {
     if (upstream_->head.status == 101) co_return co_await tunnel(first);
@@ -423,7 +423,7 @@ void HttpSession::count_first(const route::Pool& pool, Attempt ended) {
     outcome = ipc::Outcome::first_byte_timeout;
   else if (ended == Attempt::malformed)
     outcome = ipc::Outcome::status_5xx;
-  telemetry.count(pool.slot, outcome);
+  telemetry.count(pool.slot, outcome, arrival_.edge);
   if (status && status != 101) telemetry.latency(pool.slot, took, arrival_.edge);
   const bool bad = status == 0 || status >= 500;
   telemetry.evidence(now_.evidence_slot,
@@ -435,7 +435,7 @@ void HttpSession::count_first(const route::Pool& pool, Attempt ended) {
 }
 
 void HttpSession::count_incomplete(std::uint32_t slot) {
-  worker_.telemetry().count(slot, ipc::Outcome::incomplete);
+  worker_.telemetry().count(slot, ipc::Outcome::incomplete, arrival_.edge);
   worker_.telemetry().evidence(now_.evidence_slot, {.side = telemetry_side(now_.assigned.side),
                                                     .bucket = now_.assigned.bucket,
                                                     .bad = true,

@@ -24,6 +24,7 @@ struct alignas(4096) Header {
 struct alignas(64) ServiceSlot {
   Word owner;  // 0: nobody's
   std::array<Word, kOutcomes> outcomes;
+  Word user_requests, user_failures;
   Word bytes_in, bytes_out, connections;
   Word active;  // generation << 32 | count
   Word inner_calls, inner_without_cohort;
@@ -221,9 +222,13 @@ std::uint32_t Telemetry::generation() const {
   return static_cast<std::uint32_t>(file_->header.generation.load(kRelaxed));
 }
 
-void Telemetry::count(std::uint32_t slot, Outcome outcome) {
-  if (slot < kServiceSlots)
-    add(file_->services[slot].outcomes[static_cast<std::size_t>(outcome) % kOutcomes]);
+void Telemetry::count(std::uint32_t slot, Outcome outcome, bool of_user) {
+  if (slot >= kServiceSlots) return;
+  layout::ServiceSlot& service = file_->services[slot];
+  add(service.outcomes[static_cast<std::size_t>(outcome) % kOutcomes]);
+  if (!of_user) return;
+  if (outcome != Outcome::incomplete) add(service.user_requests);
+  if (outcome >= Outcome::status_5xx) add(service.user_failures);
 }
 
 void Telemetry::latency(std::uint32_t slot, std::uint64_t us, bool at_edge) {
@@ -339,6 +344,8 @@ ServiceCounters Telemetry::service(std::uint32_t slot) const {
   if (slot >= kServiceSlots) return out;
   const layout::ServiceSlot& from = file_->services[slot];
   for (std::size_t i = 0; i < kOutcomes; ++i) out.outcomes[i] = from.outcomes[i].load(kRelaxed);
+  out.user_requests = from.user_requests.load(kRelaxed);
+  out.user_failures = from.user_failures.load(kRelaxed);
   out.bytes_in = from.bytes_in.load(kRelaxed);
   out.bytes_out = from.bytes_out.load(kRelaxed);
   out.connections = from.connections.load(kRelaxed);

@@ -1,7 +1,7 @@
 // Counters between gateway (writer, every thread) and control (reader, ten times a second) in one shared
 // memory file: a memfd that the supervisor creates and keeps, so that neither's death loses a count.
 //
-// Layout, version 3, host byte order, every word a lock-free relaxed atomic (no locks, hence nothing that a
+// Layout, version 4, host byte order, every word a lock-free relaxed atomic (no locks, hence nothing that a
 // killed writer could leave locked):
 //   Header                                    one page
 //   ServiceSlot[kServiceSlots]                (service, revision); control assigns the slots, and gives one
@@ -30,7 +30,7 @@
 namespace naru::ipc {
 
 inline constexpr std::uint64_t kTelemetryMagic = 0x314d4c5455524121ULL;
-inline constexpr std::uint32_t kTelemetryVersion = 3;
+inline constexpr std::uint32_t kTelemetryVersion = 4;
 inline constexpr std::uint32_t kServiceSlots = 512;
 inline constexpr std::uint32_t kEvidenceSlots = 16;
 inline constexpr std::uint32_t kNoSlot = ~0U;  // counts nothing; so does any index beyond the bounds
@@ -74,6 +74,8 @@ struct Histogram {
 
 struct ServiceCounters {
   std::array<std::uint64_t, kOutcomes> outcomes{};
+  // Those of users, each once: neither calls between services nor a second try at the old release.
+  std::uint64_t user_requests = 0, user_failures = 0;
   std::uint64_t bytes_in = 0, bytes_out = 0;  // bodies and tunnelled bytes; in = from the caller
   std::uint64_t connections = 0;              // TCP (not HTTP) connections carried
   std::uint64_t active = 0;                   // requests in flight in the newest gateway process
@@ -139,7 +141,8 @@ class Telemetry {
   std::uint32_t generation() const;
 
   // ---- writers (gateway threads). `generation` is begin_generation()'s.
-  void count(std::uint32_t slot, Outcome outcome);
+  // `of_user`: counted among the requests of users, too.
+  void count(std::uint32_t slot, Outcome outcome, bool of_user);
   // `at_edge`: of a user, and so of those from whom edge_latency() is made.
   void latency(std::uint32_t slot, std::uint64_t us, bool at_edge);
   void bytes(std::uint32_t slot, std::uint64_t in, std::uint64_t out);

@@ -37,16 +37,16 @@ TEST(Histogram, BucketsRiseWithTheValue) {
 
 TEST(Telemetry, CountsBySlotAndIgnoresSlotsThatDoNotExist) {
   Telemetry gateway = *Telemetry::create();
-  gateway.count(3, Outcome::status_2xx);
-  gateway.count(3, Outcome::status_5xx);
-  gateway.count(3, Outcome::connect_failure);
+  gateway.count(3, Outcome::status_2xx, false);
+  gateway.count(3, Outcome::status_5xx, false);
+  gateway.count(3, Outcome::connect_failure, false);
   gateway.latency(3, 1000, false);
   gateway.bytes(3, 10, 20);
   gateway.inner_call(3, true);
   gateway.inner_call(3, false);
   gateway.connection(3);
   for (const std::uint32_t wrong : {kServiceSlots, kNoSlot}) {
-    gateway.count(wrong, Outcome::status_2xx);
+    gateway.count(wrong, Outcome::status_2xx, false);
     gateway.latency(wrong, 1, true);
     gateway.evidence(wrong, {});
     gateway.failed(wrong, {});
@@ -77,6 +77,19 @@ TEST(Telemetry, KeepsTheLatencyOfUsersApartFromThatOfCallsBetweenServices) {
   EXPECT_NEAR(static_cast<double>(telemetry.edge_latency(2, 77).quantile_us(0.5)), 9000, 180);
   EXPECT_EQ(telemetry.edge_latency(2, 78).total(), 0U) << "another's";
   EXPECT_EQ(telemetry.edge_latency(kNoSlot, 77).total(), 0U);
+}
+
+TEST(Telemetry, CountsTheRequestsOfUsersApartFromCallsBetweenServices) {
+  Telemetry telemetry = *Telemetry::create();
+  telemetry.count(1, Outcome::status_2xx, true);
+  telemetry.count(1, Outcome::status_5xx, true);
+  telemetry.count(1, Outcome::incomplete, true);  // of an answer that was counted when it began
+  for (int i = 0; i < 5; ++i) telemetry.count(1, Outcome::connect_failure, false);
+  const ServiceCounters counters = telemetry.service(1);
+  EXPECT_EQ(counters.requests(), 7U);
+  EXPECT_EQ(counters.failures(), 7U);
+  EXPECT_EQ(counters.user_requests, 2U);
+  EXPECT_EQ(counters.user_failures, 2U);
 }
 
 TEST(Telemetry, DifferenceOfHistogramsIsWhatHappenedBetween) {
@@ -155,7 +168,7 @@ TEST(Telemetry, NobodyReadsWhatASlotCountedForItsLastOwner) {
                       two = slot_owner("shop/production/web/2222");
   EXPECT_NE(one, two);
   telemetry.give_service(5, one);
-  telemetry.count(5, Outcome::status_5xx);
+  telemetry.count(5, Outcome::status_5xx, false);
   EXPECT_EQ(telemetry.service(5, one).requests(), 1U);
   EXPECT_EQ(telemetry.service(5, two).requests(), 0U) << "it is not yet its own";
   telemetry.give_service(5, one);
@@ -171,7 +184,7 @@ TEST(Telemetry, CountsOfAKilledWriterStay) {
   const pid_t child = fork();
   if (child == 0) {
     auto mine = Telemetry::open(telemetry.fd());
-    if (mine) mine->count(9, Outcome::status_2xx);
+    if (mine) mine->count(9, Outcome::status_2xx, false);
     kill(getpid(), SIGKILL);
   }
   int status = 0;
@@ -187,7 +200,7 @@ TEST(Telemetry, WritersOnManyThreadsLoseNothing) {
     threads.emplace_back([&telemetry] {
       Rng rng(42);  // the same users on every thread
       for (int i = 0; i < kEach; ++i) {
-        telemetry.count(0, Outcome::status_2xx);
+        telemetry.count(0, Outcome::status_2xx, false);
         telemetry.evidence(
             0,
             {.side = Side::stable, .bucket = static_cast<std::uint32_t>(rng.below(1000)), .bad = i % 3 == 0});

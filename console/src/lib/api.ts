@@ -34,7 +34,7 @@ async function ask<T>(path: string, options: RequestInit = {}): Promise<T> {
   try {
     response = await fetch(path, { signal: AbortSignal.timeout(kTimeout), ...options, headers: { Accept: 'application/json', ...options.headers } });
   } catch {
-    throw new ApiError(0, 'unreachable', 'Naru does not answer', 'Is it running? Look with `naru doctor`.');
+    throw new ApiError(0, 'unreachable', 'Naru does not answer', 'Is it running? Look with naru doctor.');
   }
   if (!response.ok) throw await refusal(response);
   return (await response.json()) as T;

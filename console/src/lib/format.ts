@@ -5,10 +5,11 @@ export function duration(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 10_000) return `${(ms / 1000).toFixed(1)} s`;
   const s = Math.round(ms / 1000);
+  const two = (n: number, unit: string, rest: number, lesser: string) => `${n} ${unit}${rest ? ` ${rest} ${lesser}` : ''}`;
   if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
-  if (s < 86_400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
-  return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3600)} h`;
+  if (s < 3600) return two(Math.floor(s / 60), 'min', s % 60, 's');
+  if (s < 86_400) return two(Math.floor(s / 3600), 'h', Math.floor((s % 3600) / 60), 'min');
+  return two(Math.floor(s / 86_400), 'd', Math.floor((s % 86_400) / 3600), 'h');
 }
 
 export function ago(at: number, now: number): string {
@@ -39,9 +40,11 @@ export function bytes(n: number): string {
 }
 
 export const count = (n: number) => n.toLocaleString('en-US');
+export const many = (n: number, what: string) => `${count(n)} ${what}${n === 1 ? '' : 's'}`;
 
 export function rate(n: number): string {
   if (n <= 0) return '0';
+  if (n < 0.05) return '<0.1';
   return n < 10 ? n.toFixed(1) : count(Math.round(n));
 }
 
@@ -62,5 +65,12 @@ export function clock(at: number | string, millis = false): string {
 export function day(at: number): string {
   return new Date(at).toLocaleDateString(undefined, { year: 'numeric', month: 'short', day: 'numeric' });
 }
+
+// A line as a terminal would leave it: without colours, and of a progress that was written over only the last.
+export const plain = (line: string) =>
+  line
+    .replace(/\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)/g, '')
+    .replace(/^.*\r(?=.)/, '')
+    .replace(/[\x00-\x08\x0b-\x1f\x7f]/g, '');
 
 export const shortCommit = (commit: string) => commit.slice(0, 8);

@@ -2,6 +2,15 @@
 export const kTabs = ['overview', 'pipelines', 'releases', 'logs', 'events', 'variables'] as const;
 export type Tab = (typeof kTabs)[number];
 
+// A path that was typed may be no path at all.
+function decoded(part: string) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 class Router {
   path = $state(location.pathname);
   query = $state(new URLSearchParams(location.search));
@@ -12,7 +21,7 @@ class Router {
     document.addEventListener('click', (event) => {
       if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
       const link = (event.target as Element | null)?.closest?.('a');
-      if (!link || link.target || link.origin !== location.origin || link.hasAttribute('download')) return;
+      if (!link || link.target || link.hash || link.origin !== location.origin || link.hasAttribute('download')) return;
       event.preventDefault();
       this.go(link.pathname + link.search);
     });
@@ -39,7 +48,7 @@ class Router {
   }
 
   get parts() {
-    return this.path.split('/').filter(Boolean).map(decodeURIComponent);
+    return this.path.split('/').filter(Boolean).map(decoded);
   }
   get app() {
     return this.parts[0] === 'apps' ? (this.parts[1] ?? '') : '';
@@ -60,3 +69,8 @@ export const router = new Router();
 
 export const linkTo = (app: string, env = 'production', tab: Tab = 'overview', item: string | number = '') =>
   `/apps/${encodeURIComponent(app)}${tab === 'overview' ? '' : `/${tab}`}${item === '' ? '' : `/${item}`}${env === 'production' ? '' : `?env=${encodeURIComponent(env)}`}`;
+
+export function logsOf(app: string, env: string, service: string) {
+  const link = linkTo(app, env, 'logs');
+  return `${link}${link.includes('?') ? '&' : '?'}service=${encodeURIComponent(service)}`;
+}

@@ -112,6 +112,7 @@ export interface RolloutView {
   step: number;
   steps: { weight: number; started: number; passed: number; verdict: string }[];
   planned: { weight: number; min_duration: number; min_users: number }[];
+  slow_us: number; // above it a request is slow; 0: latency is not judged
   weight: number;
   reason: string;
   verdict: Verdict | null;
@@ -167,6 +168,9 @@ export interface ServiceTraffic {
   version: number;
   requests_per_second: number;
   failures_per_second: number;
+  // Of users alone, without the calls between services.
+  user_requests_per_second: number;
+  user_failures_per_second: number;
   p50_us: number;
   p99_us: number;
   active: number;

@@ -96,7 +96,7 @@ export function tell(event: { event: string } & Record<string, unknown>): Told {
       return { ...told, text: Array.isArray(services) ? services.join(', ') : '' };
     }
     case 'BuildFinished':
-      return { ...told, tone: event.ok ? 'stable' : 'bad', title: event.ok ? (event.cached ? 'unchanged, taken from cache' : 'build finished') : 'build failed', text: [text(event.service), text(event.error)].filter(Boolean).join(': ') };
+      return { ...told, tone: event.ok ? 'stable' : 'bad', title: event.ok ? (event.cached ? 'nothing to build, taken from the cache' : 'build finished') : 'build failed', text: [text(event.service), text(event.error)].filter(Boolean).join(': ') };
     case 'PipelineFinished':
       return { ...told, tone: event.state === 'succeeded' ? 'good' : event.state === 'failed' ? 'bad' : 'quiet', title: `pipeline ${text(event.state)}`, text: text(event.error) };
     case 'ReleaseCreated':

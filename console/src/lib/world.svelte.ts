@@ -15,6 +15,8 @@ class World {
   traffic = $state<Record<string, Traffic>>({});
   connected = $state(false);
   everConnected = $state(false);
+  // Rises when a lost connection is back: what was asked for once is asked for again.
+  returns = $state(0);
   retryAt = $state(0);
   loggedOut = $state(false);
   version = $state('');
@@ -41,7 +43,9 @@ class World {
       onState: (state) => {
         this.connected = state.connected;
         this.retryAt = state.retryAt;
-        if (state.connected) this.everConnected = true;
+        if (!state.connected) return;
+        if (this.everConnected) ++this.returns;
+        this.everConnected = true;
       },
       onFailure: () => void this.refresh(),
       silence: () => (Object.keys(this.statuses).length ? kSilence : 0),
@@ -105,12 +109,10 @@ export const world = new World();
 export interface Flow {
   rps: number;
   failures: number;
-  rows: number;
 }
 
-// What comes from users: through the services with an address, or through all when none has one (inner calls count twice).
-export function edgeFlow(status: Status | undefined, traffic: Traffic | undefined, sides?: Side[]): Flow {
-  const edge = new Set(status?.services.filter((s) => s.addresses.length).map((s) => s.name));
-  const rows = (traffic?.services ?? []).filter((s) => (!sides || sides.includes(s.side)) && (edge.size === 0 || edge.has(s.name)));
-  return { rps: rows.reduce((n, s) => n + s.requests_per_second, 0), failures: rows.reduce((n, s) => n + s.failures_per_second, 0), rows: rows.length };
+// What users ask for. Calls between services are left out: one request of a user may make ten of them.
+export function userFlow(traffic: Traffic | undefined, sides?: Side[]): Flow {
+  const rows = (traffic?.services ?? []).filter((s) => !sides || sides.includes(s.side));
+  return { rps: rows.reduce((n, s) => n + s.user_requests_per_second, 0), failures: rows.reduce((n, s) => n + s.user_failures_per_second, 0) };
 }
