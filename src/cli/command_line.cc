@@ -21,10 +21,7 @@ int run_words(const std::vector<std::string>& words, const Processes& processes,
   const Session session{terminal, processes, variable, clock, parsed.data, parsed.json};
   const Done done = parsed.verb(session);
   if (done) return *done;
-  const Error& error = done.error();
-  terminal.err(fmt::format("{} {}\n", terminal.style.paint(Tone::bad, "error:"), error.message()));
-  if (!error.hint().empty())
-    terminal.err(fmt::format("{} {}\n", terminal.style.paint(Tone::accent, "hint:"), error.hint()));
+  session.error(done.error());
   return 1;
 }
 

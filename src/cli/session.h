@@ -33,8 +33,13 @@ struct Session {
     terminal.out(fmt::format(format, std::forward<Args>(args)...));
   }
   void notice(std::string_view text) const;  // on the error side: "note: ..."
-  void document(const Json& json) const;     // one JSON document
-  void json_line(const Json& json) const;    // one of a stream
+  // "error: ..." and "hint: ..."; with --json as the API gives errors, so that a script reads one shape.
+  void error(const Error& error) const;
+  // Before what cannot be undone. `yes` (--yes) answers for the person; where nobody can be asked it is
+  // needed. cancelled; invalid_argument, with `command` --yes as the hint.
+  Result<void> confirm(bool yes, std::string_view what, std::string_view command) const;
+  void document(const Json& json) const;   // one JSON document
+  void json_line(const Json& json) const;  // one of a stream
   std::string paint(Tone tone, std::string_view text) const { return terminal.style.paint(tone, text); }
   std::int64_t now_ms() const { return to_epoch_ms(clock.wall()); }
 };

@@ -199,6 +199,8 @@ TEST_F(Git, AWrongTokenPushesNothing) {
       push(clone("one", {{"compose.yaml", kValid}}), "HEAD:refs/heads/main", "naru_wrong");
   EXPECT_FALSE(accepted(output));
   EXPECT_NE(output.find("Authentication failed"), std::string::npos) << output;
+  EXPECT_NE(output.find("remote: hint: in the repository: naru app connect shop"), std::string::npos)
+      << output;
   EXPECT_EQ(head_of_repository(), "");
 }
 
