@@ -45,6 +45,14 @@ TEST(Exec, PassesOutputAndExitStatusOn) {
   EXPECT_EQ(asked["tty"], false);
 }
 
+TEST(Exec, LeavesTheOptionsOfTheCommandToTheCommand) {
+  FakeControl control({{"GET /v1/ps?app=shop", {{"instances", {instance("shop-web-2", "web", "ready")}}}}});
+  control.special["POST /v1/instances/shop-web-2/exec"] = answer_exec(frame(1, "a\n") + frame(4, "0"));
+  const auto ran = run_on(control, {"exec", "shop/web", "--", "ls", "--json", "--data", "x", "-u", "--help"});
+  EXPECT_EQ(ran.out, "a\n") << ran.err;
+  EXPECT_EQ(Json::parse(control.last_body())["argv"], (Json{"ls", "--json", "--data", "x", "-u", "--help"}));
+}
+
 TEST(Exec, WithJsonCollectsWhatTheCommandPrintsAndItsStatus) {
   FakeControl control({{"GET /v1/ps?app=shop", {{"instances", {instance("shop-web-2", "web", "ready")}}}}});
   control.special["POST /v1/instances/shop-web-2/exec"] =

@@ -17,7 +17,11 @@ TEST(Images, AreListedRemovedAndTheirHistoryShown) {
                                   {"name", "debian:bookworm-slim"},
                                   {"manifest", "sha256:0123456789abcdef0123"},
                                   {"size", 29'100'000},
-                                  {"created", "2025-01-01T00:00:00Z"}}}}}},
+                                  {"created", "2025-01-01T00:00:00Z"}},
+                                 {{"name", "base:curl"},
+                                  {"manifest", "sha256:fedcba9876543210"},
+                                  {"size", 1},
+                                  {"created", "1970-01-01T00:00:00Z"}}}}}},
                              {"GET /v1/images/history?reference=debian%3Abookworm-slim",
                               {{"history",
                                 {{{"created_by", "RUN make"}, {"size", 1'234'567}, {"empty", false}},
@@ -117,6 +121,14 @@ TEST(Doctor, ShowsChecksAndFailsWhenOneDoes) {
   const auto ran = run_on(FakeControl({{"GET /v1/doctor", checks}}), {"doctor"});
   EXPECT_EQ(ran.status, 1);
   EXPECT_EQ(ran.out, "   CHECK  FINDING\n✗  disk   1 GB free\n          → free some\n✓  git    git 2.39\n");
+}
+
+TEST(Doctor, CutsNothingAndDoesNotCallANoticeWell) {
+  const std::string detail = "cgroups are " + std::string(200, 'x') + " to their end";
+  const Json checks{{"checks", {{{"name", "notice"}, {"ok", true}, {"detail", detail}}}}};
+  const auto ran = run_on(FakeControl({{"GET /v1/doctor", checks}}), {"doctor"}, {.interactive = true});
+  EXPECT_EQ(ran.status, 0);
+  EXPECT_EQ(ran.out, "   CHECK   FINDING\n!  notice  " + detail + "\n");
 }
 
 TEST(Doctor, FindsOutWhatItCanWhenControlIsDown) {

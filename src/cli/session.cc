@@ -54,6 +54,19 @@ Result<void> Session::confirm(bool yes, std::string_view what, std::string_view 
       Error{Code::cancelled, "nothing was removed", 0, "answer y to go on, or give --yes"});
 }
 
+std::string Session::written(std::string_view line) const {
+  if (!terminal.interactive) return std::string(line);
+  return terminal.style.colour ? clean_coloured(line) : clean(line);
+}
+
+int Session::ended() const {
+  if (json)
+    error(Error{Code::closed, "control ended the stream", 0, "it may be restarting; run the command again"});
+  else
+    notice("control ended the stream; it may be restarting");
+  return 1;
+}
+
 void Session::document(const Json& json) const {
   terminal.out(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }

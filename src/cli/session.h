@@ -16,6 +16,7 @@ namespace naru::cli {
 using GetVariable = std::function<std::optional<std::string>(const char* name)>;
 
 struct Session {
+  static constexpr int kNoEdge = 100'000;
   Terminal& terminal;
   const Processes& processes;
   GetVariable variable;
@@ -40,6 +41,12 @@ struct Session {
   Result<void> confirm(bool yes, std::string_view what, std::string_view command) const;
   void document(const Json& json) const;   // one JSON document
   void json_line(const Json& json) const;  // one of a stream
+  // A line that a program wrote. In a pipe as it is; on a terminal it may be coloured, and steers nothing.
+  std::string written(std::string_view line) const;
+  // A stream that was to go on has ended: said, and the exit status.
+  int ended() const;
+  // Where text is cut: a pipe has no edge, and what reads it wants all.
+  int columns() const { return terminal.interactive ? terminal.columns : kNoEdge; }
   std::string paint(Tone tone, std::string_view text) const { return terminal.style.paint(tone, text); }
   std::int64_t now_ms() const { return to_epoch_ms(clock.wall()); }
 };

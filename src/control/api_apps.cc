@@ -2,6 +2,7 @@
 #include "control/api.h"
 #include "control/git_repository.h"
 #include "control/known_names.h"
+#include "control/variable_use.h"
 #include "control/views.h"
 
 namespace naru::control {
@@ -325,7 +326,11 @@ Answer set_variables(Call& call) {
     const PipelineId before = newest();
     TRY(context.core.submit(wanted));
     const PipelineId after = newest();
-    return after == before ? Json::object() : Json{{"pipeline", after}};
+    std::vector<std::string> names;
+    for (const auto& [name, value] : wanted.set) names.push_back(name);
+    Json answer{{"used_by", services_that_see(context.core, context.data, wanted.environment, names)}};
+    if (after != before) answer["pipeline"] = after;
+    return answer;
   };
   CO_TRY(const Json answer, co_await call.work(std::move(job)));
   co_return co_await call.response.send_json(200, answer);

@@ -40,6 +40,25 @@ const Release* find_version(const State& state, const Environment& environment, 
   return nullptr;
 }
 
+// Nothing else begins while a rollout is under way; one that comes back already ends by itself.
+Result<void> check_alone(const State& state, const EnvKey& key, const Environment& environment) {
+  const Rollout* rollout = state.active_rollout(environment);
+  if (rollout == nullptr) return {};
+  const std::string to = version_name(state, rollout->to);
+  const std::string name =
+      environment.name == kProduction ? environment.app : environment.app + "/" + environment.name;
+  if (rollout->phase == Phase::rolling_back)
+    return std::unexpected(
+        Error{Code::conflict, fmt::format("{}: {} is being taken back already", key, to), 0,
+              fmt::format("wait a moment: `naru status {}` says when it is done; then, if need be, once more",
+                          name)});
+  if (rollout->phase == Phase::completing)
+    return std::unexpected(Error{Code::conflict, fmt::format("{}: {} comes to everybody just now", key, to),
+                                 0, "wait a moment, then once more"});
+  return std::unexpected(Error{Code::conflict, fmt::format("{}: the rollout of {} is under way", key, to), 0,
+                               fmt::format("`naru abort {}` takes it back", name)});
+}
+
 // A release by its version, once more from the beginning: its one-shots, its steps, the judge.
 Result<void> offer_again(Changes& changes, const EnvKey& key, const Environment& environment,
                          std::uint64_t version) {
@@ -48,9 +67,7 @@ Result<void> offer_again(Changes& changes, const EnvKey& key, const Environment&
   if (release == nullptr)
     return fail(Code::not_found, "{}: there is no release v{}; `naru releases {}` lists what is kept", key,
                 version, environment.app);
-  if (const Rollout* rollout = state.active_rollout(environment))
-    return fail(Code::conflict, "{}: the rollout of {} is under way; `naru abort {}` takes it back", key,
-                version_name(state, rollout->to), environment.app);
+  TRY(check_alone(state, key, environment));
   if (environment.stable == release->id) return fail(Code::conflict, "{}: v{} is what runs", key, version);
   if (!release->after.empty() && release->id > environment.offered)
     return fail(Code::conflict, "{}: v{} comes here when {} serves it", key, version, release->after);
@@ -87,9 +104,11 @@ Result<void> decide(Changes& changes, const command::Promote& command) {
   }
   if (const Rollout* rollout = changes.state().active_rollout(*environment)) {
     if (rollout->phase != Phase::stepping)
-      return fail(Code::conflict, "{}: the rollout of {} is {}; there is nothing to promote",
-                  command.environment, version_name(changes.state(), rollout->to),
-                  Json(rollout->phase).get<std::string>());
+      return fail(Code::conflict, "{}: {} {}; there is nothing to promote", command.environment,
+                  version_name(changes.state(), rollout->to),
+                  rollout->phase == Phase::preparing      ? "is being started"
+                  : rollout->phase == Phase::rolling_back ? "is being taken back"
+                                                          : "comes to everybody just now");
     TRY(check_ports(changes.state(), command.environment, *changes.state().release(rollout->to)));
     changes.emit(event::RolloutResumed{rollout->id, command.by});
     return {};
@@ -108,15 +127,14 @@ Result<void> decide(Changes& changes, const command::Abort& command) {
   const Rollout* rollout = changes.state().active_rollout(*environment);
   if (rollout == nullptr || (rollout->phase != Phase::preparing && rollout->phase != Phase::stepping))
     return fail(Code::conflict, "{}: no rollout is under way that could be aborted", command.environment);
-  change_phase(changes, rollout->id, Phase::rolling_back, fmt::format("aborted by {}", command.by));
+  change_phase(changes, rollout->id, Phase::rolling_back,
+               "aborted by " + (command.by == "local" ? "hand, on this machine" : command.by));
   return {};
 }
 
 Result<void> decide(Changes& changes, const command::Rollback& command) {
   const Environment* environment = TRY(find_environment(changes, command.environment));
-  if (changes.state().active_rollout(*environment) != nullptr)
-    return fail(Code::conflict, "{}: a rollout is under way; `naru abort {}` takes it back",
-                command.environment, environment->app);
+  TRY(check_alone(changes.state(), command.environment, *environment));
   const Release* stable = changes.state().release(environment->stable);
   if (stable == nullptr) return fail(Code::conflict, "{}: nothing was released yet", command.environment);
   const Release* target = nullptr;
