@@ -133,10 +133,11 @@ std::string failed_table(const Json& rollout, const View& view) {
          (failed.size() > kMaxFailed
               ? fmt::format("  and {} more: --json shows them\n", failed.size() - kMaxFailed)
               : "") +
-         (tried_again ? view.style.paint(Tone::dim,
-                                         "  a GET that fails on the canary is asked again of the old release, "
-                                         "and counted against the new one\n")
-                      : "");
+         (tried_again
+              ? view.style.paint(Tone::dim,
+                                 "  a GET that fails on the canary is asked again of the old release, "
+                                 "and counted against the new one\n")
+              : "");
 }
 
 }  // namespace
