@@ -1,4 +1,5 @@
 """Bad input, a test each: the answer says what, where and what to do, and what was running runs on."""
+import contextlib
 import os
 import shutil
 import signal
@@ -122,7 +123,7 @@ class Compose(OneApp):
         self.platform.naru("app", "start", "shop")
         naru.wait_until(lambda: naru.fetch(f"http://127.0.0.1:{self.port}/")[2] == b"first\n", "shop answers again", 30)
         type(self).pid = self.app.instances("web")[0]["pid"]
-        self.platform.naru("app", "rm", "wide")
+        self.platform.naru("app", "rm", "wide", "--yes")
 
     def test_more_host_ports_than_an_application_may_have_are_refused(self):
         self.app.edit("compose.yaml", "    build: web\n", '    build: web\n    expose: ["1000"]\n')
@@ -295,14 +296,48 @@ class Http(OneApp):
                 with self.subTest(headers=headers, path=path):
                     status, _, body = naru.fetch(self.platform.url(path), headers=headers)
                     self.assertEqual(status, 401)
+                    self.assertNotIn(b"first", body)
+                    if path.startswith("/git/"):  # git shows its person text only
+                        self.assertIn(b"hint: in the repository: naru app connect shop\n", body)
+                        continue
                     error = naru.json.loads(body)["error"]
                     self.assertEqual(error["code"], "unauthorized")
                     self.assertIn("naru token create", error["hint"])
-                    self.assertNotIn(b"first", body)
-        wrong = self.app.remote.replace(self.app.token, "naru_" + "0" * 60)
+        wrong = self.app.remote.replace("http://", f"http://naru:naru_{'0' * 60}@")
         done = self.app.git("push", wrong, "main", check=False)
         self.assertNotEqual(done.returncode, 0)
-        self.assert_says(done.stdout, "(?i)authentication failed|401|could not read")
+        self.assert_says(done.stdout, "(?i)authentication failed", "remote: hint: in the repository: naru app connect shop")
+        self.app.git("push", self.app.remote.replace("http://", f"http://naru:{self.app.token}@"), "main:old-way")  # as older remotes do
+
+    def test_a_second_clone_pushes_without_a_question_and_without_a_token_in_sight(self):
+        with tempfile.TemporaryDirectory() as folder:
+            clone, env = Path(folder) / "clone", self.app.git_env()
+            naru.run(["git", "clone", "-q", str(self.app.folder), str(clone)], env=env)
+            made = self.platform.naru_json("app", "connect", "shop", cwd=clone)
+            self.assertEqual((made["remote_url"], made["new_token"]), (self.app.remote, True))
+            self.assertFalse(self.platform.naru_json("app", "connect", "shop", cwd=clone)["new_token"], "the one that it has is good")
+            (clone / "ballast").write_bytes(os.urandom(500_000))
+            for words in (["config", "user.email", "two@example.com"], ["config", "user.name", "Two"], ["add", "-A"], ["commit", "-qm", "more"]):
+                naru.run(["git", *words], cwd=clone, env=env)
+            push = subprocess.Popen(["git", "push", "naru", "HEAD:refs/heads/second"], cwd=clone, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                    stderr=subprocess.STDOUT, text=True)
+            seen = set()
+            while push.poll() is None:
+                for path in Path("/proc").glob("[0-9]*/cmdline"):
+                    with contextlib.suppress(OSError):
+                        words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                        if "/git/shop.git" in words:
+                            seen.add(words)
+            self.assertEqual(push.returncode, 0, push.communicate()[0])
+            self.assertTrue(any("remote-http" in words for words in seen), seen)
+            self.assertFalse([words for words in seen if "naru_" in words], "everybody may read /proc")
+            self.assertNotIn("naru_", (clone / ".git/config").read_text())
+            self.assertEqual((clone / ".git/naru-credentials").stat().st_mode & 0o777, 0o600)
+            self.platform.naru("token", "rm", "shop-2")
+            again = naru.run(["git", "push", "naru", "HEAD:refs/heads/third"], cwd=clone, env=env, check=False)
+            self.assert_says(again.stdout, "remote: hint: in the repository: naru app connect shop")
+            self.assertTrue(self.platform.naru_json("app", "connect", "shop", cwd=clone)["new_token"])
+            naru.run(["git", "push", "naru", "HEAD:refs/heads/third"], cwd=clone, env=env)
 
     def test_a_token_of_one_application_opens_no_other(self):
         self.assertEqual(naru.fetch(self.platform.url("/v1/apps/shop/status"), headers=self.bearer())[0], 200)

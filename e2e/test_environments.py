@@ -74,7 +74,7 @@ class Environments(naru.Case):
         refused = self.platform.naru("app", "rm", "ledger/production", check=False)
         self.assertNotEqual(refused.returncode, 0)
         self.assert_says(refused.stdout, r"naru app stop ledger")
-        removed = self.platform.naru("app", "rm", "ledger/staging").stdout
+        removed = self.platform.naru("app", "rm", "ledger/staging", "--yes").stdout
         self.assert_says(removed, r"ledger/staging is removed", r"naru volume rm ledger\.staging\.")
         names = [e["name"] for a in self.platform.naru_json("app", "ls")["apps"] for e in a["environments"]]
         self.assertEqual(names, ["production"])

@@ -24,7 +24,7 @@ class Guards(naru.Case):
 
     def test_01_a_volume_is_not_removed_under_a_service_that_is_about_to_start_again(self):
         self.platform.naru("exec", "shop/web", "--", "sh", "-c", "kill -TERM 1", check=False)
-        refused = self.platform.naru("volume", "rm", "shop.production.entries", check=False)
+        refused = self.platform.naru("volume", "rm", "shop.production.entries", "--yes", check=False)
         self.assertNotEqual(refused.returncode, 0)
         self.assert_says(refused.stdout, "belongs to web of shop/production", "naru app stop shop")
         self.assertTrue((self.platform.data / "volumes/shop.production.entries").is_dir())

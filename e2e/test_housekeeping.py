@@ -130,7 +130,10 @@ class Housekeeping(naru.Case):
         self.assertEqual(os.listdir(data / "control/logs"), [])
         self.assertNotIn("shop/", self.platform.naru("image", "ls").stdout)
         self.assertEqual(os.listdir(data / "volumes"), ["shop.production.entries"])
-        self.platform.naru("volume", "rm", "shop.production.entries")
+        wrong = self.platform.naru("volume", "rm", "shop.production.entires", "--yes", check=False)
+        self.assertEqual(wrong.returncode, 1)
+        self.assert_says(wrong.stdout, r"there is no volume 'shop\.production\.entires'", r"did you mean shop\.production\.entries\?")
+        self.platform.naru("volume", "rm", "shop.production.entries", "--yes")
         self.assertEqual(os.listdir(data / "volumes"), [])
 
     def test_07_an_application_of_the_same_name_begins_with_nothing(self):

@@ -7,6 +7,7 @@ namespace {
 using testing::expect_golden;
 using testing::FakeControl;
 using testing::run_on;
+using testing::WorkTree;
 
 TEST(App, IsListedAndRemoved) {
   FakeControl control({{"GET /v1/apps",
@@ -25,7 +26,7 @@ TEST(App, IsListedAndRemoved) {
                                {"addresses", Json::array()}}}}}}}}},
                        {"DELETE /v1/apps/shop", {{"volumes", {"shop.production.data"}}}}});
   expect_golden("app-ls.txt", run_on(control, {"app", "ls"}).out);
-  EXPECT_EQ(run_on(control, {"app", "rm", "shop"}).out,
+  EXPECT_EQ(run_on(control, {"app", "rm", "shop", "--yes"}).out,
             "shop is removed, with its containers, network, repository, releases and logs.\n"
             "Its volumes are kept. To remove them, too:\n  naru volume rm shop.production.data\n");
 }
@@ -33,7 +34,7 @@ TEST(App, IsListedAndRemoved) {
 TEST(App, OneEnvironmentIsRemovedNeverTheWholeApplication) {
   FakeControl control({{"DELETE /v1/apps/shop", Json::object()},
                        {"DELETE /v1/apps/shop/environments/staging", {{"volumes", {"shop.staging.data"}}}}});
-  const auto removed = run_on(control, {"app", "rm", "shop/staging"});
+  const auto removed = run_on(control, {"app", "rm", "shop/staging", "-y"});
   EXPECT_EQ(removed.status, 0) << removed.err;
   EXPECT_EQ(removed.out,
             "shop/staging is removed, with its containers, network, releases and variables.\n"
@@ -51,47 +52,167 @@ TEST(App, IsNotCreatedByTheNameOfAnEnvironment) {
   EXPECT_NE(refused.err.find("naru app create shop;"), std::string::npos) << refused.err;
 }
 
-class WorkTree {  // enters it, and leaves it again
- public:
-  WorkTree() : before_(std::filesystem::current_path()) {
-    std::filesystem::current_path(folder_.path);
-    io::testing::shell("git init -q -b trunk .");
-  }
-  ~WorkTree() { std::filesystem::current_path(before_); }
+// Nobody listens on port 1: what asks there fails at once.
+const std::map<std::string, Json> kCreating{
+    {"POST /v1/apps",
+     {{"app", "shop"}, {"token", "naru_secret"}, {"git_url", "http://localhost:1/git/shop.git"}}},
+    {"GET /v1/version", {{"api_port", 1}}},
+    {"GET /v1/apps/shop/status", {{"app", "shop"}}},
+    {"GET /v1/tokens", {{"tokens", {{{"name", "shop"}}, {{"name", "shop-2"}}}}}},
+    {"POST /v1/tokens", {{"token", "naru_fresh"}}}};
 
- private:
-  io::testing::TemporaryFolder folder_;
-  std::filesystem::path before_;
-};
+std::string filled(const std::string& url) {
+  return io::testing::shell(fmt::format(
+      "printf 'url={}\n\n' | GIT_CONFIG_GLOBAL=/dev/null GIT_TERMINAL_PROMPT=0 GIT_ASKPASS=true git "
+      "credential fill",
+      url));
+}
 
-TEST(App, IsCreatedWithAGitRemoteInsideAWorkTree) {
-  FakeControl control(
-      {{"POST /v1/apps",
-        {{"app", "shop"}, {"token", "naru_secret"}, {"git_url", "http://localhost:7433/git/shop.git"}}}});
+TEST(App, IsCreatedWithAGitRemoteWhoseUrlHoldsNoToken) {
+  FakeControl control(kCreating);
   const WorkTree tree;
   const auto made = run_on(control, {"app", "create", "shop"});
   EXPECT_EQ(made.status, 0) << made.err;
-  EXPECT_NE(made.out.find("is added in this repository. Next:\n\n  git push naru trunk:main\n"),
-            std::string::npos)
-      << made.out;
-  EXPECT_EQ(io::testing::shell("git remote get-url naru"),
-            "http://naru:naru_secret@127.0.0.1:7433/git/shop.git\n");
+  EXPECT_EQ(
+      made.out,
+      "The application shop is made.\nThe git remote `naru` of this repository leads to it. Next:\n\n  git "
+      "push naru trunk:main\n");
+  EXPECT_EQ(io::testing::shell("git remote get-url naru"), "http://127.0.0.1:1/git/shop.git\n");
   EXPECT_EQ(io::testing::shell("git config --get remote.naru.proxy"), "\n");
-  EXPECT_NE(run_on(control, {"app", "create", "shop"}).out.find("is updated"), std::string::npos);
+  EXPECT_EQ(io::testing::shell("grep -rl naru_secret .git"), ".git/naru-credentials\n");
+  EXPECT_EQ(io::testing::shell("stat -c %a .git/naru-credentials"), "600\n");
   EXPECT_EQ(Json::parse(run_on(control, {"app", "create", "shop", "--json"}).out)["remote_added"], true);
 }
 
-TEST(App, CreatedElsewhereSaysHowToAddTheRemote) {
-  FakeControl control(
-      {{"POST /v1/apps",
-        {{"app", "shop"}, {"token", "naru_secret"}, {"git_url", "http://localhost:7433/git/shop.git"}}}});
+TEST(App, ItsTokenIsFoundByGitForItsRepositoryAlone) {
+  const WorkTree tree;
+  run_on(FakeControl(kCreating), {"app", "create", "shop"});
+  EXPECT_NE(filled("http://127.0.0.1:1/git/shop.git").find("username=naru\npassword=naru_secret\n"),
+            std::string::npos);
+  EXPECT_EQ(filled("http://127.0.0.1:1/git/blog.git").find("naru_secret"), std::string::npos);
+  EXPECT_EQ(filled("http://127.0.0.1:2/git/shop.git").find("naru_secret"), std::string::npos);
+  // A refusal (control restored from an older copy, say) does not throw it away, and a moved clone keeps it.
+  io::testing::shell(
+      "printf 'url=http://127.0.0.1:1/git/shop.git\nusername=naru\npassword=naru_secret\n\n' | git "
+      "credential "
+      "reject");
+  io::testing::shell("mkdir moved && mv .git moved/");
+  std::filesystem::current_path("moved");
+  EXPECT_NE(filled("http://127.0.0.1:1/git/shop.git").find("password=naru_secret\n"), std::string::npos);
+}
+
+TEST(App, IsNotCreatedWhereTheRemoteLeadsElsewhere) {
+  FakeControl control(kCreating);
+  const WorkTree tree;
+  io::testing::shell("git remote add naru http://naru:naru_blog@127.0.0.1:1/git/blog.git");
+  for (const char* verb : {"create", "connect"}) {
+    const auto refused = run_on(control, {"app", verb, "shop"});
+    EXPECT_EQ(refused.status, 1);
+    EXPECT_NE(refused.err.find("leads to http://127.0.0.1:1/git/blog.git, not to shop"), std::string::npos)
+        << refused.err;
+    EXPECT_EQ(refused.err.find("naru_blog"), std::string::npos);
+    EXPECT_NE(refused.err.find("git remote rename naru another"), std::string::npos);
+  }
+  for (const std::string& request : control.requests()) EXPECT_NE(request, "POST /v1/apps");
+  EXPECT_EQ(io::testing::shell("git remote get-url naru"),
+            "http://naru:naru_blog@127.0.0.1:1/git/blog.git\n");
+  EXPECT_EQ(io::testing::shell("git config --local --get-regexp '^credential'"), "");
+}
+
+TEST(App, ThatIsThereIsConnectedToASecondClone) {
+  FakeControl control(kCreating);
+  const WorkTree tree;
+  const auto connected = run_on(control, {"app", "connect", "shop"});
+  EXPECT_EQ(connected.status, 0) << connected.err;
+  EXPECT_EQ(
+      connected.out,
+      "The git remote `naru` of this repository leads to shop at http://127.0.0.1:1/git/shop.git, with a "
+      "token of its own. Next:\n\n  git push naru trunk:main\n");
+  EXPECT_EQ(Json::parse(control.last_body()), (Json{{"name", "shop-3"}, {"app", "shop"}}));
+  EXPECT_NE(filled("http://127.0.0.1:1/git/shop.git").find("password=naru_fresh\n"), std::string::npos);
+}
+
+TEST(App, ARemoteOfAnOlderNaruIsMended) {
+  FakeControl control(kCreating);
+  const WorkTree tree;
+  io::testing::shell("git remote add naru http://naru:naru_old@127.0.0.1:7000/git/shop.git");
+  const auto connected = run_on(control, {"app", "connect", "shop"});
+  EXPECT_NE(connected.out.find("(before: http://127.0.0.1:7000/git/shop.git)"), std::string::npos)
+      << connected.out << connected.err;
+  EXPECT_EQ(io::testing::shell("git remote get-url naru"), "http://127.0.0.1:1/git/shop.git\n");
+  EXPECT_EQ(io::testing::shell("grep -c . .git/naru-credentials"), "1\n") << "the new token replaced the old";
+}
+
+TEST(App, WhoMayMakeNoTokenConnectsWithHisOwn) {
+  std::string host;
+  const io::testing::TestServer server(
+      [&](io::Request& request, io::ResponseWriter& response) -> io::Task<void> {
+        if (request.path() == "/v1/tokens") {
+          const Error error{Code::forbidden, "for shop only", 0, {}};
+          (void)co_await response.send_error(error);
+          co_return;
+        }
+        const Json body{{"api_port", 7433}};
+        (void)co_await response.send_json(request.path().starts_with("/git") ? 404 : 200, body);
+      });
+  const WorkTree tree;
+  const auto connected =
+      testing::run_line({"app", "connect", "shop"},
+                        {.environment = {{"NARU_URL", server.url() + "/"}, {"NARU_TOKEN", "naru_push"}}});
+  EXPECT_EQ(connected.status, 0) << connected.err;
+  EXPECT_NE(filled(server.url() + "/git/shop.git").find("password=naru_push\n"), std::string::npos);
+}
+
+TEST(App, CreatedElsewhereSaysHowToGoOn) {
+  FakeControl control(kCreating);
   const auto before = std::filesystem::current_path();
   std::filesystem::current_path(control.data());
   const auto made = run_on(control, {"app", "create", "shop"});
+  const auto connected = run_on(control, {"app", "connect", "shop"});
   std::filesystem::current_path(before);
-  EXPECT_NE(made.out.find("git remote add naru http://naru:naru_secret@127.0.0.1:7433/git/shop.git"),
-            std::string::npos)
+  EXPECT_NE(made.out.find("  naru app connect shop\n  git push naru main\n"), std::string::npos) << made.out;
+  EXPECT_NE(
+      made.out.find("password naru_secret:\n\n  git remote add naru http://naru@127.0.0.1:1/git/shop.git"),
+      std::string::npos)
       << made.out;
+  EXPECT_EQ(connected.status, 1);
+  EXPECT_NE(connected.err.find("belongs to no git repository"), std::string::npos) << connected.err;
+}
+
+TEST(App, ThatIsTakenIsSaidWithTheWayToConnect) {
+  FakeControl control;
+  control.special["POST /v1/apps"] = [](io::Request&, io::ResponseWriter& response) -> io::Task<void> {
+    const Error error{Code::already_exists, "there is an application 'shop' already", 0, {}};
+    (void)co_await response.send_error(error);
+  };
+  const WorkTree tree;
+  EXPECT_NE(run_on(control, {"app", "create", "shop"}).err.find("naru app connect shop"), std::string::npos);
+}
+
+TEST(Confirming, WhatCannotBeUndoneNeedsAYesWhereNobodyCanBeAsked) {
+  FakeControl control({{"DELETE /v1/apps/shop", Json::object()},
+                       {"DELETE /v1/apps/shop/environments/staging", Json::object()},
+                       {"DELETE /v1/volumes?name=shop.production.data", Json::object()}});
+  const std::vector<std::vector<std::string>> verbs{
+      {"app", "rm", "shop"}, {"app", "rm", "shop/staging"}, {"volume", "rm", "shop.production.data"}};
+  for (const auto& words : verbs) {
+    const std::string line = fmt::format("naru {}", fmt::join(words, " "));
+    const auto asked = control.requests().size();
+    const auto refused = run_on(control, words);
+    EXPECT_EQ(refused.status, 1) << line;
+    EXPECT_NE(refused.err.find("Nothing is done: standard input is no terminal"), std::string::npos)
+        << refused.err;
+    EXPECT_NE(refused.err.find(line + " --yes"), std::string::npos) << refused.err;
+    const auto no = run_on(control, words, {.typed = ""});
+    EXPECT_EQ(no.status, 1);
+    EXPECT_NE(no.err.find("Go on? [y/N] "), std::string::npos) << no.err;
+    EXPECT_EQ(control.requests().size(), asked) << line << " asked control before the person";
+    EXPECT_EQ(run_on(control, words, {.typed = "y"}).status, 0);
+    auto sure = words;
+    sure.emplace_back("--yes");
+    EXPECT_EQ(run_on(control, sure).status, 0);
+    EXPECT_EQ(control.requests().size(), asked + 2);
+  }
 }
 
 }  // namespace

@@ -9,22 +9,25 @@ int run_words(const std::vector<std::string>& words, const Processes& processes,
               const GetVariable& variable, const Clock& clock) {
   Grammar grammar;
   if (!words.empty() && words.front() == "__complete") {
+    const auto data = std::ranges::find(words, "--data");
+    const bool given = words.end() - data > 2;  // not the word that is being typed
     complete(grammar.root(), {words.begin() + 1, words.end()},
-             {terminal, processes, variable, clock, {}, false});
+             {terminal, processes, variable, clock, given ? *(data + 1) : "", false});
     return 0;
   }
   const auto parsed = grammar.parse(words);
-  if (!parsed.verb) {
-    (parsed.status == 0 ? terminal.out : terminal.err)(parsed.text);
-    return parsed.status;
-  }
   const Session session{terminal, processes, variable, clock, parsed.data, parsed.json};
+  if (parsed.wrong) {
+    session.error(*parsed.wrong);
+    return 2;
+  }
+  if (!parsed.verb) {
+    session.say(parsed.text);
+    return 0;
+  }
   const Done done = parsed.verb(session);
   if (done) return *done;
-  const Error& error = done.error();
-  terminal.err(fmt::format("{} {}\n", terminal.style.paint(Tone::bad, "error:"), error.message()));
-  if (!error.hint().empty())
-    terminal.err(fmt::format("{} {}\n", terminal.style.paint(Tone::accent, "hint:"), error.hint()));
+  session.error(done.error());
   return 1;
 }
 

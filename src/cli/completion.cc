@@ -77,6 +77,10 @@ void complete(const CLI::App& root, const std::vector<std::string>& words, const
   const CLI::App* at = &root;
   std::size_t given = 0;  // positionals
   for (std::size_t i = 0; i + 1 < words.size(); ++i) {
+    if (words[i] == "--data") {
+      ++i;
+      continue;
+    }
     const auto next = at->get_subcommands([&](const CLI::App* sub) { return sub->get_name() == words[i]; });
     if (!next.empty())
       at = next.front();

@@ -165,7 +165,9 @@ Result<Json> ControlClient::upload(std::string_view path, const std::filesystem:
                                    std::function<void(std::uint64_t, std::uint64_t)> progress) const {
   const auto fd = std::make_shared<Fd>(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat about{};
-  if (!*fd || ::fstat(fd->get(), &about) != 0) return fail_errno(Code::not_found, "{}: open", file.string());
+  if (!*fd || ::fstat(fd->get(), &about) != 0)
+    return std::unexpected(Error{Code::not_found, fmt::format("{}: open", file.string()), errno,
+                                 "name a file of this machine: what `docker save` writes, or a tar"});
   if (!S_ISREG(about.st_mode)) return fail(Code::invalid_argument, "{} is not a file", file.string());
   const auto all = static_cast<std::uint64_t>(about.st_size);
   io::FetchRequest wanted = request("POST", path);

@@ -37,7 +37,14 @@ TEST(Releases, ShowWhichIsCurrentAndWhatWasBuilt) {
   const Json service{{"name", "web"}, {"cached", true}}, built{{"name", "catalog"}, {"cached", false}};
   const FakeControl control({{"GET /v1/apps/shop/releases?env=production",
                               {{"releases",
-                                {{{"version", 2},
+                                {{{"version", 3},
+                                  {"commit", "fedcba9876"},
+                                  {"subject", "Third"},
+                                  {"author", "Lee"},
+                                  {"created", kNow - 60'000},
+                                  {"taken_back", true},
+                                  {"services", {service}}},
+                                 {{"version", 2},
                                   {"commit", "abcdef0123"},
                                   {"subject", "Second"},
                                   {"author", "Lee <lee@example.org>"},
@@ -87,6 +94,16 @@ TEST(Pipeline, ShowsTheNewestOrTheNamedOneAndItsLog) {
   expect_golden("pipeline.txt", run_on(control, {"pipeline", "shop"}).out);
   EXPECT_EQ(run_on(control, {"pipeline", "shop", "17"}).out, run_on(control, {"pipeline", "shop"}).out);
   EXPECT_EQ(run_on(control, {"pipeline", "shop", "--log"}).out, "one\ntwo\n");
+  control.special["GET /v1/pipelines/17/log?follow=1"] = [](io::Request&,
+                                                            io::ResponseWriter& response) -> io::Task<void> {
+    (void)co_await response.send(200, "\x1b[2Jone\n");
+  };
+  EXPECT_EQ(run_on(control, {"pipeline", "shop", "--log"}).out, "\x1b[2Jone\n") << "raw in a pipe";
+  EXPECT_EQ(run_on(control, {"pipeline", "shop", "--log"}, {.interactive = true}).out, "?[2Jone\n");
+  control.special["GET /v1/pipelines/17/log?follow=1"] = [](io::Request&,
+                                                            io::ResponseWriter& response) -> io::Task<void> {
+    (void)co_await response.send(200, "one\ntwo");
+  };
   EXPECT_EQ(run_on(control, {"pipeline", "shop", "17", "--log", "--json"}).out,
             "{\"line\":\"one\"}\n{\"line\":\"two\"}\n");
 }
@@ -123,8 +140,22 @@ TEST(Variables, AreSetUnsetListedAndImported) {
   EXPECT_EQ(Json::parse(control.last_body())["set"], (Json{{"NAME", "two words"}, {"FROM_HERE", "yes"}}));
 }
 
+TEST(Variables, ThatNoServiceSeesAreSaidWithTheWayToUseThem) {
+  const FakeControl control(
+      {{"POST /v1/apps/shop/env", {{"used_by", {{"A", {"web", "api"}}, {"B", Json::array()}}}}}});
+  const auto ran = run_on(control, {"env", "set", "shop", "A=1", "B=2"});
+  EXPECT_EQ(ran.out, "shop: 2 variables set\n  A: seen by web, api\n");
+  EXPECT_EQ(
+      ran.err,
+      "note: B: no service sees it, for the compose file of the newest commit does not name it. Write it "
+      "under `environment:` of a service, as `- B` or as ${B}, and push\n");
+}
+
 TEST(Variables, ThatCannotBeReadAreNamed) {
   const FakeControl control;
+  const auto missing = run_on(control, {"env", "import", "shop/staging", "/nonexistent.env"});
+  EXPECT_NE(missing.err.find("naru env import shop/staging FILE (- for standard input)"), std::string::npos)
+      << missing.err;
   EXPECT_NE(run_on(control, {"env", "set", "shop", "novalue"}).err.find("'novalue' is not NAME=VALUE"),
             std::string::npos);
   EXPECT_NE(run_on(control, {"env", "import", "shop", "/nonexistent.env"}).err.find("/nonexistent.env"),

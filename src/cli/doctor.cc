@@ -29,16 +29,18 @@ struct Checks {
 };
 
 void check_supervisor(const ipc::DataFolder& folder, Checks& checks) {
+  const bool usual = folder.root.string() == ControlPlace{}.data;
+  const std::string start =
+      usual ? "sudo naru up" : fmt::format("sudo naru up --data {}", folder.root.string());
   const Fd lock(::open(folder.lock().c_str(), O_RDONLY | O_CLOEXEC));
   if (!lock)
     return checks.add(
         "supervisor", false,
-        fmt::format("nobody has run `naru up` on {}, or it may not be read", folder.root.string()),
-        "start it with `sudo naru up`");
+        fmt::format("nobody has run `naru up` on {}, or it may not be read", folder.root.string()), start);
   const bool held = ::flock(lock.get(), LOCK_SH | LOCK_NB) != 0;
   checks.add("supervisor", held,
              held ? "`naru up` runs, though control does not answer" : "`naru up` does not run",
-             "start it with `sudo naru up`");
+             held ? "see the last lines below; else stop it and start it again: " + start : start);
 }
 
 std::string tail_of(const fs::path& path) {
@@ -98,6 +100,14 @@ Json look_alone(const ControlPlace& place, const Error& why) {
   return {{"checks", checks.list}};
 }
 
+// What is only told (a notice of the launcher, the last words of a log) was not found to be well.
+std::string mark_of(const Session& session, const Json& check) {
+  const std::string name = text(check, "name");
+  if (!flag(check, "ok")) return session.paint(Tone::bad, "✗");
+  if (name == "notice" || name.starts_with("last of ")) return session.paint(Tone::warn, "!");
+  return session.paint(Tone::good, "✓");
+}
+
 }  // namespace
 
 Done doctor(const Session& session) {
@@ -113,8 +123,7 @@ Done doctor(const Session& session) {
   for (const Json& check : list(answer, "checks")) {
     const bool ok = flag(check, "ok");
     well = well && ok;
-    table.row({ok ? session.paint(Tone::good, "✓") : session.paint(Tone::bad, "✗"), text(check, "name"),
-               fit(text(check, "detail"), std::max(60, session.terminal.columns - 24))});
+    table.row({mark_of(session, check), text(check, "name"), text(check, "detail")});
     if (!ok && !text(check, "remedy").empty())
       table.row({"", "", session.paint(Tone::accent, "→ ") + text(check, "remedy")});
   }

@@ -94,10 +94,29 @@ class FakeControl {
   std::unique_ptr<io::testing::TestServer> server_;
 };
 
+// A git repository of its own to stand in, and back again: `naru app create` writes where it is called.
+class WorkTree {
+ public:
+  WorkTree() : before_(std::filesystem::current_path()) {
+    std::filesystem::current_path(folder_.path);
+    io::testing::shell("git init -q -b trunk .");
+  }
+  ~WorkTree() { std::filesystem::current_path(before_); }
+  WorkTree(const WorkTree&) = delete;
+  WorkTree& operator=(const WorkTree&) = delete;
+  std::string path() const { return folder_.path.string(); }
+
+ private:
+  io::testing::TemporaryFolder folder_;
+  std::filesystem::path before_;
+};
+
 struct RunOptions {
   std::map<std::string, std::string> environment = {};
   Processes processes = {};
-  bool colour = false;
+  bool colour = false, interactive = false;
+  int columns = 120;
+  std::optional<std::string> typed = {};  // a person sits there, and types this
 };
 
 inline Ran run_line(std::vector<std::string> words, RunOptions options = {}) {
@@ -106,7 +125,9 @@ inline Ran run_line(std::vector<std::string> words, RunOptions options = {}) {
   terminal.out = [&](std::string_view text) { ran.out += text; };
   terminal.err = [&](std::string_view text) { ran.err += text; };
   terminal.style.colour = options.colour;
-  terminal.columns = 120;
+  terminal.interactive = options.interactive;
+  if (options.typed) terminal.read_line = [&] { return *options.typed; };
+  terminal.columns = options.columns;
   const FixedClock clock;
   const GetVariable variable = [&](const char* name) -> std::optional<std::string> {
     const auto found = options.environment.find(name);

@@ -42,6 +42,10 @@ bool flag(const Json& object, const char* key) {
   return found.is_boolean() && found.get<bool>();
 }
 
+std::string count_text(std::int64_t count, std::string_view what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+}
+
 std::string percent(std::int64_t basis_points) {
   if (basis_points % 100 == 0) return fmt::format("{}%", basis_points / 100);
   return fmt::format("{:.2f}%", static_cast<double>(basis_points) / 100);

@@ -1,6 +1,7 @@
 #include "cli/grammar.h"
 
 #include "base/spelling.h"
+#include "base/version.h"
 
 namespace naru::cli {
 
@@ -64,12 +65,20 @@ std::string nearest_command(const std::string& word, const std::vector<std::stri
 Grammar::Grammar() : root_("Naru carries a change from a push to its users, safely.", "naru") {
   root_.formatter(std::make_shared<Help>());
   root_.set_help_flag("-h,--help", "Show this help");
+  root_.set_version_flag("--version", fmt::format("naru {}", kVersion), "Print the version");
+  add_common(&root_);  // also before the verb
   root_.require_subcommand(0, 1);
   root_.footer(
       "Every command explains itself: naru COMMAND --help\nWhere Naru is: --data DIR or NARU_DATA; elsewhere "
       "NARU_URL and NARU_TOKEN.");
   add_platform_verbs(*this);
   add_delivery_verbs(*this);
+}
+
+void Grammar::add_common(CLI::App* app) {
+  app->add_flag("--json", json_, "Print JSON as the API gives it");
+  app->add_option("--data", data_, "Data folder of the Naru that is meant (NARU_DATA; /var/lib/naru)")
+      ->type_name("DIR");
 }
 
 CLI::App* Grammar::group(CLI::App* parent, const std::string& name, const std::string& description) {
@@ -84,9 +93,7 @@ CLI::App* Grammar::group(CLI::App* parent, const std::string& name, const std::s
 CLI::App* Grammar::verb(CLI::App* parent, const std::string& name, const std::string& description,
                         const std::vector<std::string>& examples, Verb run) {
   CLI::App* verb = parent->add_subcommand(name, description)->group("Commands");
-  verb->add_flag("--json", json_, "Print JSON as the API gives it");
-  verb->add_option("--data", data_, "Data folder of the Naru that is meant (NARU_DATA; /var/lib/naru)")
-      ->type_name("DIR");
+  add_common(verb);
   std::string footer = "Examples:";
   for (const std::string& example : examples) footer += "\n  " + example;
   verb->footer(footer);
@@ -96,50 +103,67 @@ CLI::App* Grammar::verb(CLI::App* parent, const std::string& name, const std::st
   return verb;
 }
 
-std::string Grammar::wrong_name(const std::vector<std::string>& words) const {
+std::optional<Error> Grammar::wrong_name(const std::vector<std::string>& words) const {
   const CLI::App* at = &root_;
-  for (const std::string& word : words) {
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    if (word == "--json" || word.starts_with("--data=")) continue;
+    if (word == "--data") {
+      ++i;
+      continue;
+    }
     const auto names = names_of(*at);
-    if (names.empty() || word.starts_with('-')) return {};
+    if (names.empty() || word.starts_with('-')) return std::nullopt;
     const auto known = at->get_subcommands([&](const CLI::App* sub) { return sub->get_name() == word; });
     const CLI::App* next = known.empty() ? nullptr : known.front();
-    if (next == nullptr && takes_words(*at)) return {};
+    if (next == nullptr && takes_words(*at)) return std::nullopt;
     if (next == nullptr) {
       const std::string meant = nearest_command(word, names);
       const std::string hint = meant.empty() ? fmt::format("see `{} --help`", path_of(at))
                                              : fmt::format("did you mean `{} {}`?", path_of(at), meant);
-      return fmt::format("error: there is no command '{}'\nhint: {}\n",
-                         clean(path_of(at).substr(4).empty() ? word : path_of(at).substr(5) + " " + word),
-                         hint);
+      const std::string path = path_of(at).substr(4);
+      return Error{
+          Code::invalid_argument,
+          fmt::format("there is no command '{}'", clean(path.empty() ? word : path.substr(1) + " " + word)),
+          0, hint};
     }
     at = next;
   }
-  return {};
+  return std::nullopt;
 }
 
 Grammar::Parsed Grammar::parse(std::vector<std::string> words) {
   Parsed parsed;
-  if (words.empty()) words = {"--help"};
-  parsed.text = wrong_name(words);
-  if (!parsed.text.empty()) {
-    parsed.status = 2;
-    return parsed;
+  if (!words.empty() && words.front() == "help") {  // `naru help status`, as other programs have it
+    words.erase(words.begin());
+    words.emplace_back("--help");
   }
+  if (words.empty()) words = {"--help"};
+  const auto last = std::ranges::find(words, "--");  // what follows is for another program
+  parsed.json = std::find(words.begin(), last, "--json") != last;
+  parsed.wrong = wrong_name(words);
+  if (parsed.wrong) return parsed;
+  const auto at = [this] {
+    const CLI::App* app = &root_;
+    while (!app->get_subcommands().empty()) app = app->get_subcommands().front();
+    return app;
+  };
+  const auto help = [&] { return at()->help(at() == &root_ ? "naru" : path_of(at())); };
   try {
     std::ranges::reverse(words);  // CLI11 takes them from the back
     root_.parse(std::move(words));
+  } catch (const CLI::CallForVersion& version) {
+    parsed.text = std::string(version.what()) + "\n";
+    return parsed;
   } catch (const CLI::Success&) {  // --help
-    const CLI::App* at = &root_;
-    while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
-    parsed.text = at->help(at == &root_ ? "naru" : path_of(at));
+    parsed.text = help();
     return parsed;
   } catch (const CLI::ParseError& error) {
-    const CLI::App* at = &root_;
-    while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
-    parsed.text = fmt::format("error: {}\nhint: see `{} --help`\n", clean(error.what()), path_of(at));
-    parsed.status = 2;
+    parsed.wrong =
+        Error{Code::invalid_argument, clean(error.what()), 0, fmt::format("see `{} --help`", path_of(at()))};
     return parsed;
   }
+  if (!chosen_) parsed.text = help();
   parsed.verb = chosen_;
   parsed.json = json_;
   parsed.data = data_;

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,9 +21,9 @@ class Grammar {
   CLI::App& root() { return root_; }
 
   struct Parsed {
-    Verb verb;  // null when `text` is the whole answer (help, version, a usage error)
+    Verb verb;  // null when `text` is the whole answer (help, version)
     std::string text;
-    int status = 0;
+    std::optional<Error> wrong;  // the words make no sense: status 2
     bool json = false;
     std::string data;
   };
@@ -35,7 +36,8 @@ class Grammar {
                  const std::vector<std::string>& examples, Verb run);
 
  private:
-  std::string wrong_name(const std::vector<std::string>& words) const;
+  void add_common(CLI::App* app);
+  std::optional<Error> wrong_name(const std::vector<std::string>& words) const;
   CLI::App root_;
   Verb chosen_;
   bool json_ = false;

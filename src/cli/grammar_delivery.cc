@@ -135,8 +135,10 @@ void add_operator(Grammar& grammar) {
   add_plain(grammar, volume, "ls", "List volumes", {"naru volume ls", "naru volume ls --json"}, volume_list);
   const auto [remove, name] = add<VolumeOptions>(
       grammar, volume, "rm", "Remove a volume and what it holds",
-      {"naru volume rm shop.production.data", "naru volume rm shop.staging.data --json"}, volume_remove);
+      {"naru volume rm shop.production.data", "naru volume rm shop.staging.data --yes    # without asking"},
+      volume_remove);
   remove->add_option("VOLUME", name->name, "As `naru volume ls` shows it")->required();
+  remove->add_flag("-y,--yes", name->yes, "Do not ask; needed where standard input is no terminal");
 
   CLI::App* token = grammar.group(root, "token", "Tokens of the API and of git: create, ls, rm");
   const auto [create, wanted] =

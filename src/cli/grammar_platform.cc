@@ -35,7 +35,8 @@ void add_up_and_down(Grammar& grammar) {
 }
 
 void add_app(Grammar& grammar) {
-  CLI::App* group = grammar.group(&grammar.root(), "app", "Applications: create, ls, rm, stop, start");
+  CLI::App* group =
+      grammar.group(&grammar.root(), "app", "Applications: create, connect, ls, rm, stop, start");
   using Run = Done (*)(const Session&, const AppOptions&);
   constexpr const char* kWhole = "The application, as shop";
   constexpr const char* kApp = "The application, as shop or shop/staging";
@@ -49,6 +50,10 @@ void add_app(Grammar& grammar) {
   };
   add("create", "Make an application, and its git remote in this repository", kWhole,
       {"cd shop && naru app create shop && git push naru main", "naru app create shop --json"}, app_create);
+  add("connect", "Make or mend the git remote `naru` and its token, as in a second clone", kWhole,
+      {"git clone ... shop && cd shop && naru app connect shop && git push naru main",
+       "NARU_URL=http://127.0.0.1:7433 NARU_TOKEN=naru_... naru app connect shop    # by ssh -L, say"},
+      app_connect);
   grammar.verb(group, "ls", "List applications with their environments",
                {"naru app ls", "naru app ls --json"},
                [](const Session& session) { return app_list(session); });
@@ -57,7 +62,7 @@ void add_app(Grammar& grammar) {
           {"naru app rm shop            # with all its environments",
            "naru app rm shop/staging    # this one alone", "naru app rm shop --yes      # without asking"},
           app_remove);
-  remove->add_flag("-y,--yes", options->yes, "Do not ask");
+  remove->add_flag("-y,--yes", options->yes, "Do not ask; needed where standard input is no terminal");
   add("stop", "Stop an application's containers", kApp, {"naru app stop shop", "naru app stop shop/staging"},
       app_stop);
   add("start", "Start a stopped application", kApp, {"naru app start shop", "naru app start shop/staging"},

@@ -1,4 +1,5 @@
 #include "base/rng.h"
+#include "base/version.h"
 #include "cli/fake_control.h"
 #include "cli/grammar.h"
 
@@ -46,6 +47,52 @@ TEST(Usage, AMistypedVerbIsAnsweredWithTheNearestOne) {
   EXPECT_EQ(run_line({"app", "crate"}).err,
             "error: there is no command 'app crate'\nhint: did you mean `naru app create`?\n");
   EXPECT_EQ(run_line({"zzzzzz"}).err, "error: there is no command 'zzzzzz'\nhint: see `naru --help`\n");
+}
+
+TEST(Usage, GlobalOptionsMayStandBeforeTheVerb) {
+  const testing::FakeControl control({{"GET /v1/ps", {{"instances", Json::array()}}}});
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"--data", control.data(), "ps"},
+                                             {"--data=" + control.data(), "ps"},
+                                             {"ps", "--data", control.data()}})
+    EXPECT_EQ(run_line(words).out, "Nothing runs.\n");
+  EXPECT_EQ(Json::parse(run_line({"--json", "--data", control.data(), "ps"}).out)["instances"].size(), 0U);
+  EXPECT_EQ(run_line({"--data", "/x", "stauts"}).err,
+            "error: there is no command 'stauts'\nhint: did you mean `naru status`?\n");
+  EXPECT_EQ(run_line({"__complete", "--data", control.data(), "vers"}).out, "version\n");
+}
+
+TEST(Usage, VersionAndHelpAreFoundWherePeopleLook) {
+  EXPECT_EQ(run_line({"--version"}).out, fmt::format("naru {}\n", kVersion));
+  const auto help = run_line({"help", "app", "create"});
+  EXPECT_EQ(help.status, 0);
+  EXPECT_EQ(help.out, run_line({"app", "create", "--help"}).out);
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{}, {"help"}, {"--json"}})
+    EXPECT_EQ(run_line(words).out, run_line({"--help"}).out);
+}
+
+TEST(Usage, ErrorsAreJsonForWhoAsksForJson) {
+  const auto code_of = [](const testing::Ran& ran) {
+    EXPECT_EQ(ran.out, "");
+    return Json::parse(ran.err).at("error").at("code").get<std::string>();
+  };
+  const testing::FakeControl nothing;
+  const auto refused = testing::run_on(nothing, {"status", "shop", "--json"});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_EQ(code_of(refused), "not_found");
+  EXPECT_EQ(Json::parse(refused.err)["error"]["hint"], "ask for something else");
+  EXPECT_EQ(code_of(testing::run_on(nothing, {"app", "rm", "shop", "--json"})), "invalid_argument");
+  EXPECT_EQ(code_of(run_line({"ps", "--json"}, {.environment = {{"NARU_DATA", "/nonexistent"}}})),
+            "unavailable");
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"stauts", "--json"}, {"--json", "stauts"}, {"logs", "--json"}, {"ps", "--json", "--bogus"}}) {
+    const auto wrong = run_line(words);
+    EXPECT_EQ(wrong.status, 2);
+    EXPECT_EQ(code_of(wrong), "invalid_argument");
+  }
+  EXPECT_TRUE(run_line({"exec", "shop/web", "--bogus", "--", "ls", "--json"}).err.starts_with("error: "))
+      << "--json is of ls";
 }
 
 TEST(Usage, WhatIsMissingOrTooMuchIsNamedAndTheStatusIsTwo) {

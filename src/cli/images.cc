@@ -79,6 +79,13 @@ void show_imported(const Session& session, const Json& imported) {
                   session.paint(Tone::dim, text(imported, "manifest")));
 }
 
+// Images that can be made again bit by bit carry the beginning of time.
+std::string made_when(const std::string& created) {
+  return created.empty() || created.starts_with("1970-01-01") || created.starts_with("0001-")
+             ? "-"
+             : created.substr(0, 10);
+}
+
 }  // namespace
 
 Done image_list(const Session& session) {
@@ -93,7 +100,7 @@ Done image_list(const Session& session) {
     const std::string name = text(image, "name"), created = text(image, "created");
     table.row({name.empty() ? text(image, "reference") : name,
                session.paint(Tone::dim, manifest.substr(0, 19)), bytes_text(real(image, "size")),
-               created.empty() ? "-" : created.substr(0, 10)});
+               made_when(created)});
   }
   session.say(table.empty() ? "There is no image yet. Make a base image: sudo naru image bootstrap\n"
                             : table.text(session.terminal.style));
@@ -152,7 +159,7 @@ Done image_history(const Session& session, const ImageOptions& options) {
   Table table({"SIZE", "CREATED BY"});
   for (const Json& step : list(answer, "history"))
     table.row({flag(step, "empty") ? "-" : bytes_text(real(step, "size")),
-               fit(text(step, "created_by"), std::max(40, session.terminal.columns - 12))});
+               fit(text(step, "created_by"), std::max(40, session.columns() - 12))});
   session.say(table.text(session.terminal.style));
   return 0;
 }

@@ -13,6 +13,7 @@ using testing::run_on;
 const std::map<std::string, std::vector<std::string>> kWords{
     {"down", {}},
     {"app create", {"shop"}},
+    {"app connect", {"shop"}},
     {"app ls", {}},
     {"app rm", {"shop", "--yes"}},
     {"app stop", {"shop"}},
@@ -22,7 +23,7 @@ const std::map<std::string, std::vector<std::string>> kWords{
     {"logs", {"shop"}},
     {"image ls", {}},
     {"image pull", {"debian"}},
-    {"image import", {"src/cli/json_test.cc", "x:1"}},
+    {"image import", {"file", "x:1"}},
     {"image rm", {"x:1"}},
     {"image history", {"x:1"}},
     {"prune", {}},
@@ -36,11 +37,11 @@ const std::map<std::string, std::vector<std::string>> kWords{
     {"env set", {"shop", "A=1"}},
     {"env unset", {"shop", "A"}},
     {"env ls", {"shop"}},
-    {"env import", {"shop", "src/format/testdata/compose/warnings/variables"}},
+    {"env import", {"shop", "variables"}},
     {"exec", {"shop/web", "--", "true"}},
     {"events", {}},
     {"volume ls", {}},
-    {"volume rm", {"x"}},
+    {"volume rm", {"x", "--yes"}},
     {"token create", {"x"}},
     {"token ls", {}},
     {"token rm", {"x"}},
@@ -94,6 +95,9 @@ FakeControl::Handler exit_at_once() {
 }
 
 TEST(JsonOption, IsKeptByEveryVerb) {
+  const testing::WorkTree tree;
+  std::ofstream("file") << "x";
+  std::ofstream("variables") << "A=1\n";
   std::set<std::string> seen;
   Grammar grammar;
   each_leaf(grammar.root(), "", [&](const std::string& verb) {

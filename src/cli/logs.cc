@@ -14,7 +14,7 @@ Tone tone_of_name(std::string_view name) {
   return kTones[sum % std::size(kTones)];
 }
 
-// "14:03:05 web-17 | text". What the program wrote stays as it was, colours included.
+// "14:03:05 web-17 | text".
 void print_line(const Session& session, const Json& line) {
   const std::string instance =
       text(line, "instance").empty() ? text(line, "service") : text(line, "instance");
@@ -26,7 +26,7 @@ void print_line(const Session& session, const Json& line) {
   const std::string at = time.is_string() ? clean(time.get<std::string>()) : clock_time(number(line, "time"));
   session.print("{} {} {} {}\n", session.paint(Tone::dim, at),
                 session.paint(tone_of_name(instance), instance),
-                session.paint(error ? Tone::bad : Tone::dim, "|"), out);
+                session.paint(error ? Tone::bad : Tone::dim, "|"), session.written(out));
 }
 
 }  // namespace
@@ -45,14 +45,13 @@ Done logs(const Session& session, const LogsOptions& options) {
       print_line(session, data);
     return {};
   }));
-  if (options.follow) session.notice("control ended the stream; it may be restarting");
-  return options.follow ? 1 : 0;
+  return options.follow ? session.ended() : 0;
 }
 
 Done events(const Session& session, const EventsOptions& options) {
   std::string path = fmt::format("/v1/events?limit={}", options.limit);
   if (!options.app.empty()) path += "&" + query_part("app", TRY(parse_app(options.app)).app);
-  const View view{session.terminal.style, session.terminal.columns, session.now_ms()};
+  const View view{session.terminal.style, session.columns(), session.now_ms()};
   const auto show = [&](const Json& event) {
     if (session.json)
       session.json_line(event);
@@ -65,8 +64,7 @@ Done events(const Session& session, const EventsOptions& options) {
                                    if (name == "event") show(data);
                                    return {};
                                  }));
-    session.notice("control ended the stream; it may be restarting");
-    return 1;
+    return session.ended();
   }
   const Json answer = TRY(session.control().get(path));
   if (session.json)

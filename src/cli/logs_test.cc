@@ -27,6 +27,36 @@ TEST(Logs, PrintLinesWithTimeAndInstance) {
             "\"hello\\n\",\"time\":1735700000000}\n");
 }
 
+TEST(Logs, SteerNoTerminalAndStayAsTheyAreInAPipe) {
+  FakeControl control;
+  const std::string text = "\x1b[31mred\x1b[0m \x1b]0;title\x07\x1b[2J\ttab\rover";
+  control.special["GET /v1/apps/shop/logs?env=production&tail=100"] =
+      [&](io::Request&, io::ResponseWriter& response) -> io::Task<void> {
+    (void)co_await response.start_events();
+    const std::string line = Json{{"time", kNow}, {"instance", "web-1"}, {"text", text}}.dump();
+    (void)co_await response.event("line", line);
+    (void)co_await response.finish();
+  };
+  EXPECT_NE(run_on(control, {"logs", "shop"}).out.find(" | " + text + "\n"), std::string::npos);
+  const std::string coloured = "\x1b[31mred\x1b[0m ?]0;title??[2J\ttab?over\x1b[0m\n";
+  const auto seen = run_on(control, {"logs", "shop"}, {.colour = true, .interactive = true});
+  EXPECT_TRUE(seen.out.ends_with(" " + coloured)) << seen.out;
+  const auto plain = run_on(control, {"logs", "shop"}, {.interactive = true});
+  EXPECT_TRUE(plain.out.ends_with(" | ?[31mred?[0m ?]0;title??[2J tab?over\n")) << plain.out;
+}
+
+TEST(Logs, OfAStreamThatEndsAreAnErrorInJsonToo) {
+  FakeControl control;
+  control.special["GET /v1/events?limit=50&follow=1"] = [](io::Request&,
+                                                           io::ResponseWriter& response) -> io::Task<void> {
+    (void)co_await response.start_events();
+    (void)co_await response.finish();
+  };
+  const auto ended = run_on(control, {"events", "-f", "--json"});
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_EQ(Json::parse(ended.err)["error"]["code"], "closed");
+}
+
 TEST(Logs, ThatAreCutOrBrokenEndWithAMessage) {
   FakeControl control;
   control.special["GET /v1/apps/shop/logs?env=production&tail=100&follow=1"] =

@@ -1,5 +1,6 @@
 // What an operator looks after: version, volumes, tokens.
 #include "base/version.h"
+#include "cli/git_remote.h"
 #include "cli/target.h"
 #include "cli/verbs.h"
 
@@ -37,24 +38,41 @@ Done volume_list(const Session& session) {
 }
 
 Done volume_remove(const Session& session, const VolumeOptions& options) {
+  const std::string name = clean(options.name);
+  TRY(session.confirm(options.yes, fmt::format("This removes the volume {} and all that it holds.", name),
+                      "naru volume rm " + name));
   const Json answer = TRY(session.control().remove("/v1/volumes?" + query_part("name", options.name)));
   if (session.json)
     session.document(answer);
   else
-    session.print("The volume {} and what it held are removed\n", clean(options.name));
+    session.print("The volume {} and what it held are removed\n", name);
   return 0;
 }
 
 Done token_create(const Session& session, const TokenOptions& options) {
   Json body{{"name", options.name}};
-  if (!options.app.empty()) body["app"] = TRY(parse_app(options.app)).app;
-  const Json answer = TRY(session.control().post("/v1/tokens", body));
+  const std::string app = options.app.empty() ? "" : TRY(parse_app(options.app)).app;
+  if (!app.empty()) body["app"] = app;
+  const ControlClient control = session.control();
+  Json answer = TRY(control.post("/v1/tokens", body));
+  const Json running = TRY(control.get("/v1/version"));
+  const auto port = static_cast<std::uint16_t>(number(running, "api_port"));
+  answer["url"] = control_url(control.place(), port);
+  answer["git_url"] = push_url(control.place(), port, app.empty() ? "APP" : app);
   if (session.json) {
     session.document(answer);
     return 0;
   }
-  session.print("{}\n", text(answer, "token"));
-  session.notice("it is shown only now; use it as NARU_TOKEN or as git's password");
+  session.print("{}\n", text(answer, "token"));  // alone on its side, for scripts
+  session.notice("it is shown only now. Where there is naru, also on another machine:");
+  session.terminal.err(fmt::format("  export NARU_URL={} NARU_TOKEN=naru_...\n", text(answer, "url")));
+  session.terminal.err(
+      fmt::format("  naru app connect {}        # in a clone: its git remote and this token\n",
+                  app.empty() ? "APP" : app));
+  session.terminal.err(
+      fmt::format("With git alone (user {}, the token as password):\n  git remote add {} {}\n"
+                  "Elsewhere that address needs a way in: ssh -L {}:127.0.0.1:{} SERVER\n",
+                  kGitUser, kRemote, text(answer, "git_url"), port, port));
   return 0;
 }
 

@@ -17,7 +17,11 @@ TEST(Images, AreListedRemovedAndTheirHistoryShown) {
                                   {"name", "debian:bookworm-slim"},
                                   {"manifest", "sha256:0123456789abcdef0123"},
                                   {"size", 29'100'000},
-                                  {"created", "2025-01-01T00:00:00Z"}}}}}},
+                                  {"created", "2025-01-01T00:00:00Z"}},
+                                 {{"name", "base:curl"},
+                                  {"manifest", "sha256:fedcba9876543210"},
+                                  {"size", 1},
+                                  {"created", "1970-01-01T00:00:00Z"}}}}}},
                              {"GET /v1/images/history?reference=debian%3Abookworm-slim",
                               {{"history",
                                 {{{"created_by", "RUN make"}, {"size", 1'234'567}, {"empty", false}},
@@ -91,16 +95,21 @@ TEST(Operator, SeesVolumesAndTokens) {
        {"DELETE /v1/volumes?name=shop.production.data", Json::object()},
        {"GET /v1/tokens", {{"tokens", {{{"name", "ci"}, {"app", ""}, {"created", kNow - 5'000}}}}}},
        {"POST /v1/tokens", {{"token", "naru_abc"}}},
+       {"GET /v1/version", {{"api_port", 7433}}},
        {"DELETE /v1/tokens/a%20b", Json::object()},
        {"POST /v1/login-link", {{"url", "http://localhost:7433/login?code=1"}}}});
   EXPECT_EQ(
       run_on(control, {"volume", "ls"}).out,
       "VOLUME                SIZE     APP   MOUNTED BY\nshop.production.data  12.0 KB  shop  shop-store-4\n");
-  EXPECT_EQ(run_on(control, {"volume", "rm", "shop.production.data"}).status, 0);
+  EXPECT_EQ(run_on(control, {"volume", "rm", "shop.production.data", "--yes"}).status, 0);
   EXPECT_EQ(run_on(control, {"token", "ls"}).out, "TOKEN  FOR         MADE\nci     everything  5s ago\n");
   const auto made = run_on(control, {"token", "create", "ci", "--app", "shop"});
-  EXPECT_EQ(made.out, "naru_abc\n");
-  EXPECT_EQ(Json::parse(control.last_body()), (Json{{"name", "ci"}, {"app", "shop"}}));
+  EXPECT_EQ(made.out, "naru_abc\n") << "alone, for scripts";
+  EXPECT_NE(
+      made.err.find("  export NARU_URL=http://127.0.0.1:7433 NARU_TOKEN=naru_...\n  naru app connect shop "),
+      std::string::npos)
+      << made.err;
+  EXPECT_NE(made.err.find("  git remote add naru http://127.0.0.1:7433/git/shop.git\n"), std::string::npos);
   EXPECT_EQ(run_on(control, {"token", "rm", "a b"}).status, 0);
   EXPECT_EQ(run_on(control, {"open"}).out, "http://localhost:7433/login?code=1\n");
 }
@@ -112,6 +121,14 @@ TEST(Doctor, ShowsChecksAndFailsWhenOneDoes) {
   const auto ran = run_on(FakeControl({{"GET /v1/doctor", checks}}), {"doctor"});
   EXPECT_EQ(ran.status, 1);
   EXPECT_EQ(ran.out, "   CHECK  FINDING\n✗  disk   1 GB free\n          → free some\n✓  git    git 2.39\n");
+}
+
+TEST(Doctor, CutsNothingAndDoesNotCallANoticeWell) {
+  const std::string detail = "cgroups are " + std::string(200, 'x') + " to their end";
+  const Json checks{{"checks", {{{"name", "notice"}, {"ok", true}, {"detail", detail}}}}};
+  const auto ran = run_on(FakeControl({{"GET /v1/doctor", checks}}), {"doctor"}, {.interactive = true});
+  EXPECT_EQ(ran.status, 0);
+  EXPECT_EQ(ran.out, "   CHECK   FINDING\n!  notice  " + detail + "\n");
 }
 
 TEST(Doctor, FindsOutWhatItCanWhenControlIsDown) {

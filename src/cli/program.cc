@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,9 +36,22 @@ void become_caller_of_sudo() {
   if (::setgroups(0, nullptr) != 0 || ::setgid(*gid) != 0 || ::setuid(*uid) != 0) ::_exit(kNoProgram);
 }
 
+// As a file in memory, not a pipe: a program that ends without reading it does no harm.
+Result<Fd> as_file(std::string_view input) {
+  Fd file(::memfd_create("input", MFD_CLOEXEC));
+  if (!file) return fail_errno(Code::system, "memfd_create");
+  while (!input.empty()) {
+    const ssize_t n = ::write(file.get(), input.data(), input.size());
+    if (n <= 0) return fail_errno(Code::system, "memfd: write");
+    input.remove_prefix(static_cast<std::size_t>(n));
+  }
+  if (::lseek(file.get(), 0, SEEK_SET) != 0) return fail_errno(Code::system, "memfd: lseek");
+  return file;
+}
+
 }  // namespace
 
-Result<ProgramEnd> run_program(const std::vector<std::string>& argv) {
+Result<ProgramEnd> run_program(const std::vector<std::string>& argv, std::string_view input) {
   std::vector<char*> words;
   for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
@@ -45,11 +59,13 @@ Result<ProgramEnd> run_program(const std::vector<std::string>& argv) {
   if (::pipe2(ends, O_CLOEXEC) != 0) return fail_errno(Code::system, "pipe2");
   const Fd read_end(ends[0]);
   Fd write_end(ends[1]);
+  Fd given;
+  if (!input.empty()) given = TRY(as_file(input));
   const pid_t child = ::fork();
   if (child < 0) return fail_errno(Code::system, "fork");
   if (child == 0) {
     const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-    ::dup2(null, STDIN_FILENO);
+    ::dup2(given ? given.get() : null, STDIN_FILENO);
     ::dup2(write_end.get(), STDOUT_FILENO);
     ::dup2(null, STDERR_FILENO);
     become_caller_of_sudo();

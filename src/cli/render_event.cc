@@ -45,7 +45,8 @@ std::string details(const Json& event) {
        {"environment", "service", "instance", "phase", "state", "next", "verdict", "reason", "error"})
     add("", value_text(member(event, key)));
   add("exit", value_text(member(event, "exit_code")));
-  add("by", value_text(member(event, "by")));
+  const std::string by = value_text(member(event, "by"));
+  add("by", by == "local" ? "hand, on this machine" : by);
   if (const Json& weight = member(event, "weight"); weight.is_number())
     add("", percent(weight.get<std::int64_t>()) + " of the users");
   return out;

@@ -8,6 +8,13 @@ namespace naru::cli {
 namespace {
 
 constexpr std::size_t kMaxFailed = 8;
+constexpr std::int64_t kManyRequests = 5;  // of one user: more than a page and its pictures
+
+// As people name it: "shop", "shop/staging".
+std::string name_of(const Json& holder) {
+  const std::string app = text(holder, "app"), env = text(holder, "env");
+  return env == "production" || env.empty() ? app : app + "/" + env;
+}
 
 std::string title(const Json& rollout, const View& view) {
   const std::string from = member(rollout, "from_version").is_number()
@@ -36,7 +43,7 @@ std::string requirement(const Json& planned) {
   const auto users = number(planned, "min_users"), duration = number(planned, "min_duration");
   std::string out;
   if (duration > 0) out += fmt::format("at least {}", duration_text(duration));
-  if (users > 0) out += fmt::format("{}{} users", out.empty() ? "at least " : " and ", users);
+  if (users > 0) out += (out.empty() ? "at least " : " and ") + count_text(users, "user");
   return out;
 }
 
@@ -80,7 +87,8 @@ std::string evidence_table(const Json& verdict, const View& view) {
     const auto side = [&](const char* bad, const char* counts) {
       const auto count = number(evidence, bad);
       return crashes ? fmt::format("{}", count)
-                     : fmt::format("{} of {} users", count, number(member(evidence, counts), "users_seen"));
+                     : fmt::format("{} of {}", count,
+                                   count_text(number(member(evidence, counts), "users_seen"), "user"));
     };
     const double high = real(evidence, "odds_high"), m = real(evidence, "m"),
                  threshold = real(evidence, "threshold");
@@ -118,13 +126,52 @@ std::string failed_table(const Json& rollout, const View& view) {
                view.style.paint(Tone::dim, text(request, "trace_id"))});
   }
   if (table.empty()) return "";
+  const bool tried_again = std::ranges::any_of(failed, [](const Json& request) {
+    return text(request, "side") == "canary" && text(request, "method") == "GET";
+  });
   return table.text(view.style, "  ") +
          (failed.size() > kMaxFailed
               ? fmt::format("  and {} more: --json shows them\n", failed.size() - kMaxFailed)
+              : "") +
+         (tried_again
+              ? view.style.paint(Tone::dim,
+                                 "  a GET that fails on the canary is asked again of the old release, "
+                                 "and counted against the new one\n")
               : "");
 }
 
 }  // namespace
+
+std::string past_reason(const std::string& reason) {
+  constexpr std::string_view kNow = "rolling back at ";
+  if (reason.starts_with(kNow)) return " at " + reason.substr(kNow.size());
+  return reason.empty() ? "" : ": " + reason;
+}
+
+std::string waiting_lines(const Json& rollout, const View& view) {
+  const std::string phase = text(rollout, "phase");
+  std::string out;
+  const auto line = [&](const std::string& text) { out += "  " + view.style.paint(Tone::warn, text) + "\n"; };
+  const auto since = number(rollout, "waiting_since"), deadline = number(rollout, "ready_deadline");
+  if (phase == "preparing" && since > 0 && deadline > 0)
+    line(fmt::format("it has waited {}; it is taken back when it is not ready after {}",
+                     between(since, view.now_ms), duration_text(deadline)));
+  if (phase != "stepping") return out;
+  for (const Json& evidence : list(member(rollout, "verdict"), "evidence")) {
+    const std::string metric = text(evidence, "metric");
+    const Json& canary = member(evidence, "canary");
+    const auto users = number(canary, "users_seen"), requests = number(canary, "requests");
+    if (metric == "errors" && requests >= kManyRequests * std::max<std::int64_t>(1, users) &&
+        text(rollout, "reason").starts_with("holding"))
+      line(fmt::format("{} of {} so far: clients that keep no cookies count as one user by their address",
+                       count_text(requests, "request"), count_text(users, "user")));
+    if (const auto crashes = number(evidence, "bad_canary"); metric == "crashes" && crashes > 0)
+      line(fmt::format("v{} has crashed {}, v{} {}; see naru logs {}", number(rollout, "to_version"),
+                       count_text(crashes, "time"), number(rollout, "from_version"),
+                       count_text(number(evidence, "bad_stable"), "time"), name_of(rollout)));
+  }
+  return out;
+}
 
 std::string render_rollout(const Json& rollout, const View& view) {
   std::string out = title(rollout, view) + bar_line(rollout, view);
@@ -139,11 +186,11 @@ std::string render_rollout(const Json& rollout, const View& view) {
       text(rollout, "reason").empty() ? text(verdict, "reason") : text(rollout, "reason");
   const std::string phase = text(rollout, "phase");
   if (!reason.empty() && phase != "stepping") {  // else it stands at its step
-    out += fmt::format(
-        "\n  {}{}\n",
-        phase == "rolled-back" || phase == "rolling-back" ? view.style.paint(Tone::bad, "rolled back: ") : "",
-        reason);
+    const bool back = phase == "rolled-back" || phase == "rolling-back";
+    out += fmt::format("\n  {}{}\n", back ? view.style.paint(Tone::bad, "rolled back") : "",
+                       back ? past_reason(reason) : reason);
   }
+  if (const std::string waiting = waiting_lines(rollout, view); !waiting.empty()) out += "\n" + waiting;
   if (const std::string evidence = evidence_table(verdict, view); !evidence.empty())
     out += "\n" + evidence + slow_line(rollout, view);
   if (const std::string failed = failed_table(rollout, view); !failed.empty()) out += "\n" + failed;
@@ -185,7 +232,7 @@ std::string render_pipeline(const Json& pipeline, const View& view) {
 }
 
 std::string render_releases(const Json& releases, const View& view) {
-  Table table({"", "RELEASE", "COMMIT", "SUBJECT", "AUTHOR", "MADE", "BUILT"});
+  Table table({"", "RELEASE", "COMMIT", "SUBJECT", "AUTHOR", "MADE", "BUILT", ""});
   for (const Json& release : list(releases, "releases")) {
     std::vector<std::string> built;
     for (const Json& service : list(release, "services"))
@@ -197,7 +244,8 @@ std::string render_releases(const Json& releases, const View& view) {
                ago(number(release, "created"), view.now_ms),
                built.size() == all ? "all"
                : built.empty()     ? "nothing"
-                                   : fit(fmt::format("{}", fmt::join(built, ", ")), 40)});
+                                   : fit(fmt::format("{}", fmt::join(built, ", ")), 40),
+               view.style.paint(Tone::bad, flag(release, "taken_back") ? "taken back" : "")});
   }
   return table.empty() ? "There is no release yet; push a commit.\n" : table.text(view.style);
 }

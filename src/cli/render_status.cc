@@ -69,11 +69,13 @@ std::string rollout_lines(const Json& rollout, const View& view) {
   const std::string phase = text(rollout, "phase");
   if (!rollout.is_object() || phase == "done" || phase == "rolled-back") return "";
   const auto weight = number(rollout, "weight");
-  return fmt::format(
-      "  {} {} {} {}\n", view.style.paint(Tone::dim, fmt::format("v{}", number(rollout, "from_version"))),
-      split_bar(weight, 40, view.style),
-      view.style.paint(Tone::accent, fmt::format("v{} {}", number(rollout, "to_version"), percent(weight))),
-      view.style.paint(tone_of_phase(phase), phase));
+  return fmt::format("  {} {} {} {}\n",
+                     view.style.paint(Tone::dim, fmt::format("v{}", number(rollout, "from_version"))),
+                     split_bar(weight, 40, view.style),
+                     view.style.paint(Tone::accent,
+                                      fmt::format("v{} {}", number(rollout, "to_version"), percent(weight))),
+                     view.style.paint(tone_of_phase(phase), phase)) +
+         waiting_lines(rollout, view);
 }
 
 }  // namespace
@@ -142,9 +144,9 @@ std::string render_traffic(const Json& traffic, const View& view) {
   const Json& canary = member(member(traffic, "users"), "canary");
   const Json& stable = member(member(traffic, "users"), "stable");
   if (number(canary, "seen") > 0)
-    out +=
-        fmt::format("  users in this step: stable {} ({} bad), canary {} ({} bad)\n", number(stable, "seen"),
-                    number(stable, "bad"), number(canary, "seen"), number(canary, "bad"));
+    out += fmt::format("  users in this step: stable {} ({} met errors), canary {} ({} met errors)\n",
+                       number(stable, "seen"), number(stable, "bad"), number(canary, "seen"),
+                       number(canary, "bad"));
   return out;
 }
 

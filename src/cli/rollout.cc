@@ -9,7 +9,7 @@ namespace naru::cli {
 namespace {
 
 View view_of(const Session& session) {
-  return {session.terminal.style, session.terminal.columns, session.now_ms()};
+  return {session.terminal.style, session.columns(), session.now_ms()};
 }
 
 Done command(const Session& session, const Target& target, const char* name, Json body = Json::object()) {
@@ -46,7 +46,7 @@ Done show_log(const Session& session, const ControlClient& control, std::uint64_
     if (session.json)
       session.json_line({{"line", line}});
     else
-      session.print("{}\n", line);
+      session.print("{}\n", session.written(line));
     return {};
   });
   TRY(control.stream("GET", fmt::format("/v1/pipelines/{}/log?follow=1", id), nullptr,

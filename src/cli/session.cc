@@ -30,6 +30,43 @@ void Session::notice(std::string_view text) const {
   terminal.err(fmt::format("note: {}\n", text));
 }
 
+void Session::error(const Error& error) const {
+  const std::string message = clean_lines(error.message()), hint = clean_lines(error.hint());
+  if (json) {
+    const Json body{{"code", code_info(error.code).name}, {"message", message}, {"hint", hint}};
+    return terminal.err(Json{{"error", body}}.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+  }
+  terminal.err(fmt::format("{} {}\n", paint(Tone::bad, "error:"), message));
+  if (!hint.empty()) terminal.err(fmt::format("{} {}\n", paint(Tone::accent, "hint:"), hint));
+}
+
+Result<void> Session::confirm(bool yes, std::string_view what, std::string_view command) const {
+  if (yes) return {};
+  if (!terminal.read_line)
+    return std::unexpected(
+        Error{Code::invalid_argument,
+              fmt::format("{} Nothing is done: standard input is no terminal, so nobody can be asked", what),
+              0, fmt::format("if it is meant: {} --yes", command)});
+  terminal.err(fmt::format("{} Go on? [y/N] ", what));
+  const std::string answer = terminal.read_line();
+  if (answer == "y" || answer == "Y" || answer == "yes") return {};
+  return std::unexpected(
+      Error{Code::cancelled, "nothing was removed", 0, "answer y to go on, or give --yes"});
+}
+
+std::string Session::written(std::string_view line) const {
+  if (!terminal.interactive) return std::string(line);
+  return terminal.style.colour ? clean_coloured(line) : clean(line);
+}
+
+int Session::ended() const {
+  if (json)
+    error(Error{Code::closed, "control ended the stream", 0, "it may be restarting; run the command again"});
+  else
+    notice("control ended the stream; it may be restarting");
+  return 1;
+}
+
 void Session::document(const Json& json) const {
   terminal.out(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }

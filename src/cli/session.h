@@ -16,6 +16,7 @@ namespace naru::cli {
 using GetVariable = std::function<std::optional<std::string>(const char* name)>;
 
 struct Session {
+  static constexpr int kNoEdge = 100'000;
   Terminal& terminal;
   const Processes& processes;
   GetVariable variable;
@@ -33,8 +34,19 @@ struct Session {
     terminal.out(fmt::format(format, std::forward<Args>(args)...));
   }
   void notice(std::string_view text) const;  // on the error side: "note: ..."
-  void document(const Json& json) const;     // one JSON document
-  void json_line(const Json& json) const;    // one of a stream
+  // "error: ..." and "hint: ..."; with --json as the API gives errors, so that a script reads one shape.
+  void error(const Error& error) const;
+  // Before what cannot be undone. `yes` (--yes) answers for the person; where nobody can be asked it is
+  // needed. cancelled; invalid_argument, with `command` --yes as the hint.
+  Result<void> confirm(bool yes, std::string_view what, std::string_view command) const;
+  void document(const Json& json) const;   // one JSON document
+  void json_line(const Json& json) const;  // one of a stream
+  // A line that a program wrote. In a pipe as it is; on a terminal it may be coloured, and steers nothing.
+  std::string written(std::string_view line) const;
+  // A stream that was to go on has ended: said, and the exit status.
+  int ended() const;
+  // Where text is cut: a pipe has no edge, and what reads it wants all.
+  int columns() const { return terminal.interactive ? terminal.columns : kNoEdge; }
   std::string paint(Tone tone, std::string_view text) const { return terminal.style.paint(tone, text); }
   std::int64_t now_ms() const { return to_epoch_ms(clock.wall()); }
 };

@@ -13,7 +13,7 @@ namespace {
 constexpr std::string_view kHideCursor = "\x1b[?25l", kShowCursor = "\x1b[?25h";
 
 View view_of(const Session& session) {
-  return {session.terminal.style, session.terminal.columns, session.now_ms()};
+  return {session.terminal.style, session.columns(), session.now_ms()};
 }
 
 void leave_cleanly(int) {
@@ -89,8 +89,7 @@ Done watch(const Session& session, const Target& target) {
                                  return {};
                                }));
   screen.reset();
-  session.terminal.err("note: control ended the stream; it may be restarting\n");
-  return 1;
+  return session.ended();
 }
 
 Done status_of_all(const Session& session) {
@@ -137,14 +136,9 @@ Done ps(const Session& session, const AppOptions& options) {
   if (!options.app.empty()) {
     target = TRY(parse_app(options.app));
     path += "?" + query_part("app", target->app);
+    if (options.app.find('/') != std::string::npos) path += "&" + query_part("env", target->env);
   }
-  Json answer = TRY(session.control().get(path));
-  if (target && options.app.find('/') != std::string::npos) {
-    Json kept = Json::array();
-    for (const Json& instance : list(answer, "instances"))
-      if (text(instance, "env") == target->env) kept.push_back(instance);
-    answer["instances"] = std::move(kept);
-  }
+  const Json answer = TRY(session.control().get(path));
   if (session.json)
     session.document(answer);
   else

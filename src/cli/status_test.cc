@@ -56,7 +56,9 @@ TEST(Ps, ListsInstancesOfAnApplicationOrOfOneEnvironment) {
         instance("shop-catalog-18", "catalog", "failed",
                  {{"exit_code", 137}, {"side", "canary"}, {"pid", 0}, {"memory_bytes", nullptr}}),
         instance("shop-web-30", "web", "ready", {{"env", "staging"}})}}};
-  const FakeControl control({{"GET /v1/ps?app=shop", answer}, {"GET /v1/ps", answer}});
+  const Json staged{{"instances", {instance("shop-web-30", "web", "ready", {{"env", "staging"}})}}};
+  const FakeControl control(
+      {{"GET /v1/ps?app=shop", answer}, {"GET /v1/ps", answer}, {"GET /v1/ps?app=shop&env=staging", staged}});
   expect_golden("ps.txt", run_on(control, {"ps", "shop"}).out);
   expect_golden("ps-all.txt", run_on(control, {"ps"}).out);
   EXPECT_EQ(Json::parse(run_on(control, {"ps", "shop/staging", "--json"}).out)["instances"].size(), 1U);
@@ -70,6 +72,64 @@ TEST(Rollout, DrawsSplitStepsEvidenceAndFailedRequests) {
   EXPECT_NE(run_on(control, {"rollout", "shop"}, {.environment = {}, .processes = {}, .colour = true})
                 .out.find("\x1b[36m"),
             std::string::npos);
+}
+
+TEST(Rollout, ThatHoldsForUsersSaysWhoCountsAsOne) {
+  Json view = rollout_view();
+  Json& canary = view["verdict"]["evidence"][0]["canary"];
+  canary = {{"users_seen", 1}, {"requests", 69}};
+  const auto shown = [&](const std::vector<std::string>& words) {
+    Json status = status_view();
+    status["rollout"] = view;
+    return run_on(FakeControl({{"GET /v1/apps/shop/rollout?env=production", view},
+                               {"GET /v1/apps/shop/status?env=production", status}}),
+                  words)
+        .out;
+  };
+  const std::string why =
+      "  69 requests of 1 user so far: clients that keep no cookies count as one user by their address\n";
+  EXPECT_NE(shown({"rollout", "shop"}).find(why), std::string::npos) << shown({"rollout", "shop"});
+  EXPECT_NE(shown({"status", "shop"}).find(why), std::string::npos);
+  EXPECT_NE(shown({"status", "shop"}).find("  v4 has crashed 1 time, v3 0 times; see naru logs shop\n"),
+            std::string::npos);
+  canary["users_seen"] = 40;
+  EXPECT_EQ(shown({"rollout", "shop"}).find("cookies"), std::string::npos);
+}
+
+TEST(Rollout, ThatStartsSaysHowLongItHasWaitedAndUntilWhen) {
+  Json view = rollout_view();
+  view["phase"] = "preparing";
+  view["reason"] = "catalog is not ready: connection refused";
+  view["waiting_since"] = kNow - 45'000;
+  view["ready_deadline"] = 120'000;
+  Json status = status_view();
+  status["rollout"] = view;
+  const FakeControl control({{"GET /v1/apps/shop/rollout?env=production", view},
+                             {"GET /v1/apps/shop/status?env=production", status}});
+  const std::string wait = "  it has waited 45s; it is taken back when it is not ready after 2m00s\n";
+  EXPECT_NE(run_on(control, {"rollout", "shop"}).out.find(wait), std::string::npos)
+      << run_on(control, {"rollout", "shop"}).out;
+  EXPECT_NE(run_on(control, {"status", "shop"}).out.find(wait), std::string::npos);
+}
+
+TEST(Rollout, IsCutAtTheEdgeOfATerminalAndNowhereInAPipe) {
+  Json view = rollout_view();
+  view["steps"][0]["verdict"] = "a verdict " + std::string(200, 'x') + " to its end";
+  const FakeControl control({{"GET /v1/apps/shop/rollout?env=production", view}});
+  EXPECT_NE(run_on(control, {"rollout", "shop"}).out.find("x to its end\n"), std::string::npos);
+  EXPECT_EQ(run_on(control, {"rollout", "shop"}, {.interactive = true}).out.find("to its end"),
+            std::string::npos);
+}
+
+TEST(Rollout, ThatTheJudgeTookBackIsSaidInThePast) {
+  Json view = rollout_view();
+  view["phase"] = "rolled-back";
+  view["reason"] = "rolling back at 5%: errors for 4 of 9 canary users";
+  view["planned"][2]["min_users"] = 1;
+  const auto out =
+      run_on(FakeControl({{"GET /v1/apps/shop/rollout?env=production", view}}), {"rollout", "shop"}).out;
+  EXPECT_NE(out.find("\n  rolled back at 5%: errors for 4 of 9 canary users\n"), std::string::npos) << out;
+  EXPECT_NE(out.find("at least 30s and 1 user\n"), std::string::npos) << out;
 }
 
 TEST(Rollout, ThatWasRolledBackSaysWhy) {

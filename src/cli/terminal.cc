@@ -73,6 +73,48 @@ void write_all(int fd, std::string_view text) {
   }
 }
 
+// "ESC [ 1 ; 31 m" at the front (ECMA-48, SGR), or 0: colours, weight, underlining.
+std::size_t colour_length(std::string_view text) {
+  const std::size_t length = escape_length(text);
+  if (length == 0 || text[length - 1] != 'm') return 0;
+  return text.substr(2, length - 3).find_first_not_of("0123456789;:") == std::string_view::npos ? length : 0;
+}
+
+// With `keep` the bytes at the front that stay as they are: how many.
+template <class Keep>
+std::string cleaned(std::string_view text, Keep keep) {
+  std::string out;
+  while (!text.empty()) {
+    const std::size_t kept = keep(text);
+    const auto [c, one] = next_character(text);
+    const std::size_t length = kept > 0 ? kept : one;
+    if (kept > 0)
+      out += text.substr(0, kept);
+    else if (c == kMalformed && one == 1)
+      out += '?';
+    else if (c == '\n' || c == '\t')
+      out += ' ';
+    else if (is_control(c))
+      out += '?';
+    else
+      out += text.substr(0, one);
+    text.remove_prefix(length);
+  }
+  return out;
+}
+
+std::string line_of_stdin() {
+  std::string line;
+  char c = 0;
+  while (line.size() < 256) {
+    const ssize_t n = ::read(STDIN_FILENO, &c, 1);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0 || c == '\n') break;
+    line += c;
+  }
+  return line;
+}
+
 int columns_of(int fd) {
   winsize size{};
   if (::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
@@ -95,6 +137,7 @@ Terminal Terminal::system() {
   Terminal terminal;
   terminal.out = [](std::string_view text) { write_all(STDOUT_FILENO, text); };
   terminal.err = [](std::string_view text) { write_all(STDERR_FILENO, text); };
+  if (::isatty(STDIN_FILENO) == 1) terminal.read_line = line_of_stdin;
   terminal.interactive = ::isatty(STDOUT_FILENO) == 1;
   const bool plain =
       environment_variable("TERM") == "dumb" || !environment_variable("NO_COLOR").value_or("").empty();
@@ -118,20 +161,23 @@ int display_width(std::string_view text) {
 }
 
 std::string clean(std::string_view text) {
-  std::string out;
-  while (!text.empty()) {
-    const auto [c, length] = next_character(text);
-    if (c == kMalformed && length == 1)
-      out += '?';
-    else if (c == '\n' || c == '\t')
-      out += ' ';
-    else if (is_control(c))
-      out += '?';
-    else
-      out += text.substr(0, length);
-    text.remove_prefix(length);
-  }
-  return out;
+  return cleaned(text, [](std::string_view) { return std::size_t{0}; });
+}
+
+std::string clean_lines(std::string_view text) {
+  return cleaned(text, [](std::string_view rest) {
+    return std::size_t{rest.front() == '\n' || rest.front() == '\t' ? 1U : 0U};
+  });
+}
+
+std::string clean_coloured(std::string_view line) {
+  bool coloured = false;
+  std::string out = cleaned(line, [&](std::string_view rest) {
+    const std::size_t colour = colour_length(rest);
+    coloured = coloured || colour > 0;
+    return rest.front() == '\t' ? 1 : colour;
+  });
+  return coloured ? out + "\x1b[0m" : out;
 }
 
 std::string fit(std::string_view text, int columns) {

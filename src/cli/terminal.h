@@ -19,6 +19,8 @@ struct Style {
 
 struct Terminal {
   std::function<void(std::string_view)> out, err;
+  // A line that the person types; null where standard input is no terminal.
+  std::function<std::string()> read_line;
   bool interactive = false;  // output is a terminal: redrawing makes sense
   Style style;
   int columns = 100;
@@ -33,6 +35,10 @@ int display_width(std::string_view text);
 // One line without control characters, so that no commit message can steer the terminal; malformed UTF-8
 // becomes '?'.
 std::string clean(std::string_view text);
+// The same, but lines and tabs stay: text of several lines.
+std::string clean_lines(std::string_view text);
+// A line that a program printed, for a terminal: nothing steers it but colours, which end with the line.
+std::string clean_coloured(std::string_view line);
 // Cut to `columns` with an ellipsis.
 std::string fit(std::string_view text, int columns);
 

@@ -10,6 +10,7 @@
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
+#include <set>
 #include <thread>
 
 #include "cli/verbs.h"
@@ -90,8 +91,7 @@ Done run_in_foreground(const Session& session, const ControlPlace& place, const 
       if (version)
         show_up(session, place, *version, false);
       else if (!stop.stop_requested())
-        session.terminal.err(
-            fmt::format("error: {}\nhint: {}\n", version.error().message(), version.error().hint()));
+        session.error(version.error());
     });
   };
   TRY(session.processes.up(request, on_started));
@@ -235,12 +235,49 @@ Done tell_left(const Session& session, const Json& answer, const Json& left) {
       "`naru up` finds them again; see `naru ps`, then `naru down --all` once more"});
 }
 
+// What goes on without Naru, so that nobody takes "down" for "gone".
+std::string running_on(const ControlClient& control) {
+  const auto answer = control.get("/v1/ps");
+  if (!answer) return "Containers run on";
+  std::set<std::string> apps;
+  std::size_t count = 0;
+  for (const Json& instance : list(*answer, "instances")) {
+    if (const std::string phase = text(instance, "phase"); phase != "ready" && phase != "running") continue;
+    ++count;
+    apps.insert(text(instance, "app"));
+  }
+  if (count == 0) return "No container runs";
+  return fmt::format("{} container{} of {} run{} on", count, count == 1 ? "" : "s", fmt::join(apps, ", "),
+                     count == 1 ? "s" : "");
+}
+
+// Nobody is there to be stopped: for `down` that is well, but containers that an earlier one left run on.
+Done down_already(const Session& session, const ControlPlace& place, const Error& error, bool all) {
+  const std::string option = place.data == ControlPlace{}.data ? "" : fmt::format(" --data {}", place.data);
+  const std::string remedy = fmt::format("sudo naru up --detach{0} && sudo naru down --all{0}", option);
+  if (all)
+    return std::unexpected(
+        Error{error.code, fmt::format("{}; who is down cannot stop containers that run on", error.message()),
+              0, fmt::format("start it, so that it finds them: {}", remedy)});
+  if (session.json)
+    session.document({{"stopping", false}, {"all", false}, {"left", Json::array()}});
+  else
+    session.print("{}: it is down already. Should containers of it run on, this stops them: {}\n",
+                  error.message(), remedy);
+  return 0;
+}
+
 }  // namespace
 
 Done down(const Session& session, const DownOptions& options) {
   const ControlPlace place = session.place();
   const ControlClient control(place);
-  const Json answer = TRY(control.post("/v1/down", {{"all", options.all}}));
+  const std::string on = options.all ? "" : running_on(control);
+  const auto told = control.post("/v1/down", {{"all", options.all}});
+  if (!told && told.error().code == Code::unavailable && place.local())
+    return down_already(session, place, told.error(), options.all);
+  if (!told) return std::unexpected(told.error());
+  const Json& answer = *told;
   // Down means down: the next `naru up` must find the folder free.
   const auto deadline = std::chrono::steady_clock::now() + milliseconds(options.all ? 120'000 : 30'000);
   const Fd lock(::open(ipc::DataFolder{place.data}.lock().c_str(), O_RDONLY | O_CLOEXEC));
@@ -261,7 +298,9 @@ Done down(const Session& session, const DownOptions& options) {
         options.all
             ? "Naru is down, every container is stopped, and its networks and cgroups are gone. Volumes "
               "are kept; `naru up` starts again what ran.\n"
-            : "Naru is down. Containers run on; `naru up` finds them again.\n");
+            : fmt::format(
+                  "Naru is down. {}; nobody is answered at the applications' addresses until `naru up`.\n",
+                  on));
   return 0;
 }
 

@@ -61,7 +61,40 @@ TEST(Down, WaitsUntilTheFolderIsFree) {
   FakeControl control({{"POST /v1/down", {{"stopping", true}}}});
   EXPECT_NE(run_on(control, {"down", "--all"}).out.find("every container is stopped"), std::string::npos);
   EXPECT_EQ(Json::parse(control.last_body()), (Json{{"all", true}}));
-  EXPECT_NE(run_on(control, {"down"}).out.find("Containers run on"), std::string::npos);
+  EXPECT_EQ(run_on(control, {"down"}).out,
+            "Naru is down. Containers run on; nobody is answered at the applications' addresses until `naru "
+            "up`.\n");
+}
+
+TEST(Down, SaysWhatGoesOnWithoutIt) {
+  const auto running = [](const std::string& app, const std::string& phase) {
+    return Json{{"app", app}, {"phase", phase}};
+  };
+  const auto said = [](const Json& instances) {
+    return run_on(FakeControl(
+                      {{"POST /v1/down", {{"stopping", true}}}, {"GET /v1/ps", {{"instances", instances}}}}),
+                  {"down"})
+        .out;
+  };
+  EXPECT_TRUE(said({running("shop", "ready"), running("blog", "running"), running("shop", "failed")})
+                  .starts_with("Naru is down. 2 containers of blog, shop run on; nobody is answered"));
+  EXPECT_TRUE(said(Json::array({running("shop", "ready")}))
+                  .starts_with("Naru is down. 1 container of shop runs on; "));
+  EXPECT_TRUE(said(Json::array()).starts_with("Naru is down. No container runs; "));
+}
+
+TEST(Down, OfWhatIsDownIsWellButStopsNoContainers) {
+  const io::testing::TemporaryFolder folder;
+  const std::string data = folder.path.string();
+  const auto down = run_line({"down", "--data", data});
+  EXPECT_EQ(down.status, 0) << down.err;
+  EXPECT_NE(down.out.find("it is down already"), std::string::npos) << down.out;
+  const auto all = run_line({"down", "--all", "--data", data});
+  EXPECT_EQ(all.status, 1);
+  EXPECT_NE(
+      all.err.find(fmt::format("sudo naru up --detach --data {0} && sudo naru down --all --data {0}", data)),
+      std::string::npos)
+      << all.err;
 }
 
 TEST(Down, SaysWhatRunsOnAndFails) {

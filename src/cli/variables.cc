@@ -13,6 +13,24 @@ namespace naru::cli {
 
 namespace {
 
+// A variable reaches only what names it: said when nothing does.
+void tell_use(const Session& session, const Json& used_by) {
+  if (!used_by.is_object()) return;
+  for (const auto& [name, services] : used_by.items()) {
+    std::vector<std::string> seen;
+    for (const Json& service : services)
+      if (service.is_string()) seen.push_back(clean(service.get<std::string>()));
+    if (!seen.empty())
+      session.print("  {}: seen by {}\n", clean(name), fmt::join(seen, ", "));
+    else
+      session.notice(
+          fmt::format("{0}: no service sees it, for the compose file of the newest commit does not name it. "
+                      "Write it under "
+                      "`environment:` of a service, as `- {0}` or as ${{{0}}}, and push",
+                      clean(name)));
+  }
+}
+
 Done change(const Session& session, const Target& target, const Json& set, const Json& unset) {
   const Json answer = TRY(session.control().post(fmt::format("/v1/apps/{}/env", path_part(target.app)),
                                                  {{"env", target.env}, {"set", set}, {"unset", unset}}));
@@ -23,20 +41,25 @@ Done change(const Session& session, const Target& target, const Json& set, const
   const auto count = set.size() + unset.size();
   session.print("{}: {} variable{} {}\n", target.text(), count, count == 1 ? "" : "s",
                 unset.empty() ? "set" : "removed");
+  tell_use(session, member(answer, "used_by"));
   if (const auto pipeline = number(answer, "pipeline"); pipeline > 0)
     session.print("The current commit is delivered again with them: naru pipeline {} {} --log\n", target.app,
                   pipeline);
   return 0;
 }
 
-Result<std::string> read_file(const std::string& name) {
+Result<std::string> read_file(const std::string& name, const std::string& app) {
   std::string content;
   if (name == "-") {
     content.assign(std::istreambuf_iterator<char>(std::cin), {});
     return content;
   }
   std::ifstream file(name, std::ios::binary);
-  if (!file) return fail_errno(Code::not_found, "{}: open", name);
+  if (!file)
+    return std::unexpected(Error{Code::not_found, fmt::format("{}: open", name), errno,
+                                 fmt::format("write NAME=VALUE lines into it, or name another file: naru env "
+                                             "import {} FILE (- for standard input)",
+                                             app)});
   content.resize(format::kMaxDotenvBytes + 1);
   file.read(content.data(), static_cast<std::streamsize>(content.size()));
   content.resize(static_cast<std::size_t>(file.gcount()));
@@ -81,7 +104,7 @@ Done variables_list(const Session& session, const VariableOptions& options) {
 
 Done variables_import(const Session& session, const VariableOptions& options) {
   const Target target = TRY(parse_app(options.app));
-  const std::string content = TRY(read_file(options.file));
+  const std::string content = TRY(read_file(options.file, target.text()));
   const auto lookup = [&](std::string_view name) { return session.variable(std::string(name).c_str()); };
   Json set = Json::object();
   for (const format::DotenvEntry& entry : TRY(format::parse_dotenv(content, options.file, lookup))) {

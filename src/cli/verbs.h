@@ -33,6 +33,7 @@ struct AppOptions {
   bool yes = false;
 };
 Done app_create(const Session& session, const AppOptions& options);
+Done app_connect(const Session& session, const AppOptions& options);
 Done app_list(const Session& session);
 Done app_remove(const Session& session, const AppOptions& options);
 Done app_stop(const Session& session, const AppOptions& options);
@@ -110,6 +111,7 @@ Done prune(const Session& session, const PruneOptions& options);
 
 struct VolumeOptions {
   std::string name;
+  bool yes = false;
 };
 Done volume_list(const Session& session);
 Done volume_remove(const Session& session, const VolumeOptions& options);

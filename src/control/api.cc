@@ -195,6 +195,9 @@ Answer Api::answer(io::Request& request, io::ResponseWriter& response) {
     response.header("WWW-Authenticate",
                     request.path().starts_with("/git/") ? "Basic realm=\"Naru\"" : "Bearer realm=\"Naru\"");
   }
+  if (!who && who.error().code == Code::unauthorized && match.route != nullptr &&
+      match.route->pattern.starts_with("/git/"))
+    who.error().remedy = fmt::format("in the repository: naru app connect {}", match.parameters.front());
   if (!who) co_return std::unexpected(who.error());
   if (match.route == nullptr && match.other_method)
     co_return std::unexpected(
@@ -213,7 +216,14 @@ io::Task<void> Api::handle(io::Request& request, io::ResponseWriter& response) {
   if (!answered && !response.started() && answered.error().code == Code::unauthorized &&
       wants_login_page(request))
     answered = co_await send_login_page(response);
-  if (!answered && !response.started()) (void)co_await response.send_error(answered.error());
+  if (answered || response.started()) co_return;
+  if (request.path().starts_with("/git/"))  // git shows its person text, and no JSON
+    (void)co_await response.send(
+        code_info(answered.error().code).http_status,
+        fmt::format("naru: {}\nhint: {}\n", answered.error().message(), answered.error().hint()),
+        "text/plain; charset=utf-8");
+  else
+    (void)co_await response.send_error(answered.error());
 }
 
 }  // namespace naru::control

@@ -1,6 +1,8 @@
 // Applications: what they are, where they stand, what people do with them.
 #include "control/api.h"
 #include "control/git_repository.h"
+#include "control/known_names.h"
+#include "control/variable_use.h"
 #include "control/views.h"
 
 namespace naru::control {
@@ -15,18 +17,12 @@ std::string environment_name(const Call& call) {
   return name.empty() ? "production" : name;
 }
 
-std::unexpected<Error> no_app(const std::string& app) {
-  return fail(Code::not_found, "there is no application '{}'", app.substr(0, 64));
-}
-
 // f(state, environment) -> Json, or not_found.
 template <class F>
-Result<Json> with_environment(Core& core, const EnvKey& key, F f) {
+Result<Json> with_environment(Core& core, const std::string& app, const std::string& name, F f) {
   return core.read([&](const State& state) -> Result<Json> {
-    const auto found = state.environments.find(key);
-    if (found == state.environments.end())
-      return fail(Code::not_found, "there is no application or environment '{}'", key.substr(0, 100));
-    return f(state, found->second);
+    TRY(check_environment(state, app, name));
+    return f(state, state.environments.at(env_key(app, name)));
   });
 }
 
@@ -106,13 +102,13 @@ Json volumes_of(Context& context, const std::string& prefix) {
 
 // All of the application but its volumes, which the answer names.
 Result<Json> remove_app(Context& context, const std::string& app) {
-  const auto environments = context.core.read([&](const State& state) {
+  const auto environments = TRY(context.core.read([&](const State& state) -> Result<std::vector<EnvKey>> {
+    TRY(check_app(state, app));
     std::vector<EnvKey> keys;
     for (const auto& [key, environment] : state.environments)
       if (environment.app == app) keys.push_back(key);
     return keys;
-  });
-  if (environments.empty()) return no_app(app);
+  }));
   TRY(stop_and_wait(context, app, environments));
   {
     const auto held = context.housekeeping.names();
@@ -126,8 +122,7 @@ Result<Json> remove_app(Context& context, const std::string& app) {
 // One environment beside production, but its volumes.
 Result<Json> remove_environment(Context& context, const std::string& app, const std::string& name) {
   const EnvKey key = env_key(app, name);
-  const bool known = context.core.read([&](const State& state) { return state.environments.contains(key); });
-  if (!known) return fail(Code::not_found, "there is no environment '{}'", key.substr(0, 100));
+  TRY(context.core.read([&](const State& state) { return check_environment(state, app, name); }));
   // Production is refused by the command: before it is stopped.
   if (name != kProduction) TRY(stop_and_wait(context, key, {key}));
   TRY(context.core.submit(command::RemoveEnvironment{key}));
@@ -151,16 +146,16 @@ Answer delete_app(Call& call) {
   co_return co_await call.response.send_json(200, removed);
 }
 
-Result<Json> status_json(Context& context, const EnvKey& key) {
+Result<Json> status_json(Context& context, const std::string& app, const std::string& name) {
   const auto around = context.around();
-  return with_environment(context.core, key,
+  return with_environment(context.core, app, name,
                           [&](const State& state, const Environment& environment) -> Result<Json> {
                             return status_view(state, environment, around);
                           });
 }
 
 Answer status(Call& call) {
-  CO_TRY(const Json view, status_json(call.context, env_key(call.app(), environment_name(call))));
+  CO_TRY(const Json view, status_json(call.context, call.app(), environment_name(call)));
   co_return co_await call.response.send_json(200, view);
 }
 
@@ -168,7 +163,7 @@ Answer releases(Call& call) {
   CO_TRY(const std::uint64_t limit, call.number("limit", 50, kMaxListed));
   const std::string environment = environment_name(call);
   CO_TRY(const Json view, call.context.core.read([&](const State& state) -> Result<Json> {
-    if (!state.apps.contains(call.app())) return no_app(call.app());
+    TRY(check_app(state, call.app()));
     Json out = Json::array();
     for (auto at = state.releases.rbegin(); at != state.releases.rend() && out.size() < limit; ++at)
       if (at->second.app == call.app() && at->second.environment == environment)
@@ -183,7 +178,7 @@ Answer rollouts(Call& call) {
   const auto around = call.context.around();
   const std::string environment = call.query("env");
   CO_TRY(const Json view, call.context.core.read([&](const State& state) -> Result<Json> {
-    if (!state.apps.contains(call.app())) return no_app(call.app());
+    TRY(check_app(state, call.app()));
     Json out = Json::array();
     Surroundings once = around;
     for (auto at = state.rollouts.rbegin(); at != state.rollouts.rend() && out.size() < limit; ++at) {
@@ -199,13 +194,16 @@ Answer rollouts(Call& call) {
 
 Answer rollout(Call& call) {
   const auto around = call.context.around();
-  const EnvKey key = env_key(call.app(), environment_name(call));
+  const std::string name = environment_name(call);
   CO_TRY(const Json view,
-         with_environment(call.context.core, key,
+         with_environment(call.context.core, call.app(), name,
                           [&](const State& state, const Environment& environment) -> Result<Json> {
                             const Rollout* newest = newest_rollout(state, environment);
                             if (newest == nullptr)
-                              return fail(Code::not_found, "{} has had no rollout yet", key);
+                              return std::unexpected(
+                                  Error{Code::not_found,
+                                        fmt::format("{} has had no rollout yet", env_key(call.app(), name)),
+                                        0, "push a commit: git push naru main"});
                             return rollout_view(state, *newest, around);
                           }));
   co_return co_await call.response.send_json(200, view);
@@ -218,9 +216,10 @@ Answer command_answer(Call& call, MakeCommand make) {
   CO_TRY(const std::string name, text_member(body, "env", "production"));
   const EnvKey key = env_key(call.app(), name);
   CO_TRY(Command wanted, make(body, key, call.who.name));
-  auto job = [&context = call.context, key, wanted = std::move(wanted)]() -> Result<Json> {
+  auto job = [&context = call.context, app = call.app(), name, wanted = std::move(wanted)]() -> Result<Json> {
+    TRY(context.core.read([&](const State& state) { return check_environment(state, app, name); }));
     TRY(context.core.submit(wanted));
-    return status_json(context, key);
+    return status_json(context, app, name);
   };
   CO_TRY(const Json view, co_await call.work(std::move(job)));
   co_return co_await call.response.send_json(200, view);
@@ -271,9 +270,8 @@ Answer start(Call& call) {
 
 Answer variables(Call& call) {
   const bool reveal = call.flag("reveal");
-  const EnvKey key = env_key(call.app(), environment_name(call));
   CO_TRY(const Json view,
-         with_environment(call.context.core, key,
+         with_environment(call.context.core, call.app(), environment_name(call),
                           [&](const State&, const Environment& environment) -> Result<Json> {
                             Json out = Json::array();
                             for (const auto& [name, value] : environment.variables)
@@ -326,10 +324,15 @@ Answer set_variables(Call& call) {
         return pipeline == nullptr ? PipelineId{0} : pipeline->id;
       });
     };
+    TRY(context.core.read([&](const State& state) { return check_app(state, app); }));
     const PipelineId before = newest();
     TRY(context.core.submit(wanted));
     const PipelineId after = newest();
-    return after == before ? Json::object() : Json{{"pipeline", after}};
+    std::vector<std::string> names;
+    for (const auto& [name, value] : wanted.set) names.push_back(name);
+    Json answer{{"used_by", services_that_see(context.core, context.data, wanted.environment, names)}};
+    if (after != before) answer["pipeline"] = after;
+    return answer;
   };
   CO_TRY(const Json answer, co_await call.work(std::move(job)));
   co_return co_await call.response.send_json(200, answer);
@@ -340,14 +343,18 @@ Answer instances(Call& call) {
   if (!app.empty() && !call.who.may(app))
     co_return fail(Code::forbidden, "the token '{}' is for the application {} only", call.who.name,
                    call.who.app);
+  const std::string environment = call.query("env");
   const auto around = call.context.around();
-  const Json out = call.context.core.read([&](const State& state) {
+  CO_TRY(const Json out, call.context.core.read([&](const State& state) -> Result<Json> {
+    if (!app.empty()) TRY(check_app(state, app));
+    if (!app.empty() && !environment.empty()) TRY(check_environment(state, app, environment));
     Json list = Json::array();
     for (const auto& [id, instance] : state.instances)
-      if ((app.empty() || instance.app == app) && call.who.may(instance.app))
+      if ((app.empty() || instance.app == app) && call.who.may(instance.app) &&
+          (environment.empty() || instance.environment == environment))
         list.push_back(instance_view(state, instance, around));
     return list;
-  });
+  }));
   const Json reply{{"instances", out}};
   co_return co_await call.response.send_json(200, reply);
 }

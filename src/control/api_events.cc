@@ -2,6 +2,7 @@
 #include <charconv>
 
 #include "control/api.h"
+#include "control/known_names.h"
 #include "control/pipeline_log.h"
 #include "control/views.h"
 
@@ -103,6 +104,9 @@ Answer events(Call& call) {
     return read_batch(core, resume ? std::optional(after) : std::nullopt, limit, app, everything);
   };
   CO_TRY(const Batch batch, co_await call.work(std::move(job)));
+  // What has been removed has a past; what never was has none.
+  if (!app.empty() && batch.events.empty() && !resume)
+    CO_TRY_VOID(call.context.core.read([&](const State& state) { return check_app(state, app); }));
   if (!call.flag("follow")) {
     std::string body = "{\"events\":[";
     for (const auto& [sequence, text] : batch.events) body += (body.back() == '[' ? "" : ",") + text;

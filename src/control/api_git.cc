@@ -193,8 +193,18 @@ std::string duration_between(WallTime from, WallTime to) {
   return from == WallTime{} || to < from ? "" : humanize(to - from);
 }
 
+// Why it failed stands in its log, which the person has just read; a full disk may have kept it out of there.
+bool is_told(const Pipeline& pipeline, std::string_view log) {
+  const auto has = [&](const std::string& error) {
+    return !error.empty() && log.find(error) != std::string_view::npos;
+  };
+  return has(pipeline.error) ||
+         std::ranges::any_of(pipeline.builds, [&](const BuildStage& build) { return has(build.error); });
+}
+
 // Stages with their times, and what comes next.
-std::string summary(const State& state, const Pipeline& pipeline, const Surroundings& around) {
+std::string summary(const State& state, const Pipeline& pipeline, const Surroundings& around,
+                    std::string_view log) {
   std::string out = "\n";
   for (const BuildStage& build : pipeline.builds) {
     const std::string how = build.state == StageState::failed      ? "failed"
@@ -207,13 +217,17 @@ std::string summary(const State& state, const Pipeline& pipeline, const Surround
   const std::string took = duration_between(pipeline.pushed, pipeline.finished);
   if (pipeline.state == StageState::cancelled) return out + fmt::format("cancelled: {}\n", pipeline.error);
   const Release* release = state.release(pipeline.release);
-  if (release == nullptr)
+  if (release == nullptr) {
+    const std::string why = is_told(pipeline, log) ? "why stands above"
+                            : pipeline.hint.empty()
+                                ? pipeline.error
+                                : fmt::format("{}\nhint: {}", pipeline.error, pipeline.hint);
     return out + fmt::format(
-                     "no release was made: {}\n{}what runs goes on as before.\n  its log again:              "
-                     "   naru "
-                     "pipeline {} {} --log\n  once more, the same commit:    naru pipeline retry {}\n",
-                     pipeline.error, pipeline.hint.empty() ? "" : fmt::format("hint: {}\n", pipeline.hint),
-                     pipeline.app, pipeline.id, pipeline.app);
+                     "no release was made: {}\nwhat runs goes on as before.\n"
+                     "  its log again:                 naru pipeline {} {} --log\n"
+                     "  once more, the same commit:    naru pipeline retry {}\n",
+                     why, pipeline.app, pipeline.id, pipeline.app);
+  }
   out += fmt::format("release v{} of {} is made, {} after the push\n", release->version, pipeline.app, took);
   if (!release->after.empty())
     out += fmt::format("it comes to production when {} serves it\n", release->after);
@@ -241,9 +255,14 @@ Answer pushed(Call& call) {
   if (started.pipeline) {
     CO_TRY_VOID(co_await follow_pipeline(call, *started.pipeline));
     const auto around = call.context.around();
+    auto read = [&log = call.context.log, id = *started.pipeline]() -> Result<std::string> {
+      std::uint64_t offset = 0;
+      return log.read(id, offset);
+    };
+    CO_TRY(const std::string log, co_await call.work(std::move(read)));
     const std::string end = call.context.core.read([&](const State& state) {
       const auto found = state.pipelines.find(*started.pipeline);
-      return found == state.pipelines.end() ? std::string() : summary(state, found->second, around);
+      return found == state.pipelines.end() ? std::string() : summary(state, found->second, around, log);
     });
     CO_TRY_VOID(co_await call.response.write(end));
   }

@@ -1,6 +1,7 @@
 // What containers say, as server-sent events.
 #include "control/api.h"
 #include "control/api_log_reader.h"
+#include "control/known_names.h"
 
 namespace naru::control {
 
@@ -25,12 +26,10 @@ Result<LogReader::Selection> selection_of(const Call& call) {
   selection.instance = call.query("instance");
   selection.tail = TRY(call.number("tail", 100, LogReader::kMaxTail));
   selection.since = from_epoch_ms(static_cast<std::int64_t>(TRY(call.number("since", 0, 1ULL << 52))));
-  const bool known = call.context.core.read([&](const State& state) {
-    return state.environments.contains(env_key(selection.app, selection.environment));
-  });
-  if (!known)
-    return fail(Code::not_found, "there is no application or environment '{}/{}'",
-                selection.app.substr(0, 64), selection.environment.substr(0, 64));
+  TRY(call.context.core.read([&](const State& state) -> Result<void> {
+    TRY(check_environment(state, selection.app, selection.environment));
+    return check_service(state, selection.app, selection.environment, selection.service);
+  }));
   return selection;
 }
 

@@ -1,4 +1,5 @@
 #include "control/api_pipelines.h"
+#include "control/known_names.h"
 
 #include <charconv>
 
@@ -39,8 +40,7 @@ bool ended(const State& state, PipelineId id) {
 Answer list_pipelines(Call& call) {
   CO_TRY(const std::uint64_t limit, call.number("limit", 20, kMaxListed));
   CO_TRY(const Json view, call.context.core.read([&](const State& state) -> Result<Json> {
-    if (!state.apps.contains(call.app()))
-      return fail(Code::not_found, "there is no application '{}'", call.app().substr(0, 64));
+    TRY(check_app(state, call.app()));
     Json out = Json::array();
     for (auto at = state.pipelines.rbegin(); at != state.pipelines.rend() && out.size() < limit; ++at)
       if (at->second.app == call.app()) out.push_back(pipeline_view(state, at->second));

@@ -4,6 +4,7 @@
 #include "control/api.h"
 #include "control/api_metrics.h"
 #include "control/checkout.h"
+#include "control/known_names.h"
 #include "ipc/gateway_protocol.h"
 
 namespace naru::control {
@@ -35,9 +36,8 @@ Answer create_token(Call& call) {
   CO_TRY(const Json body, co_await read_json(call));
   CO_TRY(const std::string name, text_member(body, "name"));
   CO_TRY(const std::string app, text_member(body, "app", ""));
-  const bool known =
-      app.empty() || call.context.core.read([&](const State& state) { return state.apps.contains(app); });
-  if (!known) co_return fail(Code::not_found, "there is no application '{}'", app.substr(0, 64));
+  if (!app.empty())
+    CO_TRY_VOID(call.context.core.read([&](const State& state) { return check_app(state, app); }));
   auto job = [&tokens = call.context.tokens, name, app] { return tokens.create(name, app); };
   CO_TRY(const std::string token, co_await call.work(std::move(job)));
   call.response.header("Cache-Control", "no-store");
@@ -148,6 +148,12 @@ Answer delete_volume(Call& call) {
   if (name.empty()) co_return fail(Code::invalid_argument, "?name= is missing");
   auto job = [&context = call.context, name]() -> Result<void> {
     TRY(context.core.read([&](const State& state) { return check_idle(state, name); }));
+    // For the launcher removing is done when nothing is there; a person who mistyped must hear of it.
+    const auto volumes = TRY(context.launcher.list_volumes());
+    std::vector<std::string_view> names;
+    for (const ipc::VolumeInfo& volume : volumes) names.push_back(volume.name);
+    if (std::ranges::find(names, name) == names.end())
+      return no_such("volume", name, names, "naru volume ls");
     return context.launcher.remove_volume(name);
   };
   CO_TRY_VOID(co_await call.long_work(std::move(job)));

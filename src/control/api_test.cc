@@ -16,12 +16,16 @@ io::Headers bearer(const std::string& token) {
 
 TEST_F(Api, AnswersNothingWithoutAToken) {
   create_app("shop");
-  for (const char* path : {"/v1/apps", "/v1/apps/shop/status", "/v1/version", "/v1/nothing", "/", "/metrics",
-                           "/git/shop.git/info/refs?service=git-upload-pack"}) {
+  for (const char* path :
+       {"/v1/apps", "/v1/apps/shop/status", "/v1/version", "/v1/nothing", "/", "/metrics"}) {
     const auto answer = remote("GET", path);
     EXPECT_EQ(answer.status, 401) << path;
     EXPECT_EQ(code(answer), "unauthorized") << path;
   }
+  const auto git = remote("GET", "/git/shop.git/info/refs?service=git-upload-pack");
+  EXPECT_EQ(git.status, 401);
+  EXPECT_EQ(git.body, "naru: no token was given\nhint: in the repository: naru app connect shop\n")
+      << "git shows its person text, and no JSON";
   EXPECT_EQ(remote("GET", "/v1/apps", bearer("naru_wrong")).status, 401);
   EXPECT_EQ(json(local("GET", "/v1/version")).value("api_port", 0), port_);
 }
@@ -122,6 +126,33 @@ TEST_F(Api, ShowsAnAppFromItsMakingToItsEnd) {
   EXPECT_EQ(local("DELETE", "/v1/apps/shop").status, 200);
   EXPECT_EQ(local("GET", "/v1/apps/shop/status").status, 404);
   EXPECT_FALSE(std::filesystem::exists(data_.repository("shop")));
+}
+
+TEST_F(Api, ANameThatThereIsNotIsAnErrorThatSaysWhatWasMeant) {
+  create_app("shop");
+  const std::string meant = "did you mean shop?", all = "there is: production";
+  for (const auto& [path, hint] : std::vector<std::pair<std::string, std::string>>{
+           {"/v1/ps?app=shpo", meant},
+           {"/v1/ps?app=shop&env=web", all},
+           {"/v1/events?app=shpo", meant},
+           {"/v1/events?app=shpo&follow=1", meant},
+           {"/v1/apps/shpo/logs", meant},
+           {"/v1/apps/shop/logs?env=stagin", all},
+           {"/v1/apps/shop/logs?service=web", "naru status shop"},
+           {"/v1/apps/shpo/status", meant},
+           {"/v1/apps/shop/status?env=prodution", "did you mean production?"},
+           {"/v1/apps/shpo/pipelines", meant},
+           {"/v1/apps/kubernetes/releases", "there is: shop; see `naru app ls`"}}) {
+    const auto answer = local("GET", path);
+    EXPECT_EQ(answer.status, 404) << path;
+    EXPECT_NE(json(answer).value("/error/hint"_json_pointer, "").find(hint), std::string::npos)
+        << path << ": " << answer.body;
+  }
+  EXPECT_EQ(local("POST", "/v1/apps/shpo/promote", "{}").status, 404);
+  EXPECT_EQ(local("POST", "/v1/apps/shpo/env", R"({"set":{"A":"1"}})").status, 404);
+  EXPECT_EQ(local("GET", "/v1/ps?app=shop&env=production").status, 200);
+  EXPECT_EQ(local("DELETE", "/v1/apps/shop").status, 200);
+  EXPECT_EQ(local("GET", "/v1/events?app=shop").status, 200) << "what is gone has a past";
 }
 
 TEST_F(Api, AnAppGetsItsTokenWhateverOthersAreCalled) {

@@ -1,6 +1,7 @@
 #include "control/executor.h"
 
 #include <fstream>
+#include <set>
 
 #include "base/log.h"
 #include "control/checkout.h"
@@ -231,7 +232,12 @@ MonoTime Executor::deadline_of(PipelineId pipeline) {
 Result<ImageInfo> Executor::build_image(const Pipeline& pipeline, const ServiceSpec& service,
                                         std::stop_token stop, bool& cached) {
   const auto secrets = secrets_of_build(parts_.core, pipeline.app);
-  const auto progress = [&](std::string_view line) { parts_.log.append(pipeline.id, line, secrets); };
+  // Tests and image are two builds that share most steps: what was there already is said once.
+  std::set<std::string, std::less<>> cached_lines;
+  const auto progress = [&](std::string_view line) {
+    if (line.ends_with(": cached") && !cached_lines.emplace(line).second) return;
+    parts_.log.append(pipeline.id, line, secrets);
+  };
   if (!service.build) {
     const auto reference = TRY(format::ImageReference::parse(service.image));
     cached = parts_.images.resolve(reference).has_value();

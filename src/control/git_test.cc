@@ -79,6 +79,11 @@ TEST_F(Git, APushStartsAPipelineAndShowsItsProgress) {
   ASSERT_EQ(pipelines().size(), 1u);
   EXPECT_EQ(pipelines()[0]["commit"], head_of_repository());
   EXPECT_EQ(pipelines()[0]["state"], "failed");
+  const std::string why = pipelines()[0]["builds"][0]["error"];
+  ASSERT_FALSE(why.empty());
+  const auto first = output.find(why);
+  EXPECT_NE(first, std::string::npos) << output;
+  EXPECT_EQ(output.find(why, first + 1), std::string::npos) << "said twice: " << output;
   const auto log =
       local("GET", fmt::format("/v1/pipelines/{}/log?follow=1", pipelines()[0]["id"].get<int>()));
   EXPECT_NE(log.body.find("[web]"), std::string::npos) << log.body;
@@ -86,6 +91,24 @@ TEST_F(Git, APushStartsAPipelineAndShowsItsProgress) {
                               (folder_.path() / "back").string()))
                 .find("exit 0"),
             std::string::npos);
+}
+
+TEST_F(Git, WhoSetsAVariableIsToldWhichServicesSeeIt) {
+  const auto set = [&] {
+    return json(local("POST", "/v1/apps/shop/env",
+                      R"({"set":{"LEVEL":"debug","KEY":"secret","PORT":"8080","NOBODY":"1"}})"))["used_by"];
+  };
+  EXPECT_EQ(set(), Json::object()) << "nothing was pushed yet";
+  const std::string file =
+      "services:\n  web:\n    image: localhost:1/none:1\n    environment: [KEY]\n    ports: ['${PORT:-80}']\n"
+      "  api:\n    image: localhost:1/none:1\n    environment: {LOG: 'x-${LEVEL:-info}', KEY: }\n";
+  const std::string output = push(clone("one", {{"compose.yaml", file}}));
+  EXPECT_TRUE(accepted(output)) << output;
+  const Json used = set();
+  EXPECT_EQ(used["LEVEL"], Json{"api"});
+  EXPECT_EQ(used["KEY"], (Json{"web", "api"}));
+  EXPECT_EQ(used["NOBODY"], Json::array());
+  EXPECT_FALSE(used["PORT"].empty());
 }
 
 TEST_F(Git, AFaultInTheComposeFileRefusesThePushWithItsPlace) {
@@ -199,6 +222,8 @@ TEST_F(Git, AWrongTokenPushesNothing) {
       push(clone("one", {{"compose.yaml", kValid}}), "HEAD:refs/heads/main", "naru_wrong");
   EXPECT_FALSE(accepted(output));
   EXPECT_NE(output.find("Authentication failed"), std::string::npos) << output;
+  EXPECT_NE(output.find("remote: hint: in the repository: naru app connect shop"), std::string::npos)
+      << output;
   EXPECT_EQ(head_of_repository(), "");
 }
 

@@ -160,6 +160,28 @@ std::string rollout_message(const State& state, const Rollout& rollout) {
   }
 }
 
+// The judge says "rolling back at 5%: ..." while it does so.
+std::string taken_back(const State& state, const Rollout& rollout) {
+  constexpr std::string_view kNow = "rolling back";
+  const bool judged = rollout.reason.starts_with(std::string(kNow) + " at ");
+  return fmt::format("{} was taken back{}{}", version_of(state, rollout.to), judged ? "" : ": ",
+                     rollout.reason.substr(judged ? kNow.size() : 0));
+}
+
+// From when on its containers have had to become ready (rollout/progress.cc measures the same); none while it
+// waits for something else.
+WallTime waiting_since(const State& state, const Rollout& rollout) {
+  const auto environment = state.environments.find(env_key(rollout.app, rollout.environment));
+  if (rollout.phase != RolloutPhase::preparing || environment == state.environments.end()) return {};
+  WallTime since{};
+  each_instance(state, environment->second, [&](const Instance& instance) {
+    if (instance.oneshot || instance.phase == InstancePhase::ready) return;
+    if (side_of(state, environment->second, instance.service, instance.revision.short_hex()) == "canary")
+      since = std::max({since, instance.created, instance.started});
+  });
+  return since;
+}
+
 std::string pipeline_message(const Pipeline& pipeline) {
   const std::string commit = pipeline.commit.substr(0, 10);
   if (!pipeline.planned) return fmt::format("reading {}", commit);
@@ -264,11 +286,11 @@ std::string status_message(const State& state, const Environment& environment, c
                        hint_of(*pipeline));
   const Rollout* last = newest_rollout(state, environment);
   if (stable == nullptr && last != nullptr && last->phase == RolloutPhase::rolled_back)
-    return fmt::format("nothing runs; {} was taken back: {}", version_of(state, last->to), last->reason);
+    return "nothing runs; " + taken_back(state, *last);
   if (stable == nullptr) return "nothing runs yet; push a commit";
   std::string message = fmt::format("v{} serves everybody", stable->version);
   if (last != nullptr && last->phase == RolloutPhase::rolled_back)
-    message += fmt::format("; {} was taken back: {}", version_of(state, last->to), last->reason);
+    message += "; " + taken_back(state, *last);
   else if (pipeline != nullptr && pipeline->state == StageState::failed)
     message +=
         fmt::format("; the last push failed: {}{}", pipeline->error.substr(0, 500), hint_of(*pipeline));
@@ -362,6 +384,8 @@ Json rollout_view(const State& state, const Rollout& rollout, const Surroundings
           {"bake", rollout.policy.bake},
           {"is_rollback", rollout.is_rollback},
           {"phase", rollout.phase},
+          {"waiting_since", waiting_since(state, rollout)},
+          {"ready_deadline", rollout.policy.ready_deadline},
           {"step", rollout.step},
           {"steps", rollout.steps},
           {"planned", std::move(planned)},
@@ -419,9 +443,14 @@ Json release_view(const State& state, const Release& release) {
   bool current = false;
   for (const auto& [key, environment] : state.environments)
     if (environment.app == release.app && environment.stable == release.id) current = true;
-  return {{"id", release.id},           {"env", release.environment}, {"version", release.version},
-          {"commit", release.commit},   {"subject", release.subject}, {"author", release.author},
-          {"created", release.created}, {"current", current},         {"services", std::move(services)}};
+  bool taken_back = false;  // by its last rollout
+  for (const auto& [id, rollout] : state.rollouts)
+    if (rollout.to == release.id) taken_back = rollout.phase == RolloutPhase::rolled_back;
+  return {{"id", release.id},           {"env", release.environment},
+          {"version", release.version}, {"commit", release.commit},
+          {"subject", release.subject}, {"author", release.author},
+          {"created", release.created}, {"current", current},
+          {"taken_back", taken_back},   {"services", std::move(services)}};
 }
 
 Json status_view(const State& state, const Environment& environment, const Surroundings& around) {

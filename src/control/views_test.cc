@@ -123,6 +123,43 @@ TEST(Views, SayWhatARolloutWaitsFor) {
   EXPECT_EQ(status(state)["message"], "v1 serves everybody; v2 was taken back: web fails");
 }
 
+TEST(Views, SayInThePastWhatTheJudgeHasTakenBack) {
+  State state = small_state();
+  Rollout& rollout = begin_rollout(state);
+  EXPECT_EQ(release_view(state, state.releases.at(11))["taken_back"], false);
+  rollout.phase = RolloutPhase::rolled_back;
+  rollout.reason = "rolling back at 5%: errors for 4 of 9 canary users";
+  state.environments["shop/production"].rollout.reset();
+  EXPECT_EQ(status(state)["message"],
+            "v1 serves everybody; v2 was taken back at 5%: errors for 4 of 9 canary users");
+  EXPECT_EQ(release_view(state, state.releases.at(11))["taken_back"], true);
+  EXPECT_EQ(release_view(state, state.releases.at(10))["taken_back"], false);
+  Rollout again = rollout;
+  again.id = 21;
+  again.phase = RolloutPhase::stepping;
+  state.rollouts[21] = again;
+  EXPECT_EQ(release_view(state, state.releases.at(11))["taken_back"], false) << "it is tried once more";
+}
+
+TEST(Views, SaySinceWhenARolloutWaitsForItsContainers) {
+  State state = small_state();
+  Rollout& rollout = begin_rollout(state);
+  rollout.phase = RolloutPhase::preparing;
+  rollout.policy.ready_deadline = milliseconds(120'000);
+  EXPECT_EQ(rollout_view(state, rollout, {})["waiting_since"], 0);
+  Instance fresh = state.instances.at("shop-web-1");
+  fresh.id = "shop-web-2";
+  fresh.revision = state.releases.at(11).services[0].revision;
+  fresh.phase = InstancePhase::running;
+  fresh.created = from_epoch_ms(1'000);
+  fresh.started = from_epoch_ms(2'000);
+  state.instances[fresh.id] = fresh;
+  EXPECT_EQ(rollout_view(state, rollout, {})["waiting_since"], 2'000);
+  EXPECT_EQ(rollout_view(state, rollout, {})["ready_deadline"], 120'000);
+  state.instances.at(fresh.id).phase = InstancePhase::ready;
+  EXPECT_EQ(rollout_view(state, rollout, {})["waiting_since"], 0);
+}
+
 TEST(Views, AnEventLeavesWithoutSecrets) {
   const Json set = to_json_event(event::VariablesSet{"shop/production", {{"KEY", "open-sesame"}}, {}});
   EXPECT_EQ(public_event(set, {}).dump().find("open-sesame"), std::string::npos);

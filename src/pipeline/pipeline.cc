@@ -132,8 +132,12 @@ Result<void> decide(Changes& changes, const command::RetryPipeline& retry) {
     again = &found->second;
   }
   if (again->state != StageState::failed)
-    return fail(Code::conflict, "pipeline {} of {} is {}; only one that failed is tried again", again->id,
-                retry.app, Json(again->state).get<std::string>());
+    return fail(Code::conflict, "pipeline {} of {} {}; only one that failed is tried again", again->id,
+                retry.app,
+                again->state == StageState::succeeded   ? "has succeeded"
+                : again->state == StageState::cancelled ? "was cancelled"
+                : again->state == StageState::running   ? "is running"
+                                                        : "is waiting");
   for (const auto& [id, other] : state.pipelines)
     if (other.app == retry.app && id > again->id &&
         (unfinished(other) || other.state == StageState::succeeded))

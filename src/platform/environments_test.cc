@@ -202,8 +202,8 @@ TEST(Environments, ARemedyNamesTheEnvironment) {
   world.judge_looks = false;
   world.release_new("api");
   const auto refused = world.send(command::Rollback{"shop/staging", {}, "ada"});
-  EXPECT_NE(refused.error().message().find("naru abort shop/staging"), std::string::npos)
-      << refused.error().message();
+  EXPECT_NE(refused.error().hint().find("naru abort shop/staging"), std::string::npos)
+      << refused.error().hint();
   const auto unknown = world.send(command::Promote{"shop/staging", "ada", 99});
   EXPECT_NE(unknown.error().message().find("naru releases shop/staging"), std::string::npos)
       << unknown.error().message();

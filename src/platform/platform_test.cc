@@ -261,6 +261,22 @@ TEST(Platform, VariablesThatAreSetAfterGoingBackByHandDoNotBringTheNewerCommitAg
   EXPECT_EQ(world.state.pipelines.rbegin()->second.commit, "c1") << "back";
 }
 
+TEST(Platform, WhileAReleaseIsTakenBackItIsSaidToWait) {
+  World world = World::released();
+  world.release_new("api");
+  world.must(command::Abort{"shop/production", "local"});
+  EXPECT_EQ(world.current().reason, "aborted by hand, on this machine");
+  for (const Command& wanted : {Command(command::Rollback{"shop/production", {}, "ada"}),
+                                Command(command::Promote{"shop/production", "ada", 1})}) {
+    const auto refused = world.send(wanted);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().message(), "shop/production: v2 is being taken back already");
+    EXPECT_NE(refused.error().hint().find("naru status shop"), std::string::npos) << refused.error().hint();
+  }
+  EXPECT_EQ(world.send(command::Promote{"shop/production", "ada"}).error().message(),
+            "shop/production: v2 is being taken back; there is nothing to promote");
+}
+
 TEST(Platform, AReleaseThatCameBackIsOfferedAgainAsACanary) {
   World world = World::released();
   world.release_new("api");
@@ -278,6 +294,9 @@ TEST(Platform, AReleaseThatCameBackIsOfferedAgainAsACanary) {
   EXPECT_EQ(world.state.pipelines.size(), builds);
   EXPECT_EQ(world.send(command::Promote{"shop/production", "ada", 1}).error().code, Code::conflict)
       << "another one is under way";
+  EXPECT_NE(
+      world.send(command::Rollback{"shop/production", {}, "ada"}).error().hint().find("naru abort shop"),
+      std::string::npos);
   world.must(command::Promote{"shop/production", "ada", 2});  // the same: as without a version
   world.settle();
   EXPECT_EQ(world.state.release(world.production().stable)->version, 2U);
@@ -466,6 +485,8 @@ TEST(Platform, APipelineThatFailedIsTriedAgainByHand) {
   world.must(command::RetryPipeline{"shop", {}});
   EXPECT_EQ(world.send(command::RetryPipeline{"shop", failed.id}).error().code, Code::conflict)
       << "one is under way";
+  EXPECT_NE(world.send(command::RetryPipeline{"shop", {}}).error().message().find(" of shop is "),
+            std::string::npos);
   world.settle();
   const Pipeline& again = world.state.pipelines.rbegin()->second;
   EXPECT_NE(again.id, failed.id);

@@ -46,14 +46,22 @@ Result<const Release*> find_version(const State& state, const Environment& envir
               target(environment), version);
 }
 
-bool may_abort(const Rollout& rollout) {
-  return rollout.phase == Phase::preparing || rollout.phase == Phase::stepping;
-}
-
-std::string way_out(const Rollout& rollout) {
-  return may_abort(rollout)
-             ? fmt::format("`naru abort {}` takes it back", target_of(rollout.app, rollout.environment))
-             : "wait until it has ended";
+// Nothing else begins while a rollout is under way; one that comes back already ends by itself.
+Result<void> check_alone(const State& state, const EnvKey& key, const Environment& environment) {
+  const Rollout* rollout = state.active_rollout(environment);
+  if (rollout == nullptr) return {};
+  const std::string to = version_name(state, rollout->to);
+  const std::string name = target(environment);
+  if (rollout->phase == Phase::rolling_back)
+    return std::unexpected(
+        Error{Code::conflict, fmt::format("{}: {} is being taken back already", key, to), 0,
+              fmt::format("wait a moment: `naru status {}` says when it is done; then, if need be, once more",
+                          name)});
+  if (rollout->phase == Phase::completing)
+    return std::unexpected(Error{Code::conflict, fmt::format("{}: {} comes to everybody just now", key, to),
+                                 0, "wait a moment, then once more"});
+  return std::unexpected(Error{Code::conflict, fmt::format("{}: the rollout of {} is under way", key, to), 0,
+                               fmt::format("`naru abort {}` takes it back", name)});
 }
 
 // A release by its version, once more from the beginning: its one-shots, its steps, the judge.
@@ -61,9 +69,7 @@ Result<void> offer_again(Changes& changes, const EnvKey& key, const Environment&
                          std::uint64_t version) {
   const State& state = changes.state();
   const Release* release = TRY(find_version(state, environment, version));
-  if (const Rollout* rollout = state.active_rollout(environment))
-    return fail(Code::conflict, "{}: the rollout of {} is under way; {}", key,
-                version_name(state, rollout->to), way_out(*rollout));
+  TRY(check_alone(state, key, environment));
   if (environment.stable == release->id) return fail(Code::conflict, "{}: v{} is what runs", key, version);
   if (environment_before(state, *release) != nullptr && release->id > environment.offered)
     return fail(Code::conflict, "{}: v{} comes here when {} serves it", key, version, release->after);
@@ -98,9 +104,11 @@ Result<void> decide(Changes& changes, const command::Promote& command) {
   }
   if (const Rollout* rollout = changes.state().active_rollout(*environment)) {
     if (rollout->phase != Phase::stepping)
-      return fail(Code::conflict, "{}: the rollout of {} is {}; there is nothing to promote",
-                  command.environment, version_name(changes.state(), rollout->to),
-                  Json(rollout->phase).get<std::string>());
+      return fail(Code::conflict, "{}: {} {}; there is nothing to promote", command.environment,
+                  version_name(changes.state(), rollout->to),
+                  rollout->phase == Phase::preparing      ? "is being started"
+                  : rollout->phase == Phase::rolling_back ? "is being taken back"
+                                                          : "comes to everybody just now");
     TRY(check_ports(changes.state(), command.environment, *changes.state().release(rollout->to)));
     changes.emit(event::RolloutResumed{rollout->id, command.by});
     return {};
@@ -119,18 +127,16 @@ Result<void> decide(Changes& changes, const command::Abort& command) {
   const Rollout* rollout = changes.state().active_rollout(*environment);
   if (rollout == nullptr)
     return fail(Code::conflict, "{}: no rollout is under way that could be aborted", command.environment);
-  if (!may_abort(*rollout))
-    return fail(Code::conflict, "{}: the rollout of {} is {}; {}", command.environment,
-                version_name(changes.state(), rollout->to), Json(rollout->phase).get<std::string>(),
-                way_out(*rollout));
-  change_phase(changes, rollout->id, Phase::rolling_back, fmt::format("aborted by {}", command.by));
+  if (rollout->phase != Phase::preparing && rollout->phase != Phase::stepping)
+    return check_alone(changes.state(), command.environment, *environment);
+  change_phase(changes, rollout->id, Phase::rolling_back,
+               "aborted by " + (command.by == "local" ? "hand, on this machine" : command.by));
   return {};
 }
 
 Result<void> decide(Changes& changes, const command::Rollback& command) {
   const Environment* environment = TRY(find_environment(changes, command.environment));
-  if (const Rollout* rollout = changes.state().active_rollout(*environment))
-    return fail(Code::conflict, "{}: a rollout is under way; {}", command.environment, way_out(*rollout));
+  TRY(check_alone(changes.state(), command.environment, *environment));
   const Release* stable = changes.state().release(environment->stable);
   if (stable == nullptr) return fail(Code::conflict, "{}: nothing was released yet", command.environment);
   const Release* to = nullptr;

@@ -1,0 +1,128 @@
+// `naru app create` and `naru app connect`: an application, and the way of git to it.
+#include <set>
+
+#include "cli/git_remote.h"
+#include "cli/target.h"
+#include "cli/verbs.h"
+
+namespace naru::cli {
+
+namespace {
+
+constexpr int kMostNames = 1000;
+
+Result<std::string> whole_app(const AppOptions& options, std::string_view verb) {
+  const Target target = TRY(parse_app(options.app));
+  if (options.app.find('/') == std::string::npos) return target.app;
+  return std::unexpected(
+      Error{Code::invalid_argument,
+            fmt::format("'{}' names an environment; a repository belongs to the whole application",
+                        clean(options.app)),
+            0,
+            fmt::format("naru app {} {}; its environments stand in the compose file, under "
+                        "x-naru.environments",
+                        verb, target.app)});
+}
+
+Result<std::string> url_of(const ControlClient& control, const std::string& app) {
+  const Json version = TRY(control.get("/v1/version"));
+  return push_url(control.place(), static_cast<std::uint16_t>(number(version, "api_port")), app);
+}
+
+std::string push_line(const GitRemote& remote) {
+  const std::string branch = remote.branch();
+  return fmt::format("git push {} {}", kRemote, branch == "main" ? branch : clean(branch) + ":main");
+}
+
+Error taken(const Error& error, const std::string& app) {
+  if (error.code != Code::already_exists) return error;
+  return {error.code, error.context, 0,
+          fmt::format(
+              "if it is yours, connect this repository: naru app connect {}; else choose another name", app)};
+}
+
+// Of a clone: APP, APP-2 and so on, so that one can be taken away without the others. Who holds a token for
+// this application only can make none, but use his own.
+Result<std::string> token_for(const ControlClient& control, const std::string& app) {
+  const auto known = control.get("/v1/tokens");
+  if (!known && known.error().code == Code::forbidden && !control.place().token.empty())
+    return control.place().token;
+  if (!known) return std::unexpected(known.error());
+  std::set<std::string> names;
+  for (const Json& token : list(*known, "tokens")) names.insert(text(token, "name"));
+  std::string name = app;
+  for (int i = 2; names.contains(name) && i < kMostNames; ++i) name = fmt::format("{}-{}", app, i);
+  return text(TRY(control.post("/v1/tokens", {{"name", name}, {"app", app}})), "token");
+}
+
+}  // namespace
+
+Done app_create(const Session& session, const AppOptions& options) {
+  const std::string app = TRY(whole_app(options, "create"));
+  auto remote = GitRemote::here();
+  // Before anything is made: a remote that is in use must not lead elsewhere from now on.
+  if (remote) TRY(remote->check_free_for(app));
+  const ControlClient control = session.control();
+  auto created = control.post("/v1/apps", {{"app", app}});
+  if (!created) return std::unexpected(taken(created.error(), app));
+  Json& made = *created;
+  const std::string token = text(made, "token"), before = remote ? remote->shown_url() : "";
+  const std::string url = TRY(url_of(control, app));
+  std::optional<Error> unwritten;
+  if (remote) {
+    auto written = remote->point_to(url);
+    if (written) written = remote->keep_token(token);
+    if (!written) unwritten = written.error();
+  }
+  const bool connected = remote && !unwritten;
+  if (session.json) {
+    made["remote_url"] = url;
+    made["remote_added"] = connected;
+    session.document(made);
+    return 0;
+  }
+  session.print("The application {} is made.\n", session.paint(Tone::bold, app));
+  if (unwritten) session.notice(unwritten->message());
+  if (connected) {
+    session.print("The git remote `{}` of this repository leads to it{}. Next:\n\n  {}\n", kRemote,
+                  before.empty() || before == url ? "" : fmt::format(" (before: {})", before),
+                  push_line(*remote));
+  } else {
+    session.print(
+        "Next, in its repository:\n\n  naru app connect {0}\n  git push {1} main\n\nor with git alone, which "
+        "asks for the password {2}:\n\n  git remote add {1} {3}\n",
+        app, kRemote, token,
+        url.substr(0, url.find("://") + 3) + fmt::format("{}@", kGitUser) + url.substr(url.find("://") + 3));
+  }
+  return 0;
+}
+
+Done app_connect(const Session& session, const AppOptions& options) {
+  const std::string app = TRY(whole_app(options, "connect"));
+  const ControlClient control = session.control();
+  TRY(control.get(fmt::format("/v1/apps/{}/status", path_part(app))));
+  const std::string url = TRY(url_of(control, app));
+  auto remote = GitRemote::here();
+  if (!remote)
+    return std::unexpected(Error{
+        Code::invalid_argument, "this folder belongs to no git repository", 0,
+        fmt::format("go to the clone that is to be connected; or: git init -b main && naru app connect {}",
+                    app)});
+  TRY(remote->check_free_for(app));
+  const std::string before = remote->shown_url(), old_token = remote->token_in_url();
+  TRY(remote->point_to(url));
+  if (!old_token.empty()) TRY(remote->keep_token(old_token));
+  const bool well = remote->reached();
+  if (!well) TRY(remote->keep_token(TRY(token_for(control, app))));
+  if (session.json) {
+    session.document({{"app", app}, {"remote_url", url}, {"new_token", !well}});
+    return 0;
+  }
+  session.print("The git remote `{}` of this repository leads to {} at {}{}{}. Next:\n\n  {}\n", kRemote,
+                session.paint(Tone::bold, app), url,
+                before.empty() || before == url ? "" : fmt::format(" (before: {})", before),
+                well ? "" : ", with a token of its own", push_line(*remote));
+  return 0;
+}
+
+}  // namespace naru::cli

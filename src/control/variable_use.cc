@@ -1,0 +1,60 @@
+#include "control/variable_use.h"
+
+#include "control/checkout.h"
+#include "control/views.h"
+
+namespace naru::control {
+
+namespace {
+
+// A value that a name does not have: what is read differently with it depends on it.
+constexpr const char* kOther = "naru-other-value";
+
+std::vector<std::string> all_of(const ApplicationSpec& spec) {
+  std::vector<std::string> names;
+  for (const ServiceSpec& service : spec.services) names.push_back(service.name);
+  return names;
+}
+
+std::vector<std::string> differing(const ApplicationSpec& one, const ApplicationSpec& other) {
+  if (one == other) return {};
+  std::vector<std::string> names;
+  for (const ServiceSpec& service : one.services)
+    if (const ServiceSpec* there = other.find(service.name); there == nullptr || *there != service)
+      names.push_back(service.name);
+  return names.empty() ? all_of(one) : names;  // of x-naru, say
+}
+
+}  // namespace
+
+std::map<std::string, std::vector<std::string>> services_that_see(const Core& core,
+                                                                  const ipc::DataFolder& data,
+                                                                  const EnvKey& environment,
+                                                                  const std::vector<std::string>& names) {
+  struct Now {
+    std::string app, commit;
+    std::map<std::string, std::string> variables;
+  };
+  const Now now = core.read([&](const State& state) {
+    const auto found = state.environments.find(environment);
+    if (found == state.environments.end()) return Now{};
+    const Pipeline* newest = newest_pipeline(state, found->second.app);
+    return Now{found->second.app, newest == nullptr ? "" : newest->commit, found->second.variables};
+  });
+  if (now.commit.empty()) return {};
+  const auto checkout = check_out(data, now.app, now.commit);
+  if (!checkout) return {};
+  const auto as_it_is = read_compose(*checkout, now.app, now.variables);
+  if (!as_it_is) return {};
+  std::map<std::string, std::vector<std::string>> out;
+  for (std::size_t i = 0; i < std::min(names.size(), kMostTried); ++i) {
+    auto variables = now.variables;
+    variables[names[i]] = kOther;
+    const auto tried = read_compose(*checkout, now.app, variables);
+    // A file that this value breaks (a port, say) uses it somewhere.
+    out[names[i]] = tried ? differing(as_it_is->spec, tried->spec) : all_of(as_it_is->spec);
+  }
+  return out;
+}
+
+}  // namespace naru::control

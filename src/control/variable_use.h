@@ -1,0 +1,23 @@
+// Which services see a variable. Naru hands no service variables that its compose file does not name: one
+// that nobody names changes nothing, and whoever sets it must hear so.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "control/core.h"
+#include "ipc/data_folder.h"
+
+namespace naru::control {
+
+// name -> services of the newest commit whose configuration depends on it, as the environment's variables are
+// now. By trial: the compose file is read once more with another value of each. At most kMostTried names;
+// none when nothing was pushed yet or the file cannot be read. Blocks: git and files.
+inline constexpr std::size_t kMostTried = 20;
+std::map<std::string, std::vector<std::string>> services_that_see(const Core& core,
+                                                                  const ipc::DataFolder& data,
+                                                                  const EnvKey& environment,
+                                                                  const std::vector<std::string>& names);
+
+}  // namespace naru::control
