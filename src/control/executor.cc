@@ -112,9 +112,11 @@ std::string retry_hint(const Error& error, const std::string& app) {
 }
 
 Executor::Executor(Parts parts)
-    : parts_(parts),
-      bench_(std::make_unique<LauncherBench>(parts.launcher)),
-      store_images_(parts.images,
+    : parts_(std::move(parts)),
+      bench_(std::make_unique<LauncherBench>(parts_.launcher)),
+      reach_(parts_.core, parts_.allowed_registries),
+      http_([this](const io::Url& url, const io::Address& address) { return reach_.check(url, address); }),
+      store_images_(parts_.images,
                     [this](const format::ImageReference& reference, const build::Images::Progress& progress,
                            std::stop_token) {
                       image::PullOptions options;
@@ -126,7 +128,7 @@ Executor::Executor(Parts parts)
                         pulled.error().code = Code::registry_refused;
                       return pulled;
                     }),
-      listening_(parts.supervisor, parts.clock) {}
+      listening_(parts_.supervisor, parts_.clock) {}
 
 Executor::~Executor() = default;
 
