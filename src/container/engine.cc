@@ -58,7 +58,8 @@ Result<std::unique_ptr<Engine>> Engine::open(Paths paths, EngineOptions options)
   const std::string name = "naru-" + Digest::of_sha256(state->paths.data.native()).short_hex();
   state->shares = os::memory_shares(state->options.total_memory != 0 ? state->options.total_memory
                                                                      : os::usable_memory(layout));
-  state->cgroups = TRY(os::Cgroups::open(layout, name, state->shares));
+  const auto processes = os::process_shares(os::usable_processes(layout));
+  state->cgroups = TRY(os::Cgroups::open(layout, name, {state->shares, processes}));
   state->seccomp = TRY(os::compile_seccomp(default_seccomp_profile()));
   state->notices = state->cgroups.notices();
   state->notices.emplace_back(

@@ -296,13 +296,16 @@ void write_settings(const CgroupHierarchy& folder, const CgroupLimits& limits, b
   }
 }
 
-void limit_parents(const CgroupHierarchy& parent, const MemoryShares& shares, bool plain_files,
+void limit_parents(const CgroupHierarchy& parent, const Shares& shares, bool plain_files,
                    std::vector<std::string>& notices) {
-  for (const auto& [name, bytes] : {std::pair{"/apps", shares.apps}, {"/builds", shares.builds}}) {
+  const auto& [memory, processes] = shares;
+  const auto limit = [&](std::string_view name, const CgroupLimits& limits) {
     CgroupHierarchy folder = parent;
     folder.base += name;
-    write_settings(folder, {.memory_bytes = bytes}, plain_files, notices);
-  }
+    write_settings(folder, limits, plain_files, notices);
+  };
+  limit("/apps", {.memory_bytes = memory.apps, .pids = processes.apps});
+  limit("/builds", {.memory_bytes = memory.builds, .pids = processes.builds});
 }
 
 }  // namespace
@@ -328,7 +331,26 @@ std::uint64_t usable_memory(const CgroupLayout& layout) {
   return least;
 }
 
-Result<Cgroups> Cgroups::open(const CgroupLayout& layout, const std::string& name, const MemoryShares& shares,
+ProcessShares process_shares(std::uint64_t total) {
+  constexpr std::uint64_t kLeast = 512;  // below, nothing would start
+  if (total < kLeast) return {};
+  total = std::min<std::uint64_t>(total, 1U << 30);
+  return {.apps = static_cast<std::uint32_t>(total / 2), .builds = static_cast<std::uint32_t>(total / 4)};
+}
+
+std::uint64_t usable_processes(const CgroupLayout& layout, const std::string& sysctl) {
+  std::uint64_t least = 0;
+  const auto bound = [&](std::uint64_t one) {
+    if (one > 0) least = least == 0 ? one : std::min(least, one);
+  };
+  bound(number(number_in(sysctl + "/kernel/pid_max")));
+  bound(number(number_in(sysctl + "/kernel/threads-max")));
+  for (const CgroupHierarchy& hierarchy : layout.hierarchies)  // "max" is no number
+    if (hierarchy.pids) bound(number(number_in(hierarchy.base + "/pids.max")));
+  return least;
+}
+
+Result<Cgroups> Cgroups::open(const CgroupLayout& layout, const std::string& name, const Shares& shares,
                               bool plain_files) {
   Cgroups groups;
   groups.mode_ = layout.mode;
