@@ -49,7 +49,8 @@ struct CgroupUsage {
 struct CgroupHierarchy {
   bool v2 = false;
   bool memory = false, cpu = false, cpuacct = false, pids = false;
-  std::string base;  // the folder of our own cgroup in it
+  bool devices = false;  // v1 only: in v2 a filter is a program, not a file
+  std::string base{};    // the folder of our own cgroup in it
 };
 
 // From /proc/self/mountinfo and /proc/self/cgroup; pure. malformed when a line is not as proc(5) says.
@@ -62,8 +63,8 @@ Result<CgroupLayout> cgroup_layout(std::string_view mountinfo, std::string_view 
 // The least of the machine's memory and of what our own group may use. 0: unknown.
 std::uint64_t usable_memory(const CgroupLayout& layout);
 
-// The least of kernel.pid_max and kernel.threads-max (below `sysctl`, a test's folder or /proc/sys) and of what
-// our own group may use. 0: unknown.
+// The least of kernel.pid_max and kernel.threads-max (below `sysctl`, a test's folder or /proc/sys) and of
+// what our own group may use. 0: unknown.
 std::uint64_t usable_processes(const CgroupLayout& layout, const std::string& sysctl = "/proc/sys");
 
 // One container's group: its folder in every hierarchy. Kept in the container's state, so that it is found
@@ -90,8 +91,8 @@ class Cgroups {
  public:
   // Makes <base>/<name>/{apps,builds}; builds weigh a fifth of apps, and each has its ceilings.
   // `plain_files`: a test's folder instead of a kernel's. What is missing becomes a notice, not an error.
-  static Result<Cgroups> open(const CgroupLayout& layout, const std::string& name,
-                              const Shares& shares = {}, bool plain_files = false);
+  static Result<Cgroups> open(const CgroupLayout& layout, const std::string& name, const Shares& shares = {},
+                              bool plain_files = false);
 
   const std::string& mode() const { return mode_; }
   const std::vector<std::string>& notices() const { return notices_; }
