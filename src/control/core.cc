@@ -28,7 +28,9 @@ Result<void> Core::begin() {
   if (state_.secret.empty())
     TRY(platform::decide(changes, command::ChooseSecret{secure_random_hex(kSecretBytes)}));
   TRY(platform::decide(changes, command::ControlStarted{}));
-  return store_.commit(state_, changes.events(), changes.touched(), changes.now());
+  TRY(store_.commit(state_, changes.events(), changes.touched(), changes.now()));
+  shown_ = state_;
+  return {};
 }
 
 Core::Core(store::Store store, State state, const Clock& clock)
@@ -52,7 +54,7 @@ void Core::add_listener(Listener listener) {
 }
 
 WallTime Core::last_time() const {
-  const std::lock_guard lock(state_mutex_);
+  const std::lock_guard lock(store_mutex_);
   const auto newest = store_.latest_events(1);
   return newest && !newest->empty() ? newest->front().at : WallTime{};
 }
@@ -109,7 +111,7 @@ void Core::run() {
 }
 
 Result<void> Core::decide(const Command& command) {
-  const std::lock_guard lock(state_mutex_);
+  const std::lock_guard lock(store_mutex_);
   Changes changes(state_, clock_.wall());
   auto decided = platform::decide(changes, command);
   if (std::holds_alternative<command::Housekeep>(command)) compact();
@@ -125,6 +127,10 @@ Result<void> Core::decide(const Command& command) {
     return committed;
   }
   const Committed news{state_, changes.events(), first, changes.now()};
+  // The same events make the same state: no copy of the whole for each commit.
+  const std::lock_guard shown(shown_mutex_);
+  Touched ignored;
+  for (const Event& event : changes.events()) apply(shown_, event, changes.now(), ignored);
   for (const Listener& listener : listeners_) listener(news);
   return {};
 }
@@ -146,12 +152,12 @@ void Core::reload() {
 
 Result<std::vector<store::StoredEvent>> Core::events_after(std::uint64_t sequence, std::size_t limit,
                                                            const std::string& app) const {
-  const std::lock_guard lock(state_mutex_);
+  const std::lock_guard lock(store_mutex_);
   return store_.events_after(sequence, limit, app);
 }
 
 Result<std::vector<store::StoredEvent>> Core::latest_events(std::size_t limit, const std::string& app) const {
-  const std::lock_guard lock(state_mutex_);
+  const std::lock_guard lock(store_mutex_);
   return store_.latest_events(limit, app);
 }
 
