@@ -5,7 +5,9 @@
 #include "base/log.h"
 #include "control/checkout.h"
 #include "control/credentials.h"
+#include "control/disk_room.h"
 #include "control/git_check.h"
+#include "control/how_built.h"
 #include "control/launcher_bench.h"
 #include "control/plan.h"
 #include "control/probing.h"
@@ -202,15 +204,19 @@ std::optional<Command> Executor::build(const Action& action, std::stop_token sto
   if (service == nullptr) return result;
   const auto using_images = parts_.gate.use();
   auto built = within(deadline_of(pipeline->id), parts_.clock, stop, [&](std::stop_token until) {
-    return build_image(*pipeline, *service, std::move(until), result.cached);
+    auto room = check_room(parts_.data.root, service->build ? "a build" : "a pull");
+    return room ? build_image(*pipeline, *service, std::move(until), result.cached)
+                : Result<ImageInfo>(std::unexpected(room.error()));
   });
   if (!built && (is_transient(built.error()) || stop.stop_requested())) return std::nullopt;
   if (built) {
     result.image = std::move(*built);
     for (const std::string& warning : pipeline::volume_warnings(*service, result.image))
       parts_.log.append(pipeline->id, "warning: " + warning);
-    parts_.log.append(pipeline->id,
-                      fmt::format("[{}] {}", service->name, result.cached ? "unchanged" : "built"));
+    parts_.log.append(pipeline->id, parts_.core.read([&](const State& state) {
+      return fmt::format("[{}] {}", service->name,
+                         how_built(state, *pipeline, *service, result.image.manifest, result.cached));
+    }));
     if (const std::string notice = probe_notice(*service, result.image); !notice.empty())
       parts_.log.append(pipeline->id, fmt::format("[{}] {}", service->name, notice));
   } else {
