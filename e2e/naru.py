@@ -137,7 +137,8 @@ def tcp_lines(port, *questions, host="127.0.0.1", timeout=10):
 class Platform:
     """`naru up` as a child, on a data folder of its own."""
 
-    def __init__(self, folder=None, in_memory=True):
+    def __init__(self, folder=None, in_memory=True, up_options=()):
+        self.up_options = list(up_options)
         self.own_folder = folder is None
         self.data = Path(folder or tempfile.mkdtemp(prefix="naru-e2e-")).resolve()
         self.data.chmod(0o755)
@@ -166,7 +167,7 @@ class Platform:
     def start_process(self):
         log = open(self.work / "up.log", "ab")
         with log:
-            self.up = subprocess.Popen([*self._as_booted(), NARU, "up", "--data", self.data, "--port", str(self.port), "--gateway-port", str(self.gateway_port)],
+            self.up = subprocess.Popen([*self._as_booted(), NARU, "up", "--data", self.data, "--port", str(self.port), "--gateway-port", str(self.gateway_port), *self.up_options],
                                        env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True)
         self.wait_answering()
 
@@ -561,11 +562,12 @@ class Case(unittest.TestCase):
     maxDiff = None
     platform = None
     in_memory = True
+    up_options = ()  # of `naru up`
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.platform = Platform(in_memory=cls.in_memory).start()
+        cls.platform = Platform(in_memory=cls.in_memory, up_options=cls.up_options).start()
         try:
             cls.prepare()
         except BaseException:

@@ -422,10 +422,17 @@ class FullDisk(unittest.TestCase):
             # Room for the push, not for what is built of it.
             self.fill(folder, but=15 << 20)
             done = app.push("main", timeout=120)
-            self.assertRegex(done.stdout, r"no release was made: .*(No space left|disk is full)")
+            self.assertRegex(done.stdout, r"no release was made: .*(No space left|disk is full|below \d+ MiB a build is not taken)")
             self.assertRegex(done.stdout, r"hint: free space.*naru (prune|image rm)")
             self.assertEqual(app.pipelines()[0]["state"], "failed")
             self.goes_on(app, port, pid)
+            # Room for a small push, but what runs needs it.
+            self.fill(folder, but=6 << 20)
+            app.commit("Small")
+            done = app.push("main", check=False, timeout=120)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertRegex(done.stdout, r"remote: \d MiB are free on the disk of Naru's data; below 8 MiB a push is not taken")
+            self.assertRegex(done.stdout, r"remote: hint: free space, e\.g\. with `naru prune`")
             (folder / "filler").unlink()
             app.commit("Again")
             self.assertIn("is made", app.push("main").stdout)

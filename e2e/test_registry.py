@@ -13,9 +13,11 @@ http: { addr: "127.0.0.1:%d" }
 
 
 class Registry(naru.Case):
+    registry_port = naru.free_port()
+    up_options = ("--allow-registry", f"127.0.0.1:{registry_port}")
+
     @classmethod
     def prepare(cls):
-        cls.registry_port = naru.free_port()
         config = cls.platform.work / "registry.yml"
         config.write_text(REGISTRY % (cls.platform.work / "registry", cls.registry_port))
         cls.registry = subprocess.Popen(["docker-registry", "serve", config], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -71,6 +73,18 @@ class Registry(naru.Case):
         naru.run(["skopeo", "copy", "--format", "v2s2", "--dest-tls-verify=false", layout, f"docker://{reference}"])
         self.platform.naru("image", "pull", reference)
         self.assertIn("server.pl", self.platform.naru("image", "history", reference).stdout)
+
+    def test_6_a_push_reaches_nothing_else_on_this_machine(self):
+        closed = naru.free_port()
+        app = naru.App(self.platform, "spy", {"compose.yaml": "services: {}\n"})
+        said = []
+        for port in (self.platform.port, self.platform.gateway_port, closed):
+            place = f"127.0.0.1:{port}"
+            app.write({"compose.yaml": f"services:\n  web:\n    image: {place}/a/b:1\n"})
+            app.commit(place)
+            said.append(app.push(check=False).stdout.split("[web]", 1)[1].splitlines()[0].replace(place, "PLACE"))
+        self.assert_says(said[0], "PLACE: a push may not pull from this machine")
+        self.assertEqual(len(set(said)), 1, said)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ LAYERS = {
     "platform": 3, "io": 3, "ipc": 3, "store": 3, "container": 3, "network": 3, "image": 3, "build": 3,
     "supervisor": 4, "launcher": 4, "gateway": 4, "control": 4, "cli": 4, "runtime": 4,
 }
-EDGES = {("format", "model"), ("judge", "model"), ("build", "image"), ("build", "container"), ("image", "io")}
+EDGES = {("format", "model"), ("judge", "model"), ("build", "image"), ("build", "container"), ("image", "io"), ("container", "store")}
 PURE = {"base", "model", "format", "judge", "pipeline", "rollout", "route", "platform"}
 # What does I/O has no place in a decider.
 IMPURE = re.compile(r"#include <(sys/socket|sys/stat|fcntl|unistd|fstream|filesystem|thread|mutex|sqlite3|poll|sys/epoll)\.?h?>")

@@ -79,6 +79,11 @@ int run_control(const Inherited& given) {
   options.gateway_port = static_cast<std::uint16_t>(given.number("gateway-port"));
   if (const int bytes = given.number("max-push-bytes"); bytes > 0)
     options.max_push_bytes = static_cast<std::uint64_t>(bytes);
+  for (std::string rest = given.text("allowed-registries"); !rest.empty();) {
+    const auto comma = std::min(rest.find(','), rest.size());
+    options.allowed_registries.push_back(rest.substr(0, comma));
+    rest.erase(0, comma + 1);
+  }
   return control::run(options);
 }
 
@@ -90,6 +95,7 @@ Result<void> up(const cli::UpRequest& request, std::function<void()> on_started)
   options.gateway_address = request.gateway_address;
   options.gateway_port = request.gateway_port;
   options.max_push_bytes = request.max_push_bytes;
+  options.allowed_registries = request.allowed_registries;
   options.on_started = std::move(on_started);
   return supervisor::run(options);
 }

@@ -17,6 +17,7 @@ struct UpRequest {
   std::string gateway_address;
   std::uint16_t gateway_port = 8080;
   std::uint64_t max_push_bytes = 256ULL << 20;  // of one pack
+  std::vector<std::string> allowed_registries;  // of this machine, that pushes may name
   bool detach = false;                          // return when it is up
 };
 

@@ -25,6 +25,10 @@ void add_up_and_down(Grammar& grammar) {
   verb->add_option("--max-push-mb", up_options->max_push_mb, "The largest push, in MiB (256)")
       ->type_name("N")
       ->check(CLI::Range(1, 2000).description(""));
+  verb->add_option("--allow-registry", up_options->allowed_registries,
+                   "A registry on this machine that pushes may name; again for more")
+      ->type_name("HOST:PORT")
+      ->allow_extra_args(false);
   verb->add_flag("-d,--detach", up_options->detach, "Go on in the background");
 
   const auto down_options = std::make_shared<DownOptions>();

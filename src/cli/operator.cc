@@ -91,7 +91,10 @@ Done token_list(const Session& session) {
 }
 
 Done token_remove(const Session& session, const TokenOptions& options) {
-  const Json answer = TRY(session.control().remove("/v1/tokens/" + path_part(options.name)));
+  // Older Narus made names that are no part of a path.
+  const bool odd = options.name.contains('/') || options.name.starts_with('.');
+  const Json answer =
+      TRY(session.control().remove((odd ? "/v1/tokens?name=" : "/v1/tokens/") + path_part(options.name)));
   if (session.json)
     session.document(answer);
   else

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "cli/verbs.h"
+#include "format/oci.h"
 #include "ipc/data_folder.h"
 
 namespace naru::cli {
@@ -188,6 +189,19 @@ Result<std::uint16_t> port_of(const Session& session, std::optional<std::uint16_
                                "give it a number from 1 to 65535"});
 }
 
+// "host[:port]" as an image's reference names it: that is what it is compared with.
+Result<void> check_registries(const std::vector<std::string>& registries) {
+  for (const std::string& registry : registries) {
+    const auto reference = format::ImageReference::parse(registry + "/image");
+    if (!reference || reference->registry != registry)
+      return std::unexpected(
+          Error{Code::invalid_argument,
+                fmt::format("--allow-registry '{}' is not the place of a registry", clean(registry)), 0,
+                "write it as images name it, HOST or HOST:PORT: --allow-registry 127.0.0.1:5000"});
+  }
+  return {};
+}
+
 }  // namespace
 
 Done up(const Session& session, const UpOptions& options) {
@@ -202,6 +216,7 @@ Done up(const Session& session, const UpOptions& options) {
   } else if (running.error().code == Code::forbidden) {
     return std::unexpected(running.error());
   }
+  TRY(check_registries(options.allowed_registries));
   const std::uint16_t port = TRY(port_of(session, options.port, "NARU_PORT", 7433));
   const std::uint16_t edge = TRY(port_of(session, options.gateway_port, "NARU_GATEWAY_PORT", 8080));
   const UpRequest request{.data = place.data,
@@ -209,6 +224,7 @@ Done up(const Session& session, const UpOptions& options) {
                           .gateway_address = options.listen,
                           .gateway_port = edge,
                           .max_push_bytes = std::uint64_t{options.max_push_mb} << 20,
+                          .allowed_registries = options.allowed_registries,
                           .detach = options.detach};
   if (options.detach) return run_in_background(session, place, request);
   return run_in_foreground(session, place, request);

@@ -145,13 +145,15 @@ TEST(Up, PassesItsOptionsOnAndGreetsOnceControlAnswers) {
     greeted.get_future().wait();
     return {};
   };
-  const auto ran = run_line({"up", "--data", folder.path.string(), "--port", "7000", "--gateway-port", "81",
-                             "--listen", "127.0.0.1"},
-                            {.environment = {}, .processes = processes});
+  const auto ran =
+      run_line({"up", "--data", folder.path.string(), "--port", "7000", "--gateway-port", "81", "--listen",
+                "127.0.0.1", "--allow-registry", "127.0.0.1:5000", "--allow-registry", "localhost"},
+               {.environment = {}, .processes = processes});
   EXPECT_EQ(ran.status, 0) << ran.err;
   EXPECT_EQ(seen.control_port, 7000);
   EXPECT_EQ(seen.gateway_port, 81);
   EXPECT_EQ(seen.gateway_address, "127.0.0.1");
+  EXPECT_EQ(seen.allowed_registries, (std::vector<std::string>{"127.0.0.1:5000", "localhost"}));
   EXPECT_NE(ran.out.find("http://localhost:81"), std::string::npos);
   EXPECT_NE(ran.out.find("http://console"), std::string::npos);
 }
@@ -177,6 +179,15 @@ TEST(Up, TakesItsPortsFromVariablesUnlessTheyAreGiven) {
                     "65535\n",
                     wrong));
   }
+}
+
+TEST(Up, RefusesARegistryThatNoImageNames) {
+  const io::testing::TemporaryFolder folder;
+  for (const char* wrong : {"http://127.0.0.1:5000", "127.0.0.1:5000/app", "a,b", "registry", ""})
+    EXPECT_NE(run_line({"up", "--data", folder.path.string(), "--allow-registry", wrong})
+                  .err.find("is not the place of a registry"),
+              std::string::npos)
+        << wrong;
 }
 
 TEST(Up, DetachedThatCannotStartTellsWhy) {

@@ -17,6 +17,7 @@ struct UpOptions {
   std::optional<std::uint16_t> port, gateway_port;  // else NARU_PORT, NARU_GATEWAY_PORT, else the usual ones
   std::string listen;
   std::uint32_t max_push_mb = 256;
+  std::vector<std::string> allowed_registries;
   bool detach = false;
 };
 Done up(const Session& session, const UpOptions& options);

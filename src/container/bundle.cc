@@ -5,7 +5,7 @@
 #include "os/process.h"
 
 namespace naru::os {
-NARU_JSON_FIELDS(CgroupHierarchy, v2, memory, cpu, cpuacct, pids, base)
+NARU_JSON_FIELDS(CgroupHierarchy, v2, memory, cpu, cpuacct, pids, devices, base)
 }  // namespace naru::os
 
 namespace naru::container {

@@ -80,7 +80,8 @@ class Bundle {
   std::filesystem::path folder_;
 };
 
-inline constexpr std::string_view kSpecFile = "spec.json", kStateFile = "state.json", kWaitFile = "wait.json",
-                                  kStopFile = "stop.json", kExitFile = "exit.json";
+inline constexpr std::string_view kSpecFile = "spec.json", kVariablesFile = "env.sealed",
+                                  kStateFile = "state.json", kWaitFile = "wait.json", kStopFile = "stop.json",
+                                  kExitFile = "exit.json";
 
 }  // namespace naru::container

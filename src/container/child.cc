@@ -230,10 +230,25 @@ bool each_path(Failure& failure, const char* const* paths, bool (*change)(Failur
   return true;
 }
 
+// Only what is attached in this namespace can be copied (open_tree(2)).
+bool mounts(StartPlan& plan) {
+  const int etc = plan.etc.mount < 0 ? -1 : ::dup(plan.etc.mount);
+  if (etc >= 0 && !attach(plan.failure, plan.etc)) return false;
+  for (std::size_t i = 0; i < plan.mount_count; ++i) {
+    Attachment& mount = plan.mounts[i];
+    if (mount.etc != nullptr) mount.mount = ::open_tree(etc, mount.etc, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (mount.mount < 0) return failed(plan.failure, "make a mount of", mount.etc);
+    if (!attach(plan.failure, mount)) return false;
+  }
+  if (etc < 0) return true;
+  ::close(etc);
+  const char* place = last_of(plan.etc.prefixes);
+  return (::umount2(place, MNT_DETACH) == 0 && ::rmdir(place) == 0) ||
+         failed(plan.failure, "take away", place);
+}
+
 bool file_systems(StartPlan& plan) {
-  if (!kernel_mounts(plan)) return false;
-  for (std::size_t i = 0; i < plan.mount_count; ++i)
-    if (!attach(plan.failure, plan.mounts[i])) return false;
+  if (!kernel_mounts(plan) || !mounts(plan)) return false;
   if (!each_path(plan.failure, plan.masked, cover) || !each_path(plan.failure, plan.read_only, freeze))
     return false;
   if (plan.finish.cwd != nullptr) {
@@ -415,11 +430,10 @@ void enter_and_run(EnterPlan& plan) {
   if (::setns(plan.pidfd, kAll) != 0 && !failed(plan.failure, "join the container's namespaces")) return;
   // Joining a pid namespace counts for children only, hence a second process; CLONE_PARENT makes it the
   // launcher's.
-  const int pid = ::clone(run_in_container, plan.stack, CLONE_VM | CLONE_VFORK | CLONE_PARENT, &plan);
-  if (pid < 0)
+  // The kernel writes its number before it runs: who waits too long for it can end it.
+  constexpr int kFlags = CLONE_VM | CLONE_VFORK | CLONE_PARENT | CLONE_PARENT_SETTID;
+  if (::clone(run_in_container, plan.stack, kFlags, &plan, &plan.pid) < 0)
     failed(plan.failure, "clone into the container");
-  else
-    plan.pid = pid;
 }
 
 }  // namespace

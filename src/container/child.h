@@ -24,6 +24,7 @@ struct Attachment {
   int mount = -1;
   const char* const* prefixes = nullptr;
   bool directory = true;
+  const char* etc = nullptr;  // instead of `mount`: this file of StartPlan::etc
   int created_from = -1;  // written by the child: index of the first prefix that it had to make; -1 = none
 };
 
@@ -58,6 +59,7 @@ struct StartPlan {
   // proc, mqueue, sys and cgroup are made by the child: they show its namespaces. cgroup (v2) may have no
   // target.
   Attachment proc, dev, pts, shm, mqueue, sys, cgroup;
+  Attachment etc;  // a file system for a moment: of its files mounts are made. mount -1: none
   Attachment* mounts = nullptr;
   std::size_t mount_count = 0;
   const char* const* device_nodes = nullptr;  // below /dev

@@ -20,6 +20,7 @@ namespace naru::container {
 namespace {
 constexpr std::uint32_t kDefaultPids = 4096;
 constexpr std::size_t kMaxProcText = 1 << 20;
+constexpr std::size_t kMaxVariables = 4 << 20;
 
 Result<void> make_folders(const Paths& paths) {
   if (!paths.data.is_absolute())
@@ -58,7 +59,9 @@ Result<std::unique_ptr<Engine>> Engine::open(Paths paths, EngineOptions options)
   const std::string name = "naru-" + Digest::of_sha256(state->paths.data.native()).short_hex();
   state->shares = os::memory_shares(state->options.total_memory != 0 ? state->options.total_memory
                                                                      : os::usable_memory(layout));
-  state->cgroups = TRY(os::Cgroups::open(layout, name, state->shares));
+  const auto processes = os::process_shares(os::usable_processes(layout));
+  state->cgroups = TRY(os::Cgroups::open(layout, name, {state->shares, processes}));
+  state->cipher = TRY(store::Cipher::open(state->paths.containers / ".key"));
   state->seccomp = TRY(os::compile_seccomp(default_seccomp_profile()));
   state->notices = state->cgroups.notices();
   state->notices.emplace_back(
@@ -110,6 +113,36 @@ Result<void> Engine::State::watch_logs(const Container& container) {
                    {container.spec.log_file_bytes, container.spec.log_files});
 }
 
+Result<void> Engine::State::write_spec(const ContainerSpec& spec) const {
+  const Bundle folder = bundle(spec.id);
+  std::string variables;
+  for (const std::string& entry : spec.env) variables.append(entry).push_back('\0');
+  TRY(os::write_file_atomically(folder.file(kVariablesFile), cipher->seal(variables), 0600));
+  ContainerSpec plain = spec;
+  plain.env.clear();
+  return folder.write(kSpecFile, plain);
+}
+
+// One whose variables cannot be read is adopted all the same: it runs, and only what is executed in it later
+// lacks them. Bundles of older Narus have them in the specification.
+Result<ContainerSpec> Engine::State::read_spec(const std::string& id) const {
+  auto spec = TRY(bundle(id).read<ContainerSpec>(kSpecFile));
+  const auto read = [&]() -> Result<std::vector<std::string>> {
+    const std::string sealed = TRY(os::read_file(bundle(id).file(kVariablesFile), kMaxVariables));
+    const std::string text = TRY(cipher->unseal(sealed));
+    std::vector<std::string> variables;
+    for (std::size_t at = 0, end = 0; (end = text.find('\0', at)) != std::string::npos; at = end + 1)
+      variables.push_back(text.substr(at, end - at));
+    return variables;
+  };
+  if (auto variables = read())
+    spec.env = std::move(*variables);
+  else if (variables.error().code != Code::not_found)
+    log_event(Level::error, "container.variables_lost",
+              {{"container", id}, {"error", variables.error().message()}});
+  return spec;
+}
+
 namespace {
 
 // The container's ends are opened for both directions, so that a missing reader is not a broken pipe. They
@@ -130,7 +163,7 @@ Result<RunningContainer> Engine::State::launch(Container& container, const Start
   const Bundle folder = bundle(spec.id);
   TRY(os::remove_tree(folder.folder()));
   TRY(os::make_dirs(folder.folder(), 0700));
-  TRY(folder.write(kSpecFile, spec));
+  TRY(write_spec(spec));
   auto prepared = TRY(prepare_start(paths, folder.folder(), spec, start, seccomp, cgroups.mode() == "v2"));
 
   const std::uint32_t pids = spec.resources.pids == 0 ? kDefaultPids : spec.resources.pids;
@@ -155,7 +188,7 @@ Result<RunningContainer> Engine::State::launch(Container& container, const Start
           prepared->held.emplace_back(TRY(make_fifo(folder.file(name), prepared->identity))).get();
   TRY(watch_logs(container));
 
-  Spawned spawned = TRY(spawn(prepared->plan, spec.id));
+  Spawned spawned = TRY(spawn(prepared->plan, spec.id, options.spawn_patience));
   container.pidfd = std::move(spawned.pidfd);
   state.pid = spawned.pid;
   state.start_time = TRY(os::process_start_time(spawned.pid));
@@ -177,6 +210,7 @@ Result<RunningContainer> Engine::State::launch(Container& container, const Start
   status.address = state.address;
   status.started = state.started;
   status.notices = state.notices;
+  container.show();
   return running(container);
 }
 
@@ -233,7 +267,7 @@ Result<std::unique_ptr<RunningContainer>> Engine::State::adopt_one(const std::st
   auto container = std::make_shared<Container>();
   const Bundle folder = bundle(id);
   container->id = container->status.id = id;
-  auto spec = folder.read<ContainerSpec>(kSpecFile);
+  auto spec = read_spec(id);
   auto state = folder.read<BundleState>(kStateFile);
   if (spec) container->spec = std::move(*spec);
   if (!spec || !state) {  // a start that was cut short: what runs, if anything, is in the cgroup
@@ -269,6 +303,7 @@ Result<std::unique_ptr<RunningContainer>> Engine::State::adopt_one(const std::st
                 {{"container", id}, {"error", watched.error().message()}});
     }
   }
+  container->show();
   const std::lock_guard map_guard(mutex);
   containers[id] = container;
   if (status.state != ContainerState::running) return std::unique_ptr<RunningContainer>();

@@ -43,8 +43,9 @@ struct EngineOptions {
   // Where /sys/fs/cgroup is described; tests point them at files of their own.
   std::string mountinfo = "/proc/self/mountinfo";
   std::string self_cgroup = "/proc/self/cgroup";
-  std::uint64_t total_memory = 0;  // to be shared out among applications and builds; 0 = what there is
-  bool write_logs = true;          // false: nobody reads the FIFOs (a tool that only lists)
+  std::uint64_t total_memory = 0;       // to be shared out among applications and builds; 0 = what there is
+  bool write_logs = true;               // false: nobody reads the FIFOs (a tool that only lists)
+  milliseconds spawn_patience{60'000};  // for a program to begin: container/spawn.h
 };
 
 // The network that a container joins, made by the network module.

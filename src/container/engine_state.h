@@ -9,16 +9,31 @@
 #include "container/log_writer.h"
 #include "os/cgroup.h"
 #include "os/seccomp.h"
+#include "store/cipher.h"
 
 namespace naru::container {
 
 struct Container {
-  std::mutex mutex;
+  std::mutex mutex;  // held while it is started, settled or removed, which may take long
   std::string id;
-  ContainerSpec spec;
+  ContainerSpec spec;  // fixed before anybody else knows of the container: read without the lock
   BundleState state;
   ContainerStatus status;  // state `created` while it is being started
   Fd pidfd;                // valid while running
+
+  // What the others are told meanwhile: the last status, for those who list all and wait for none.
+  void show() {
+    const std::lock_guard guard(shown_mutex_);
+    shown_ = status;
+  }
+  ContainerStatus shown() const {
+    const std::lock_guard guard(shown_mutex_);
+    return shown_;
+  }
+
+ private:
+  mutable std::mutex shown_mutex_;
+  ContainerStatus shown_;
 };
 
 struct Exec {
@@ -36,6 +51,7 @@ struct Engine::State {
   os::MemoryShares shares;
   os::Cgroups cgroups;
   os::SeccompProgram seccomp;
+  std::optional<store::Cipher> cipher;  // of variables at rest
   std::vector<std::string> notices;
   std::unique_ptr<LogWriter> logs;
   SystemClock clock;
@@ -48,6 +64,9 @@ struct Engine::State {
   Result<std::shared_ptr<Container>> find(const std::string& id) const;
   std::vector<std::shared_ptr<Container>> all() const;
   Result<void> watch_logs(const Container& container);
+  // spec.json without the variables, which may be secrets: they are sealed beside it.
+  Result<void> write_spec(const ContainerSpec& spec) const;
+  Result<ContainerSpec> read_spec(const std::string& id) const;
   // With container.mutex held:
   Result<RunningContainer> launch(Container& container, const StartOptions& options);
   void discard(const Container& container);

@@ -117,7 +117,7 @@ Result<StartedExec> Engine::exec(const std::string& id, const ExecSpec& spec) {
   plan.join_count = prepared.join.size();
   plan.pidfd = container->pidfd.get();
 
-  Spawned spawned = TRY(spawn(plan, id));
+  Spawned spawned = TRY(spawn(plan, id, state_->options.spawn_patience));
   auto exec = std::make_shared<Exec>();
   exec->container = id;
   started.pidfd.reset(::fcntl(spawned.pidfd.get(), F_DUPFD_CLOEXEC, 3));

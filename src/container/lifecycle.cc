@@ -77,6 +77,7 @@ Result<ContainerStatus> Engine::State::settle(Container& container, bool give_up
   if (auto finished = finish(container, status); !finished)
     log_event(Level::warn, "container.cleanup_failed",
               {{"container", container.id}, {"error", finished.error().message()}});
+  container.show();
   return container.status;
 }
 
@@ -116,6 +117,7 @@ void Engine::State::note_stop(Container& container) {
   const auto ended = os::pidfd_wait(container.pidfd.get(), 0ms);
   if (container.status.stop_asked || !ended || *ended) return;
   container.status.stop_asked = true;
+  container.show();
   if (auto written = bundle(container.id).write(kStopFile, BundleStop{clock.wall()}); !written)
     log_event(Level::warn, "container.stop_not_noted",
               {{"container", container.id}, {"error", written.error().message()}});
@@ -191,38 +193,32 @@ Result<ContainerStatus> Engine::status(const std::string& id) const {
 std::vector<ContainerStatus> Engine::list() const {
   std::vector<ContainerStatus> all;
   for (const auto& container : state_->all()) {
-    const std::lock_guard guard(container->mutex);
-    if (container->status.state != ContainerState::created) all.push_back(container->status);
+    ContainerStatus status = container->shown();
+    if (status.state != ContainerState::created) all.push_back(std::move(status));
   }
   return all;
 }
 
 Result<ContainerSpec> Engine::spec(const std::string& id) const {
-  const auto container = TRY(state_->find(id));
-  const std::lock_guard guard(container->mutex);
-  return container->spec;
+  return TRY(state_->find(id))->spec;
 }
 
 std::vector<std::string> Engine::writers_of(const std::string& volume) const {
   std::vector<std::string> ids;
   for (const auto& container : state_->all()) {
-    // Fixed before anybody else knows of the container: read without its lock.
     if (!std::ranges::any_of(container->spec.mounts, [&](const ContainerMount& mount) {
           return mount.kind == MountKind::volume && mount.source == volume && !mount.read_only;
         }))
       continue;
-    const std::lock_guard guard(container->mutex);
-    if (container->status.state == ContainerState::running) ids.push_back(container->id);
+    if (container->shown().state == ContainerState::running) ids.push_back(container->id);
   }
   return ids;
 }
 
 std::set<Digest> Engine::layers_in_use() const {
   std::set<Digest> layers;
-  for (const auto& container : state_->all()) {
-    const std::lock_guard guard(container->mutex);
+  for (const auto& container : state_->all())
     layers.insert(container->spec.layers.begin(), container->spec.layers.end());
-  }
   return layers;
 }
 

@@ -33,6 +33,9 @@ constexpr std::uint64_t kClosed = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_A
 constexpr std::uint64_t kDefaultTmpfs = 64ULL << 20, kMaxTmpfs = 16ULL << 30;
 constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 constexpr std::uint64_t kOpenFiles = 65536;
+constexpr std::uint64_t kEtcRoom = 64U
+                                   << 10;  // for what a container adds to its hosts, resolv.conf, hostname
+constexpr const char* kEtcPlace = "/dev/.naru-etc";  // while it starts
 
 std::string normal(const std::string& path) {
   std::string text = std::filesystem::path(path).lexically_normal();
@@ -170,6 +173,7 @@ class StartPreparation {
  private:
   int hold(Fd fd) { return prepared_->held.emplace_back(std::move(fd)).get(); }
   void add(Fd mount, const std::string& target, bool directory);
+  void add_etc(const char* name, const std::string& target);
   Result<void> volume(const ContainerMount& mount);
   Result<void> own_new_volume(const Fd& volume, const std::string& target);
   Result<void> bind(const ContainerMount& mount);
@@ -209,7 +213,7 @@ Result<void> StartPreparation::kernel_mounts(bool cgroup2) {
   StartPlan& plan = prepared_->plan;
   Arena& arena = prepared_->arena;
   const auto attachment = [&](Fd fd, const char* target) {
-    return Attachment{fd.valid() ? hold(std::move(fd)) : -1, arena.prefixes(target), true, -1};
+    return Attachment{fd.valid() ? hold(std::move(fd)) : -1, arena.prefixes(target), true, nullptr, -1};
   };
   plan.proc = attachment(Fd(), "/proc");
   plan.sys = attachment(Fd(), "/sys");
@@ -230,10 +234,17 @@ Result<void> StartPreparation::kernel_mounts(bool cgroup2) {
 }
 
 void StartPreparation::add(Fd mount, const std::string& target, bool directory) {
-  prepared_->mounts.push_back({hold(std::move(mount)), prepared_->arena.prefixes(target), directory, -1});
+  prepared_->mounts.push_back(
+      {hold(std::move(mount)), prepared_->arena.prefixes(target), directory, nullptr, -1});
   prepared_->targets.push_back(normal(target));
 }
 
+void StartPreparation::add_etc(const char* name, const std::string& target) {
+  prepared_->mounts.push_back({-1, prepared_->arena.prefixes(target), false, name, -1});
+  prepared_->targets.push_back(normal(target));
+}
+
+// In memory and bounded: programs may write to them, but not fill the host's disk.
 Result<void> StartPreparation::etc_files() {
   const std::string hostname = spec_.hostname.empty() ? spec_.id : spec_.hostname;
   std::string resolver, hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
@@ -242,18 +253,19 @@ Result<void> StartPreparation::etc_files() {
   if (!spec_.dns_search.empty()) resolver += fmt::format("search {}\n", fmt::join(spec_.dns_search, " "));
   if (!options_.network.address.empty()) hosts += fmt::format("{}\t{}\n", options_.network.address, hostname);
   for (const std::string& line : options_.network.extra_hosts) hosts += line + "\n";
+  Fd files =
+      TRY(os::tmpfs_mount(kEtcRoom + resolver.size() + hosts.size() + hostname.size(), "0755", kClosed));
   for (const auto& [name, text] :
        {std::pair{"resolv.conf", resolver}, {"hosts", hosts}, {"hostname", hostname + "\n"}}) {
     const std::string target = fmt::format("/etc/{}", name);
     if (std::ranges::any_of(spec_.mounts, [&](const auto& m) { return normal(m.target) == target; }))
       continue;
-    const auto path = folder_ / name;
-    const Fd source(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
-    if (!source || ::fchmod(source.get(), 0644) != 0)
-      return fail_errno(os::file_code(errno), "create {}", path.native());
-    TRY(os::write_all(source.get(), text, path.native()));
-    add(TRY(os::bind_mount(source.get(), kClosed)), target, false);
+    const Fd file(::openat(files.get(), name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+    if (!file || ::fchmod(file.get(), 0644) != 0) return fail_errno(Code::system, "create {}", target);
+    TRY(os::write_all(file.get(), text, target));
+    add_etc(name, target);
   }
+  prepared_->plan.etc = {hold(std::move(files)), prepared_->arena.prefixes(kEtcPlace), true, nullptr, -1};
   return {};
 }
 

@@ -4,6 +4,8 @@
 #include "control/git_cgi.h"
 #include "control/git_check.h"
 #include "control/git_repository.h"
+#include "control/how_built.h"
+#include "control/printable.h"
 #include "control/views.h"
 
 namespace naru::control {
@@ -89,6 +91,14 @@ Answer serve_git(Call& call) {
   if (!is_smart(call.request, rest))
     co_return fail(Code::not_found, "there is no {} here; any git client of this century works",
                    call.request.path().substr(0, 200));
+  if (call.request.content_length().value_or(0) > kMaxBody)
+    co_return std::unexpected(Error{
+        Code::too_large,
+        fmt::format("a push of {} bytes; {} is what is read at all", *call.request.content_length(),
+                    kMaxBody),
+        0,
+        fmt::format("take large files out of its commits; a push has {} MiB at most (naru up --max-push-mb)",
+                    call.context.max_push_bytes >> 20)});
   if (call.context.git_running >= kMaxGit)
     co_return fail(Code::busy, "{} pushes and fetches run already", kMaxGit);
   const Counted counted(call.context.git_running);
@@ -207,11 +217,14 @@ std::string summary(const State& state, const Pipeline& pipeline, const Surround
                     std::string_view log) {
   std::string out = "\n";
   for (const BuildStage& build : pipeline.builds) {
-    const std::string how = build.state == StageState::failed      ? "failed"
-                            : build.state == StageState::cancelled ? "cancelled"
-                            : build.cached                         ? "unchanged"
-                                                                   : "built";
-    out += fmt::format("  {:<16} {:<10} {}\n", build.service, how,
+    const ServiceSpec* service = pipeline.spec.find(build.service);
+    const std::string_view how =
+        build.state == StageState::failed      ? "failed"
+        : build.state == StageState::cancelled ? "cancelled"
+        : service == nullptr || !build.image
+            ? "built"
+            : how_built(state, pipeline, *service, build.image->manifest, build.cached);
+    out += fmt::format("  {:<16} {:<13} {}\n", build.service, how,
                        duration_between(build.started, build.finished));
   }
   const std::string took = duration_between(pipeline.pushed, pipeline.finished);
@@ -251,7 +264,8 @@ Answer pushed(Call& call) {
   CO_TRY(const Started started,
          co_await io::offload(call.context.reactor, call.context.pushes, std::move(job)));
   CO_TRY_VOID(co_await call.response.start(200, std::nullopt, "text/plain; charset=utf-8"));
-  for (const std::string& remark : started.remarks) CO_TRY_VOID(co_await call.response.write(remark + "\n"));
+  for (const std::string& remark : started.remarks)
+    CO_TRY_VOID(co_await call.response.write(printable(remark) + "\n"));
   if (started.pipeline) {
     CO_TRY_VOID(co_await follow_pipeline(call, *started.pipeline));
     const auto around = call.context.around();
@@ -264,7 +278,7 @@ Answer pushed(Call& call) {
       const auto found = state.pipelines.find(*started.pipeline);
       return found == state.pipelines.end() ? std::string() : summary(state, found->second, around, log);
     });
-    CO_TRY_VOID(co_await call.response.write(end));
+    CO_TRY_VOID(co_await call.response.write(printable(end)));
   }
   co_return co_await call.response.finish();
 }

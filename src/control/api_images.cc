@@ -3,6 +3,7 @@
 
 #include "base/rng.h"
 #include "control/api.h"
+#include "control/disk_room.h"
 #include "image/http_io.h"
 #include "image/import.h"
 #include "image/pull.h"
@@ -107,6 +108,7 @@ Answer pull(Call& call) {
   CO_TRY(const Json body, co_await read_json(call));
   CO_TRY(const std::string text, text_member(body, "reference"));
   CO_TRY(const auto reference, format::ImageReference::parse(text));
+  CO_TRY_VOID(check_room(call.context.data.root, "a pull"));
   const auto lines = std::make_shared<Lines>();
   CO_TRY(auto place, call.context.long_work.take());  // the pull goes on when its client has gone
   if (!call.context.pool.post([lines, reference, place = std::move(place), &context = call.context] {
@@ -148,6 +150,7 @@ class TempFile {
 Answer import_image(Call& call) {
   CO_TRY(const auto reference, reference_of(call));
   CO_TRY(auto place, call.context.long_work.take());  // before gigabytes are taken in vain
+  CO_TRY_VOID(check_room(call.context.data.root, "an import"));
   call.request.limit_body(kMaxImport);
   CO_TRY(const auto file, TempFile::create(call.context.data.control()));
   const auto piece = std::make_shared<std::string>(kPiece, '\0');

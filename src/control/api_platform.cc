@@ -4,6 +4,7 @@
 #include "control/api.h"
 #include "control/api_metrics.h"
 #include "control/checkout.h"
+#include "control/disk_room.h"
 #include "control/known_names.h"
 #include "ipc/gateway_protocol.h"
 
@@ -45,10 +46,12 @@ Answer create_token(Call& call) {
   co_return co_await call.response.send_json(201, reply);
 }
 
+// By path, or by ?name=: older Narus took names that no path can carry ("../x").
 Answer delete_token(Call& call) {
-  auto job = [&tokens = call.context.tokens, name = call.parameters.front()] { return tokens.remove(name); };
+  const std::string name = call.parameters.empty() ? call.query("name") : call.parameters.front();
+  auto job = [&tokens = call.context.tokens, name] { return tokens.remove(name); };
   CO_TRY_VOID(co_await call.work(std::move(job)));
-  const Json reply{{"removed", call.parameters.front()}};
+  const Json reply{{"removed", name}};
   co_return co_await call.response.send_json(200, reply);
 }
 
@@ -60,6 +63,10 @@ Answer login_link(Call& call) {
 }
 
 Answer login(Call& call) {
+  if (call.request.method() != "GET") {  // HEAD: a program that looks at links; the code is a person's
+    call.response.header("Cache-Control", "no-store");
+    co_return co_await call.response.send(200);
+  }
   auto job = [&tokens = call.context.tokens, code = call.query("code"), address = call.request.peer().ip()] {
     return tokens.redeem(code, address);
   };
@@ -228,6 +235,17 @@ void check_disk(const Context& context, Checks& checks) {
       "`naru volume ls`");
 }
 
+// Nothing bounds what a container writes into its own files and its volumes: at least it is told.
+void check_largest(Context& context, Checks& checks) {
+  std::vector<std::pair<std::string, std::uint64_t>> sizes;
+  if (const auto volumes = context.launcher.list_volumes())
+    for (const auto& [name, bytes] : *volumes) sizes.emplace_back("volume " + name, bytes);
+  if (const auto containers = context.launcher.container_sizes())
+    for (const auto& [name, bytes] : *containers) sizes.emplace_back("container " + name, bytes);
+  if (std::string text = largest(std::move(sizes)); !text.empty())
+    checks.add("largest", true, "written by applications: " + text);
+}
+
 Result<Json> doctor_json(Context& context) {
   Checks checks;
   check_launcher(context, checks);
@@ -265,6 +283,7 @@ Result<Json> doctor_json(Context& context) {
   for (const std::string& what : context.executor.left_out())
     checks.add("routes", false, what, "everything else is routed; push a smaller application, or remove it");
   check_disk(context, checks);
+  if (context.launcher.hello()) check_largest(context, checks);
   const auto git = run_program({"git", "--version"}, {}, 4096, 5s);
   checks.add("git", git.has_value(), git ? git->substr(0, git->find('\n')) : git.error().message(),
              "install the package git");
@@ -290,6 +309,7 @@ constexpr Route kRoutes[] = {
     {"GET", "/v1/version", Access::any_token, version},
     {"GET", "/v1/tokens", Access::admin, list_tokens},
     {"POST", "/v1/tokens", Access::admin, create_token},
+    {"DELETE", "/v1/tokens", Access::admin, delete_token},
     {"DELETE", "/v1/tokens/{*}", Access::admin, delete_token},
     {"POST", "/v1/login-link", Access::local, login_link},
     {"GET", "/login", Access::anybody, login},

@@ -3,6 +3,7 @@
 #include "control/api_fixture_test.h"
 #include "control/tokens.h"
 #include "model/changes.h"
+#include "os/file.h"
 #include "store/store.h"
 
 namespace naru::control {
@@ -68,6 +69,38 @@ TEST_F(Api, AnAppsTokenOpensThatAppOnly) {
   EXPECT_EQ(remote("POST", "/v1/down", bearer(admin)).status, 403) << "only on the machine itself";
   EXPECT_EQ(local("DELETE", "/v1/tokens/ci").status, 200);
   EXPECT_EQ(remote("GET", "/v1/apps", bearer(admin)).status, 401);
+}
+
+TEST_F(Api, TokensHaveNamesThatAPathCarriesAndOlderOnesAreRemovedAllTheSame) {
+  for (const char* name : {"../x", "a/b", ".", "..", "-x", "_x", "a b", "a\\u001bb", "a\\nb", ""}) {
+    const auto refused = local("POST", "/v1/tokens", fmt::format(R"({{"name":"{}"}})", name));
+    EXPECT_EQ(refused.status, 400) << name;
+    EXPECT_EQ(refused.body.find("\\u001b"), std::string::npos) << refused.body;
+  }
+  EXPECT_EQ(local("POST", "/v1/tokens", R"({"name":"ci-2.main_A"})").status, 201);
+  stop();
+  const auto path = data_.control() / "tokens.json";
+  Json file = parse_json(*os::read_file(path, 1 << 20), "tokens").value();
+  for (const char* name : {"../x", "a/b"})
+    file["tokens"].push_back(
+        {{"name", name}, {"app", ""}, {"hash", std::string("sha256:") + name}, {"created", 1}});
+  std::ofstream(path) << file.dump();
+  start();
+  EXPECT_EQ(json(local("GET", "/v1/tokens"))["tokens"].size(), 3U);
+  EXPECT_EQ(local("DELETE", "/v1/tokens?name=..%2Fx").status, 200);
+  EXPECT_EQ(local("DELETE", "/v1/tokens?name=a%2Fb").status, 200);
+  EXPECT_EQ(local("DELETE", "/v1/tokens").status, 404);
+  EXPECT_EQ(json(local("GET", "/v1/tokens"))["tokens"].size(), 1U);
+}
+
+// Who looks whether a link leads anywhere does not use it up.
+TEST_F(Api, AHeadOfALoginLinkDoesNotUseItsCode) {
+  const std::string url = json(local("POST", "/v1/login-link"))["url"];
+  const std::string path = url.substr(url.find("/login"));
+  const auto looked = remote("HEAD", path);
+  EXPECT_EQ(looked.status, 200);
+  EXPECT_EQ(looked.header("set-cookie"), "");
+  EXPECT_EQ(remote("GET", path).status, 303);
 }
 
 TEST_F(Api, ALoginLinkWorksOnceAndItsCookieNeedsAnOrigin) {

@@ -237,6 +237,13 @@ Result<format::ComposeFile> read_compose(const fs::path& checkout, const std::st
       std::error_code ignored;
       return fs::exists(fs::symlink_status(checkout / path, ignored));
     };
+    input.files.passes_link = [checkout](const std::string& path) {
+      fs::path at = checkout;
+      return std::ranges::any_of(fs::path(path), [&](const fs::path& part) {
+        std::error_code ignored;
+        return fs::is_symlink(fs::symlink_status(at /= part, ignored));
+      });
+    };
     return format::parse_compose(text, input);
   }
   return fail(Code::compose_missing, "the commit has no compose.yaml at its top");

@@ -148,8 +148,9 @@ Result<void> Process::prepare() {
   clock_.not_before(core_->last_time());
   launcher_ = ipc::LauncherClient::open(
       {data_.launcher_socket().string(), [this](const Json& event) { on_launcher_event(event); }});
-  executor_ = std::make_unique<Executor>(Executor::Parts{
-      data_, clock_, *core_, *launcher_, gateway_, supervisor_, *telemetry_, *images_, *cache_, log_, gate_});
+  executor_ = std::make_unique<Executor>(Executor::Parts{data_, clock_, *core_, *launcher_, gateway_,
+                                                         supervisor_, *telemetry_, *images_, *cache_, log_,
+                                                         gate_, options_.allowed_registries});
   housekeeping_ = std::make_unique<Housekeeping>(
       Housekeeping::Parts{data_, machine_clock_, *core_, *launcher_, *images_, *cache_, gate_});
   deliveries_ = std::make_unique<Deliveries>(*core_, data_);

@@ -21,6 +21,7 @@ struct ControlOptions {
   std::string gateway_address;  // "" = every address
   std::string executable;       // the naru program, which git's hooks run; "" = this one
   std::uint64_t max_push_bytes = 256ULL << 20;  // of one pack; git refuses what is larger
+  std::vector<std::string> allowed_registries;  // of this machine, to pulls of pushes: control/push_reach.h
   int stop_fd = -1;                             // readable: stop, as SIGTERM does
 };
 

@@ -29,13 +29,17 @@ Result<void> Core::begin() {
     TRY(platform::decide(changes, command::ChooseSecret{secure_random_hex(kSecretBytes)}));
   TRY(platform::decide(changes, command::ControlStarted{}));
   auto committed = store_.commit(state_, changes.events(), changes.touched(), changes.now());
-  if (committed || committed.error().code != Code::disk_full) return committed;
+  if (committed) {
+    shown_ = state_;
+    return {};
+  }
+  if (committed.error().code != Code::disk_full) return committed;
   // Who wants to free the disk needs control: it goes on without the note, which is of use to it alone.
   log_event(Level::error, "control.start_not_noted", {{"error", committed.error().message()}});
   State stored = TRY(store_.load());
   if (stored.secret.empty()) return committed;
   stored.counters.control_started = changes.now();
-  state_ = std::move(stored);
+  shown_ = state_ = std::move(stored);
   return {};
 }
 
@@ -60,7 +64,7 @@ void Core::add_listener(Listener listener) {
 }
 
 WallTime Core::last_time() const {
-  const std::lock_guard lock(state_mutex_);
+  const std::lock_guard lock(store_mutex_);
   const auto newest = store_.latest_events(1);
   return newest && !newest->empty() ? newest->front().at : WallTime{};
 }
@@ -117,7 +121,7 @@ void Core::run() {
 }
 
 Result<void> Core::decide(const Command& command) {
-  const std::lock_guard lock(state_mutex_);
+  const std::lock_guard lock(store_mutex_);
   Changes changes(state_, clock_.wall());
   auto decided = platform::decide(changes, command);
   if (std::holds_alternative<command::Housekeep>(command)) compact();
@@ -133,6 +137,10 @@ Result<void> Core::decide(const Command& command) {
     return committed;
   }
   const Committed news{state_, changes.events(), first, changes.now()};
+  // The same events make the same state: no copy of the whole for each commit.
+  const std::lock_guard shown(shown_mutex_);
+  Touched ignored;
+  for (const Event& event : changes.events()) apply(shown_, event, changes.now(), ignored);
   for (const Listener& listener : listeners_) listener(news);
   return {};
 }
@@ -154,12 +162,12 @@ void Core::reload() {
 
 Result<std::vector<store::StoredEvent>> Core::events_after(std::uint64_t sequence, std::size_t limit,
                                                            const std::string& app) const {
-  const std::lock_guard lock(state_mutex_);
+  const std::lock_guard lock(store_mutex_);
   return store_.events_after(sequence, limit, app);
 }
 
 Result<std::vector<store::StoredEvent>> Core::latest_events(std::size_t limit, const std::string& app) const {
-  const std::lock_guard lock(state_mutex_);
+  const std::lock_guard lock(store_mutex_);
   return store_.latest_events(limit, app);
 }
 

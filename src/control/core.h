@@ -18,8 +18,8 @@ namespace naru::control {
 
 class Core {
  public:
-  // What a commit brought, to those who listen; called on the core's thread with the state locked: be quick,
-  // do not call back.
+  // What a commit brought, to those who listen; called on the core's thread with what readers see locked: be
+  // quick, do not call back.
   struct Committed {
     const State& state;
     const std::vector<Event>& events;
@@ -44,11 +44,11 @@ class Core {
   // Queued without waiting; a refusal is logged. Bounded: waits when kMaxQueued commands are queued.
   void post(Command command);
 
-  // Runs f(const State&) with the state locked; copy out what is needed.
+  // Runs f(const State&) on what is committed, with it locked; copy out what is needed. Waits for no disk.
   template <class F>
   auto read(F f) const {
-    const std::lock_guard lock(state_mutex_);
-    return f(std::as_const(state_));
+    const std::lock_guard lock(shown_mutex_);
+    return f(std::as_const(shown_));
   }
   Result<std::vector<store::StoredEvent>> events_after(std::uint64_t sequence, std::size_t limit,
                                                        const std::string& app) const;
@@ -71,9 +71,11 @@ class Core {
   void compact();
 
   const Clock& clock_;
-  mutable std::mutex state_mutex_;  // state_ and store_
-  State state_;
+  State state_;                     // the core's thread alone: ahead of the disk during a commit
+  mutable std::mutex store_mutex_;  // held over a commit
   mutable store::Store store_;
+  mutable std::mutex shown_mutex_;  // taken after store_mutex_, never held over I/O
+  State shown_;                     // what is committed
   std::vector<Listener> listeners_;
 
   std::mutex queue_mutex_;

@@ -5,6 +5,9 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <fstream>
+
 #include "base/fd.h"
 #include "base/rng.h"
 #include "model/changes.h"
@@ -70,6 +73,66 @@ TEST_F(CoreTest, StartsOnAFullDisk) {
     EXPECT_TRUE((*core)->submit(command::CreateApp{"shop"}));
   }
   unmount();
+}
+
+// A disk that takes seconds for a commit: here somebody else holds the database.
+TEST_F(CoreTest, WhoReadsDoesNotWaitForACommit) {
+  const auto core = open();
+  core->start();
+  const std::string go = folder_ + "/go";
+  std::thread holder([&] {
+    const std::string script = fmt::format(
+        "import os,sqlite3,time\n"
+        "c=sqlite3.connect('{0}/state.db',isolation_level=None)\n"
+        "c.execute('BEGIN IMMEDIATE')\n"
+        "open('{0}/held','w').close()\n"
+        "while not os.path.exists('{0}/go'): time.sleep(0.01)\n",
+        folder_);
+    EXPECT_EQ(std::system(fmt::format("timeout 30 python3 -c \"{}\"", script).c_str()), 0);
+  });
+  while (!std::filesystem::exists(folder_ + "/held")) std::this_thread::yield();
+  std::atomic<bool> committed = false;
+  std::thread writer([&] {
+    EXPECT_TRUE(core->submit(command::CreateApp{"shop"}));
+    committed = true;
+  });
+  const auto has_app = [&] {
+    return core->read([](const State& state) { return state.apps.contains("shop"); });
+  };
+  const auto began = std::chrono::steady_clock::now();
+  auto longest = 0ns;
+  while (std::chrono::steady_clock::now() - began < 300ms) {
+    const auto asked = std::chrono::steady_clock::now();
+    EXPECT_FALSE(has_app()) << "it is not committed yet";
+    longest = std::max(longest, std::chrono::steady_clock::now() - asked);
+    std::this_thread::yield();
+  }
+  EXPECT_FALSE(committed);
+  EXPECT_LT(longest, 1s);
+  std::ofstream(go).put('\n');
+  writer.join();
+  holder.join();
+  EXPECT_TRUE(has_app());
+  core->stop();
+  EXPECT_TRUE(open()->read([](const State& state) { return state.apps.contains("shop"); }));
+}
+
+// What readers see is made of the same events a second time.
+TEST_F(CoreTest, WhatReadersSeeIsWhatTheStoreHas) {
+  auto core = open();
+  core->start();
+  EXPECT_TRUE(core->submit(command::CreateApp{"shop"}));
+  EXPECT_TRUE(core->submit(command::CreateApp{"blog"}));
+  EXPECT_FALSE(core->submit(command::CreateApp{"shop"}));
+  EXPECT_TRUE(core->submit(command::RemoveApp{"blog"}));
+  core->stop();
+  const Json shown = core->read([](const State& state) { return Json(state.apps); });
+  const auto next = core->read([](const State& state) { return state.counters.next_id; });
+  core.reset();
+  auto store = store::Store::open(folder_).value();
+  const State stored = store.load().value();
+  EXPECT_EQ(Json(stored.apps), shown);
+  EXPECT_EQ(stored.counters.next_id, next);
 }
 
 }  // namespace

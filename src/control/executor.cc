@@ -6,7 +6,9 @@
 #include "base/log.h"
 #include "control/checkout.h"
 #include "control/credentials.h"
+#include "control/disk_room.h"
 #include "control/git_check.h"
+#include "control/how_built.h"
 #include "control/launcher_bench.h"
 #include "control/plan.h"
 #include "control/probing.h"
@@ -113,9 +115,11 @@ std::string retry_hint(const Error& error, const std::string& app) {
 }
 
 Executor::Executor(Parts parts)
-    : parts_(parts),
-      bench_(std::make_unique<LauncherBench>(parts.launcher)),
-      store_images_(parts.images,
+    : parts_(std::move(parts)),
+      bench_(std::make_unique<LauncherBench>(parts_.launcher)),
+      reach_(parts_.core, parts_.allowed_registries),
+      http_([this](const io::Url& url, const io::Address& address) { return reach_.check(url, address); }),
+      store_images_(parts_.images,
                     [this](const format::ImageReference& reference, const build::Images::Progress& progress,
                            std::stop_token) {
                       image::PullOptions options;
@@ -127,7 +131,7 @@ Executor::Executor(Parts parts)
                         pulled.error().code = Code::registry_refused;
                       return pulled;
                     }),
-      listening_(parts.supervisor, parts.clock) {}
+      listening_(parts_.supervisor, parts_.clock) {}
 
 Executor::~Executor() = default;
 
@@ -201,15 +205,19 @@ std::optional<Command> Executor::build(const Action& action, std::stop_token sto
   if (service == nullptr) return result;
   const auto using_images = parts_.gate.use();
   auto built = within(deadline_of(pipeline->id), parts_.clock, stop, [&](std::stop_token until) {
-    return build_image(*pipeline, *service, std::move(until), result.cached);
+    auto room = check_room(parts_.data.root, service->build ? "a build" : "a pull");
+    return room ? build_image(*pipeline, *service, std::move(until), result.cached)
+                : Result<ImageInfo>(std::unexpected(room.error()));
   });
   if (!built && (is_transient(built.error()) || stop.stop_requested())) return std::nullopt;
   if (built) {
     result.image = std::move(*built);
     for (const std::string& warning : pipeline::volume_warnings(*service, result.image))
       parts_.log.append(pipeline->id, "warning: " + warning);
-    parts_.log.append(pipeline->id,
-                      fmt::format("[{}] {}", service->name, result.cached ? "unchanged" : "built"));
+    parts_.log.append(pipeline->id, parts_.core.read([&](const State& state) {
+      return fmt::format("[{}] {}", service->name,
+                         how_built(state, *pipeline, *service, result.image.manifest, result.cached));
+    }));
     if (const std::string notice = probe_notice(*service, result.image); !notice.empty())
       parts_.log.append(pipeline->id, fmt::format("[{}] {}", service->name, notice));
   } else {

@@ -16,6 +16,7 @@
 #include "control/links.h"
 #include "control/listening.h"
 #include "control/pipeline_log.h"
+#include "control/push_reach.h"
 #include "image/http_io.h"
 #include "ipc/data_folder.h"
 #include "ipc/launcher_client.h"
@@ -39,6 +40,7 @@ class Executor {
     const build::StepCache& cache;
     PipelineLog& log;
     ImageGate& gate;
+    std::vector<std::string> allowed_registries{};  // control/push_reach.h
   };
   explicit Executor(Parts parts);
   ~Executor();
@@ -77,7 +79,8 @@ class Executor {
 
   Parts parts_;
   std::unique_ptr<LauncherBench> bench_;
-  image::IoHttp http_;
+  const PushReach reach_;
+  image::IoHttp http_;  // of pulls that pushes ask for
   build::StoreImages store_images_;
   std::mutex deadlines_mutex_;
   BuildDeadlines deadlines_;

@@ -166,7 +166,11 @@ struct Exchange {
     std::size_t end = std::string::npos, gap = 4;
     while (end == std::string::npos) {
       CO_TRY(const std::size_t got, co_await git.output.read(out_piece, io::after(kPatience)));
-      if (got == 0) co_return fail(Code::internal, "git http-backend ended without an answer");
+      if (got == 0) {
+        CO_TRY_VOID(co_await input_over.wait());
+        if (!input_result) co_return std::unexpected(input_result.error());  // why git was ended
+        co_return fail(Code::internal, "git http-backend ended without an answer");
+      }
       head.append(out_piece.data(), got);
       end = head.find("\r\n\r\n");
       if (end == std::string::npos) {

@@ -5,7 +5,9 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "control/disk_room.h"
 #include "control/plan.h"
+#include "control/printable.h"
 #include "control/views.h"
 #include "format/dockerfile.h"
 #include "os/file.h"
@@ -106,7 +108,7 @@ class Check {
   void say(std::string_view text) {
     while (true) {
       const auto end = text.find('\n');
-      verdict_.lines.emplace_back(text.substr(0, end));
+      verdict_.lines.push_back(printable(text.substr(0, end)));
       if (end == std::string_view::npos) return;
       text.remove_prefix(end + 1);
     }
@@ -132,6 +134,7 @@ class Check {
   }
 
   Result<void> check_commit(const std::string& commit) {
+    TRY(check_room(data_.root, "a push"));
     std::error_code ignored;
     const bool was_there = fs::exists(data_.checkouts() / app_ / commit, ignored);
     const auto info = commit_info(data_, app_, commit, quarantine_);

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "base/environment.h"
+#include "control/printable.h"
 #include "io/http_client.h"
 #include "ipc/data_folder.h"
 #include "model/json.h"
@@ -29,7 +30,7 @@ void print(std::string_view text) {
 }
 
 int refuse(const Error& error) {
-  print(fmt::format("naru: {}\nhint: {}\n", error.message(), error.hint()));
+  print(printable(fmt::format("naru: {}\nhint: {}\n", error.message(), error.hint())));
   return 1;
 }
 

@@ -257,6 +257,68 @@ TEST_F(Git, APackThatIsTooLargeIsRefusedWithItsBound) {
   EXPECT_EQ(head_of_repository(), "");
 }
 
+TEST_F(Git, ABodyBeyondEveryBoundIsRefusedAtItsHead) {
+  const Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port_);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  const std::string request = fmt::format(
+      "POST /git/shop.git/git-receive-pack HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: Bearer {}\r\n"
+      "Content-Type: application/x-git-receive-pack-request\r\nContent-Length: 1000000000000\r\n\r\n0000",
+      port_, token_);
+  ASSERT_EQ(::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(request.size()));
+  std::string answer(4096, '\0');
+  const ssize_t got = ::recv(socket.get(), answer.data(), answer.size(), 0);
+  ASSERT_GT(got, 0);
+  answer.resize(static_cast<std::size_t>(got));
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 413 ")) << answer;
+  EXPECT_NE(answer.find("a push of 1000000000000 bytes"), std::string::npos) << answer;
+  EXPECT_NE(answer.find("--max-push-mb"), std::string::npos) << answer;
+}
+
+// The attack: what is shown to whoever pushes next writes to their terminal.
+TEST_F(Git, EscapeSequencesOfACommitDoNotReachTheTerminal) {
+  const auto repository = clone("one", {{"compose.yaml", kValid}});
+  shell(
+      fmt::format("cd {} && git commit -q --allow-empty -m \"$(printf 'red\\033[31m \\033]0;title\\007 "
+                  "\\302\\233 caf\\303\\251')\"",
+                  repository.string()));
+  const std::string output = push(repository);
+  EXPECT_TRUE(accepted(output)) << output;
+  EXPECT_NE(output.find("red?[31m ?]0;title? ? caf\xc3\xa9"), std::string::npos) << output;
+  commit(repository, {{"compose.yaml", "services:\n  web:\n    image: \"x\\e]0;title\\a\\u009b1\"\n"}});
+  const std::string refused = push(repository);
+  EXPECT_FALSE(accepted(refused)) << refused;
+  for (const std::string& said : {output, refused}) {
+    std::string text = said;
+    // git itself ends each line with "erase to the end of the line" on a terminal, with blanks elsewhere.
+    EXPECT_EQ(text.find('\033'), std::string::npos) << text;
+    EXPECT_EQ(text.find('\007'), std::string::npos) << text;
+    EXPECT_EQ(text.find("\xc2\x9b"), std::string::npos) << text;
+  }
+}
+
+TEST_F(Git, ABindOfASymbolicLinkIsRefusedWithItsPlace) {
+  const auto repository = clone("one", {{"real/page", "x"}});
+  shell(fmt::format("cd {} && ln -s real linked && ln -s real/page page", repository.string()));
+  for (const char* source : {"./linked", "./page", "./linked/page"}) {
+    commit(repository, {{"compose.yaml", fmt::format("services:\n  web:\n    image: localhost:1/none:1\n"
+                                                     "    volumes:\n      - {}:/there:ro\n",
+                                                     source)}});
+    const std::string output = push(repository);
+    EXPECT_FALSE(accepted(output)) << output;
+    EXPECT_NE(output.find("compose.yaml:5:"), std::string::npos) << output;
+    EXPECT_NE(output.find("symbolic link"), std::string::npos) << output;
+  }
+  commit(repository, {{"compose.yaml",
+                       "services:\n  web:\n    image: localhost:1/none:1\n    volumes:\n      "
+                       "- ./real/page:/there:ro\n"}});
+  EXPECT_TRUE(accepted(push(repository)));
+}
+
 TEST_F(Git, AClientThatGoesAwayInTheMiddleLeavesNothing) {
   {
     const Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));

@@ -2,6 +2,8 @@
 
 #include <fstream>
 
+#include "control/printable.h"
+
 namespace naru::control {
 
 std::vector<std::string> secrets_of(const State& state, std::string_view app) {
@@ -31,7 +33,7 @@ void PipelineLog::append(PipelineId id, std::string_view line, const std::vector
   std::error_code ignored;
   const auto size = std::filesystem::file_size(path(id), ignored);
   if (!ignored && size > kMaxBytes) return;
-  std::ofstream(path(id), std::ios::app) << mask(std::string(line), secrets) << '\n';
+  std::ofstream(path(id), std::ios::app) << printable(mask(std::string(line), secrets)) << '\n';
 }
 
 std::string PipelineLog::read(PipelineId id, std::uint64_t& offset) const {

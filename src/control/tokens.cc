@@ -3,6 +3,7 @@
 #include <openssl/crypto.h>
 
 #include "base/rng.h"
+#include "control/printable.h"
 #include "os/file.h"
 
 namespace naru::control {
@@ -27,10 +28,11 @@ auto find_hash(Rows& rows, std::string_view secret) -> decltype(rows.data()) {
   return found;
 }
 
+// It stands in paths of the API, where "/" and ".." mean something.
 bool valid_name(std::string_view name) {
-  return !name.empty() && name.size() <= 64 && std::ranges::all_of(name, [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.' || c == '/';
-  });
+  const auto plain = [](unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.'; };
+  return !name.empty() && name.size() <= 64 && std::isalnum(static_cast<unsigned char>(name[0])) != 0 &&
+         std::ranges::all_of(name, plain);
 }
 
 }  // namespace
@@ -68,9 +70,11 @@ Result<void> Tokens::save() const {
 
 Result<std::string> Tokens::create(const std::string& name, const std::string& app) {
   if (!valid_name(name))
-    return fail(Code::invalid_argument,
-                "'{}' cannot be a token's name: it takes 1 to 64 letters, digits, '-', '_', '.' and '/'",
-                name.substr(0, 80));
+    return fail(
+        Code::invalid_argument,
+        "'{}' cannot be a token's name: it takes 1 to 64 letters, digits, '-', '_' and '.', beginning with "
+        "a letter or digit",
+        printable(name.substr(0, 80)));
   const std::lock_guard lock(mutex_);
   if (is_taken(tokens_, name)) return fail(Code::already_exists, "there is a token '{}' already", name);
   return replace(tokens_, name, app);

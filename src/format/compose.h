@@ -31,6 +31,8 @@ struct ComposeFiles {
   std::function<Result<std::string>(const std::string& path)> read_file{};
   // True for files and folders.
   std::function<bool(const std::string& path)> exists{};
+  // True when a part of the path is a symbolic link.
+  std::function<bool(const std::string& path)> passes_link{};
 };
 
 struct ComposeInput {

@@ -77,6 +77,12 @@ bool set_source(ComposeReading& reading, MountSpec& mount, const std::string& so
                   {"commit it, or use a named volume"});
     return false;
   }
+  if (reading.passes_link(*inside)) {
+    reading.error(
+        at, fmt::format("\"{}\" is a symbolic link, or lies behind one; a mount follows none", *inside),
+        {"mount what the link points to, or commit the files themselves in its place", Code::forbidden});
+    return false;
+  }
   mount.source = *inside;
   return true;
 }

@@ -87,6 +87,9 @@ class ComposeReading {
   // absolute or escapes, which is reported.
   std::optional<std::string> inside(const At& at, std::string_view base, const std::string& path,
                                     std::string_view what);
+  bool passes_link(const std::string& path) const {
+    return input_.files.passes_link && input_.files.passes_link(path);
+  }
   bool exists(const std::string& path) const { return !input_.files.exists || input_.files.exists(path); }
 
  private:

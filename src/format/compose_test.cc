@@ -25,14 +25,15 @@ ComposeFiles folder(const fs::path& root) {
             if (!fs::exists(root / path)) return fail(Code::not_found, "{}", path);
             return read(root / path);
           },
-          .exists = [root](const std::string& path) { return fs::exists(root / path); }};
+          .exists = [root](const std::string& path) { return fs::exists(root / path); },
+          .passes_link = {}};
 }
 
 // A commit that has everything but env files.
 ComposeInput input(std::map<std::string, std::string> variables = {}) {
   return {.app = "shop",
           .variables = std::move(variables),
-          .files = {.read_file = {}, .exists = [](const std::string&) { return true; }}};
+          .files = {.read_file = {}, .exists = [](const std::string&) { return true; }, .passes_link = {}}};
 }
 
 std::map<std::string, std::string> variables_of(const fs::path& file) {

@@ -1,5 +1,7 @@
 #include "image/archive_parts.h"
 
+#include <sys/stat.h>
+
 #include "image/rooted.h"
 #include "image/tar_reader.h"
 
@@ -111,15 +113,34 @@ Result<Image> ArchiveParts::assemble(const Store& store, std::string_view what) 
               what);
 }
 
+namespace {
+
+// A manifest that is pulled is held against what comes; here its blobs came before it.
+Result<Image> with_its_layers(const Store& store, Result<Image> image, std::string_view what) {
+  if (!image) return image;
+  for (const Layer& layer : image->layers) {
+    const Fd blob = TRY(store.open_blob(layer.blob));
+    struct stat info{};
+    if (::fstat(blob.get(), &info) != 0) return fail_errno(Code::system, "stat blob {}", layer.blob.text());
+    if (static_cast<std::uint64_t>(info.st_size) != layer.size)
+      return fail(Code::malformed, "{}: its manifest gives layer {} {} bytes; it has {}", what,
+                  layer.blob.text(), layer.size, info.st_size);
+  }
+  return image;
+}
+
+}  // namespace
+
 Result<Image> ArchiveParts::assemble_oci(const Store& store, std::string_view what) const {
   const format::ImageIndex index = TRY(format::parse_index(documents_.at("index.json")));
   if (index.manifests.empty()) return fail(Code::malformed, "{}: its index names no image", what);
-  if (index.manifests.size() == 1) return store.image(index.manifests.front().digest);
+  if (index.manifests.size() == 1)
+    return with_its_layers(store, store.image(index.manifests.front().digest), what);
   const auto chosen = index.select(format::host_platform());
   if (!chosen)
     return fail(Code::unsupported, "{}: it holds {} images; save one at a time", what,
                 index.manifests.size());
-  return store.image(chosen->digest);
+  return with_its_layers(store, store.image(chosen->digest), what);
 }
 
 Result<Layer> ArchiveParts::docker_layer(const std::string& name, const Digest& diff_id,

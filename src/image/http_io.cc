@@ -8,7 +8,7 @@ namespace {
 constexpr std::size_t kMaxIdle = 8;
 }
 
-IoHttp::IoHttp() = default;
+IoHttp::IoHttp(MayConnect may_connect) : may_connect_(std::move(may_connect)) {}
 IoHttp::~IoHttp() = default;
 
 Result<HttpAnswer> IoHttp::get(const HttpGet& request, const Sink& sink) {
@@ -20,7 +20,11 @@ Result<HttpAnswer> IoHttp::get(const HttpGet& request, const Sink& sink) {
       idle_.pop_back();
     }
   }
-  if (!client) client = TRY(io::BlockingClient::create());
+  if (!client) {
+    io::ClientOptions options;
+    options.may_connect = may_connect_;
+    client = TRY(io::BlockingClient::create(std::move(options)));
+  }
   HttpAnswer answer;
   io::FetchRequest fetch;
   fetch.url = request.url;

@@ -280,7 +280,38 @@ TEST(Import, TakesWhatSkopeoWrites) {
   }
 }
 
+Tar oci_archive_whose_layer_is_said_to_have(std::uint64_t size) {
+  const std::string layer = Tar().file("a", "1").bytes();
+  format::ImageConfig config;
+  config.diff_ids = {Digest::of_sha256(layer)};
+  const std::string config_bytes = format::write_config(config);
+  format::ImageManifest manifest;
+  manifest.config = {.media_type = std::string(format::kOciConfig),
+                     .digest = Digest::of_sha256(config_bytes),
+                     .size = config_bytes.size()};
+  manifest.layers = {
+      {.media_type = std::string(format::kOciLayerTar), .digest = Digest::of_sha256(layer), .size = size}};
+  const std::string bytes = format::write_manifest(manifest);
+  const auto blob = [](const std::string& content) {
+    return "blobs/sha256/" + std::string(Digest::of_sha256(content).hex());
+  };
+  return Tar()
+      .file("oci-layout", R"({"imageLayoutVersion":"1.0.0"})")
+      .file(blob(layer), layer)
+      .file(blob(config_bytes), config_bytes)
+      .file(blob(bytes), bytes)
+      .file("index.json",
+            fmt::format(R"({{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{}","size":{}}}]}})",
+                        format::kOciManifest, Digest::of_sha256(bytes).text(), bytes.size()));
+}
+
 TEST(Import, RefusesArchivesThatLie) {
+  {
+    World world;
+    const auto tar = oci_archive_whose_layer_is_said_to_have(Tar().file("a", "1").bytes().size());
+    const auto honest = import_archive(world.store, world.folder.write("in", tar.bytes()), named("x"));
+    EXPECT_TRUE(honest) << honest.error().message();
+  }
   const std::string layer = Tar().file("a", "1").bytes();
   const std::string config =
       fmt::format(R"({{"os":"linux","architecture":"amd64","rootfs":{{"type":"layers","diff_ids":["{}"]}}}})",
@@ -314,6 +345,8 @@ TEST(Import, RefusesArchivesThatLie) {
            .file("index.json", "{}"),
        Code::digest_mismatch},
       {Tar().file("oci-layout", "{}").file("../../blobs/x", "x"), Code::layer_escape},
+      {oci_archive_whose_layer_is_said_to_have(1ULL << 62), Code::malformed},
+      {oci_archive_whose_layer_is_said_to_have(1), Code::malformed},
   };
   for (const auto& [tar, code] : cases) {
     World world;

@@ -141,6 +141,18 @@ constexpr int kMaxLookups = 32;
 
 }  // namespace
 
+std::optional<Address> numeric_address(const std::string& host, std::uint16_t port) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICHOST;
+  addrinfo* found = nullptr;
+  if (host.empty() || ::getaddrinfo(host.c_str(), nullptr, &hints, &found) != 0) return std::nullopt;
+  Address address = Address::from(found->ai_addr, found->ai_addrlen);
+  address.set_port(port);
+  ::freeaddrinfo(found);
+  return address;
+}
+
 Task<Result<std::vector<Address>>> resolve(Reactor& reactor, std::string host, std::uint16_t port,
                                            Deadline deadline) {
   using Addresses = Result<std::vector<Address>>;

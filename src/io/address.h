@@ -6,6 +6,7 @@
 #include <sys/un.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,6 +45,10 @@ class Address {
   } storage_{};
   socklen_t length_ = 0;
 };
+
+// The address that a host is in itself, in every form that a look-up takes ("127.1", "0x7f000001"); a name is
+// none.
+std::optional<Address> numeric_address(const std::string& host, std::uint16_t port);
 
 // Host name or numeric address to addresses, IPv6 and IPv4 as getaddrinfo(3) orders them; "localhost" and
 // "*.localhost" are the loopback addresses (RFC 6761). The look-up runs on a thread of its own (at most 32 at

@@ -151,6 +151,7 @@ struct HttpClient::State {
   std::unique_ptr<ClientConnection> take_idle(const std::string& key);
   void keep(std::unique_ptr<ClientConnection> connection);
   Result<std::shared_ptr<TlsContext>> tls();
+  Result<void> check_reach(const Url& url, const std::vector<Address>& addresses) const;
   Task<Result<Stream>> dial(const FetchRequest& request, const Url& url, const std::string& proxy,
                             Deadline deadline);
   Task<Result<void>> tunnel(Stream& stream, const Url& url, const Url& proxy, Deadline deadline);
@@ -215,6 +216,12 @@ Task<Result<void>> HttpClient::State::tunnel(Stream& stream, const Url& url, con
   }
 }
 
+Result<void> HttpClient::State::check_reach(const Url& url, const std::vector<Address>& addresses) const {
+  if (!options.may_connect) return {};
+  for (const Address& address : addresses) TRY(options.may_connect(url, address));
+  return {};
+}
+
 Task<Result<Stream>> HttpClient::State::dial(const FetchRequest& request, const Url& url,
                                              const std::string& proxy_url, Deadline deadline) {
   Stream stream;
@@ -226,6 +233,9 @@ Task<Result<Stream>> HttpClient::State::dial(const FetchRequest& request, const 
                                        : proxy_url.find("://") == std::string::npos ? "http://" + proxy_url
                                                                                     : proxy_url));
     CO_TRY(auto addresses, co_await resolve(reactor, proxy.host, proxy.port, deadline));
+    if (const auto numeric = proxy_url.empty() ? std::nullopt : numeric_address(url.host, url.port))
+      CO_TRY_VOID(check_reach(url, {*numeric}));
+    if (proxy_url.empty()) CO_TRY_VOID(check_reach(url, addresses));
     CO_TRY(stream, co_await connect_any(reactor, std::move(addresses), deadline));
     if (!proxy_url.empty() && proxy.tls)
       co_return fail(Code::unsupported, "a proxy that is spoken to over TLS ({}) is not supported",

@@ -105,6 +105,9 @@ struct ClientOptions {
   bool use_proxy_environment =
       true;  // HTTPS_PROXY, HTTP_PROXY, NO_PROXY (and lower case); never for loopback
   std::string https_proxy = {}, http_proxy = {}, no_proxy = {};  // instead of the environment, when not empty
+  // Asked of every address that the host of `url` has, before any of them is connected to, and again for each
+  // redirect; an error is the answer. Behind a proxy only numeric hosts are known here.
+  std::function<Result<void>(const Url& url, const Address& address)> may_connect = {};
 };
 
 class HttpClient {

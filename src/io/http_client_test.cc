@@ -118,6 +118,44 @@ TEST(HttpClient, FollowsRedirectsWithinBounds) {
   EXPECT_EQ(kept->body, "x");
 }
 
+TEST(HttpClient, AsksBeforeItConnectsAlsoAfterARedirect) {
+  std::atomic<int> reached{0};
+  TestServer server(respond);
+  TestServer guarded([&](Request& request, ResponseWriter& response) -> Task<void> {
+    ++reached;
+    return respond(request, response);
+  });
+  ClientOptions options;
+  std::vector<std::string> asked;
+  options.may_connect = [&](const Url& url, const Address& address) -> Result<void> {
+    asked.push_back(address.text());
+    return url.port == guarded.address().port() ? Result<void>(fail(Code::forbidden, "not there"))
+                                                : Result<void>();
+  };
+  const std::string redirect = server.url("/to?url=" + http1::percent_encode(guarded.url("/hello")));
+  EXPECT_EQ(fetch({.url = redirect}, options).error().code, Code::forbidden);
+  EXPECT_EQ(asked, (std::vector{server.address().text(), guarded.address().text()}));
+  // What a name leads to counts, and what a number is in another spelling.
+  for (const std::string host : {"localhost", "127.1", "2130706433"}) {
+    const std::string url = fmt::format("http://{}:{}/hello", host, guarded.address().port());
+    EXPECT_EQ(fetch({.url = url}, options).error().code, Code::forbidden) << host;
+    EXPECT_EQ(asked.back(), guarded.address().text()) << host;
+  }
+  EXPECT_EQ(reached, 0);
+}
+
+TEST(HttpClient, AsksAboutNumbersThatAProxyIsToConnectTo) {
+  TestServer proxy(respond);
+  ClientOptions options;
+  options.http_proxy = proxy.url();
+  options.may_connect = [&](const Url&, const Address& address) -> Result<void> {
+    return fail(Code::forbidden, "not {}", address.ip());
+  };
+  EXPECT_EQ(fetch({.url = "http://169.254.169.254/"}, options).error().message(), "not 169.254.169.254");
+  EXPECT_EQ(fetch({.url = "http://2852039166/"}, options).error().message(), "not 169.254.169.254");
+  EXPECT_TRUE(fetch({.url = "http://registry.example/"}, options)) << "its name is the proxy's to look up";
+}
+
 TEST(HttpClient, CredentialsStayWithTheirHost) {
   TestServer server(respond), other(respond);
   Headers headers;

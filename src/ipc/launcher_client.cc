@@ -321,6 +321,10 @@ Result<void> LauncherClient::ensure_volume(const std::string& name) {
 Result<void> LauncherClient::remove_volume(const std::string& name) {
   return nothing(call("volume.remove", {{"volume", name}}, kWorker));
 }
+Result<std::vector<VolumeInfo>> LauncherClient::container_sizes() {
+  const Json answer = TRY(call("container.sizes", Json::object(), kQuick));
+  return read_as<std::vector<VolumeInfo>>(answer.value("containers", Json::array()), "container.sizes");
+}
 Result<std::vector<VolumeInfo>> LauncherClient::list_volumes() {
   const Json answer = TRY(call("volume.list", Json::object(), kQuick));
   return read_as<std::vector<VolumeInfo>>(answer.value("volumes", Json::array()), "volume.list");

@@ -114,6 +114,8 @@ class LauncherClient {
   Result<void> ensure_volume(const std::string& name);
   Result<void> remove_volume(const std::string& name);
   Result<std::vector<VolumeInfo>> list_volumes();
+  // What each container wrote into its own files, by its id.
+  Result<std::vector<VolumeInfo>> container_sizes();
   Result<void> unpack_layer(const Digest& blob, const Digest& diff_id, const std::string& media_type);
   Result<std::vector<Digest>> list_layers();
   // Quick: they are set aside, and deleted by sweep_layers(). 256 at most; busy.

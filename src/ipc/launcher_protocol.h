@@ -18,17 +18,17 @@
 //   volume.ensure      {volume: name}                             {}
 //   volume.remove      {volume: name}                             {}; conflict while mounted
 //   volume.list        {}                                         {volumes: [{name, bytes}]}
-//   layer.list         {}                                         {layers: [diff id]}
-//   layer.size         {layers: [diff id]}                        {bytes}
-//   layer.sweep        {}                                         {bytes}: deletes what layer.remove set
-//   aside layer.remove       {layers: [diff id], dry_run?}              {removed, in_use}; launcher/layers.h
-//   says when one may go; busy layer.unpack       LayerRef of build/workbench.h {blob, diff_id, media_type,
-//   size}  {}; idempotent; a confined worker network.udp        {network, routes: UdpRoutes} {}; replaces
-//   all of the network's; unsupported when the kernel cannot exec.kill          {exec} {} build.begin
-//   BeginRequest of build/workbench.h          {}; idempotent: a bench of that name is begun anew build.run
-//   RunRequest + answer carries fds [output]   {}; later event {event: "build_exited", build, result:
-//   RunResult} build.kill         {build}                                    {}; what build.run started
-//   build.copy CopyRequest                                {}; a confined worker build.commit       {build}
+//   container.sizes    {}                                         {containers: [{name, bytes}]}: what they
+//   wrote layer.list         {}                                         {layers: [diff id]} layer.size
+//   {layers: [diff id]}                        {bytes} layer.sweep        {} {bytes}: deletes what
+//   layer.remove set aside layer.remove       {layers: [diff id], dry_run?}              {removed, in_use};
+//   launcher/layers.h says when one may go; busy layer.unpack       LayerRef of build/workbench.h {blob,
+//   diff_id, media_type, size}  {}; idempotent; a confined worker network.udp        {network, routes:
+//   UdpRoutes} {}; replaces all of the network's; unsupported when the kernel cannot exec.kill {exec} {}
+//   build.begin BeginRequest of build/workbench.h          {}; idempotent: a bench of that name is begun anew
+//   build.run RunRequest + answer carries fds [output]   {}; later event {event: "build_exited", build,
+//   result: RunResult} build.kill         {build}                                    {}; what build.run
+//   started build.copy CopyRequest                                {}; a confined worker build.commit {build}
 //   CommitResult; the upper as a layer blob in images/ build.discard      {build} {}; idempotent
 //
 // Events to every connected control: {event: "container_exited", status: ContainerStatus}. exec_exited and

@@ -302,6 +302,20 @@ TEST_F(LauncherTest, ProbesAnswerWithCodeAndOutput) {
   EXPECT_GT(client->stats("web-1")->pids, 0U);
 }
 
+TEST_F(LauncherTest, TellsWhatAContainerWroteIntoItsOwnFiles) {
+  ASSERT_TRUE(client->start(shell("web-1",
+                                  "x=0123456789; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do x=$x$x; done;"
+                                  "for i in 1 2 3 4 5 6 7 8 9 10; do for j in 1 2 3 4 5 6 7 8; do echo $x; "
+                                  "done; done > /written; echo done > /ready; sleep 1000")));
+  EXPECT_EQ(client->probe("web-1", {"/bin/sh", "-c", "until cat /ready; do :; done"}, 10s)->exit_code, 0);
+  const auto sizes = client->container_sizes();
+  ASSERT_TRUE(sizes) << sizes.error().message();
+  ASSERT_EQ(sizes->size(), 1U);
+  EXPECT_EQ(sizes->front().name, "web-1");
+  EXPECT_GE(sizes->front().bytes, 3'000'000U);
+  EXPECT_LT(sizes->front().bytes, 4'500'000U);
+}
+
 TEST_F(LauncherTest, AVolumeInUseIsNotRemoved) {
   ASSERT_TRUE(client->ensure_volume("shop.production.data"));
   ASSERT_TRUE(client->ensure_volume("shop.production.data"));

@@ -10,6 +10,7 @@
 #include "launcher/checks.h"
 #include "launcher/volumes.h"
 #include "network/firewalls.h"
+#include "os/disk_use.h"
 #include "os/file.h"
 #include "os/nftables.h"
 #include "os/process.h"
@@ -112,6 +113,13 @@ Result<Reply> container_list(Operations& operations, const Json&, std::uint64_t)
   for (const ContainerStatus& status : operations.engine.list())
     if (!status.id.starts_with(kBuildPrefix)) containers.push_back(status);
   return Reply{.result = {{"containers", std::move(containers)}}, .fds = {}, .watches = {}};
+}
+
+Result<Reply> container_sizes(Operations& operations, const Json&, std::uint64_t) {
+  std::vector<ipc::VolumeInfo> sizes;
+  for (const ContainerStatus& status : operations.engine.list())
+    sizes.push_back({status.id, os::bytes_below(operations.engine.paths().containers / status.id / "upper")});
+  return Reply{.result = {{"containers", sizes}}, .fds = {}, .watches = {}};
 }
 
 Result<Reply> container_exec(Operations& operations, const Json& request, std::uint64_t client) {
@@ -314,6 +322,7 @@ const Operation* find_operation(std::string_view op) {
       {"container.stop", {Lane::stop, container_stop}},
       {"container.remove", {Lane::quick, container_remove}},
       {"container.list", {Lane::quick, container_list}},
+      {"container.sizes", {Lane::work, container_sizes}},
       {"container.exec", {Lane::quick, container_exec}},
       {"exec.kill", {Lane::quick, exec_kill}},
       {"container.probe", {Lane::probe, container_probe}},

@@ -103,7 +103,8 @@ Result<CgroupLayout> cgroup_layout(std::string_view mountinfo, std::string_view 
     hierarchy.cpu = contains(options, "cpu") && !known(&CgroupHierarchy::cpu);
     hierarchy.cpuacct = contains(options, "cpuacct") && !known(&CgroupHierarchy::cpuacct);
     hierarchy.pids = contains(options, "pids") && !known(&CgroupHierarchy::pids);
-    if (hierarchy.memory || hierarchy.cpu || hierarchy.cpuacct || hierarchy.pids)
+    hierarchy.devices = contains(options, "devices") && !known(&CgroupHierarchy::devices);
+    if (hierarchy.memory || hierarchy.cpu || hierarchy.cpuacct || hierarchy.pids || hierarchy.devices)
       layout.hierarchies.push_back(hierarchy);
   }
   layout.mode = layout.hierarchies.empty() ? (unified ? "v2" : "none") : (unified ? "hybrid" : "v1");
@@ -296,13 +297,30 @@ void write_settings(const CgroupHierarchy& folder, const CgroupLimits& limits, b
   }
 }
 
-void limit_parents(const CgroupHierarchy& parent, const MemoryShares& shares, bool plain_files,
+// What a container may open, were there a way to a node: OCI runtime specification, config-linux.md, "Default
+// Devices"; and making nodes, which then cannot be opened.
+constexpr std::string_view kAllowedDevices[] = {"c *:* m",   "b *:* m",    "c 1:3 rwm", "c 1:5 rwm",
+                                                "c 1:7 rwm", "c 1:8 rwm",  "c 1:9 rwm", "c 5:0 rwm",
+                                                "c 5:2 rwm", "c 136:* rwm"};
+
+void filter_devices(const CgroupHierarchy& folder, bool plain_files, std::vector<std::string>& notices) {
+  if (!folder.devices) return;
+  auto written = write_existing(folder.base + "/devices.deny", "a", plain_files);
+  for (const std::string_view device : kAllowedDevices)
+    if (written) written = write_existing(folder.base + "/devices.allow", device, plain_files);
+  if (!written) notices.push_back("devices are not filtered: " + written.error().message());
+}
+
+void limit_parents(const CgroupHierarchy& parent, const Shares& shares, bool plain_files,
                    std::vector<std::string>& notices) {
-  for (const auto& [name, bytes] : {std::pair{"/apps", shares.apps}, {"/builds", shares.builds}}) {
+  const auto& [memory, processes] = shares;
+  const auto limit = [&](std::string_view name, const CgroupLimits& limits) {
     CgroupHierarchy folder = parent;
     folder.base += name;
-    write_settings(folder, {.memory_bytes = bytes}, plain_files, notices);
-  }
+    write_settings(folder, limits, plain_files, notices);
+  };
+  limit("/apps", {.memory_bytes = memory.apps, .pids = processes.apps});
+  limit("/builds", {.memory_bytes = memory.builds, .pids = processes.builds});
 }
 
 }  // namespace
@@ -328,7 +346,26 @@ std::uint64_t usable_memory(const CgroupLayout& layout) {
   return least;
 }
 
-Result<Cgroups> Cgroups::open(const CgroupLayout& layout, const std::string& name, const MemoryShares& shares,
+ProcessShares process_shares(std::uint64_t total) {
+  constexpr std::uint64_t kLeast = 512;  // below, nothing would start
+  if (total < kLeast) return {};
+  total = std::min<std::uint64_t>(total, 1U << 30);
+  return {.apps = static_cast<std::uint32_t>(total / 2), .builds = static_cast<std::uint32_t>(total / 4)};
+}
+
+std::uint64_t usable_processes(const CgroupLayout& layout, const std::string& sysctl) {
+  std::uint64_t least = 0;
+  const auto bound = [&](std::uint64_t one) {
+    if (one > 0) least = least == 0 ? one : std::min(least, one);
+  };
+  bound(number(number_in(sysctl + "/kernel/pid_max")));
+  bound(number(number_in(sysctl + "/kernel/threads-max")));
+  for (const CgroupHierarchy& hierarchy : layout.hierarchies)  // "max" is no number
+    if (hierarchy.pids) bound(number(number_in(hierarchy.base + "/pids.max")));
+  return least;
+}
+
+Result<Cgroups> Cgroups::open(const CgroupLayout& layout, const std::string& name, const Shares& shares,
                               bool plain_files) {
   Cgroups groups;
   groups.mode_ = layout.mode;
@@ -352,6 +389,11 @@ Result<Cgroups> Cgroups::open(const CgroupLayout& layout, const std::string& nam
   if (!any(&CgroupHierarchy::cpu)) groups.notices_.emplace_back("no cpu controller: CPU limits are not held");
   if (!any(&CgroupHierarchy::pids))
     groups.notices_.emplace_back("no pids controller: process limits are not held");
+  if (!any(&CgroupHierarchy::devices))
+    groups.notices_.emplace_back(
+        "no v1 devices controller, and Naru sets no filter of cgroup v2: that containers open no device of "
+        "the "
+        "host is held by nodev mounts and the missing CAP_MKNOD alone");
   return groups;
 }
 
@@ -372,6 +414,7 @@ Result<Cgroup> Cgroups::create(std::string_view parent, const std::string& id, c
         return fail_errno(Code::system, "make cgroup {}", folder.base);
     }
     write_settings(folder, limits, plain_files_, notices);
+    filter_devices(folder, plain_files_, notices);
   }
   return group;
 }

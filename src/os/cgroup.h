@@ -29,6 +29,18 @@ struct MemoryShares {
 };
 MemoryShares memory_shares(std::uint64_t total_bytes);
 
+// The same for the numbers of processes and threads, of which the kernel has few (kernel.pid_max: 32,768 is
+// usual): applications get half of them, builds a quarter, and the host keeps the rest.
+struct ProcessShares {
+  std::uint32_t apps = 0, builds = 0;  // 0 = no ceiling: it is unknown how many there are
+};
+ProcessShares process_shares(std::uint64_t total);
+
+struct Shares {
+  MemoryShares memory;
+  ProcessShares processes;
+};
+
 struct CgroupUsage {
   std::uint64_t memory_bytes = 0, memory_limit = 0, cpu_usec = 0, pids = 0, oom_kills = 0;
 };
@@ -37,7 +49,8 @@ struct CgroupUsage {
 struct CgroupHierarchy {
   bool v2 = false;
   bool memory = false, cpu = false, cpuacct = false, pids = false;
-  std::string base;  // the folder of our own cgroup in it
+  bool devices = false;  // v1 only: in v2 a filter is a program, not a file
+  std::string base{};    // the folder of our own cgroup in it
 };
 
 // From /proc/self/mountinfo and /proc/self/cgroup; pure. malformed when a line is not as proc(5) says.
@@ -49,6 +62,10 @@ Result<CgroupLayout> cgroup_layout(std::string_view mountinfo, std::string_view 
 
 // The least of the machine's memory and of what our own group may use. 0: unknown.
 std::uint64_t usable_memory(const CgroupLayout& layout);
+
+// The least of kernel.pid_max and kernel.threads-max (below `sysctl`, a test's folder or /proc/sys) and of
+// what our own group may use. 0: unknown.
+std::uint64_t usable_processes(const CgroupLayout& layout, const std::string& sysctl = "/proc/sys");
 
 // One container's group: its folder in every hierarchy. Kept in the container's state, so that it is found
 // again when a later launcher runs in another group itself.
@@ -72,10 +89,10 @@ class Cgroup {
 
 class Cgroups {
  public:
-  // Makes <base>/<name>/{apps,builds}; builds weigh a fifth of apps, and each has its ceiling of memory.
+  // Makes <base>/<name>/{apps,builds}; builds weigh a fifth of apps, and each has its ceilings.
   // `plain_files`: a test's folder instead of a kernel's. What is missing becomes a notice, not an error.
-  static Result<Cgroups> open(const CgroupLayout& layout, const std::string& name,
-                              const MemoryShares& shares = {}, bool plain_files = false);
+  static Result<Cgroups> open(const CgroupLayout& layout, const std::string& name, const Shares& shares = {},
+                              bool plain_files = false);
 
   const std::string& mode() const { return mode_; }
   const std::vector<std::string>& notices() const { return notices_; }

@@ -67,19 +67,70 @@ TEST(Cgroups, WhatOurOwnGroupMayUseBoundsTheShares) {
   const auto root = std::filesystem::temp_directory_path() / ("naru-cgroup-" + secure_random_hex(6));
   std::filesystem::create_directories(root);
   std::ofstream(root / "memory.max") << "1073741824\n";
-  EXPECT_EQ(usable_memory({"v2", {{true, true, true, true, true, root}}}), 1U << 30);
+  EXPECT_EQ(usable_memory({"v2", {{true, true, true, true, true, false, root}}}), 1U << 30);
   std::ofstream(root / "memory.max") << "max\n";
-  EXPECT_GT(usable_memory({"v2", {{true, true, true, true, true, root}}}), 1U << 30);
+  EXPECT_GT(usable_memory({"v2", {{true, true, true, true, true, false, root}}}), 1U << 30);
   std::ofstream(root / "memory.stat") << "cache 1\nhierarchical_memory_limit 536870912\n";
-  EXPECT_EQ(usable_memory({"v1", {{false, true, false, false, false, root}}}), 512U << 20);
+  EXPECT_EQ(usable_memory({"v1", {{false, true, false, false, false, false, root}}}), 512U << 20);
+  std::filesystem::remove_all(root);
+}
+
+// However many containers there are, and each within its own bound: the host can start a process.
+TEST(Cgroups, SharesProcessesOutSoThatTheHostKeepsSome) {
+  for (const std::uint64_t total : {512U, 4096U, 32'768U, 4'194'304U}) {
+    const ProcessShares shares = process_shares(total);
+    EXPECT_GT(shares.apps, shares.builds);
+    EXPECT_GT(shares.builds, 0U);
+    EXPECT_LE(shares.apps + shares.builds, total - total / 4);
+  }
+  EXPECT_EQ(process_shares(0).apps, 0U);
+  EXPECT_EQ(process_shares(100).builds, 0U);
+}
+
+TEST(Cgroups, TheLeastBoundOfProcessesCounts) {
+  const auto root = std::filesystem::temp_directory_path() / ("naru-cgroup-" + secure_random_hex(6));
+  std::filesystem::create_directories(root / "kernel");
+  std::ofstream(root / "kernel/pid_max") << "32768\n";
+  std::ofstream(root / "kernel/threads-max") << "191000\n";
+  std::ofstream(root / "pids.max") << "max\n";
+  EXPECT_EQ(usable_processes({"v2", {{true, true, true, true, true, false, root}}}, root), 32'768U);
+  std::ofstream(root / "pids.max") << "9000\n";
+  EXPECT_EQ(usable_processes({"v2", {{true, true, true, true, true, false, root}}}, root), 9000U);
+  EXPECT_EQ(usable_processes({"v1", {{false, true, false, false, false, false, root}}}, root), 32'768U);
+  EXPECT_EQ(usable_processes({"none", {}}, root / "absent"), 0U);
+  EXPECT_GT(usable_processes({"none", {}}), 0U);
+  std::filesystem::remove_all(root);
+}
+
+TEST(Cgroups, WritesTheLimitsThatV1Wants) {
+  const auto root = std::filesystem::temp_directory_path() / ("naru-cgroup-" + secure_random_hex(6));
+  CgroupLayout layout{"v1",
+                      {{false, true, false, false, false, false, root / "memory"},
+                       {false, false, false, false, true, false, root / "pids"},
+                       {false, false, false, false, false, true, root / "devices"}}};
+  auto groups = Cgroups::open(layout, "naru-test", {memory_shares(8ULL << 30), process_shares(32'768)}, true);
+  ASSERT_TRUE(groups) << groups.error().message();
+  const auto value = [&](const char* file) { return read_file(root / file, 100).value_or("absent"); };
+  EXPECT_EQ(value("memory/naru-test/apps/memory.limit_in_bytes"), "7516192768");
+  EXPECT_EQ(value("pids/naru-test/apps/pids.max"), "16384");
+  EXPECT_EQ(value("pids/naru-test/builds/pids.max"), "8192");
+  EXPECT_EQ(value("memory/naru-test/apps/pids.max"), "absent");
+  std::vector<std::string> notices;
+  ASSERT_TRUE(groups->create("apps", "web-1", {64 << 20, 1500, 100}, notices));
+  EXPECT_TRUE(notices.empty());
+  EXPECT_EQ(value("pids/naru-test/apps/web-1/pids.max"), "100");
+  EXPECT_EQ(value("devices/naru-test/apps/web-1/devices.deny"), "a");
+  EXPECT_EQ(value("devices/naru-test/apps/web-1/devices.allow"), "c 136:* rwm") << "the last of a list";
+  EXPECT_EQ(value("devices/naru-test/apps/devices.deny"), "absent");
+  for (const std::string& notice : groups->notices()) EXPECT_EQ(notice.find("device"), std::string::npos);
   std::filesystem::remove_all(root);
 }
 
 TEST(Cgroups, WritesTheLimitsThatV2Wants) {
   const auto root = std::filesystem::temp_directory_path() / ("naru-cgroup-" + secure_random_hex(6));
   std::filesystem::create_directories(root);
-  CgroupLayout layout{"v2", {{true, true, true, true, true, root}}};
-  auto groups = Cgroups::open(layout, "naru-test", memory_shares(8ULL << 30), true);
+  CgroupLayout layout{"v2", {{true, true, true, true, true, false, root}}};
+  auto groups = Cgroups::open(layout, "naru-test", {memory_shares(8ULL << 30), process_shares(32'768)}, true);
   ASSERT_TRUE(groups) << groups.error().message();
   std::vector<std::string> notices;
   const auto group = groups->create("apps", "web-1", {64 << 20, 1500, 100}, notices);
@@ -96,7 +147,12 @@ TEST(Cgroups, WritesTheLimitsThatV2Wants) {
   EXPECT_EQ(value("apps/memory.max"), "7516192768");
   EXPECT_EQ(value("builds/memory.max"), "3758096384");
   EXPECT_EQ(value("builds/memory.swap.max"), "0");
+  EXPECT_EQ(value("apps/pids.max"), "16384");
+  EXPECT_EQ(value("builds/pids.max"), "8192");
   EXPECT_EQ(groups->ids("apps"), std::vector<std::string>{"web-1"});
+  EXPECT_EQ(std::ranges::count_if(groups->notices(),
+                                  [](const std::string& n) { return n.contains("no filter of cgroup v2"); }),
+            1);
   std::ofstream(root / "naru-test/apps/web-1/memory.events") << "low 0\noom 3\noom_kill 2\n";
   std::ofstream(root / "naru-test/apps/web-1/cpu.stat") << "usage_usec 123\n";
   EXPECT_EQ(group->usage().oom_kills, 2u);

@@ -246,6 +246,9 @@ class Supervisor {
       spec.arguments.push_back(fmt::format("--gateway-address={}", options_.gateway_address));
       spec.arguments.push_back(fmt::format("--gateway-port={}", options_.gateway_port));
       spec.arguments.push_back(fmt::format("--max-push-bytes={}", options_.max_push_bytes));
+      if (!options_.allowed_registries.empty())
+        spec.arguments.push_back(
+            fmt::format("--allowed-registries={}", fmt::join(options_.allowed_registries, ",")));
     }
     return spec;
   }

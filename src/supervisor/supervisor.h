@@ -18,6 +18,7 @@ struct SupervisorOptions {
   std::string gateway_address;  // "" = every address
   std::uint16_t gateway_port = 8080;
   std::uint64_t max_push_bytes = 256ULL << 20;
+  std::vector<std::string> allowed_registries;  // handed to control
   std::string user = "naru";         // gateway and control run as it; created when it does not exist
   std::function<void()> on_started;  // all three run for the first time
 };
