@@ -130,6 +130,9 @@ class Road(naru.Case):
             naru.wait_until(lambda: traffic.report.get("users", 0) >= 50, "there is traffic")
             pushed = self.app.push()
             self.assert_says(pushed.stdout, "release v2 of ledger is made")
+            cached = [line.strip() for line in pushed.stdout.splitlines() if line.strip().endswith(": cached")]
+            self.assertTrue(cached, pushed.stdout)
+            self.assertEqual(len(cached), len(set(cached)), cached)  # tests and image share steps
             rollout = self.app.wait_rollout("stepping")
             self.assertEqual(rollout["changed"], ["teller"], "the book is unchanged and must not be touched")
             weights = set()
