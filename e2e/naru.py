@@ -32,8 +32,9 @@ class Failed(AssertionError):
     pass
 
 
-def wait_until(probe, what, seconds=30.0, pause=0.05):
-    """The first true answer of `probe`; an AssertionError of the probe's counts as not yet."""
+def wait_until(probe, what, seconds=60.0, pause=0.05):
+    """The first true answer of `probe`; an AssertionError of the probe's counts as not yet, and so does that something it asks
+    of is not there yet. The bound only says when there is no hope any more: what is quick is not waited for."""
     deadline = time.monotonic() + seconds
     last = None
     while True:
@@ -42,7 +43,7 @@ def wait_until(probe, what, seconds=30.0, pause=0.05):
             if answer:
                 return answer
             last = answer
-        except (AssertionError, OSError, http.client.HTTPException, KeyError) as error:
+        except (AssertionError, OSError, http.client.HTTPException, KeyError, IndexError, TypeError) as error:
             last = error
         if time.monotonic() > deadline:
             raise Failed(f"not within {seconds:g} s; last: {last!r}; waited until: {what}"[:6000])
@@ -88,6 +89,23 @@ def processes_with(text):
                 if text in line:
                     found[int(entry)] = line
     return found
+
+
+def processes_in(folder):
+    """Pids of those that work in `folder` or below, or whose environment names it."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid():
+            with contextlib.suppress(OSError):
+                if Path(os.readlink(f"/proc/{entry}/cwd")).is_relative_to(folder) or str(folder).encode() in Path(f"/proc/{entry}/environ").read_bytes():
+                    found.append(int(entry))
+    return found
+
+
+def connections_to(port):
+    """Of TCP, those whose end at `port` has not been closed by who listens there."""
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    return [row for row in rows if int(row[1].rpartition(":")[2], 16) == port and row[3] in ("01", "03", "08")]  # established, arriving, left by its peer
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -181,7 +199,7 @@ class Platform:
         script = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"'
         return ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, file]
 
-    def wait_answering(self, seconds=30):
+    def wait_answering(self, seconds=60):
         def answers():
             if self.up.poll() is not None:
                 raise RuntimeError(f"`naru up` ended with {self.up.returncode}:\n{self.logs_text()}")
@@ -216,7 +234,7 @@ class Platform:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         if name == "up":
-            self.up.wait(30)
+            self.up.wait(60)
         return pid
 
     def container_pids(self):
@@ -231,7 +249,7 @@ class Platform:
 
     def stop(self, all=False):
         done = self.naru("down", *(["--all"] if all else []), timeout=150)
-        self.up.wait(30)
+        self.up.wait(60)
         return done
 
     def destroy(self, check=True):
@@ -265,7 +283,7 @@ class Platform:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if self.up is not None:
-            self.up.wait(30)
+            self.up.wait(60)
         self.forget_kernel_state()
         if self.own_mount:
             run(["umount", "-l", self.data], check=False)
@@ -292,7 +310,7 @@ class Platform:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             return not self.container_pids()
-        wait_until(gone, "the containers are dead", 10)
+        wait_until(gone, "the containers are dead")
 
     def replay(self):
         """None when the event log gives the rows that are stored, else the differences."""
@@ -326,6 +344,12 @@ class Platform:
             if folder.count("/") > 6:
                 folders.clear()
         return found
+
+    def age(self, name):
+        """Seconds since one of the three processes was started."""
+        pid = wait_until(lambda: self.pids().get(name), f"{name} runs")
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
     def cgroups_below(self, name):
         """Of every hierarchy, the groups below "apps" or "builds"."""
@@ -445,6 +469,13 @@ class App:
     def instances(self, service=None):
         return [i for i in self.status()["instances"] if service in (None, i["service"])]
 
+    def wait_alone(self, service):
+        """The only instance of `service`, once it is that (who goes is told of for a moment) and ready."""
+        def alone():
+            instances = self.instances(service)
+            return instances[0] if [i["phase"] for i in instances] == ["ready"] else None
+        return wait_until(alone, f"{service} has one instance, which is ready")
+
     def rollouts(self):
         return self.platform.api("GET", f"/v1/apps/{self.name}/rollouts")["rollouts"]
 
@@ -460,7 +491,7 @@ class App:
             return pipeline["release_version"]
         return wait_until(made, "the newest pipeline makes its release", 120)
 
-    def wait_live(self, version, seconds=90):
+    def wait_live(self, version, seconds=180):
         """Until release `version` serves everybody and nothing is under way."""
         def live():
             status = self.status()
@@ -476,7 +507,7 @@ class App:
                 raise Failed(f"{self.name} v{version} is not live within {seconds} s: {status}\n{self.platform.logs_text(1500)}")
             time.sleep(0.1)
 
-    def wait_rollout(self, *phases, seconds=60):
+    def wait_rollout(self, *phases, seconds=120):
         """Until the newest rollout is in one of `phases`."""
         deadline = time.monotonic() + seconds
         while True:

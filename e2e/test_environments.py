@@ -19,7 +19,7 @@ class Environments(naru.Case):
         def served():
             status = self.status(name)
             return (status["stable"] or {}).get("version") == version and status["rollout"]["phase"] == "done"
-        naru.wait_until(served, f"{name} serves v{version}", seconds=90)
+        naru.wait_until(served, f"{name} serves v{version}", seconds=180)
 
     def test_01_variables_can_be_set_before_the_first_push(self):
         self.platform.naru("env", "set", "ledger/staging", "GREETING=good morning")
@@ -38,6 +38,7 @@ class Environments(naru.Case):
         urls = [a["url"] for a in self.status("ledger/staging")["addresses"] if a["service"] == "book"]
         self.assertEqual([u.rpartition(":")[0].partition("://")[2] for u in urls], ["localhost"], urls)
         self.staged_port = int(urls[0].rpartition(":")[2])
+        naru.wait_until(lambda: naru.tcp_lines(self.staged_port, "PING") == ["book 2", "+pong"], "its port is open")
         self.assertEqual(naru.tcp_lines(self.staged_port, "PING", "ADD anna 5", "SUM anna"), ["book 2", "+pong", "+1 entries", "+5"])
 
     def test_03_production_waits_for_a_person(self):

@@ -44,7 +44,8 @@ class GoingBack(naru.Case):
         self.assert_says(refused.stdout, r"v2 never served everybody", r"deliver it with both: naru promote shop v2")
 
     def test_04_a_rollback_takes_no_host_port_from_another_application(self):
-        self.app.edit("compose.yaml", f"{self.store_port}:7000", f"{naru.free_port()}:7000")
+        type(self).moved = naru.free_port()
+        self.app.edit("compose.yaml", f"{self.store_port}:7000", f"{self.moved}:7000")
         self.app.commit("Another port")
         self.app.push()
         self.app.wait_rollout("stepping")
@@ -56,6 +57,16 @@ class GoingBack(naru.Case):
         refused = self.platform.naru("rollback", "shop", check=False)
         self.assertNotEqual(refused.returncode, 0)
         self.assert_says(refused.stdout, rf"host port {self.store_port} of store belongs to service web of zoo", r"gives it up")
+        self.assertEqual(naru.fetch(f"http://127.0.0.1:{self.store_port}/")[2], b"first\n")
+
+    def test_05_nor_does_a_push(self):
+        before = self.app.head()
+        self.app.edit("compose.yaml", f"{self.moved}:7000", f"{self.store_port}:7000")
+        self.app.commit("The old port again")
+        refused = self.app.push(check=False)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assert_says(refused.stdout, "the push is refused", rf"services\.database\.ports: host port {self.store_port} belongs to service web of zoo", "hint:")
+        self.assertEqual(self.app.git("ls-remote", "naru", "refs/heads/main").stdout.partition("\t")[0], before)
         self.assertEqual(naru.fetch(f"http://127.0.0.1:{self.store_port}/")[2], b"first\n")
 
 

@@ -23,11 +23,22 @@ class Guards(naru.Case):
         cls.app.wait_rollout("done", seconds=60)
 
     def test_01_a_volume_is_not_removed_under_a_service_that_is_about_to_start_again(self):
-        self.platform.naru("exec", "shop/web", "--", "sh", "-c", "kill -TERM 1", check=False)
-        refused = self.platform.naru("volume", "rm", "shop.production.entries", "--yes", check=False)
+        def waits():
+            [web] = self.app.instances("web")
+            return web["phase"] == "waiting" and web["id"], web["restarts"]
+        # Each pause is twice the one before: at last one is long enough for all this.
+        for _ in range(7):
+            os.kill(self.app.wait_alone("web")["pid"], signal.SIGKILL)
+            before = naru.wait_until(lambda: waits()[0] and waits(), "it waits for its next start")
+            refused = self.platform.naru("volume", "rm", "shop.production.entries", "--yes", check=False)
+            self.assertNotEqual(refused.returncode, 0)
+            if waits() == before:
+                break
+        self.assertEqual(waits(), before, "no process had the volume while it was asked for")
         self.assertNotEqual(refused.returncode, 0)
         self.assert_says(refused.stdout, "belongs to web of shop/production", "naru app stop shop")
         self.assertTrue((self.platform.data / "volumes/shop.production.entries").is_dir())
+        self.app.wait_alone("web")
 
     def test_02_what_a_health_check_prints_shows_no_value_of_a_variable(self):
         self.app.edit("compose.yaml", "    environment:", '    healthcheck: { test: ["CMD-SHELL", "echo it is $$PASSWORD; exit 1"], interval: 300ms }\n    environment:')
@@ -41,7 +52,24 @@ class Guards(naru.Case):
         self.assertIn("it is ***", "".join(said))
         self.assertNotIn("open-sesame", "".join(said))
 
-    def test_03_down_stops_everything_though_the_gateway_does_not_answer(self):
+    def test_03_down_leaves_containers_running_and_up_takes_them_over(self):
+        naru.wait_until(lambda: naru.fetch(f"http://127.0.0.1:{self.port}/")[0] == 200, "it answers")
+        before = self.app.wait_alone("web")
+        processes = self.platform.container_pids()
+        self.assertIn(before["pid"], processes)
+        self.assert_says(self.platform.stop().stdout, "Containers run on; `naru up` finds them again")
+        self.assertFalse(naru.processes_with(f"--data={self.platform.data}"), "nothing of Naru runs")
+        self.assertLessEqual({before["pid"]}, self.platform.container_pids())
+        self.assertNotEqual(self.platform.naru("status", "shop", check=False).returncode, 0)
+        self.platform.start_process()
+        naru.wait_until(lambda: naru.fetch(f"http://127.0.0.1:{self.port}/")[2] == b"first\n", "it answers again")
+        [after] = self.app.instances("web")
+        self.assertEqual([(after[k], before[k]) for k in ("id", "pid", "attempt") if after.get(k) != before.get(k)], [], "the same process goes on")
+        # What was taken over is looked after: it is started again when it ends.
+        os.kill(before["pid"], signal.SIGKILL)
+        naru.wait_until(lambda: self.app.wait_alone("web")["pid"] != before["pid"], "it starts again")
+
+    def test_04_down_stops_everything_though_the_gateway_does_not_answer(self):
         naru.wait_until(lambda: naru.fetch(f"http://127.0.0.1:{self.port}/")[0] == 200, "it answers")
         os.kill(self.platform.pids()["gateway"], signal.SIGSTOP)
         self.assert_says(self.platform.stop(all=True).stdout, "every container is stopped")

@@ -45,9 +45,23 @@ class Housekeeping(naru.Case):
             for path in Path(folder).rglob("*"):
                 os.utime(path, (then, then), follow_symlinks=False)
 
+    def pass_the_timed_round(self):
+        """Its own first round comes 35 s after control's start, and the next one 35 s after a release: what is counted here is
+        not to be taken by it. A log that nobody needs any more tells when that round has been."""
+        if self.platform.age("control") > 25:
+            self.platform.kill("control")
+            self.platform.wait_answering()
+        nobodys = self.platform.data / "control/logs/gone-web-1.1.log"
+        nobodys.write_text("2026-01-01T00:00:00.000Z stdout long ago\n")
+        then = time.time() - 60 * 86400
+        os.utime(nobodys, (then, then))
+        log = self.platform.data / "log/control.log"
+        naru.wait_until(lambda: not nobodys.exists() and "control.housekeeping" in log.read_text(errors="replace"), "the round has been", 120, 0.2)
+
     def test_01_prune_frees_what_old_releases_needed_and_says_before_what_it_would(self):
         for version in (2, 3, 4):
             self.release(version)
+        self.pass_the_timed_round()
         self.old(self.platform.data / "images/blobs", self.platform.data / "control/cache", self.platform.data / "checkouts/shop")
         # The build cache is for the next build; without it nothing but the releases needs the old layers.
         naru.run(["find", self.platform.data / "control/cache", "-name", "*.json", "-exec", "touch", "-d", "60 days ago", "{}", "+"])
@@ -103,16 +117,16 @@ class Housekeeping(naru.Case):
 
     def test_05_an_interrupted_bootstrap_leaves_nothing(self):
         with tempfile.TemporaryDirectory() as folder:
-            making = subprocess.Popen([naru.NARU, "image", "bootstrap", "--data", self.platform.data], env=os.environ | {"TMPDIR": folder},
+            making = subprocess.Popen([naru.NARU, "image", "bootstrap", "--data", self.platform.data], env=self.platform.env | {"TMPDIR": folder},
                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             self.addCleanup(making.kill)
-            scratch = naru.wait_until(lambda: [path for path in Path("/tmp").glob("naru-bootstrap-*/mmdebstrap.*/var")], "it unpacks")[0].parent
+            scratch = naru.wait_until(lambda: list(Path(folder).glob("**/mmdebstrap.*/var")), "it unpacks", 120)[0].parent
             making.send_signal(signal.SIGTERM)
-            said, _ = making.communicate(timeout=60)
+            said, _ = making.communicate(timeout=120)
             self.assertEqual(making.returncode, 1, said)
             self.assertIn("was interrupted", said)
             self.assertFalse(scratch.exists())
-            self.assertNotIn(str(scratch), Path("/proc/mounts").read_text())
+            self.assertNotIn(folder, Path("/proc/mounts").read_text())
             self.assertEqual(os.listdir(folder), [])
 
     def test_06_a_removed_application_leaves_its_volumes_only(self):
@@ -123,9 +137,9 @@ class Housekeeping(naru.Case):
         self.assertEqual(os.listdir(data / "control/git"), [])
         self.assertEqual(os.listdir(data / "checkouts"), [])
         self.assertEqual(os.listdir(data / "control/pipelines"), [])
-        naru.wait_until(lambda: len([link for link in self.platform.links() if link[6] == "b"]) < len(bridges), "its bridge is gone", 20)
-        naru.wait_until(lambda: not [name for name in os.listdir(data / "containers") if name[0] != "."], "its containers are gone", 20)
-        self.assertEqual(os.listdir(data / "logs"), [])
+        naru.wait_until(lambda: len([link for link in self.platform.links() if link[6] == "b"]) < len(bridges), "its bridge is gone")
+        naru.wait_until(lambda: not [name for name in os.listdir(data / "containers") if name[0] != "."], "its containers are gone")
+        naru.wait_until(lambda: not os.listdir(data / "logs"), "and their logs")
         self.platform.naru("prune")
         self.assertEqual(os.listdir(data / "control/logs"), [])
         self.assertNotIn("shop/", self.platform.naru("image", "ls").stdout)

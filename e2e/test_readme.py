@@ -83,7 +83,7 @@ class Readme(unittest.TestCase):
         person = {"HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1", "NO_COLOR": "1", "no_proxy": "127.0.0.1,localhost,.localhost",
                   "GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.com", "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "ada@example.com"}
         place = {"NARU_DATA": str(platform.data), "NARU_PORT": str(platform.port), "NARU_GATEWAY_PORT": str(platform.gateway_port)}
-        done = subprocess.run(["bash", "-c", "\n".join(script)], cwd=ROOT, env=environment | person | place, timeout=240, text=True,
+        done = subprocess.run(["bash", "-c", "\n".join(script)], cwd=ROOT, env=environment | person | place, timeout=600, text=True,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         outputs = {line: path.read_text() for number, line in enumerate(lines) if (path := home / f"said-{number}").exists()}
         self.assertEqual(done.returncode, 0, f"{done.stdout}\n{outputs}\n{platform.logs_text()}")

@@ -244,7 +244,7 @@ class Road(naru.Case):
             rollout = self.app.status()["rollout"]
             self.assertIn("book", rollout["changed"])
             self.assertNotIn("teller", rollout["changed"])
-            self.assertIn("book is open again", self.platform.naru("logs", "ledger/book", "-n", "50").stdout)
+            naru.wait_until(lambda: "book is open again" in self.platform.naru("logs", "ledger/book", "-n", "50").stdout, "the new book says so")
             self.platform.naru("rollback", "ledger")
             back = naru.wait_until(lambda: (r := self.app.status()["rollout"])["is_rollback"] and r["phase"] == "done" and r, "the book before is back", 60)
             self.assertNotEqual(back["to_version"], version)

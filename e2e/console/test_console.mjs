@@ -11,7 +11,7 @@ import { FakeControl } from './fake_control.mjs';
 
 const link = process.env.NARU_CONSOLE_LINK;
 const app = process.env.NARU_CONSOLE_APP ?? 'shop';
-const kPatience = 10_000;
+const kPatience = 60_000; // what is quick is not waited for
 const kPages = ['', '/pipelines', '/releases', '/logs', '/events', '/variables'];
 const kPhone = { width: 390, height: 844 };
 
@@ -171,7 +171,7 @@ describe('the console', { skip: !!link && 'a running Naru is tested' }, () => {
     const page = await enter('/apps/shop');
     await page.locator('[data-testid=charts] canvas').nth(2).waitFor();
     assert.match(await text(page, 'charts'), /v6 stable[\s\S]*v7 canary/);
-    const coloured = await page.evaluate(() => {
+    const coloured = () => page.evaluate(() => {
       const canvas = document.querySelector('[data-testid=charts] canvas');
       const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
       let orange = 0, teal = 0;
@@ -182,7 +182,10 @@ describe('the console', { skip: !!link && 'a running Naru is tested' }, () => {
       }
       return { orange, teal };
     });
-    assert.ok(coloured.orange > 20 && coloured.teal > 20, JSON.stringify(coloured));
+    await eventually(async () => {
+      const { orange, teal } = await coloured();
+      return orange > 20 && teal > 20;
+    }, 'the colours of both revisions');
     await leave(page);
   });
 

@@ -6,7 +6,7 @@ import unittest
 
 import naru
 
-kPatience = 600
+kPatience = 900
 
 
 def run_browser_tests(**environment):

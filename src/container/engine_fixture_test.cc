@@ -95,7 +95,7 @@ ContainerSpec EngineTest::shell(const std::string& script) const {
 }
 
 ContainerStatus EngineTest::wait(const RunningContainer& container) {
-  EXPECT_TRUE(os::pidfd_wait(container.pidfd.get(), 20s).value_or(false)) << "the container did not end";
+  EXPECT_TRUE(os::pidfd_wait(container.pidfd.get(), 60s).value_or(false)) << "the container did not end";
   auto status = engine->settle(container.status.id);
   EXPECT_TRUE(status);
   return status.value_or(ContainerStatus{});
@@ -118,7 +118,7 @@ std::string EngineTest::log(const std::string& id, std::string_view stream) cons
 }
 
 bool EngineTest::eventually(const std::function<bool()>& condition) const {
-  const auto deadline = std::chrono::steady_clock::now() + 10s;
+  const auto deadline = std::chrono::steady_clock::now() + 60s;
   while (!condition()) {
     if (std::chrono::steady_clock::now() > deadline) return false;
     ::poll(nullptr, 0, 5);
@@ -137,7 +137,7 @@ std::string EngineTest::exec(const std::string& id, const ExecSpec& spec, int* e
     got = ::read(spec.tty ? started->pty.get() : started->out.get(), chunk, sizeof chunk);
     if (got > 0) text.append(chunk, static_cast<std::size_t>(got));
   }
-  EXPECT_TRUE(os::pidfd_wait(started->pidfd.get(), 10s).value_or(false));
+  EXPECT_TRUE(os::pidfd_wait(started->pidfd.get(), 60s).value_or(false));
   const auto code = engine->finish_exec(started->id);
   EXPECT_TRUE(code && *code);
   if (exit_code != nullptr && code && *code) *exit_code = **code;

@@ -290,7 +290,7 @@ TEST_F(Api, StreamsStatusAndEventsUntilTheClientLeaves) {
     io::FetchRequest request;
     request.url = std::string("http://localhost") + path;
     request.unix_socket = data_.control_socket().string();
-    request.total_timeout = 5s;
+    request.total_timeout = 60s;
     std::string got;
     request.on_body = [&](std::string_view bytes) -> Result<void> {
       got += bytes;
@@ -311,7 +311,7 @@ TEST_F(Api, TheLiveStreamBeginsWithThePastOfTrafficForWhoAsks) {
     io::FetchRequest request;
     request.url = "http://localhost" + path;
     request.unix_socket = data_.control_socket().string();
-    request.total_timeout = 5s;
+    request.total_timeout = 60s;
     std::string got;
     request.on_body = [&](std::string_view bytes) -> Result<void> {
       got += bytes;
@@ -322,7 +322,7 @@ TEST_F(Api, TheLiveStreamBeginsWithThePastOfTrafficForWhoAsks) {
     return got;
   };
   std::string got;
-  const auto deadline = SystemClock().mono() + 10s;  // the next sample is a second away
+  const auto deadline = SystemClock().mono() + 60s;  // the next sample is a second away
   while (!got.starts_with("event: past") && SystemClock().mono() < deadline)
     got = beginning("/v1/live?app=shop&since=1");
   const auto list =
@@ -400,7 +400,7 @@ TEST_F(Api, ManySlowPullsLeaveThreadsForTheRest) {
       if (answer.status == 429 && answer.body.find("wait until one of them has ended") != std::string::npos)
         ++refused;
     });
-  const auto deadline = SystemClock().mono() + 10s;
+  const auto deadline = SystemClock().mono() + 60s;
   while (refused < 8 && SystemClock().mono() < deadline) std::this_thread::sleep_for(5ms);
   EXPECT_EQ(refused, 8);
   EXPECT_EQ(taken, 0) << "the others go on";
@@ -408,7 +408,7 @@ TEST_F(Api, ManySlowPullsLeaveThreadsForTheRest) {
   EXPECT_EQ(local("GET", "/v1/version").status, 200);
   EXPECT_EQ(local("GET", "/v1/images").status, 200) << "which needs a thread, too";
   create_app("shop");
-  EXPECT_LT(SystemClock().mono() - begun, 5s);
+  EXPECT_LT(SystemClock().mono() - begun, 30s);
   EXPECT_EQ(local("DELETE", "/v1/apps/shop").status, 429);
   registry.go();
   for (std::thread& person : people) person.join();

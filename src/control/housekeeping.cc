@@ -14,7 +14,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::string_view kGone = ".gone-", kFresh = ".new-";
+// The last is git's own: where a push's objects stand until they are taken. A git that is killed leaves it.
+constexpr std::string_view kGone = ".gone-", kFresh = ".new-", kIncoming = "tmp_objdir-";
 constexpr milliseconds kFreshAge = 24h;  // of what a kill left of a folder being made
 constexpr std::size_t kLayersAtOnce = 256;
 constexpr int kMostSubmits = 1'000;
@@ -101,6 +102,9 @@ class Housekeeping::Round {
         remove(path, report.repositories, report.repository_bytes);
       else if (name.ends_with(".git") && !kept_.apps.contains(name.substr(0, name.size() - 4)))
         remove(path, report.repositories, report.repository_bytes);
+      else
+        for (const fs::path& objects : entries_of(path / "objects"))
+          if (is_leftover(objects)) remove(objects, report.repositories, report.repository_bytes);
     }
   }
   void cache() { report.cache_records = parts_.cache.trim(parts_.clock.wall(), {}, dry_run_); }
@@ -209,8 +213,8 @@ class Housekeeping::Round {
   }
   bool is_leftover(const fs::path& path) const {
     const std::string name = path.filename();
-    return name.starts_with(kGone) ||
-           (name.starts_with(kFresh) && parts_.clock.wall() - changed_at(path) > kFreshAge);
+    return name.starts_with(kGone) || ((name.starts_with(kFresh) || name.starts_with(kIncoming)) &&
+                                       parts_.clock.wall() - changed_at(path) > kFreshAge);
   }
 
   void remove(const fs::path& path, std::uint64_t& count, std::uint64_t& bytes) {

@@ -70,24 +70,26 @@ TEST_F(HousekeepingTest, FilesThatNoRowNamesGoAndADryRunOnlyCountsThem) {
       folder(data_.checkouts() / "shop/.gone-1", 0h),
       folder(data_.checkouts() / "shop/.new-1", 25h),
       folder(data_.checkouts() / "nobody", 0h),
-      folder(data_.repository("nobody"), 0h)};
+      folder(data_.repository("nobody"), 0h),
+      folder(data_.repository("shop") / "objects/tmp_objdir-incoming-a", 25h)};
   const std::vector<fs::path> kept{
       file(data_.pipelines() / "999999999.log"),  // younger than the look at the rows
       file(data_.old_logs() / fmt::format("shop-web-{}.2.log", first_)),
       folder(data_.checkouts() / "shop/young", 0h),  // of a push that is being checked
       folder(data_.checkouts() / "shop/.new-2", 1h),
-      folder(data_.checkouts() / "before/c0", 1h),  // its pipeline has not ended
+      folder(data_.checkouts() / "before/c0", 1h),                             // its pipeline has not ended
+      folder(data_.repository("shop") / "objects/tmp_objdir-incoming-b", 1h),  // of a push under way
       folder(data_.repository("shop"), 0h)};
   // 50 is an id that was given.
   while (core_->read([](const State& state) { return state.counters.next_id; }) < 1'000)
     ASSERT_TRUE(core_->submit(command::Push{"shop", "refs/heads/main", secure_random_hex(20), "", ""}));
   const auto would = housekeeping_.run_by_hand({.keep_releases = 10, .dry_run = true});
   ASSERT_TRUE(would) << would.error().message();
-  EXPECT_EQ(std::tuple(would->logs, would->checkouts, would->repositories), std::tuple(4U, 4U, 1U));
+  EXPECT_EQ(std::tuple(would->logs, would->checkouts, would->repositories), std::tuple(4U, 4U, 2U));
   for (const fs::path& path : gone) EXPECT_TRUE(fs::exists(path)) << path;
   const auto did = housekeeping_.run_by_hand({});
   ASSERT_TRUE(did) << did.error().message();
-  EXPECT_EQ(std::tuple(did->logs, did->checkouts, did->repositories), std::tuple(4U, 4U, 1U));
+  EXPECT_EQ(std::tuple(did->logs, did->checkouts, did->repositories), std::tuple(4U, 4U, 2U));
   EXPECT_EQ(std::tuple(did->bytes, did->pipelines), std::tuple(would->bytes, would->pipelines));
   EXPECT_GT(did->pipelines, 300U) << "cancelled ones, in more than one step";
   EXPECT_NE(did->skipped.find("layers"), std::string::npos) << "there is no launcher";

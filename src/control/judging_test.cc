@@ -87,6 +87,9 @@ class JudgingTest : public testing::Test {
       more(changes);
       ASSERT_TRUE(store.commit(state, changes.events(), changes.touched(), changes.now()));
     }
+    reopen();
+  }
+  void reopen() {
     core_ = std::move(Core::open(folder_, clock_).value());
     core_->start();
     judging_.emplace(*core_, telemetry_, clock_);
@@ -177,6 +180,21 @@ TEST_F(JudgingTest, OnlyCrashesOfInstancesThatHadBeenReadyAreEvidence) {
   const Json seen = rollout().judge.at("last").at("canary_crashes");
   EXPECT_EQ(seen.at("crashes"), 1) << seen.dump();
   EXPECT_LT(seen.at("instance_seconds"), 60.0) << "the hour before it was ready does not count";
+}
+
+// Control has died, and with the machine went the counters, too.
+TEST_F(JudgingTest, EvidenceGoesOnWhereItWasStored) {
+  for (const std::uint32_t bucket : {1, 2, 3})
+    telemetry_.evidence(0, {.side = ipc::Side::canary, .bucket = bucket});
+  judging_->start();
+  EXPECT_NE(reason_with("3 of 50 users").find("3 of 50 users"), std::string::npos) << rollout().reason;
+  judging_.reset();
+  core_.reset();
+  telemetry_ = std::move(ipc::Telemetry::create().value());
+  reopen();
+  telemetry_.evidence(0, {.side = ipc::Side::canary, .bucket = 9});
+  judging_->start();
+  EXPECT_NE(reason_with("4 of 50 users").find("4 of 50 users"), std::string::npos) << rollout().reason;
 }
 
 TEST_F(JudgingTest, EvidenceThatCannotBeReadIsNotBegunAnew) {

@@ -13,9 +13,10 @@ std::string app_of(const State& state, const Action& action) {
 }
 }  // namespace
 
-Outbox::Outbox(Core& core, Execute execute, std::size_t queue)
+Outbox::Outbox(Core& core, Execute execute, std::size_t queue, Pauses pauses)
     : core_(core),
       execute_(std::move(execute)),
+      pauses_(pauses),
       builds_(BuildQueue::kPlaces, queue),
       stops_(16, queue),
       routes_(1, queue),
@@ -103,7 +104,7 @@ void Outbox::post(ActionId id) {
   if (pool_of(entries_.at(id).action.kind).post([this, id] { run(id); })) return;
   log_event(Level::warn, "control.outbox_full", {{"action", id}});
   leave_place(entries_.at(id));
-  later(id, kFirstRetry);
+  later(id, pauses_.first);
 }
 
 void Outbox::leave_place(Entry& entry) {
@@ -149,7 +150,7 @@ void Outbox::run(ActionId id) {
   start_builds();
   if (done || stop.stop_requested()) return finish(id);
   const std::uint32_t tries = entries_.at(id).tries++;
-  later(id, std::min(kFirstRetry * (1U << std::min(tries, 10U)), kLastRetry));
+  later(id, std::min(pauses_.first * (1U << std::min(tries, 10U)), pauses_.last));
 }
 
 void Outbox::finish(ActionId id) {

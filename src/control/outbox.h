@@ -23,12 +23,16 @@ class Outbox {
   // outbox by another way (superseded) or control stops.
   using Execute = std::function<std::optional<Command>(const Action&, std::stop_token stop)>;
 
-  static constexpr milliseconds kFirstRetry{500}, kLastRetry{4'000};  // doubled from one try to the next
+  struct Pauses {  // before another try: doubled from one to the next
+    milliseconds first{500}, last{4'000};
+  };
 
   // `queue`: how many actions wait for a thread of one kind; what does not fit is taken later.
   // Builds get threads of their own, so that they cannot keep starts and stops waiting; their order is
   // BuildQueue's.
-  Outbox(Core& core, Execute execute, std::size_t queue = 1024);
+  Outbox(Core& core, Execute execute, std::size_t queue, Pauses pauses);
+  Outbox(Core& core, Execute execute, std::size_t queue = 1024)
+      : Outbox(core, std::move(execute), queue, {}) {}
   ~Outbox();  // requests a stop of what runs, then joins
 
   void start();  // dispatches what is stored
@@ -56,6 +60,7 @@ class Outbox {
 
   Core& core_;
   Execute execute_;
+  const Pauses pauses_;
   std::mutex mutex_;
   std::map<ActionId, Entry> entries_;                  // what is stored
   std::map<std::string, std::deque<ActionId>> lanes_;  // the first of each is the one under way

@@ -5,6 +5,7 @@
 #include <latch>
 
 #include "control/api_fixture_test.h"
+#include "platform/lane.h"
 
 namespace naru::control {
 namespace {
@@ -83,15 +84,51 @@ TEST_F(OutboxTest, WhatDoesNotFitIsTakenLater) {
   core_->stop();
 }
 
+// What waits would be tried again in an hour, and until then nothing else could use its lane: the network of
+// an application that was removed, and of another one that has its name.
 TEST_F(OutboxTest, AnActionThatIsSupersededWhileItWaitsGoesAtOnce) {
-  Outbox outbox(*core_, [&](const Action& action, std::stop_token) -> std::optional<Command> {
-    return action.kind == ActionKind::publish_routes ? acked(action) : std::nullopt;
-  });
+  std::mutex mutex;
+  std::vector<std::string> tried;  // lanes
+  ApplicationSpec spec;
+  spec.services.resize(1);
+  spec.services[0].name = "web";
+  Outbox outbox(*core_,
+                [&](const Action& action, std::stop_token) -> std::optional<Command> {
+                  switch (action.kind) {
+                    case ActionKind::publish_routes:
+                      return acked(action);
+                    case ActionKind::plan_pipeline:
+                      return command::PlanFinished{action.id, std::stoull(action.subject), "", spec, {}};
+                    case ActionKind::build_service:
+                      return command::BuildFinished{
+                          action.id, std::stoull(action.subject), action.detail, false, "", ImageInfo{}};
+                    case ActionKind::remove_network:
+                      return command::NetworkRemoved{action.id};
+                    case ActionKind::ensure_network: {
+                      const std::lock_guard lock(mutex);
+                      tried.push_back(platform::lane_of(action));
+                      return std::nullopt;
+                    }
+                    default:
+                      return std::nullopt;
+                  }
+                },
+                8, {.first = 1h, .last = 1h});
+  const auto comes_to_tries = [&](std::size_t count) {
+    const MonoTime deadline = clock_.mono() + 20s;
+    for (;; std::this_thread::yield()) {
+      const std::lock_guard lock(mutex);
+      if (tried.size() >= count || clock_.mono() > deadline) return tried.size() == count;
+    }
+  };
   core_->start();
   push(1);
-  ASSERT_TRUE(
-      core_->submit(command::Push{"app0", "refs/heads/main", std::string(40, 'b'), "another", "ada"}));
-  EXPECT_TRUE(comes_to(1)) << "the older plan is gone";
+  ASSERT_TRUE(comes_to_tries(1)) << left();
+  ASSERT_TRUE(core_->submit(command::RemoveApp{"app0"}));
+  push(1);
+  EXPECT_TRUE(comes_to_tries(2)) << "the lane is free";
+  const std::lock_guard lock(mutex);
+  EXPECT_EQ(tried.front(), tried.back()) << "it is the same lane: else this shows nothing";
   core_->stop();
 }
 

@@ -30,7 +30,7 @@ void drip(Client& client, char byte) {
 }
 
 TEST(Bounds, AHeadThatDripsIsCutAtItsDeadlineWhileOthersAreServed) {
-  World world({.head = 400ms});
+  World world({.head = 1500ms});  // others, who are held up, are not cut by it
   Backend& backend = world.stable();
   world.publish();
   std::vector<std::unique_ptr<Client>> slow;
@@ -73,7 +73,7 @@ TEST(Bounds, ABodyThatStopsIsCutAndItsInstanceSeesThatItIsNotWhole) {
 }
 
 TEST(Bounds, ABodyThatComesSlowlyButComesIsCarried) {
-  World world({.head = 200ms, .request_body = 2000ms});
+  World world({.head = 1s, .request_body = 30s});
   world.stable([](Client& client, Backend&) {
     client.read_until("\r\n\r\n");
     client.take(client.in.find("\r\n\r\n") + 4);
@@ -85,7 +85,7 @@ TEST(Bounds, ABodyThatComesSlowlyButComesIsCarried) {
   const Watch watch;
   pollfd one{client.fd(), POLLIN, 0};
   for (int i = 0; i < 100; ++i) {
-    poll(&one, 1, 5);
+    poll(&one, 1, 12);
     ASSERT_TRUE(client.send("b"));
   }
   EXPECT_GT(watch.passed(), world.bounds.head) << "the head's deadline is the head's alone";
@@ -136,7 +136,7 @@ TEST(Bounds, AClientThatDoesNotReadHoldsLittleMemoryAndIsCut) {
 }
 
 TEST(Bounds, AnIdleConnectionIsClosedWithoutAWord) {
-  World world({.client_idle = 300ms});
+  World world({.client_idle = 1500ms});
   world.stable();
   world.publish();
   Client never(world.edge()), once(world.edge());
@@ -146,7 +146,7 @@ TEST(Bounds, AnIdleConnectionIsClosedWithoutAWord) {
   EXPECT_EQ(once.read_to_end(), "");
   EXPECT_EQ(never.read_to_end(), "");
   EXPECT_GE(watch.passed(), world.bounds.client_idle);
-  EXPECT_LT(watch.passed(), 8s) << "closed by the gateway, not by the end of the client's patience";
+  EXPECT_LT(watch.passed(), 50s) << "closed by the gateway, not by the end of the client's patience";
 }
 
 TEST(Bounds, ManyIdleConnectionsCostNobody) {
@@ -175,16 +175,15 @@ TEST(Bounds, OneConnectionTooManyIsClosedAtOnce) {
   EXPECT_TRUE(World::eventually([&] { return world.ask(get()).starts_with("HTTP/1.1 200"); }));
 }
 
-// Sends requests that wait, and gives the first that did not.
-std::string first_refused(World& world, std::vector<std::unique_ptr<Client>>& held,
+// `count` requests that the gateway says wait, and one more: what it is answered.
+std::string first_refused(World& world, std::vector<std::unique_ptr<Client>>& held, std::size_t count,
                           const std::string& request) {
-  while (held.size() < 20) {
+  while (held.size() < count) {
     held.push_back(std::make_unique<Client>(world.edge()));
     held.back()->send(request);
-    pollfd one{held.back()->fd(), POLLIN, 0};
-    if (poll(&one, 1, 100) > 0) return held.back()->read_answer();
+    EXPECT_TRUE(World::eventually([&] { return world.held_requests() == held.size(); })) << held.size();
   }
-  return "none was refused";
+  return world.ask(request);
 }
 
 TEST(Bounds, HeldRequestsAreCounted) {
@@ -192,12 +191,10 @@ TEST(Bounds, HeldRequestsAreCounted) {
   world.web().hold = true;
   world.publish();
   std::vector<std::unique_ptr<Client>> held;
-  const std::string refused = first_refused(world, held, get());
+  const std::string refused = first_refused(world, held, 5, get());
   EXPECT_THAT(refused, StartsWith("HTTP/1.1 503"));
   EXPECT_THAT(refused, HasSubstr("as many requests wait for it already as may (5 requests"));
   EXPECT_THAT(refused, HasSubstr("Retry-After: 2"));
-  EXPECT_EQ(held.size(), 6U);
-  held.pop_back();
   world.stable();
   world.web().hold = false;
   world.publish();
@@ -210,8 +207,7 @@ TEST(Bounds, HeldBytesAreCounted) {
   world.publish();
   std::vector<std::unique_ptr<Client>> held;
   const std::string big = get("/", "X: " + std::string(20'000, 'x') + "\r\n");
-  EXPECT_THAT(first_refused(world, held, big), HasSubstr("or 64 KB of heads"));
-  EXPECT_EQ(held.size(), 4U);
+  EXPECT_THAT(first_refused(world, held, 3, big), HasSubstr("or 64 KB of heads"));
 }
 
 TEST(Bounds, AHeldRequestIsAnsweredAtTheEndOfItsTime) {
@@ -221,7 +217,7 @@ TEST(Bounds, AHeldRequestIsAnsweredAtTheEndOfItsTime) {
   const Watch watch;
   EXPECT_THAT(world.ask(get()), StartsWith("HTTP/1.1 503"));
   EXPECT_GE(watch.passed(), world.bounds.hold);
-  EXPECT_LT(watch.passed(), 8s);
+  EXPECT_LT(watch.passed(), 50s);
 }
 
 // ---- instances that drip
@@ -237,7 +233,7 @@ TEST(Bounds, AnAnswersHeadThatDripsIsCutAtItsDeadline) {
   const Watch watch;
   EXPECT_THAT(world.ask(get()), StartsWith("HTTP/1.1 504"));
   EXPECT_GE(watch.passed(), world.bounds.first_byte);
-  EXPECT_LT(watch.passed(), 8s);
+  EXPECT_LT(watch.passed(), 50s);
 }
 
 TEST(Bounds, InformationalAnswersWithoutEndAreNoAnswer) {

@@ -21,13 +21,7 @@ TEST(Holding, RequestsWaitForTheNextTable) {
   }
   Client tcp(world.host_port());
   tcp.send("\x01\x02");
-  EXPECT_TRUE(World::eventually([&] {
-    Json stats;
-    world.control.send({{"ping", 1}}, 5s).value();
-    auto message = world.control.receive(5s);
-    while (message && !message->body.contains("stats")) message = world.control.receive(5s);
-    return message && message->body["stats"]["held_requests"] == 21;
-  }));
+  EXPECT_TRUE(World::eventually([&] { return world.held_requests() == 21; }));
   clients.pop_back();  // one goes away while it waits
   Backend& backend = world.stable();
   world.web().hold = false;
@@ -86,7 +80,7 @@ TEST(Tables, ARetiredInstanceFinishesItsRequestAndGetsNoNewOne) {
 TEST(Draining, TheNextAnswerOfAnOldConnectionSaysClose) {
   World world;
   world.stop();
-  world.drain_for = 10s;
+  world.drain_for = 60s;
   world.start();
   world.stable();
   world.publish();
@@ -106,7 +100,7 @@ TEST(Draining, TheNextAnswerOfAnOldConnectionSaysClose) {
   EXPECT_THAT(said, HasSubstr("Connection: close"));
   const MonoTime before = std::chrono::steady_clock::now();
   world.thread.join();
-  EXPECT_LT(std::chrono::steady_clock::now() - before, 5s) << "idle: no need to wait";
+  EXPECT_LT(std::chrono::steady_clock::now() - before, 30s) << "idle: no need to wait";
   world.steering.reset();
 }
 
@@ -125,7 +119,7 @@ void restart_beside(World& world) {
 TEST(Draining, AConnectionThatComesInTheLastMomentIsServed) {
   World world;
   world.stop();
-  world.drain_for = 5s;
+  world.drain_for = 30s;
   world.start();
   world.stable();
   world.publish();
@@ -153,7 +147,7 @@ TEST(Draining, AConnectionThatComesInTheLastMomentIsServed) {
 TEST(Draining, RestartsUnderLoadLoseNoRequest) {
   World world;
   world.stop();
-  world.drain_for = 5s;
+  world.drain_for = 30s;
   world.start();
   world.stable();
   world.publish();

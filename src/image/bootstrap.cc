@@ -10,6 +10,7 @@
 
 #include <deque>
 
+#include "base/environment.h"
 #include "image/files.h"
 
 namespace naru::image {
@@ -106,8 +107,9 @@ std::string deb822_of_suite(std::string_view content, std::string_view suite) {
 class ScratchFolder {
  public:
   static Result<ScratchFolder> make() {
-    std::string path = "/tmp/naru-bootstrap-XXXXXX";
-    if (!::mkdtemp(path.data())) return fail_errno(file_code(errno), "make a folder in /tmp");
+    const std::string base = environment_variable("TMPDIR").value_or("");
+    std::string path = fmt::format("{}/naru-bootstrap-XXXXXX", base.empty() ? "/tmp" : base);
+    if (!::mkdtemp(path.data())) return fail_errno(file_code(errno), "make the folder {}", path);
     return ScratchFolder(path);
   }
   ScratchFolder(ScratchFolder&& other) noexcept : path(std::exchange(other.path, {})) {}

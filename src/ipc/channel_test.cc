@@ -22,10 +22,10 @@ void write_raw(const Channel& channel, std::string_view bytes) {
 
 TEST(Channel, CarriesMessagesInOrder) {
   auto [a, b] = make_pair_of_channels();
-  ASSERT_TRUE(a.send({{"n", 1}}, 1s));
-  ASSERT_TRUE(a.send({{"n", 2}}, 1s));
-  EXPECT_EQ(b.receive(1s)->body["n"], 1);
-  EXPECT_EQ(b.receive(1s)->body["n"], 2);
+  ASSERT_TRUE(a.send({{"n", 1}}, 20s));
+  ASSERT_TRUE(a.send({{"n", 2}}, 20s));
+  EXPECT_EQ(b.receive(20s)->body["n"], 1);
+  EXPECT_EQ(b.receive(20s)->body["n"], 2);
 }
 
 TEST(Channel, CarriesDescriptorsWithTheirOwnMessage) {
@@ -33,11 +33,11 @@ TEST(Channel, CarriesDescriptorsWithTheirOwnMessage) {
   int pipe_ends[2];
   ASSERT_EQ(::pipe2(pipe_ends, O_CLOEXEC), 0);
   Fd read_end(pipe_ends[0]), write_end(pipe_ends[1]);
-  ASSERT_TRUE(a.send({{"n", 1}}, 1s));
+  ASSERT_TRUE(a.send({{"n", 1}}, 20s));
   const std::array<int, 1> fds{write_end.get()};
   ASSERT_TRUE(a.send({{"n", 2}}, 1s, fds));
-  EXPECT_TRUE(b.receive(1s)->fds.empty());
-  auto second = b.receive(1s);
+  EXPECT_TRUE(b.receive(20s)->fds.empty());
+  auto second = b.receive(20s);
   ASSERT_TRUE(second);
   ASSERT_EQ(second->fds.size(), 1U);
   EXPECT_FALSE(second->body.contains("fds"));
@@ -90,7 +90,7 @@ TEST(Channel, TimesOutWhenNothingComes) {
 
 TEST(Channel, GivesWhatCameBeforeTheEndThenClosed) {
   auto [a, b] = make_pair_of_channels();
-  ASSERT_TRUE(a.send({{"n", 1}}, 1s));
+  ASSERT_TRUE(a.send({{"n", 1}}, 20s));
   a.close();
   auto first = b.read_available();
   ASSERT_TRUE(first);
@@ -117,7 +117,7 @@ TEST(Channel, RefusesGarbage) {
   for (const auto& [bytes, code] : cases) {
     auto [a, b] = make_pair_of_channels();
     write_raw(a, bytes);
-    auto got = b.receive(1s);
+    auto got = b.receive(20s);
     ASSERT_FALSE(got) << bytes;
     EXPECT_EQ(got.error().code, code) << got.error().message();
   }
@@ -127,7 +127,7 @@ TEST(Channel, NamesAPeerThatLeavesInTheMiddleOfAMessage) {
   auto [a, b] = make_pair_of_channels();
   write_raw(a, std::string("\x20\0\0\0{\"n\":", 9));
   a.close();
-  auto got = b.receive(1s);
+  auto got = b.receive(20s);
   ASSERT_FALSE(got);
   EXPECT_EQ(got.error().code, Code::closed);
   EXPECT_NE(got.error().context.find("middle"), std::string::npos);
@@ -136,7 +136,7 @@ TEST(Channel, NamesAPeerThatLeavesInTheMiddleOfAMessage) {
 TEST(Channel, SendingToAClosedPeerIsAnErrorAndNoSignal) {
   auto [a, b] = make_pair_of_channels();
   b.close();
-  auto sent = a.send({{"n", 1}}, 1s);
+  auto sent = a.send({{"n", 1}}, 20s);
   ASSERT_FALSE(sent);
   EXPECT_EQ(sent.error().code, Code::closed);
 }
