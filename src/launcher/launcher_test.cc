@@ -295,7 +295,8 @@ TEST_F(LauncherTest, ProbesAnswerWithCodeAndOutput) {
   const auto slow = client->probe("web-1", {"/bin/sleep", "1000"}, 100ms);
   ASSERT_TRUE(slow) << slow.error().message();
   EXPECT_TRUE(slow->timed_out);
-  const auto loud = client->probe("web-1", {"/bin/sh", "-c", "head -c 100000 /dev/zero; exit 3"}, 30s);
+  const std::string lines = "i=0; while [ $i -lt 4000 ]; do echo xxxxxxxxxxxxxxxxxxxxxxxx; i=$((i+1)); done";
+  const auto loud = client->probe("web-1", {"/bin/sh", "-c", lines + "; exit 3"}, 30s);
   ASSERT_TRUE(loud) << loud.error().message();
   EXPECT_EQ(loud->exit_code, 3) << "who says much is heard to its end";
   EXPECT_EQ(loud->output.size(), 4096U);
