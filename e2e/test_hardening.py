@@ -35,8 +35,8 @@ class Hardening(Case):
         os.close(held)
 
     def test_the_launcher_runs_from_a_copy_that_none_can_write(self):
-        self.check_sealed(self.launcher())
-        self.check_sealed(self.launcher())  # the restarted one, too
+        self.check_sealed(wait_until(self.launcher, "a launcher"))
+        self.check_sealed(wait_until(self.launcher, "the restarted one"))
         self.platform.wait_answering()
 
     def test_the_other_half_of_localhost_is_taken_too(self):
