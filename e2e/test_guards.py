@@ -57,7 +57,7 @@ class Guards(naru.Case):
         before = self.app.wait_alone("web")
         processes = self.platform.container_pids()
         self.assertIn(before["pid"], processes)
-        self.assert_says(self.platform.stop().stdout, "Containers run on; `naru up` finds them again")
+        self.assert_says(self.platform.stop().stdout, r"Naru is down\. 1 container of shop runs on; .*until `naru up`")
         self.assertFalse(naru.processes_with(f"--data={self.platform.data}"), "nothing of Naru runs")
         self.assertLessEqual({before["pid"]}, self.platform.container_pids())
         self.assertNotEqual(self.platform.naru("status", "shop", check=False).returncode, 0)
