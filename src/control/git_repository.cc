@@ -1,5 +1,7 @@
 #include "control/git_repository.h"
 
+#include <mutex>
+
 #include "base/rng.h"
 #include "control/checkout.h"
 #include "os/file.h"
@@ -24,6 +26,8 @@ Result<void> create_repository(const ipc::DataFolder& data, const std::string& a
           Error{Code::system, fmt::format("{}: rename", path.string()), error.value(), {}});
   }
   TRY(os::make_dirs(path / "hooks", 0700));
+  static std::mutex writing;  // two first pushes at once
+  const std::lock_guard lock(writing);
   // The program's place comes with each push: it may have moved since.
   for (const char* hook : {"pre-receive", "post-receive"}) {
     const std::string script = fmt::format(
