@@ -56,7 +56,8 @@ TEST_F(CoreTest, ChoosesASecretForAnOldFolderToo) {
 // Who wants to free it needs control.
 TEST_F(CoreTest, StartsOnAFullDisk) {
   if (::mount("naru-core", folder_.c_str(), "tmpfs", 0, "size=2m") != 0) GTEST_SKIP() << "needs root";
-  const auto unmount = [&] { ::umount2(folder_.c_str(), MNT_DETACH); };
+  const std::unique_ptr<std::string, void (*)(std::string*)> mounted(
+      &folder_, [](std::string* folder) { ::umount2(folder->c_str(), MNT_DETACH); });
   const std::string secret = secret_of(*open());
   {
     auto keeps_the_log_open = store::Store::open(folder_).value();
@@ -72,7 +73,6 @@ TEST_F(CoreTest, StartsOnAFullDisk) {
     ASSERT_EQ(::truncate((folder_ + "/filler").c_str(), 0), 0);
     EXPECT_TRUE((*core)->submit(command::CreateApp{"shop"}));
   }
-  unmount();
 }
 
 // A disk that takes seconds for a commit: here somebody else holds the database.

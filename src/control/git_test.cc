@@ -75,6 +75,16 @@ class Git : public ControlTest {
     }
     return count;
   }
+  // To control, for requests that no well-behaved client makes.
+  Fd connection() const {
+    Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port_);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    return socket;
+  }
   static bool eventually(const std::function<bool()>& holds) {
     const MonoTime deadline = SystemClock().mono() + 20s;
     while (!holds() && SystemClock().mono() < deadline) std::this_thread::yield();
@@ -284,12 +294,7 @@ TEST_F(Git, APackThatIsTooLargeIsRefusedWithItsBound) {
 }
 
 TEST_F(Git, ABodyBeyondEveryBoundIsRefusedAtItsHead) {
-  const Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port_);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  ASSERT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  const Fd socket = connection();
   const std::string request = fmt::format(
       "POST /git/shop.git/git-receive-pack HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: Bearer {}\r\n"
       "Content-Type: application/x-git-receive-pack-request\r\nContent-Length: 1000000000000\r\n\r\n0000",
@@ -347,12 +352,7 @@ TEST_F(Git, ABindOfASymbolicLinkIsRefusedWithItsPlace) {
 
 TEST_F(Git, AClientThatGoesAwayInTheMiddleIsForgotten) {
   {
-    const Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port_);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    ASSERT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    const Fd socket = connection();
     // A branch, and the head of a pack of a thousand objects, none of which comes.
     const std::string branch = std::string(40, '0') + " " + std::string(40, 'a') + " refs/heads/main" +
                                std::string("\0 report-status", 15);

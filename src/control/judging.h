@@ -56,7 +56,6 @@ class Judging {
   const ipc::Telemetry& telemetry_;
   const Clock& clock_;
   std::map<RolloutId, Session> sessions_;
-  std::map<std::uint32_t, std::pair<MonoTime, ipc::Histogram>> baselines_;
   std::jthread thread_;
 };
 

@@ -57,7 +57,7 @@ Result<void> check_service(const State& state, const std::string& app, const std
     if (instance.app == app && instance.environment == environment) names.insert(instance.service);
   if (names.contains(service)) return {};
   return no_such(fmt::format("service of {}", app), service, {names.begin(), names.end()},
-                 fmt::format("naru status {}", environment == kProduction ? app : app + "/" + environment));
+                 "naru status " + target_of(app, environment));
 }
 
 }  // namespace naru::control
