@@ -179,7 +179,7 @@ WallTime waiting_since(const State& state, const Rollout& rollout) {
     if (side_of(state, environment->second, instance.service, instance.revision.short_hex()) == "canary")
       since = std::max({since, instance.created, instance.started});
   });
-  return since;
+  return since == WallTime{} ? since : rollout::watched_since(state, environment->second, since);
 }
 
 std::string pipeline_message(const Pipeline& pipeline) {

@@ -156,6 +156,8 @@ TEST(Views, SaySinceWhenARolloutWaitsForItsContainers) {
   state.instances[fresh.id] = fresh;
   EXPECT_EQ(rollout_view(state, rollout, {})["waiting_since"], 2'000);
   EXPECT_EQ(rollout_view(state, rollout, {})["ready_deadline"], 120'000);
+  state.counters.control_started = from_epoch_ms(5'000);
+  EXPECT_EQ(rollout_view(state, rollout, {})["waiting_since"], 5'000) << "the deadline runs while Naru does";
   state.instances.at(fresh.id).phase = InstancePhase::ready;
   EXPECT_EQ(rollout_view(state, rollout, {})["waiting_since"], 0);
 }
