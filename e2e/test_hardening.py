@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from naru import Case, wait_until
+from naru import Case, Platform, wait_until
 
 
 class Hardening(Case):
@@ -62,6 +62,17 @@ class Hardening(Case):
         notice = "Naru's own processes are not protected"
         said = self.platform.naru("doctor", check=False)
         self.assertEqual(notice in said.stdout, not allowed, said.stdout)
+
+    def test_down_all_leaves_nothing_though_the_launcher_died_just_before(self):
+        platform = Platform().start(seed=False)
+        try:
+            # Dying at once again and again, it is started after ever longer pauses: `down` comes into one of them.
+            for _ in range(6):
+                pid = wait_until(lambda: platform.pids().get("launcher"), "a launcher")
+                os.kill(pid, signal.SIGKILL)
+                wait_until(lambda: platform.pids().get("launcher") != pid, "its end")
+        finally:
+            platform.destroy()  # fails over what is left
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ namespace {
 
 // Between fork and exec only what is async-signal-safe.
 [[noreturn]] void become(const ChildSpec& spec, char* const* argv, int log, pid_t supervisor) {
-  sigset_t none;
-  sigemptyset(&none);
-  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
+  sigset_t held;
+  sigemptyset(&held);
+  for (const int signal : spec.held_signals) sigaddset(&held, signal);
+  ::pthread_sigmask(SIG_SETMASK, &held, nullptr);
   ::setsid();
   ::dup2(log, STDOUT_FILENO);
   ::dup2(log, STDERR_FILENO);
@@ -49,9 +50,16 @@ Result<pid_t> start_child(const ChildSpec& spec) {
   const Fd log(::open(spec.log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640));
   if (!log) return fail_errno(Code::system, "{}: open", spec.log_path);
   const pid_t supervisor = ::getpid();
+  // The child is born with all signals held: one may come before it says which ones it holds.
+  sigset_t every, before;
+  sigfillset(&every);
+  ::pthread_sigmask(SIG_SETMASK, &every, &before);
   const pid_t pid = ::fork();
-  if (pid < 0) return fail_errno(Code::system, "{}: fork", spec.name);
   if (pid == 0) become(spec, argv.data(), log.get(), supervisor);
+  const int error = errno;
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = error;
+  if (pid < 0) return fail_errno(Code::system, "{}: fork", spec.name);
   return pid;
 }
 

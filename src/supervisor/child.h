@@ -24,6 +24,7 @@ struct ChildSpec {
   std::string name;                    // "gateway"
   std::vector<std::string> arguments;  // after `naru <name>`
   std::vector<int> fds;                // kept open over exec, under the same numbers
+  std::vector<int> held_signals;       // wait for the process until it takes them, however early they come
   std::optional<User> user;            // none: root
   int program_fd = -1;                 // what it executes; -1: the supervisor's own file
   std::string log_path;                // standard output and error

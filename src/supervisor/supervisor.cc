@@ -138,6 +138,7 @@ enum class Process { launcher, gateway, control };
 constexpr std::array kProcesses{Process::launcher, Process::gateway, Process::control};
 constexpr std::string_view kNames[] = {"launcher", "gateway", "control"};
 constexpr milliseconds kLogInterval{10'000};
+constexpr int kClearAttempts = 3;
 
 class Supervisor {
  public:
@@ -228,6 +229,7 @@ class Supervisor {
     if (process == Process::launcher) {
       spec.arguments.push_back(fmt::format("--allowed-uid={}", user_.uid));
       pass("listen-fd", launcher_socket_.get());
+      spec.held_signals = {SIGTERM, ipc::kEndForGood};
       spec.program_fd = program_.get();
       return spec;
     }
@@ -400,25 +402,47 @@ class Supervisor {
     if (!channel.flush()) channel.close();
   }
 
-  // Control first, so that it stops deciding; then the others, at once.
+  // Control first, so that it stops deciding; the launcher last.
   void stop_children() {
-    for (const Process process : {Process::control, Process::gateway, Process::launcher}) {
-      Running& child = at(process);
-      if (child.pid == 0) continue;
-      const bool clears = process == Process::launcher && for_good_;
-      ::kill(child.pid, clears ? ipc::kEndForGood : SIGTERM);
-      const MonoTime deadline = clock_.mono() + (clears ? 30s : 5s);
-      int status = 0;
-      while (::waitpid(child.pid, &status, WNOHANG) == 0) {
-        if (clock_.mono() > deadline) ::kill(child.pid, SIGKILL);
-        pollfd wake{signals_.get(), POLLIN, 0};
-        ::poll(&wake, 1, 20);
-        signalfd_siginfo info{};
-        while (::read(signals_.get(), &info, sizeof info) > 0) {
+    stop(Process::control, SIGTERM, 5s);
+    stop(Process::gateway, SIGTERM, 5s);
+    if (for_good_)
+      clear_host();
+    else
+      stop(Process::launcher, SIGTERM, 5s);
+  }
+
+  // What is left in the kernel goes with the launcher's end: with one that is started for it when none runs
+  // or when the one that was at it died.
+  void clear_host() {
+    for (int attempt = 0; attempt < kClearAttempts; ++attempt) {
+      if (at(Process::launcher).pid == 0)
+        if (auto started = start(Process::launcher); !started) {
+          log_event(Level::error, "supervisor.start", {{"error", started.error().message()}});
+          continue;
         }
-      }
-      child.pid = 0;
+      if (stop(Process::launcher, ipc::kEndForGood, 30s) == 0) return;
     }
+    log_event(Level::error, "supervisor.host_not_cleared", {{"attempts", kClearAttempts}});
+  }
+
+  // Returns its wait status; 0 when it does not run.
+  int stop(Process process, int signal, milliseconds patience) {
+    Running& child = at(process);
+    int status = 0;
+    if (child.pid == 0) return status;
+    ::kill(child.pid, signal);
+    const MonoTime deadline = clock_.mono() + patience;
+    while (::waitpid(child.pid, &status, WNOHANG) == 0) {
+      if (clock_.mono() > deadline) ::kill(child.pid, SIGKILL);
+      pollfd wake{signals_.get(), POLLIN, 0};
+      ::poll(&wake, 1, 20);
+      signalfd_siginfo info{};
+      while (::read(signals_.get(), &info, sizeof info) > 0) {
+      }
+    }
+    child.pid = 0;
+    return status;
   }
 
   SupervisorOptions options_;
