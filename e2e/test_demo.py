@@ -25,7 +25,7 @@ class Demo(unittest.TestCase):
         self.assertGreater(int(ends[1][2]), 1000, "the good release's users")
         self.assertEqual(ends[1][3], "0", "a good release fails nobody")
         self.assertEqual(len(re.findall(r"^    push to live: (.* \d+ ms, ){2}.* \d+ ms$", measured, re.M)), 3, measured)
-        self.assertRegex(measured, r"verdict: .*the canary is worse: \d+ of \d+ canary users")
+        self.assertRegex(measured, r"verdict: .*errors for \d+ of \d+ canary users")
         stopped = demo("--stop")
         self.assertEqual(stopped.returncode, 0, stopped.stdout)
         self.assertFalse((naru.ROOT / ".naru").exists())

@@ -1,4 +1,5 @@
 """Staging before production: the same images, its own variables, addresses and data; a person lets it go on."""
+import re
 import unittest
 
 import naru
@@ -30,14 +31,18 @@ class Environments(naru.Case):
         self.app.commit("One image for all")
         pushed = self.app.push()
         self.assert_says(pushed.stdout, r"remote: release v1 of ledger is made", r"remote: it comes to production when staging serves it", r"remote: staging:")
+        told = re.search(r"remote: staging:\s+remote:   book +\w+://localhost:(\d+)\s", pushed.stdout)
+        self.assertTrue(told, pushed.stdout)
+        type(self).told_port = int(told[1])
 
     def test_02_staging_serves_it_by_name_and_on_a_free_port(self):
         self.wait_served("ledger/staging", 1)
         name = f"http://teller.staging.ledger.localhost:{self.platform.gateway_port}/"
         self.assertEqual(naru.fetch(name)[2], b"good morning\n")
-        urls = [a["url"] for a in self.status("ledger/staging")["addresses"] if a["service"] == "book"]
+        urls = [a["url"] for a in self.status("ledger/staging")["addresses"] if a["service"] == "book" and ".localhost" not in a["url"]]
         self.assertEqual([u.rpartition(":")[0].partition("://")[2] for u in urls], ["localhost"], urls)
         self.staged_port = int(urls[0].rpartition(":")[2])
+        self.assertEqual(self.staged_port, self.told_port, "what the push said")
         naru.wait_until(lambda: naru.tcp_lines(self.staged_port, "PING") == ["book 2", "+pong"], "its port is open")
         self.assertEqual(naru.tcp_lines(self.staged_port, "PING", "ADD anna 5", "SUM anna"), ["book 2", "+pong", "+1 entries", "+5"])
 

@@ -76,7 +76,7 @@ export function makeWorld() {
     addresses: [{ service: 'web', url: 'http://localhost:8000' }], message: 'holding at 25%: 312 users, nothing speaks against it; 20s to go',
   };
   const summary = (name, status) => ({ name, created: kNow - 900_000_000, environments: [{ name: 'production', stable: status.stable && { version: status.stable.version, commit: status.stable.commit }, rollout: status.rollout && { phase: status.rollout.phase, to: status.rollout.to_version, weight: status.rollout.weight }, health: status.health, message: status.message, addresses: status.addresses.map((a) => a.url) }] });
-  const ledger = other('ledger', 'v3 serves everybody; v4 was taken back: the canary is worse: 21 of 88 canary users and 3 of 1,702 stable users met errors (M 5.1e+04 reached 3e+03); look at the canary\'s logs', 'ok', 3);
+  const ledger = other('ledger', 'v3 serves everybody; v4 was taken back: errors for 21 of 88 canary users and 3 of 1702 stable users at 5% (M 5.1e+04 reached 3e+03); look at the canary\'s logs', 'ok', 3);
   const photos = other('photos', 'v12 serves everybody; photos-api-3 of api will be started again: exited with 139', 'degraded', 12);
   const notes = other('notes', 'nothing runs yet; push a commit', 'empty', 0);
   const statuses = { 'shop/production': shop, 'ledger/production': ledger, 'photos/production': photos, 'notes/production': notes };

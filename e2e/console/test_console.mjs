@@ -160,7 +160,7 @@ describe('the console', { skip: !!link && 'a running Naru is tested' }, () => {
     fake.tell();
     await eventually(async () => (await text(page, 'weight')) === '50%', 'the share of step 3');
     assert.match(await text(page, 'verdict'), /just begun/);
-    Object.assign(rollout, { phase: 'rolling-back', weight: 0, reason: 'the canary is worse: 21 of 88', verdict: { ...rollout.verdict, kind: 'roll-back', metric: 'errors', reason: 'the canary is worse: 21 of 88' } });
+    Object.assign(rollout, { phase: 'rolling-back', weight: 0, reason: 'errors for 21 of 88', verdict: { ...rollout.verdict, kind: 'roll-back', metric: 'errors', reason: 'errors for 21 of 88' } });
     fake.tell();
     await eventually(async () => (await page.getByTestId('rollout').getAttribute('data-phase')) === 'rolling-back', 'the rollback');
     await eventually(async () => (await page.getByTestId('promote').count()) === 0, 'no promotion of what goes back');

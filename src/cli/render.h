@@ -17,8 +17,6 @@ struct View {
 std::string render_status(const Json& status, const View& view);
 // What a rollout waits for that its reason does not say: until when it starts, who counts as a user, crashes.
 std::string waiting_lines(const Json& rollout, const View& view);
-// A reason after "rolled back": what was being done has been done.
-std::string past_reason(const std::string& reason);
 std::string render_traffic(const Json& traffic, const View& view);
 std::string render_instances(const Json& instances, const View& view, bool with_app);
 std::string render_rollout(const Json& rollout, const View& view);

@@ -142,12 +142,6 @@ std::string failed_table(const Json& rollout, const View& view) {
 
 }  // namespace
 
-std::string past_reason(const std::string& reason) {
-  constexpr std::string_view kNow = "rolling back at ";
-  if (reason.starts_with(kNow)) return " at " + reason.substr(kNow.size());
-  return reason.empty() ? "" : ": " + reason;
-}
-
 std::string waiting_lines(const Json& rollout, const View& view) {
   const std::string phase = text(rollout, "phase");
   std::string out;
@@ -186,9 +180,8 @@ std::string render_rollout(const Json& rollout, const View& view) {
       text(rollout, "reason").empty() ? text(verdict, "reason") : text(rollout, "reason");
   const std::string phase = text(rollout, "phase");
   if (!reason.empty() && phase != "stepping") {  // else it stands at its step
-    const bool back = phase == "rolled-back" || phase == "rolling-back";
-    out += fmt::format("\n  {}{}\n", back ? view.style.paint(Tone::bad, "rolled back") : "",
-                       back ? past_reason(reason) : reason);
+    const char* back = phase == "rolled-back" ? "rolled back" : phase == "rolling-back" ? "rolling back" : "";
+    out += fmt::format("\n  {}{}{}\n", view.style.paint(Tone::bad, back), *back != 0 ? ": " : "", reason);
   }
   if (const std::string waiting = waiting_lines(rollout, view); !waiting.empty()) out += "\n" + waiting;
   if (const std::string evidence = evidence_table(verdict, view); !evidence.empty())

@@ -121,14 +121,14 @@ TEST(Rollout, IsCutAtTheEdgeOfATerminalAndNowhereInAPipe) {
             std::string::npos);
 }
 
-TEST(Rollout, ThatTheJudgeTookBackIsSaidInThePast) {
+TEST(Rollout, ThatTheJudgeTookBackSaysAtWhichStep) {
   Json view = rollout_view();
   view["phase"] = "rolled-back";
-  view["reason"] = "rolling back at 5%: errors for 4 of 9 canary users";
+  view["reason"] = "errors for 4 of 9 canary users at 5%";
   view["planned"][2]["min_users"] = 1;
   const auto out =
       run_on(FakeControl({{"GET /v1/apps/shop/rollout?env=production", view}}), {"rollout", "shop"}).out;
-  EXPECT_NE(out.find("\n  rolled back at 5%: errors for 4 of 9 canary users\n"), std::string::npos) << out;
+  EXPECT_NE(out.find("\n  rolled back: errors for 4 of 9 canary users at 5%\n"), std::string::npos) << out;
   EXPECT_NE(out.find("at least 30s and 1 user\n"), std::string::npos) << out;
 }
 

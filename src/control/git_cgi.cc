@@ -8,8 +8,6 @@
 #include <csignal>
 #include <filesystem>
 
-#include "os/process.h"
-
 namespace naru::control {
 
 namespace {
@@ -19,8 +17,11 @@ constexpr std::size_t kPiece = 64 << 10;
 constexpr milliseconds kPatience{3'600'000};  // of one pipe operation: a hook may wait for a long build
 constexpr milliseconds kReap{30'000};
 constexpr std::uint64_t kLittleSpace = 16 << 20;
-// Of one git program: a megabyte of a pack can inflate to a gigabyte of tree.
-constexpr std::uint64_t kMostMemory = 1 << 30;
+// What git and all that it starts begin with: a megabyte of a pack can inflate to a gigabyte of tree, so each
+// has a GiB of address space (ulimit counts in KiB), and the kernel's out-of-memory killer takes them before
+// Naru. A shell sets it, because nothing may run before it is set.
+constexpr const char* kGit =
+    "{ echo 500 >/proc/self/oom_score_adj; ulimit -v 1048576; } 2>/dev/null; exec git http-backend";
 
 Result<std::pair<Fd, Fd>> pipe_ends() {
   int ends[2];
@@ -32,8 +33,8 @@ Result<pid_t> spawn_git(const std::vector<std::string>& environment, int input, 
   std::vector<char*> entries;
   for (const std::string& entry : environment) entries.push_back(const_cast<char*>(entry.c_str()));
   entries.push_back(nullptr);
-  std::string program = "git", verb = "http-backend";
-  char* arguments[] = {program.data(), verb.data(), nullptr};
+  std::string program = "sh", option = "-c", script = kGit;
+  char* arguments[] = {program.data(), option.data(), script.data(), nullptr};
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, input, 0);
@@ -51,14 +52,10 @@ Result<pid_t> spawn_git(const std::vector<std::string>& environment, int input, 
   posix_spawnattr_setflags(&attributes,
                            POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
   pid_t pid = 0;
-  const int code = ::posix_spawnp(&pid, "git", &actions, &attributes, arguments, entries.data());
+  const int code = ::posix_spawn(&pid, "/bin/sh", &actions, &attributes, arguments, entries.data());
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
-  if (code != 0)
-    return std::unexpected(
-        Error{Code::system, "git http-backend does not start", code, "install the package git"});
-  os::give_up_first(pid);  // before it gets its first byte, which index-pack would grow with
-  os::limit_memory(pid, kMostMemory);
+  if (code != 0) return std::unexpected(Error{Code::system, "/bin/sh does not start", code, {}});
   return pid;
 }
 
@@ -169,7 +166,9 @@ struct Exchange {
       if (got == 0) {
         CO_TRY_VOID(co_await input_over.wait());
         if (!input_result) co_return std::unexpected(input_result.error());  // why git was ended
-        co_return fail(Code::internal, "git http-backend ended without an answer");
+        co_return std::unexpected(
+            Error{Code::internal, "git http-backend ended without an answer", 0,
+                  "see whether `naru doctor` finds git; control's log says what git said"});
       }
       head.append(out_piece.data(), got);
       end = head.find("\r\n\r\n");

@@ -403,11 +403,8 @@ TEST(GitProcess, HasItsMemoryBoundedAndIsKilledBeforeNaru) {
   const auto program = folder.path() / "git";
   std::ofstream(program) << "#!/bin/sh\nread line\ncat /proc/self/oom_score_adj\nulimit -v\n";
   std::filesystem::permissions(program, std::filesystem::perms::owner_all);
-  const std::string path = ::getenv("PATH");
-  ASSERT_EQ(::setenv("PATH", (folder.path().string() + ":" + path).c_str(), 1), 0);
   auto reactor = std::move(io::Reactor::create().value());
-  auto git = GitProcess::start(*reactor, {"PATH=" + path});
-  ::setenv("PATH", path.c_str(), 1);
+  auto git = GitProcess::start(*reactor, {"PATH=" + folder.path().string() + ":" + ::getenv("PATH")});
   ASSERT_TRUE(git);
   const auto asked = [](GitProcess& process) -> io::Task<std::string> {
     std::array<char, 64> answer;

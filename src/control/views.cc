@@ -160,12 +160,8 @@ std::string rollout_message(const State& state, const Rollout& rollout) {
   }
 }
 
-// The judge says "rolling back at 5%: ..." while it does so.
 std::string taken_back(const State& state, const Rollout& rollout) {
-  constexpr std::string_view kNow = "rolling back";
-  const bool judged = rollout.reason.starts_with(std::string(kNow) + " at ");
-  return fmt::format("{} was taken back{}{}", version_of(state, rollout.to), judged ? "" : ": ",
-                     rollout.reason.substr(judged ? kNow.size() : 0));
+  return fmt::format("{} was taken back: {}", version_of(state, rollout.to), rollout.reason);
 }
 
 // From when on its containers have had to become ready (rollout/progress.cc measures the same); none while it
@@ -236,7 +232,7 @@ std::vector<Address> addresses_of(const State& state, const Environment& environ
         {port.service, fmt::format("{}://{}:{}", speaks_http(*port.spec) ? "http" : "tcp", host, port.host)});
   }
   for (const ReleaseService& service : release.services)
-    if (!service.spec.stateful() && std::ranges::any_of(service.spec.ports, speaks_http))
+    if (std::ranges::any_of(service.spec.ports, speaks_http))
       out.push_back({service.spec.name, fmt::format("http://{}.{}.{}.localhost:{}", service.spec.name,
                                                     environment.name, environment.app, gateway_port)});
   return out;

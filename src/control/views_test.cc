@@ -64,6 +64,18 @@ Json status(const State& state) {
   return status_view(state, state.environments.at("shop/production"), {});
 }
 
+TEST(Views, GiveAServiceThatKeepsDataItsNameToo) {
+  State state = small_state();
+  ServiceSpec& web = state.releases.at(10).services[0].spec;
+  MountSpec mount;
+  mount.source = "data";
+  web.mounts = {mount};
+  ASSERT_TRUE(web.stateful());
+  EXPECT_EQ(status(state)["addresses"][1]["url"], "http://web.production.shop.localhost:8080");
+  web.ports[0].app_protocol = "tcp";
+  EXPECT_EQ(status(state)["addresses"].size(), 1u);
+}
+
 TEST(Views, SayWhoServesWhom) {
   State state = small_state();
   EXPECT_EQ(status(state)["message"], "v1 serves everybody");
@@ -123,15 +135,15 @@ TEST(Views, SayWhatARolloutWaitsFor) {
   EXPECT_EQ(status(state)["message"], "v1 serves everybody; v2 was taken back: web fails");
 }
 
-TEST(Views, SayInThePastWhatTheJudgeHasTakenBack) {
+TEST(Views, SayWhatTheJudgeHasTakenBack) {
   State state = small_state();
   Rollout& rollout = begin_rollout(state);
   EXPECT_EQ(release_view(state, state.releases.at(11))["taken_back"], false);
   rollout.phase = RolloutPhase::rolled_back;
-  rollout.reason = "rolling back at 5%: errors for 4 of 9 canary users";
+  rollout.reason = "errors for 4 of 9 canary users at 5%";
   state.environments["shop/production"].rollout.reset();
   EXPECT_EQ(status(state)["message"],
-            "v1 serves everybody; v2 was taken back at 5%: errors for 4 of 9 canary users");
+            "v1 serves everybody; v2 was taken back: errors for 4 of 9 canary users at 5%");
   EXPECT_EQ(release_view(state, state.releases.at(11))["taken_back"], true);
   EXPECT_EQ(release_view(state, state.releases.at(10))["taken_back"], false);
   Rollout again = rollout;

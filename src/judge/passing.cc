@@ -52,10 +52,7 @@ Evidence crash_evidence(const State& state) {
 
 std::optional<Verdict> roll_back(const View& view) {
   const auto verdict = [&](Metric metric, std::string why) {
-    return Verdict{VerdictKind::roll_back,
-                   std::string(metric_name(metric)),
-                   fmt::format("rolling back at {}: {}", view.at(), why),
-                   {}};
+    return Verdict{VerdictKind::roll_back, std::string(metric_name(metric)), std::move(why), {}};
   };
   for (const auto& [metric, kept] :
        {std::pair{Metric::errors, &view.state.errors}, std::pair{Metric::latency, &view.state.latency}}) {
@@ -65,14 +62,15 @@ std::optional<Verdict> roll_back(const View& view) {
     const std::string strength =
         e.m >= e.threshold ? fmt::format("M {:.3g} reached {:.3g}", e.m, e.threshold)
                            : fmt::format("exact p {:.2g} is below {:.2g}", e.exact_p, e.exact_limit);
-    return verdict(metric, fmt::format("{} ({}); look at the canary's logs", bad_users(e), strength));
+    return verdict(
+        metric, fmt::format("{} at {} ({}); look at the canary's logs", bad_users(e), view.at(), strength));
   }
   if (view.state.crash_failed)
     return verdict(
         Metric::crashes,
-        fmt::format("the canary crashed {} times in {:.0f} instance seconds, stable {} times in {:.0f} "
+        fmt::format("at {} the canary crashed {} times in {:.0f} instance seconds, stable {} times in {:.0f} "
                     "(exact p {:.2g}); look at the canary's logs",
-                    view.now().canary_crashes.crashes, view.now().canary_crashes.instance_seconds,
+                    view.at(), view.now().canary_crashes.crashes, view.now().canary_crashes.instance_seconds,
                     view.now().stable_crashes.crashes, view.now().stable_crashes.instance_seconds,
                     view.state.crash_p));
   return std::nullopt;

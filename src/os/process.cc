@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -109,11 +108,6 @@ std::optional<int> pidfd_exit_status(int pidfd) {
 void give_up_first(pid_t pid) {
   [[maybe_unused]] const auto written =
       write_existing(fmt::format("/proc/{}/oom_score_adj", pid), "500");  // proc(5): 1000 is the first of all
-}
-
-void limit_memory(pid_t pid, std::uint64_t bytes) {
-  const rlimit limit{bytes, bytes};
-  [[maybe_unused]] const int set = ::prlimit(pid, RLIMIT_AS, &limit, nullptr);
 }
 
 int exit_code_of(int wait_status) {

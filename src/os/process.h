@@ -35,8 +35,6 @@ std::optional<int> pidfd_exit_status(int pidfd);
 // When memory runs out the kernel's killer takes it, and what it starts from now on, before Naru's own
 // processes. Best effort: it may have ended.
 void give_up_first(pid_t pid);
-// Of the process and of those that it starts from now on, each: bytes of address space (setrlimit(2)).
-void limit_memory(pid_t pid, std::uint64_t bytes);
 
 // 128 + signal, or the exit code.
 int exit_code_of(int wait_status);

@@ -247,6 +247,20 @@ TEST(Environments, ATcpPortOutsideProductionIsAssignedAndChangedWhenItIsTaken) {
   EXPECT_TRUE(world.state.ports.empty());
 }
 
+TEST(Environments, ATcpPortIsKnownWhenTheReleaseIsMade) {
+  World world;
+  world.no_network = "none yet";
+  ApplicationSpec spec = two_environments();
+  spec.services[1].ports = {{6379, 6379, "", Transport::tcp, ""}};
+  world.release(spec);
+  ASSERT_EQ(served(world, "shop/staging"), 0u);
+  ASSERT_TRUE(world.state.ports.contains("shop/staging/api/6379"));
+  const std::uint16_t port = world.state.ports.at("shop/staging/api/6379");
+  world.no_network.clear();
+  world.settle();
+  EXPECT_EQ(world.state.ports.at("shop/staging/api/6379"), port);
+}
+
 TEST(Environments, AnAssignedPortGivesWayToOneThatAReleaseDeclaresSince) {
   World world;
   ApplicationSpec spec = two_environments();

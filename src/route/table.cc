@@ -223,10 +223,11 @@ std::string port_key(const Environment& environment, const std::string& service,
   return fmt::format("{}/{}/{}/{}", environment.app, environment.name, service, container);
 }
 
-// What has no name at the edge.
+// What its name at the edge is not enough for: what keeps data, and does not say that it speaks HTTP, may
+// speak anything.
 bool needs_assigned_port(const std::string& environment, const ServiceSpec& service, const PortSpec& port) {
   return environment != kProduction && port.host && port.transport == Transport::tcp &&
-         (service.stateful() || !speaks_http(port));
+         !(speaks_http(port) && (!service.stateful() || !port.app_protocol.empty()));
 }
 
 std::set<std::uint16_t> declared_ports(const State& state) {
@@ -250,16 +251,25 @@ std::uint16_t free_port(const State& state, std::uint16_t after) {
   return 0;
 }
 
-void assign_ports(Changes& changes) {
+// Of what everybody meets, and of the newest release: the push that makes it tells its addresses.
+std::set<std::string> wanted_ports(const State& state) {
+  std::map<std::string, const Release*> newest;
+  for (const auto& [id, release] : state.releases)
+    newest[env_key(release.app, release.environment)] = &release;
   std::set<std::string> wanted;
-  for (const auto& [key, environment] : changes.state().environments) {
-    const Release* stable = environment.network ? changes.state().release(environment.stable) : nullptr;
-    if (stable == nullptr) continue;
-    for (const ReleaseService& service : stable->services)
-      for (const PortSpec& port : service.spec.ports)
-        if (needs_assigned_port(environment.name, service.spec, port))
-          wanted.insert(port_key(environment, service.spec.name, port.container));
-  }
+  for (const auto& [key, environment] : state.environments)
+    for (const Release* release : {state.release(environment.stable), newest[key]}) {
+      if (release == nullptr) continue;
+      for (const ReleaseService& service : release->services)
+        for (const PortSpec& port : service.spec.ports)
+          if (needs_assigned_port(environment.name, service.spec, port))
+            wanted.insert(port_key(environment, service.spec.name, port.container));
+    }
+  return wanted;
+}
+
+void assign_ports(Changes& changes) {
+  const std::set<std::string> wanted = wanted_ports(changes.state());
   std::vector<std::string> gone;
   for (const auto& [key, port] : changes.state().ports)
     if (!wanted.contains(key)) gone.push_back(key);
