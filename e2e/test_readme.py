@@ -74,7 +74,8 @@ class Readme(unittest.TestCase):
                 continue
             if line in FOR_EVER:
                 # tail ends when the command does, grep at the first line that it looks for.
-                script.append(f"{line} >{output} 2>&1 & watch=$!\n"
+                script.append(f": >{output}\n"  # tail finds it, however late the command starts
+                              f"{line} >{output} 2>&1 & watch=$!\n"
                               f"tail -f -s 0.1 --pid=$watch -n +1 {output} | grep -q -m 1 '{FOR_EVER[line]}' || true\n"
                               f"kill $watch; wait $watch || true")
             else:

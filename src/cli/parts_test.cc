@@ -118,7 +118,6 @@ TEST(Text, OfAProgramMayBeColouredButSteersNothingElse) {
   EXPECT_EQ(clean_coloured("\x1b[38:5:196mred"), "\x1b[38:5:196mred\x1b[0m");
   EXPECT_EQ(clean_coloured("\x1b[2J\x1b[?25l\x1b]52;c;x\x07"), "?[2J?[?25l?]52;c;x?");
   EXPECT_EQ(clean_coloured("\x1b[>4;2m\x1b[31"), "?[>4;2m?[31") << "of xterm's own, and one without an end";
-  EXPECT_EQ(clean_lines("a\n\tb\x1b[31m\r"), "a\n\tb?[31m?");
 }
 
 TEST(Text, CleaningGivesOnlyPrintableUtf8) {

@@ -2,6 +2,8 @@
 
 #include <filesystem>
 
+#include "base/utf8.h"
+
 namespace naru::cli {
 
 ControlPlace Session::place() const {
@@ -31,7 +33,7 @@ void Session::notice(std::string_view text) const {
 }
 
 void Session::error(const Error& error) const {
-  const std::string message = clean_lines(error.message()), hint = clean_lines(error.hint());
+  const std::string message = printable(error.message()), hint = printable(error.hint());
   if (json) {
     const Json body{{"code", code_info(error.code).name}, {"message", message}, {"hint", hint}};
     return terminal.err(Json{{"error", body}}.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");

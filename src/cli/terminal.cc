@@ -9,30 +9,11 @@
 #include <cstdlib>
 
 #include "base/environment.h"
+#include "base/utf8.h"
 
 namespace naru::cli {
 
 namespace {
-
-constexpr char32_t kMalformed = 0xfffd;
-
-// The next character and how many bytes it takes; malformed bytes are taken one by one.
-std::pair<char32_t, std::size_t> next_character(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(0);
-  if (lead < 0x80) return {lead, 1};
-  const std::size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  if (lead < 0xc2 || lead > 0xf4 || text.size() < length) return {kMalformed, 1};
-  char32_t code = lead & (0x7fU >> length);
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return {kMalformed, 1};
-    code = (code << 6) | (byte(i) & 0x3f);
-  }
-  const char32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-  const bool surrogate = code >= 0xd800 && code <= 0xdfff;
-  if (code < least[length] || code > 0x10ffff || surrogate) return {kMalformed, 1};
-  return {code, length};
-}
 
 // Coarse ranges of Unicode's East Asian Width (UAX 11) and of marks without a width of their own.
 int character_width(char32_t c) {
@@ -60,10 +41,6 @@ std::size_t escape_length(std::string_view text) {
   return text.size();
 }
 
-bool is_control(char32_t c) {
-  return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
-}
-
 void write_all(int fd, std::string_view text) {
   while (!text.empty()) {
     const ssize_t n = ::write(fd, text.data(), text.size());
@@ -86,19 +63,14 @@ std::string cleaned(std::string_view text, Keep keep) {
   std::string out;
   while (!text.empty()) {
     const std::size_t kept = keep(text);
-    const auto [c, one] = next_character(text);
-    const std::size_t length = kept > 0 ? kept : one;
+    const Character c = first_character(text);
     if (kept > 0)
       out += text.substr(0, kept);
-    else if (c == kMalformed && one == 1)
-      out += '?';
-    else if (c == '\n' || c == '\t')
+    else if (c.code == '\n' || c.code == '\t')
       out += ' ';
-    else if (is_control(c))
-      out += '?';
     else
-      out += text.substr(0, one);
-    text.remove_prefix(length);
+      out += printable(text.substr(0, c.bytes));
+    text.remove_prefix(kept > 0 ? kept : c.bytes);
   }
   return out;
 }
@@ -153,21 +125,15 @@ int display_width(std::string_view text) {
       text.remove_prefix(escape);
       continue;
     }
-    const auto [c, length] = next_character(text);
-    width += character_width(c);
-    text.remove_prefix(length);
+    const Character c = first_character(text);
+    width += character_width(c.code);
+    text.remove_prefix(c.bytes);
   }
   return width;
 }
 
 std::string clean(std::string_view text) {
   return cleaned(text, [](std::string_view) { return std::size_t{0}; });
-}
-
-std::string clean_lines(std::string_view text) {
-  return cleaned(text, [](std::string_view rest) {
-    return std::size_t{rest.front() == '\n' || rest.front() == '\t' ? 1U : 0U};
-  });
 }
 
 std::string clean_coloured(std::string_view line) {
@@ -185,11 +151,11 @@ std::string fit(std::string_view text, int columns) {
   std::string out;
   int width = 0;
   while (!text.empty()) {
-    const auto [c, length] = next_character(text);
-    width += character_width(c);
+    const Character c = first_character(text);
+    width += character_width(c.code);
     if (width > columns - 1) break;
-    out += text.substr(0, length);
-    text.remove_prefix(length);
+    out += text.substr(0, c.bytes);
+    text.remove_prefix(c.bytes);
   }
   return out + "…";
 }

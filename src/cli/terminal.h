@@ -35,8 +35,6 @@ int display_width(std::string_view text);
 // One line without control characters, so that no commit message can steer the terminal; malformed UTF-8
 // becomes '?'.
 std::string clean(std::string_view text);
-// The same, but lines and tabs stay: text of several lines.
-std::string clean_lines(std::string_view text);
 // A line that a program printed, for a terminal: nothing steers it but colours, which end with the line.
 std::string clean_coloured(std::string_view line);
 // Cut to `columns` with an ellipsis.

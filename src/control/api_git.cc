@@ -1,11 +1,11 @@
 // git over HTTP, and what its hooks ask: may this push come in, and how does it go on?
+#include "base/utf8.h"
 #include "control/api.h"
 #include "control/api_pipelines.h"
 #include "control/git_cgi.h"
 #include "control/git_check.h"
 #include "control/git_repository.h"
 #include "control/how_built.h"
-#include "control/printable.h"
 #include "control/views.h"
 
 namespace naru::control {

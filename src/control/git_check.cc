@@ -5,9 +5,9 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "base/utf8.h"
 #include "control/disk_room.h"
 #include "control/plan.h"
-#include "control/printable.h"
 #include "control/views.h"
 #include "format/dockerfile.h"
 #include "os/file.h"

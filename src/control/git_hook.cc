@@ -5,7 +5,7 @@
 #include <iostream>
 
 #include "base/environment.h"
-#include "control/printable.h"
+#include "base/utf8.h"
 #include "io/http_client.h"
 #include "ipc/data_folder.h"
 #include "model/json.h"

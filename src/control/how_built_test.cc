@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "control/printable.h"
-
 namespace naru::control {
 namespace {
 
@@ -44,20 +42,6 @@ TEST(HowBuilt, IsUnchangedOnlyWhenTheLastReleaseHadTheSameImage) {
   release(3, 4, "one", "staging");
   release(4, 6, "one");
   EXPECT_EQ(how_built(state, pipeline, web, one, true), "layers cached");
-}
-
-TEST(Printable, LeavesTextAndTakesWhatSteersATerminal) {
-  EXPECT_EQ(printable("plain\ttext\nwith caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"),
-            "plain\ttext\nwith caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80");
-  EXPECT_EQ(printable("\x1b[31mred\x1b[0m \r\b\x07\x7f"), "?[31mred?[0m ????");
-  EXPECT_EQ(printable(std::string_view("a\0b", 3)), "a?b");
-  EXPECT_EQ(printable("\xc2\x9b"
-                      "31m\xc2\xa0"),
-            "?31m\xc2\xa0");
-  EXPECT_EQ(printable("\x9b"
-                      "31m \xc3"),
-            "?31m ?");
-  EXPECT_EQ(printable("\xc0\x9b \xe0\x80\x9b \xed\xa0\x80 \xf4\x90\x80\x80"), "?? ??? ??? ????");
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 
 #include <fstream>
 
-#include "control/printable.h"
+#include "base/utf8.h"
 
 namespace naru::control {
 

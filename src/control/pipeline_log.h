@@ -19,7 +19,7 @@ class PipelineLog {
   static constexpr std::uintmax_t kMaxBytes = 8U << 20;
 
   explicit PipelineLog(std::filesystem::path folder) : folder_(std::move(folder)) {}
-  // One line (a newline is added), as a terminal may be shown it (control/printable.h). Thread-safe.
+  // One line (a newline is added), as a terminal may be shown it (base/utf8.h). Thread-safe.
   void append(PipelineId id, std::string_view line, const std::vector<std::string>& secrets = {});
   // From `offset`; moves it on.
   std::string read(PipelineId id, std::uint64_t& offset) const;

@@ -3,7 +3,7 @@
 #include <openssl/crypto.h>
 
 #include "base/rng.h"
-#include "control/printable.h"
+#include "base/utf8.h"
 #include "os/file.h"
 
 namespace naru::control {

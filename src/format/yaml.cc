@@ -8,6 +8,8 @@
 #include <ranges>
 #include <set>
 
+#include "base/utf8.h"
+
 namespace naru::format {
 namespace {
 
@@ -344,37 +346,18 @@ std::unexpected<Error> Builder::syntax_fault(fy_diag* diag) const {
   return fault(Code::malformed, {1, 1}, "not valid YAML");
 }
 
-// The length of the well-formed UTF-8 character at `i` that YAML allows (5.1), or 0.
-std::size_t printable_at(std::string_view text, std::size_t i) {
-  const auto byte = [&](std::size_t k) {
-    return static_cast<unsigned char>(i + k < text.size() ? text[i + k] : 0);
-  };
-  const auto tail = [&](std::size_t k) { return (byte(k) & 0xc0) == 0x80; };
-  const unsigned first = byte(0);
-  if (first < 0x80)
-    return first == '\t' || first == '\n' || first == '\r' || (first >= 0x20 && first != 0x7f) ? 1 : 0;
-  if (first >= 0xc2 && first <= 0xdf) {
-    const bool control = first == 0xc2 && byte(1) < 0xa0 && byte(1) != 0x85;
-    return tail(1) && !control ? 2 : 0;
-  }
-  if (first >= 0xe0 && first <= 0xef) {
-    const bool overlong = first == 0xe0 && byte(1) < 0xa0, surrogate = first == 0xed && byte(1) > 0x9f;
-    const bool nonchar = first == 0xef && byte(1) == 0xbf && byte(2) >= 0xbe;
-    return tail(1) && tail(2) && !overlong && !surrogate && !nonchar ? 3 : 0;
-  }
-  if (first >= 0xf0 && first <= 0xf4) {
-    const bool overlong = first == 0xf0 && byte(1) < 0x90, beyond = first == 0xf4 && byte(1) > 0x8f;
-    return tail(1) && tail(2) && tail(3) && !overlong && !beyond ? 4 : 0;
-  }
-  return 0;
+// c-printable of YAML 1.2 (5.1).
+bool is_printable(char32_t c) {
+  return c == '\t' || c == '\n' || c == '\r' || (c >= 0x20 && c < 0x7f) || c == 0x85 ||
+         (c >= 0xa0 && c <= 0xfffd) || c >= 0x10000;
 }
 
 // libfyaml never sees bytes that YAML does not allow.
 Result<> check_characters(std::string_view text, std::string_view file) {
   std::uint32_t line = 1, column = 1;
   for (std::size_t i = 0; i < text.size();) {
-    const std::size_t length = printable_at(text, i);
-    if (length == 0)
+    const Character c = first_character(text.substr(i));
+    if (c.malformed || !is_printable(c.code))
       return fail(Code::malformed, "{}:{}:{}: found the byte 0x{:02x}, expected printable UTF-8 text", file,
                   line, column, static_cast<unsigned char>(text[i]));
     if (text[i] == '\n') {
@@ -383,7 +366,7 @@ Result<> check_characters(std::string_view text, std::string_view file) {
     } else {
       ++column;
     }
-    i += length;
+    i += c.bytes;
   }
   return {};
 }

@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "base/utf8.h"
 #include "io/http_client.h"
 
 namespace naru::image {
@@ -27,13 +28,6 @@ std::string origin_of(std::string_view url) {
       url.substr(0, scheme == std::string_view::npos ? 0 : url.find_first_of("/?#", scheme + 3)));
 }
 
-std::string printable(std::string_view text, std::size_t room) {
-  std::string shown;
-  for (const char c : text.substr(0, room))
-    shown += static_cast<unsigned char>(c) < ' ' || c == 0x7f ? ' ' : c;
-  return shown;
-}
-
 bool worth_another_try(const Error& error) {
   return error.code == Code::closed || error.code == Code::unavailable || error.code == Code::unreachable;
 }
@@ -55,7 +49,7 @@ std::string percent_encoded(std::string_view text) {
 
 Result<Challenge> parse_challenge(std::string_view header) {
   const auto bad = [&] {
-    return fail(Code::malformed, "WWW-Authenticate '{}': not a challenge", printable(header, 120));
+    return fail(Code::malformed, "WWW-Authenticate '{}': not a challenge", printable(header.substr(0, 120)));
   };
   if (header.size() > 8192)
     return fail(Code::too_large, "WWW-Authenticate: {} bytes, the bound is 8192", header.size());
@@ -105,16 +99,17 @@ Registry::Registry(HttpPort& http, const format::ImageReference& reference, cons
 
 Error Registry::refused(const std::string& url, const Outcome& outcome) const {
   const int status = outcome.answer.status;
-  const std::string said = outcome.problem.empty() ? "" : ": " + printable(outcome.problem, 200);
+  const std::string said = outcome.problem.empty() ? "" : ": " + printable(outcome.problem.substr(0, 200));
   if (status == 404)
     return {Code::image_unknown,
-            fmt::format("{}: the registry does not have it (404 for {}){}", name_, printable(url, 300), said),
+            fmt::format("{}: the registry does not have it (404 for {}){}", name_,
+                        printable(url.substr(0, 300)), said),
             0,
             {}};
   if (status == 401 || status == 403)
     return {Code::registry_refused,
             fmt::format("{}: the registry wants a login, or there is no such public image ({} for {}){}",
-                        name_, status, printable(url, 300), said),
+                        name_, status, printable(url.substr(0, 300)), said),
             0,
             {}};
   if (status == 429)
@@ -122,7 +117,8 @@ Error Registry::refused(const std::string& url, const Outcome& outcome) const {
             fmt::format("{}: the registry limits how often it may be asked (429){}", name_, said), 0,
             "wait some minutes and try again"};
   return {status >= 500 ? Code::unavailable : Code::registry_refused,
-          fmt::format("{}: the registry answered {} for {}{}", name_, status, printable(url, 300), said),
+          fmt::format("{}: the registry answered {} for {}{}", name_, status, printable(url.substr(0, 300)),
+                      said),
           0,
           {}};
 }
@@ -133,7 +129,7 @@ Result<> Registry::authenticate(const HttpAnswer& refusal) {
   if (challenge.scheme != "bearer")
     return fail(Code::registry_refused,
                 "{}: the registry wants a login ({}); only public images can be pulled", name_,
-                printable(challenge.scheme, 40));
+                printable(challenge.scheme.substr(0, 40)));
   const auto realm = challenge.parameters.find("realm");
   const bool secure = realm != challenge.parameters.end() && realm->second.starts_with("https://");
   const bool plain = realm != challenge.parameters.end() && realm->second.starts_with("http://") &&
@@ -159,7 +155,7 @@ Result<> Registry::authenticate(const HttpAnswer& refusal) {
   }));
   if (answer.status != 200)
     return fail(Code::registry_refused, "{}: no anonymous token ({} for {})", name_, answer.status,
-                printable(url, 300));
+                printable(url.substr(0, 300)));
   const Json json = TRY(parse_json(body, "the registry's token"));
   std::string token;
   for (const char* key : {"token", "access_token"})
@@ -201,7 +197,7 @@ Result<Registry::Outcome> Registry::get(const std::string& first_url, const Http
     const std::string next = TRY(io::resolve_reference(url, outcome.answer.header("location")));
     if (url.starts_with("https://") && !next.starts_with("https://"))
       return fail(Code::registry_refused, "{}: a redirect away from https, to {}", name_,
-                  printable(next, 200));
+                  printable(next.substr(0, 200)));
     url = next;
   }
 }
