@@ -26,8 +26,8 @@ export function rollout() {
       { weight: 2500, started: kNow - 40_000, passed: 0, verdict: '' },
     ],
     planned: [{ weight: 500, min_duration: 30_000, min_users: 50 }, { weight: 2500, min_duration: 60_000, min_users: 50 }, { weight: 5000, min_duration: 30_000, min_users: 50 }],
-    slow_us: 31_200, weight: 2500, reason: 'holding at 25%: 312 users, nothing speaks against it; 20s to go',
-    verdict: { kind: 'hold', metric: '', reason: 'holding at 25%: 312 users, nothing speaks against it; 20s to go', evidence: [evidence('errors', canary, stable, 1.8, 1.5), evidence('latency', canary, stable, 0.7, 1.01), evidence('crashes', canary, stable, 1, 1)] },
+    slow_us: 31_200, weight: 2500, reason: 'holding at 25%: 312 users, nothing speaks against it; at most 20s to go',
+    verdict: { kind: 'hold', metric: '', reason: 'holding at 25%: 312 users, nothing speaks against it; at most 20s to go', evidence: [evidence('errors', canary, stable, 1.8, 1.5), evidence('latency', canary, stable, 0.7, 1.01), evidence('crashes', canary, stable, 1, 1)] },
     changed: ['web', 'recommend'], created: kNow - 92_000, first_user: kNow - 78_000, completed: 0, ended: 0,
     failed_requests: [
       { time: kNow - 12_300, side: 'canary', service: 'web', method: 'GET', path: '/basket/others?limit=12', status: 502, outcome: '5xx', duration_us: 48_211, trace_id: '4bf92f3577b34da6a3ce929d0e0e4736' },
@@ -47,9 +47,9 @@ const pipelineOf = (id, version, subject, pushed, more = {}) => ({
   release_version: version, pushed, planned_at: pushed + 700, finished: pushed + 35_000, ...more,
 });
 
-const release = (version, subject, current) => ({
-  id: 60 + version, version, commit: commit(`${version}ab31f`), subject, author: version % 2 ? 'Mina Park' : 'Jun Seo', created: kNow - 86_400_000 * (8 - version), current,
-  services: ['web', 'catalog', 'recommend', 'basket', 'redis'].map((name, i) => ({ name, revision: digest(name + version), image: `sha256:${digest(name)}`, cached: (i + version) % 3 !== 0 })),
+const release = (version, subject, current, more = {}) => ({
+  id: 60 + version, taken_back: false, served: version < 7, version, commit: commit(`${version}ab31f`), subject, author: version % 2 ? 'Mina Park' : 'Jun Seo', created: kNow - 86_400_000 * (8 - version), current,
+  services: ['web', 'catalog', 'recommend', 'basket', 'redis'].map((name, i) => ({ name, revision: digest(name + version), image: `sha256:${digest(name)}`, changed: (i + version) % 3 === 0 })), ...more,
 });
 
 function other(app, message, health, version, more = {}) {
@@ -73,10 +73,10 @@ export function makeWorld() {
       instance('shop-basket-15', 'basket', 4, 'both'), instance('shop-redis-16', 'redis', 1, 'both'),
     ],
     rollout: rollout(), pipeline: running,
-    addresses: [{ service: 'web', url: 'http://localhost:8000' }], message: 'holding at 25%: 312 users, nothing speaks against it; 20s to go',
+    addresses: [{ service: 'web', url: 'http://localhost:8000' }], message: 'holding at 25%: 312 users, nothing speaks against it; at most 20s to go',
   };
   const summary = (name, status) => ({ name, created: kNow - 900_000_000, environments: [{ name: 'production', stable: status.stable && { version: status.stable.version, commit: status.stable.commit }, rollout: status.rollout && { phase: status.rollout.phase, to: status.rollout.to_version, weight: status.rollout.weight }, health: status.health, message: status.message, addresses: status.addresses.map((a) => a.url) }] });
-  const ledger = other('ledger', 'v3 serves everybody; v4 was taken back: errors for 21 of 88 canary users and 3 of 1702 stable users at 5% (M 5.1e+04 reached 3e+03); look at the canary\'s logs', 'ok', 3);
+  const ledger = other('ledger', 'v3 serves everybody; v4 was taken back: errors for 21 of 88 canary users and 3 of 1702 stable users at 5%; a good release would come back so in at most 1 of 1000 rollouts; see `naru logs ledger`', 'ok', 3);
   const photos = other('photos', 'v12 serves everybody; photos-api-3 of api will be started again: exited with 139', 'degraded', 12);
   const notes = other('notes', 'nothing runs yet; push a commit', 'empty', 0);
   const statuses = { 'shop/production': shop, 'ledger/production': ledger, 'photos/production': photos, 'notes/production': notes };
@@ -105,7 +105,7 @@ export function makeWorld() {
   return {
     statuses, events, lines, sequence,
     apps: Object.values(statuses).map((s) => summary(s.app, s)),
-    releases: { shop: [release(7, 'Show what others bought beside the basket', false), release(6, 'Search by colour', true), release(5, 'Catalog answers from memory', false), release(4, 'Basket keeps for a week', false), release(1, 'First light', false)] },
+    releases: { shop: [release(7, 'Show what others bought beside the basket', false), release(6, 'Search by colour', true), release(5, 'Catalog answers from memory', false, { taken_back: true, served: false }), release(4, 'Basket keeps for a week', false), release(1, 'First light', false)] },
     pipelines: { shop: [running, failed, pipelineOf(39, 6, 'Search by colour', kNow - 90_000_000)] },
     variables: ['PAYMENT_KEY', 'SMTP_PASSWORD'],
     pipelineLog: ['web | STEP 1/9 FROM debian:bookworm-slim', 'web | cached: base image unchanged', 'web | STEP 4/9 RUN g++ -O2 -o /out/web web.cc', 'recommend | STEP 2/6 COPY . /src', 'recommend | changed: src/rank.py', 'recommend | running stage test', 'recommend | 42 of 42 passed', ''].join('\n'),

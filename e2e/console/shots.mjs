@@ -28,7 +28,7 @@ for (const [size, viewport] of [['desktop', { width: 1360, height: 900 }], ['pho
       const page = await context.newPage();
       const { rollout } = fake.world.statuses['shop/production'];
       const kept = structuredClone(rollout), share = fake.world.canaryFailureShare;
-      const why = "errors for 21 of 88 canary users and 3 of 1702 stable users at 5% (M 5.1e+04 reached 3e+03); look at the canary's logs";
+      const why = "errors for 21 of 88 canary users and 3 of 1702 stable users at 5%; a good release would come back so in at most 1 of 1000 rollouts; see `naru logs shop`";
       fake.world.canaryFailureShare = 0.22;
       Object.assign(rollout, { phase: 'rolling-back', weight: 0, reason: why, verdict: { ...rollout.verdict, kind: 'roll-back', metric: 'errors', reason: why } });
       Object.assign(rollout.verdict.evidence[0], { m: 51_000, bad_canary: 21 });

@@ -171,6 +171,9 @@ describe('the console', { skip: !!link && 'a running Naru is tested' }, () => {
     const page = await enter('/apps/shop');
     await page.locator('[data-testid=charts] canvas').nth(2).waitFor();
     assert.match(await text(page, 'charts'), /v6 stable[\s\S]*v7 canary/);
+    await page.getByTestId('charts').getByLabel('Service').selectOption('catalog');
+    await page.getByTestId('charts').getByText('v6, unchanged: both sides').waitFor();
+    await page.getByTestId('charts').getByLabel('Service').selectOption('web');
     const coloured = () => page.evaluate(() => {
       const canvas = document.querySelector('[data-testid=charts] canvas');
       const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
@@ -219,6 +222,16 @@ describe('the console', { skip: !!link && 'a running Naru is tested' }, () => {
     await page.getByTestId('confirm').click();
     await eventually(() => fake.posted.length === 3, 'three commands');
     assert.deepEqual(fake.posted.map((p) => [p.path, p.body.env]), ['promote', 'abort', 'rollback'].map((verb) => [`/v1/apps/shop/${verb}`, 'production']));
+    await leave(page);
+  });
+
+  test('goes back only to what served everybody, and says what was taken back', async () => {
+    const page = await enter('/apps/shop/releases');
+    Object.assign(fake.world.statuses['shop/production'].rollout, { phase: 'done', ended: Date.now() });
+    fake.tell();
+    await page.getByTestId('release-4').getByRole('button', { name: 'Roll back to this' }).waitFor();
+    assert.match(await text(page, 'release-5'), /taken back$/);
+    assert.equal(await page.getByTestId('release-5').getByRole('button').count(), 0);
     await leave(page);
   });
 
@@ -482,9 +495,8 @@ describe('the console', { skip: !!link && 'a running Naru is tested' }, () => {
   test('finds pipelines and releases that are older than its lists', async () => {
     const { world } = fake;
     world.pipelines.shop = Array.from({ length: 120 }, (_, i) => ({ ...world.pipelines.shop[2], id: 200 - i, subject: `Push ${200 - i}` }));
-    world.releases.shop = Array.from({ length: 300 }, (_, i) => ({ ...world.releases.shop[4], id: 900 - i, version: 300 - i }));
+    world.releases.shop = Array.from({ length: 300 }, (_, i) => ({ ...world.releases.shop[4], id: 900 - i, version: 300 - i, taken_back: i === 0 }));
     world.releases['shop/staging'] = [{ ...world.releases.shop[0], subject: 'Only on staging', version: 3 }];
-    Object.assign(shop().rollout, { phase: 'rolled-back', ended: Date.now(), to_version: 300 });
     const page = await enter('/apps/shop/pipelines/90');
     await page.getByText('Push 90').waitFor();
     await page.getByText('42 of 42 passed').waitFor();

@@ -33,8 +33,8 @@ TEST(Delivery, CommandsOfPeopleArePostedWithTheirEnvironment) {
   EXPECT_EQ(refused.err, "error: 'latest' is not a release (as v3)\nhint: see `naru releases APP`\n");
 }
 
-TEST(Releases, ShowWhichIsCurrentAndWhatWasBuilt) {
-  const Json service{{"name", "web"}, {"cached", true}}, built{{"name", "catalog"}, {"cached", false}};
+TEST(Releases, ShowWhichIsCurrentAndWhatChanged) {
+  const Json service{{"name", "web"}, {"changed", false}}, changed{{"name", "catalog"}, {"changed", true}};
   const FakeControl control({{"GET /v1/apps/shop/releases?env=production",
                               {{"releases",
                                 {{{"version", 3},
@@ -50,14 +50,14 @@ TEST(Releases, ShowWhichIsCurrentAndWhatWasBuilt) {
                                   {"author", "Lee <lee@example.org>"},
                                   {"created", kNow - 3'600'000},
                                   {"current", true},
-                                  {"services", {service, built}}},
+                                  {"services", {service, changed}}},
                                  {{"version", 1},
                                   {"commit", "1234567890"},
                                   {"subject", "First"},
                                   {"author", "Lee"},
                                   {"created", kNow - 400'000'000},
                                   {"current", false},
-                                  {"services", {built}}}}}}}});
+                                  {"services", {changed}}}}}}}});
   expect_golden("releases.txt", run_on(control, {"releases", "shop"}).out);
 }
 

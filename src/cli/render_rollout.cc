@@ -41,10 +41,10 @@ std::string bar_line(const Json& rollout, const View& view) {
 
 std::string requirement(const Json& planned) {
   const auto users = number(planned, "min_users"), duration = number(planned, "min_duration");
-  std::string out;
-  if (duration > 0) out += fmt::format("at least {}", duration_text(duration));
-  if (users > 0) out += (out.empty() ? "at least " : " and ") + count_text(users, "user");
-  return out;
+  const std::string least = users > 0 ? count_text(users, "user") : "";
+  if (duration == 0) return least.empty() ? "" : "at least " + least;
+  return fmt::format("{}{} unless it is surely good sooner", least.empty() ? "" : least + " and ",
+                     duration_text(duration));
 }
 
 std::string steps_table(const Json& rollout, const View& view) {
@@ -225,19 +225,19 @@ std::string render_pipeline(const Json& pipeline, const View& view) {
 }
 
 std::string render_releases(const Json& releases, const View& view) {
-  Table table({"", "RELEASE", "COMMIT", "SUBJECT", "AUTHOR", "MADE", "BUILT", ""});
+  Table table({"", "RELEASE", "COMMIT", "SUBJECT", "AUTHOR", "MADE", "CHANGED", ""});
   for (const Json& release : list(releases, "releases")) {
-    std::vector<std::string> built;
+    std::vector<std::string> changed;
     for (const Json& service : list(release, "services"))
-      if (!flag(service, "cached")) built.push_back(text(service, "name"));
+      if (flag(service, "changed")) changed.push_back(text(service, "name"));
     const auto all = list(release, "services").size();
     table.row({flag(release, "current") ? view.style.paint(Tone::good, "●") : " ",
                fmt::format("v{}", number(release, "version")), text(release, "commit").substr(0, 7),
                fit(text(release, "subject"), 50), fit(text(release, "author"), 24),
                ago(number(release, "created"), view.now_ms),
-               built.size() == all ? "all"
-               : built.empty()     ? "nothing"
-                                   : fit(fmt::format("{}", fmt::join(built, ", ")), 40),
+               changed.size() == all ? "all"
+               : changed.empty()     ? "nothing"
+                                     : fit(fmt::format("{}", fmt::join(changed, ", ")), 40),
                view.style.paint(Tone::bad, flag(release, "taken_back") ? "taken back" : "")});
   }
   return table.empty() ? "There is no release yet; push a commit.\n" : table.text(view.style);

@@ -46,9 +46,9 @@ Answer serve(Call& call) {
 constexpr std::string_view kNoSession =
     "<!doctype html><meta charset=utf-8><title>Naru</title><body "
     "style=\"font-family:sans-serif;max-width:40em;margin:4em auto\">"
-    "<h1>Naru</h1><p>You are not logged in. Say <code>naru open</code> on the machine where Naru runs, and "
-    "open the link that it "
-    "prints.</p></body>\n";
+    "<h1>Naru</h1><p>You are not logged in, or the link was used already. Say <code>naru open</code> on the "
+    "machine where Naru "
+    "runs, and open the link that it prints.</p></body>\n";
 
 constexpr Route kRoutes[] = {
     {"GET", "/", Access::admin, serve},

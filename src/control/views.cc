@@ -424,17 +424,17 @@ Json pipeline_view(const State& state, const Pipeline& pipeline) {
 }
 
 Json release_view(const State& state, const Release& release) {
-  const auto pipeline = state.pipelines.find(release.pipeline);
+  const Release* before = nullptr;
+  for (const auto& [id, other] : state.releases)
+    if (other.app == release.app && other.environment == release.environment && id < release.id)
+      before = &other;
   Json services = Json::array();
   for (const ReleaseService& service : release.services) {
-    bool cached = false;
-    if (pipeline != state.pipelines.end())
-      for (const BuildStage& build : pipeline->second.builds)
-        if (build.service == service.spec.name) cached = build.cached;
+    const ReleaseService* same = before == nullptr ? nullptr : before->find(service.spec.name);
     services.push_back({{"name", service.spec.name},
                         {"revision", service.revision.short_hex()},
                         {"image", service.image.manifest.text()},
-                        {"cached", cached}});
+                        {"changed", same == nullptr || same->revision != service.revision}});
   }
   bool current = false;
   for (const auto& [key, environment] : state.environments)
@@ -442,11 +442,17 @@ Json release_view(const State& state, const Release& release) {
   bool taken_back = false;  // by its last rollout
   for (const auto& [id, rollout] : state.rollouts)
     if (rollout.to == release.id) taken_back = rollout.phase == RolloutPhase::rolled_back;
-  return {{"id", release.id},           {"env", release.environment},
-          {"version", release.version}, {"commit", release.commit},
-          {"subject", release.subject}, {"author", release.author},
-          {"created", release.created}, {"current", current},
-          {"taken_back", taken_back},   {"services", std::move(services)}};
+  return {{"id", release.id},
+          {"env", release.environment},
+          {"version", release.version},
+          {"commit", release.commit},
+          {"subject", release.subject},
+          {"author", release.author},
+          {"created", release.created},
+          {"current", current},
+          {"taken_back", taken_back},
+          {"served", rollout::has_served(state, release)},
+          {"services", std::move(services)}};
 }
 
 Json status_view(const State& state, const Environment& environment, const Surroundings& around) {

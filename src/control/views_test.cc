@@ -138,7 +138,16 @@ TEST(Views, SayWhatARolloutWaitsFor) {
 TEST(Views, SayWhatTheJudgeHasTakenBack) {
   State state = small_state();
   Rollout& rollout = begin_rollout(state);
-  EXPECT_EQ(release_view(state, state.releases.at(11))["taken_back"], false);
+  const Json first = release_view(state, state.releases.at(10)),
+             second = release_view(state, state.releases.at(11));
+  EXPECT_EQ(second["taken_back"], false);
+  EXPECT_EQ(first["services"][0]["changed"], true);
+  EXPECT_EQ(second["services"][0]["changed"], true);
+  EXPECT_EQ(second["served"], false);
+  state.releases.at(11).services[0].revision = state.releases.at(10).services[0].revision;
+  EXPECT_EQ(release_view(state, state.releases.at(11))["services"][0]["changed"], false);
+  state.releases.at(10).served = true;
+  EXPECT_EQ(release_view(state, state.releases.at(10))["served"], true);
   rollout.phase = RolloutPhase::rolled_back;
   rollout.reason = "errors for 4 of 9 canary users at 5%";
   state.environments["shop/production"].rollout.reset();

@@ -51,28 +51,28 @@ Evidence crash_evidence(const State& state) {
 }
 
 std::optional<Verdict> roll_back(const View& view) {
-  const auto verdict = [&](Metric metric, std::string why) {
-    return Verdict{VerdictKind::roll_back, std::string(metric_name(metric)), std::move(why), {}};
+  const auto verdict = [&](Metric metric, const std::string& why) {
+    return Verdict{
+        VerdictKind::roll_back,
+        std::string(metric_name(metric)),
+        fmt::format(
+            "{}; a good release would come back so in at most 1 of {:.0f} rollouts; see `naru logs {}`", why,
+            1 / view.policy.alpha, view.target),
+        {}};
   };
   for (const auto& [metric, kept] :
        {std::pair{Metric::errors, &view.state.errors}, std::pair{Metric::latency, &view.state.latency}}) {
     if (!kept->failed) continue;
     const Evidence& e = *std::find_if(view.evidence.begin(), view.evidence.end(),
                                       [&](const Evidence& one) { return one.metric == metric_name(metric); });
-    const std::string strength =
-        e.m >= e.threshold ? fmt::format("M {:.3g} reached {:.3g}", e.m, e.threshold)
-                           : fmt::format("exact p {:.2g} is below {:.2g}", e.exact_p, e.exact_limit);
-    return verdict(
-        metric, fmt::format("{} at {} ({}); look at the canary's logs", bad_users(e), view.at(), strength));
+    return verdict(metric, fmt::format("{} at {}", bad_users(e), view.at()));
   }
   if (view.state.crash_failed)
     return verdict(
         Metric::crashes,
-        fmt::format("at {} the canary crashed {} times in {:.0f} instance seconds, stable {} times in {:.0f} "
-                    "(exact p {:.2g}); look at the canary's logs",
+        fmt::format("at {} the canary crashed {} times in {:.0f} instance seconds, stable {} times in {:.0f}",
                     view.at(), view.now().canary_crashes.crashes, view.now().canary_crashes.instance_seconds,
-                    view.now().stable_crashes.crashes, view.now().stable_crashes.instance_seconds,
-                    view.state.crash_p));
+                    view.now().stable_crashes.crashes, view.now().stable_crashes.instance_seconds));
   return std::nullopt;
 }
 
@@ -123,8 +123,8 @@ Verdict pass_or_wait(const View& view) {
   if (const Evidence* e = suspicious(view)) return suspect(view, *e);
   const bool early = now.in_step < view.step.min_duration;
   if (early && !surely_good(view))
-    return hold(fmt::format("holding at {}: {} users, nothing speaks against it; {} to go", view.at(), users,
-                            humanize(view.step.min_duration - now.in_step)));
+    return hold(fmt::format("holding at {}: {} users, nothing speaks against it; at most {} to go", view.at(),
+                            users, humanize(view.step.min_duration - now.in_step)));
   const bool last = now.step + 1 == view.policy.steps.size();
   if (last && now.since_canary < view.policy.bake)
     return hold(fmt::format("holding at {}: baking, {} to go before everybody; nothing speaks against it",

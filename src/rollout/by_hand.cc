@@ -25,13 +25,6 @@ Result<void> check_ports(const State& state, const EnvKey& key, const Release& r
                   release.app)});
 }
 
-// An older Naru did not write down what served; its rollouts may still say so.
-bool has_served(const State& state, const Release& release) {
-  return release.served || std::ranges::any_of(state.rollouts, [&](const auto& row) {
-           return row.second.to == release.id && row.second.phase == Phase::done;
-         });
-}
-
 std::string target(const Environment& environment) {
   return target_of(environment.app, environment.name);
 }
@@ -92,6 +85,13 @@ std::string try_again_hint(const State& state, const Environment& environment) {
 }
 
 }  // namespace
+
+// An older Naru did not write down what served; its rollouts may still say so.
+bool has_served(const State& state, const Release& release) {
+  return release.served || std::ranges::any_of(state.rollouts, [&](const auto& row) {
+           return row.second.to == release.id && row.second.phase == Phase::done;
+         });
+}
 
 Result<void> decide(Changes& changes, const command::Promote& command) {
   const Environment* environment = TRY(find_environment(changes, command.environment));

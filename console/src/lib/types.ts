@@ -192,7 +192,9 @@ export interface ReleaseView {
   author: string;
   created: number;
   current: boolean;
-  services: { name: string; revision: string; image: string; cached: boolean }[];
+  taken_back: boolean;
+  served: boolean;
+  services: { name: string; revision: string; image: string; changed: boolean }[];
 }
 
 export interface StoredEvent {
