@@ -69,6 +69,14 @@ TEST(Bounds, ABodyThatStopsIsCutAndItsInstanceSeesThatItIsNotWhole) {
     EXPECT_THAT(client.read_to_end(), StartsWith("HTTP/1.1 408"));
     EXPECT_GE(watch.passed(), world.bounds.request_body);
     EXPECT_TRUE(World::eventually([&] { return cut.load(); })) << framing;
+    cut = false;
+    Client short_of_bytes(world.edge());
+    short_of_bytes.send(std::string("POST / HTTP/1.1\r\nHost: web.production.shop.localhost\r\n") + framing);
+    shutdown(short_of_bytes.fd(), SHUT_WR);
+    const std::string said = short_of_bytes.read_to_end();
+    EXPECT_THAT(said, StartsWith("HTTP/1.1 400"));
+    EXPECT_THAT(said, HasSubstr("its body was cut short"));
+    EXPECT_TRUE(World::eventually([&] { return cut.load(); })) << framing;
   }
 }
 

@@ -71,16 +71,23 @@ bool HttpSession::reusable(const http1::ResponseHead& head) const {
   return head.status != 304 || !head.chunked;
 }
 
-// The client broke off, or its body made no sense; only the latter can be told.
+// The client broke off, or its body made no sense. Who has only ended its own side reads on.
 Task<HttpSession::After> HttpSession::answer_bad_body() {
   co_await join_pump();
-  if (!now_.body_started || hung_up(client_)) co_return After::close;
-  Page page = refused_page({400, "its body is not the chunked coding"});
-  if (body_end_ == BodyEnd::source_stalled)
-    page = late_page("body");
-  else if (body_end_ != BodyEnd::source_malformed)
-    co_return After::close;
-  co_return co_await answer_page(std::move(page));
+  if (!now_.body_started) co_return After::close;
+  switch (body_end_) {
+    case BodyEnd::source_stalled:
+      co_return co_await answer_page(late_page("body"));
+    case BodyEnd::source_malformed:
+      co_return co_await answer_page(refused_page({400, "its body is not the chunked coding"}));
+    case BodyEnd::source_cut:
+      co_return co_await answer_page(refused_page({400, "its body was cut short"}));
+    case BodyEnd::complete:
+    case BodyEnd::sink_failed:
+    case BodyEnd::stopped:
+      break;
+  }
+  co_return After::close;
 }
 
 Task<HttpSession::After> HttpSession::pass_answer(bool counts) {

@@ -226,11 +226,9 @@ class Applier {
   }
   void operator()(const event::InstanceExited& e) {
     Instance& row = instance(e.instance);
-    // Ten healthy minutes forgive earlier crashes: the back-off starts from its beginning.
-    const bool healthy = row.was_ready && at_ - row.ready_at > 10min;
     if (row.was_ready) ++row.crashes;
     row.exposed = row.exposed_until(at_);
-    row.restarts = healthy ? 1 : row.restarts + 1;
+    row.restarts = row.restarts_by(at_) + 1;
     row.phase = e.next;
     row.exit_code = e.exit_code;
     row.out_of_memory = e.out_of_memory;

@@ -209,7 +209,7 @@ struct Instance {
   bool oneshot = false;
   InstancePhase phase = InstancePhase::starting;
   std::uint32_t attempt = 1;
-  std::uint32_t restarts = 0;  // in a row, for the back-off; zero again after ten healthy minutes
+  std::uint32_t restarts = 0;  // in a row; restarts_by() says which of them still count
   std::string address;
   std::int32_t pid = 0;
   std::optional<std::int32_t> exit_code;
@@ -223,6 +223,10 @@ struct Instance {
   WallTime out_of_routes{};            // when the gateway had acknowledged such a table
 
   std::string container() const { return id + "." + std::to_string(attempt); }
+  // Ten healthy minutes forgive earlier crashes.
+  std::uint32_t restarts_by(WallTime now) const {
+    return was_ready && now - ready_at > std::chrono::minutes(10) ? 0 : restarts;
+  }
   // How long it could have crashed as evidence: the time of its attempts after each was ready.
   milliseconds exposed_until(WallTime now) const {
     const bool alive = phase == InstancePhase::running || phase == InstancePhase::ready ||

@@ -57,6 +57,17 @@ TEST(Restart, OnFailureGivesUpAfterItsAttempts) {
   EXPECT_EQ(world.count("web"), 0);
 }
 
+TEST(Restart, OnFailureCountsAttemptsAnewAfterTenHealthyMinutes) {
+  World world = serving(RestartMode::on_failure, 1);
+  exit_with(world, 3);
+  world.settle();
+  ASSERT_EQ(web(world).phase, InstancePhase::ready);
+  world.now += 11min;
+  exit_with(world, 3);
+  world.settle();
+  EXPECT_EQ(web(world).phase, InstancePhase::ready);
+}
+
 TEST(Restart, AlwaysStartsAgainWhateverItEndedWith) {
   for (const RestartMode mode : {RestartMode::always, RestartMode::unless_stopped}) {
     World world = serving(mode);
@@ -92,7 +103,7 @@ TEST(Restart, ThePauseDoublesUpToAMinuteAndIsShortAgainAfterTenHealthyMinutes) {
   world.now += 9min;
   EXPECT_EQ(pause_after_a_crash(), 60s);
   world.now += 11min;
-  pause_after_a_crash();  // the first of its row
+  EXPECT_EQ(pause_after_a_crash(), 500ms);
   EXPECT_EQ(pause_after_a_crash(), 1s);
 }
 

@@ -84,6 +84,20 @@ TEST(Takeover, ARollbackByHandGoesBackToTheOldName) {
   EXPECT_EQ(world.count("store"), 1);
 }
 
+TEST(Takeover, TheDeadlineBeginsWhenTheOldOneHasGone) {
+  World world = World::released(with({writer("store")}));
+  world.stoppable = false;  // it takes its time
+  ApplicationSpec next = with({writer("database")});
+  next.rollout.ready_deadline = 4s;
+  const WallTime pushed = world.now;
+  world.push(next);
+  while (world.now < pushed + 30s) world.settle(1);
+  EXPECT_EQ(world.current().phase, RolloutPhase::preparing) << world.current().reason;
+  world.stoppable = true;
+  settle_with_one_writer(world);
+  EXPECT_EQ(world.current().phase, RolloutPhase::done) << world.current().reason;
+}
+
 TEST(Takeover, WhatOneReleaseLetsTwoServicesWriteTheyWriteSideBySide) {
   World world = World::released(with({writer("store")}));
   world.release(with({writer("store"), writer("backup")}));

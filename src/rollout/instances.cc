@@ -226,14 +226,14 @@ const ServiceSpec* spec_of(const State& state, const Instance& instance) {
   return service == nullptr ? nullptr : &service->spec;
 }
 
-InstancePhase phase_after_exit(const Instance& instance, const ServiceSpec& spec, bool clean) {
+InstancePhase phase_after_exit(const Instance& instance, const ServiceSpec& spec, bool clean, WallTime now) {
   if (instance.oneshot) return clean ? Phase::completed : Phase::failed;
   switch (spec.restart.mode) {
     case RestartMode::no:
       return clean ? Phase::completed : Phase::failed;
     case RestartMode::on_failure:
       if (clean) return Phase::completed;
-      return spec.restart.max_attempts != 0 && instance.restarts >= spec.restart.max_attempts
+      return spec.restart.max_attempts != 0 && instance.restarts_by(now) >= spec.restart.max_attempts
                  ? Phase::failed
                  : Phase::waiting;
     case RestartMode::always:
@@ -260,10 +260,11 @@ void exited(Changes& changes, const Instance& instance, std::optional<std::int32
   }
   const ServiceSpec* spec = spec_of(changes.state(), instance);
   const bool clean = code == 0 && error.empty();
-  const Phase next = spec == nullptr ? Phase::failed : phase_after_exit(instance, *spec, clean);
+  const Phase next =
+      spec == nullptr ? Phase::failed : phase_after_exit(instance, *spec, clean, changes.now());
   if (error.empty() && !clean) error = why_exited(code, out_of_memory);
   changes.emit(event::InstanceExited{id, code, out_of_memory, std::move(error), next,
-                                     changes.now() + back_off(instance.restarts)});
+                                     changes.now() + back_off(instance.restarts_by(changes.now()))});
 }
 
 }  // namespace

@@ -184,14 +184,17 @@ class Progress {
   }
 
   // The deadline is for an instance that runs and does not become ready; a one-shot may take its time (`naru
-  // abort` ends it).
+  // abort` ends it), and who takes a volume over begins when its last owner has gone.
   WallTime waiting_since() const {
     WallTime since = rollout_.created;
     each_instance([&](const Instance& instance) {
-      if (!is_new(instance)) return;
       const bool works = instance.oneshot && (instance.phase == InstancePhase::starting ||
                                               instance.phase == InstancePhase::running);
-      since = works ? changes_.now() : std::max({since, instance.created, instance.started});
+      const bool goes = instance.phase == InstancePhase::stopping && !is_overdue(instance);
+      if (is_new(instance) ? works : is_old(instance) && goes)
+        since = changes_.now();
+      else if (is_new(instance))
+        since = std::max({since, instance.created, instance.started});
     });
     return watched_since(state(), environment_, since);
   }
@@ -305,14 +308,14 @@ class Progress {
   // All are gone, or those that are left were asked to stop and had more than their time. The launcher goes
   // on trying, and nothing starts on a volume that they hold; but nobody waits for them for ever.
   bool may_end_beside(const std::vector<const Instance*>& left) const {
-    return std::ranges::all_of(left, [&](const Instance* instance) {
-      const Release* release = state().release(instance->release);
-      const ReleaseService* service = release == nullptr ? nullptr : release->find(instance->service);
-      const milliseconds grace = service == nullptr ? milliseconds(0) : service->spec.stop_grace;
-      return instance->phase == InstancePhase::stopping &&
-             changes_.now() - watched_since(state(), environment_, instance->retired_at) >
-                 grace + kStopPatience;
-    });
+    return std::ranges::all_of(left, [&](const Instance* instance) { return is_overdue(*instance); });
+  }
+  bool is_overdue(const Instance& instance) const {
+    const Release* release = state().release(instance.release);
+    const ReleaseService* service = release == nullptr ? nullptr : release->find(instance.service);
+    const milliseconds grace = service == nullptr ? milliseconds(0) : service->spec.stop_grace;
+    return instance.phase == InstancePhase::stopping &&
+           changes_.now() - watched_since(state(), environment_, instance.retired_at) > grace + kStopPatience;
   }
   static std::string told(const std::vector<const Instance*>& left) {
     std::string out;
