@@ -153,7 +153,7 @@ class Build(OneApp):
 
     def test_a_base_image_that_does_not_exist_is_named(self):
         self.app.edit("web/Dockerfile", "FROM debian:bookworm-slim", "FROM 127.0.0.1:1/nobody/nothing:9")
-        self.fails_to_build("No base", "127.0.0.1:1/nobody/nothing:9", "naru image")
+        self.fails_to_build("No base", r"web/Dockerfile:1: 127\.0\.0\.1:1/nobody/nothing:9", "naru image")
 
     def test_copying_what_does_not_exist_names_it(self):
         self.app.edit("web/Dockerfile", "COPY server.pl", "COPY sever.pl")

@@ -65,7 +65,7 @@ class GoingBack(naru.Case):
         self.app.commit("The old port again")
         refused = self.app.push(check=False)
         self.assertNotEqual(refused.returncode, 0)
-        self.assert_says(refused.stdout, "the push is refused", rf"services\.database\.ports: host port {self.store_port} belongs to service web of zoo", "hint:")
+        self.assert_says(refused.stdout, "the push is refused", rf"compose\.ya?ml:\d+:\d+: services\.database\.ports\[0\]: host port {self.store_port} belongs to service web of zoo", "hint:")
         self.assertEqual(self.app.git("ls-remote", "naru", "refs/heads/main").stdout.partition("\t")[0], before)
         self.assertEqual(naru.fetch(f"http://127.0.0.1:{self.store_port}/")[2], b"first\n")
 

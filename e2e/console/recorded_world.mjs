@@ -48,7 +48,7 @@ const pipelineOf = (id, version, subject, pushed, more = {}) => ({
 });
 
 const release = (version, subject, current, more = {}) => ({
-  id: 60 + version, taken_back: false, served: version < 7, version, commit: commit(`${version}ab31f`), subject, author: version % 2 ? 'Mina Park' : 'Jun Seo', created: kNow - 86_400_000 * (8 - version), current,
+  id: 60 + version, taken_back: false, superseded: false, served: version < 7, version, commit: commit(`${version}ab31f`), subject, author: version % 2 ? 'Mina Park' : 'Jun Seo', created: kNow - 86_400_000 * (8 - version), current,
   services: ['web', 'catalog', 'recommend', 'basket', 'redis'].map((name, i) => ({ name, revision: digest(name + version), image: `sha256:${digest(name)}`, changed: (i + version) % 3 === 0 })), ...more,
 });
 

@@ -65,14 +65,14 @@ Result<bool> BuildRun::prepare(std::stop_token stop) {
   if (request_.missing_target_is_fine && !file.find_stage(request_.target)) return false;
 
   const PlanOptions options{request_.target, request_.args, request_.proxy};
-  for (const std::string& reference : TRY(images_needed(file, options))) {
+  for (const auto& [reference, line] : TRY(images_needed(file, options))) {
     if (stop.stop_requested()) return cancelled();
     const auto parsed = TRY(format::ImageReference::parse(reference));
     auto image = images_.resolve(
         parsed, [this](std::string_view line) { say(fmt::format("[{}] {}", request_.name, line)); }, stop);
     if (!image) {
       Error error = std::move(image).error();
-      error.context = fmt::format("{}: FROM {}: {}", path, parsed.familiar(), error.context);
+      error.context = format::at_line(path, line, fmt::format("{}: {}", parsed.familiar(), error.context));
       return std::unexpected(std::move(error));
     }
     bases_[reference] = std::move(*image);

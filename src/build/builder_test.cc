@@ -225,7 +225,7 @@ TEST_F(BuilderTest, NamesABaseImageThatDoesNotExist) {
   const auto result = build();
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, Code::base_image_missing);
-  EXPECT_THAT(result.error().context, HasSubstr("catalog/Dockerfile: FROM debain:bookworm"));
+  EXPECT_THAT(result.error().context, HasSubstr("catalog/Dockerfile:1: debain:bookworm: "));
 }
 
 TEST_F(BuilderTest, NamesAMissingDockerfileAndContext) {

@@ -42,7 +42,7 @@ class Outline {
   }
 
   const std::set<std::size_t>& stages() const { return needed_; }
-  const std::set<std::string>& images() const { return images_; }
+  const std::map<std::string, std::size_t>& images() const { return images_; }
   const Base& base(std::size_t stage) const { return bases_[stage]; }
   const std::map<std::string, std::string>& global_args() const { return global_args_; }
   std::size_t target() const { return target_; }
@@ -111,9 +111,9 @@ class Outline {
     return Base{std::nullopt, TRY(reference(name))};
   }
 
-  Result<void> need(const Base& base) {
+  Result<void> need(const Base& base, std::size_t line) {
     if (base.stage) return visit(*base.stage);
-    if (!base.image.empty()) images_.insert(base.image);
+    if (!base.image.empty()) images_.emplace(base.image, line);
     return {};
   }
 
@@ -124,13 +124,13 @@ class Outline {
     auto base = base_of(index);
     if (!base) return at(file_, stage.line, std::move(base).error());
     bases_[index] = *base;
-    TRY(need(*base));
+    TRY(need(*base, stage.line));
     for (const format::Instruction& instruction : stage.instructions) {
       const auto* copy = std::get_if<format::CopyInstruction>(&instruction.body);
       if (copy == nullptr || copy->from.empty()) continue;
       auto from = origin(index, copy->from);
       if (!from) return at(file_, instruction.line, std::move(from).error());
-      TRY(need(*from));
+      TRY(need(*from, instruction.line));
     }
     return {};
   }
@@ -139,7 +139,7 @@ class Outline {
   const PlanOptions& options_;
   std::map<std::string, std::string> global_args_;
   std::set<std::size_t> needed_;
-  std::set<std::string> images_;
+  std::map<std::string, std::size_t> images_;  // and where each is first named
   std::vector<Base> bases_;
   std::size_t target_ = 0;
 };
@@ -246,10 +246,11 @@ class Planner {
 
 }  // namespace
 
-Result<std::vector<std::string>> images_needed(const format::Dockerfile& file, const PlanOptions& options) {
+Result<std::map<std::string, std::size_t>> images_needed(const format::Dockerfile& file,
+                                                         const PlanOptions& options) {
   Outline outline(file, options);
   TRY(outline.draw());
-  return std::vector<std::string>(outline.images().begin(), outline.images().end());
+  return outline.images();
 }
 
 Result<Plan> make_plan(const format::Dockerfile& file, const PlanOptions& options,

@@ -68,9 +68,11 @@ struct PlanOptions {
       proxy;  // HTTP_PROXY and the like: predefined arguments that no key holds
 };
 
-// The images that the target needs (canonical references), from global arguments alone: resolve them, then
-// plan. Errors: dockerfile_invalid (no such target, a bad reference), unsupported (another platform).
-Result<std::vector<std::string>> images_needed(const format::Dockerfile& file, const PlanOptions& options);
+// The images that the target needs (canonical references) and the line that first names each, from global
+// arguments alone: resolve them, then plan. Errors: dockerfile_invalid (no such target, a bad reference),
+// unsupported (another platform).
+Result<std::map<std::string, std::size_t>> images_needed(const format::Dockerfile& file,
+                                                         const PlanOptions& options);
 
 // `images`: by canonical reference, all of images_needed().
 // Errors, each with file:line: dockerfile_invalid, unsupported, build_source_missing, too_large.

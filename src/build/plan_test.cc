@@ -33,7 +33,7 @@ ContextListing listing() {
 Result<Plan> plan(std::string_view text, const PlanOptions& options = {}) {
   const auto file = TRY(format::parse_dockerfile(text, "web/Dockerfile"));
   std::map<std::string, image::Image> images;
-  for (const std::string& reference : TRY(images_needed(file, options))) images[reference] = debian();
+  for (const auto& [reference, line] : TRY(images_needed(file, options))) images[reference] = debian();
   return make_plan(file, options, listing(), images);
 }
 

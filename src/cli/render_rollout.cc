@@ -174,6 +174,12 @@ std::string render_rollout(const Json& rollout, const View& view) {
                           fmt::format("  began {}, {} {}\n", ago(number(rollout, "created"), view.now_ms),
                                       ended > 0 ? "took" : "has taken",
                                       between(number(rollout, "created"), ended > 0 ? ended : view.now_ms)));
+  std::vector<std::string> changed;
+  for (const Json& name : list(rollout, "changed"))
+    if (name.is_string()) changed.push_back(clean(name.get<std::string>()));
+  if (!changed.empty())
+    out += view.style.paint(
+        Tone::dim, fmt::format("  changes {}\n", fit(fmt::format("{}", fmt::join(changed, ", ")), 80)));
   if (const std::string steps = steps_table(rollout, view); !steps.empty()) out += "\n" + steps;
   const Json& verdict = member(rollout, "verdict");
   const std::string reason =
@@ -238,7 +244,9 @@ std::string render_releases(const Json& releases, const View& view) {
                changed.size() == all ? "all"
                : changed.empty()     ? "nothing"
                                      : fit(fmt::format("{}", fmt::join(changed, ", ")), 40),
-               view.style.paint(Tone::bad, flag(release, "taken_back") ? "taken back" : "")});
+               view.style.paint(Tone::bad, flag(release, "taken_back")   ? "taken back"
+                                           : flag(release, "superseded") ? "superseded"
+                                                                         : "")});
   }
   return table.empty() ? "There is no release yet; push a commit.\n" : table.text(view.style);
 }

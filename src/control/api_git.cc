@@ -250,7 +250,7 @@ std::string summary(const State& state, const Pipeline& pipeline, const Surround
   for (const auto& [id, made] : state.releases) {
     const auto environment = state.environments.find(env_key(made.app, made.environment));
     if (made.pipeline != pipeline.id || environment == state.environments.end()) continue;
-    if (made.environment != kProduction) out += made.environment + ":\n";
+    if (pipeline.spec.every_environment().size() > 1) out += made.environment + ":\n";
     for (const Address& address : addresses_of(state, environment->second, made, around.gateway_port))
       out += fmt::format("  {:<16} {}\n", address.service, address.url);
   }

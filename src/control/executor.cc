@@ -171,6 +171,13 @@ std::optional<Command> Executor::plan(const Action& action) {
   if (!pipeline) return result;
   parts_.log.append(pipeline->id,
                     fmt::format("commit {} {}", pipeline->commit.substr(0, 10), pipeline->subject));
+  const auto refuse = [&](const Error& error) {
+    result.error = error.message();
+    // Errors of the file bring their hints with each line.
+    if (result.error.find("hint: ") == std::string::npos) result.hint = retry_hint(error, pipeline->app);
+    parts_.log.append(pipeline->id,
+                      result.hint.empty() ? result.error : result.error + "\nhint: " + result.hint);
+  };
   const auto read = [&]() -> Result<Plan> {
     const fs::path checkout = TRY(check_out(parts_.data, pipeline->app, pipeline->commit));
     return read_plan(parts_.core, checkout, pipeline->app);
@@ -178,22 +185,14 @@ std::optional<Command> Executor::plan(const Action& action) {
   if (auto made = read()) {
     // Checked at the push already; variables or another push may have changed what it asks for since.
     if (auto ports = parts_.core.read(
-            [&](const State& state) { return check_host_ports(state, pipeline->app, made->spec); });
-        !ports) {
-      result.error = ports.error().message();
-      result.hint = retry_hint(ports.error(), pipeline->app);
-      parts_.log.append(pipeline->id, fmt::format("{}\nhint: {}", result.error, result.hint));
-    }
+            [&](const State& state) { return check_host_ports(state, pipeline->app, *made); });
+        !ports)
+      refuse(ports.error());
     result.spec = std::move(made->spec);
     result.elsewhere = std::move(made->elsewhere);
     result.warnings = std::move(made->warnings);
   } else {
-    result.error = made.error().message();
-    // Errors of the file bring their hints with each line.
-    if (result.error.find("hint: ") == std::string::npos)
-      result.hint = retry_hint(made.error(), pipeline->app);
-    parts_.log.append(pipeline->id,
-                      result.hint.empty() ? result.error : result.error + "\nhint: " + result.hint);
+    refuse(made.error());
   }
   return result;
 }

@@ -7,7 +7,6 @@
 #include "base/fd.h"
 #include "base/utf8.h"
 #include "control/disk_room.h"
-#include "control/plan.h"
 #include "control/views.h"
 #include "format/dockerfile.h"
 #include "os/file.h"
@@ -130,7 +129,18 @@ class Check {
       return;
     }
     if (update.ref != delivered) return;
-    if (auto fine = check_commit(update.commit); !fine) say_error(fine.error());
+    if (auto fine = check_commit(update.commit); !fine) return say_error(fine.error());
+    if (auto first = check_first(update); !first) say_error(first.error());
+  }
+
+  // git refuses the later one of two pushes itself, but says only that it cannot lock the branch.
+  Result<void> check_first(const RefUpdate& update) {
+    const auto now = os::read_file(data_.repository(app_) / update.ref, 128);
+    if (!now || now->starts_with(update.old_commit)) return {};  // packed, or new: git looks itself
+    return std::unexpected(
+        Error{Code::push_refused,
+              fmt::format("another push came first: {} is at {} now", update.ref, now->substr(0, 10)), 0,
+              "take it in with `git pull --rebase naru` and push again"});
   }
 
   Result<void> check_commit(const std::string& commit) {
@@ -153,7 +163,7 @@ class Check {
       if (service.build) TRY(check_dockerfile(checkout, service));
     return core_.read([&](const State& state) -> Result<void> {
       TRY(pipeline::check_environments(state, app_, plan.spec));
-      return check_host_ports(state, app_, plan.spec);
+      return check_host_ports(state, app_, plan);
     });
   }
 
@@ -204,26 +214,25 @@ Result<void> check_ref_name(std::string_view ref) {
             "names of branches and tags take 1 to 100 letters, digits, '.', '_', '-' and '/'"});
 }
 
-Result<void> check_host_ports(const State& state, const std::string& app, const ApplicationSpec& spec) {
-  TRY(route::check_host_ports_fit(state, app, spec));
+Result<void> check_host_ports(const State& state, const std::string& app, const Plan& plan) {
+  TRY(route::check_host_ports_fit(state, app, plan.spec));
   std::set<std::uint16_t> ours;  // the supervisor listens for us already
   for (const ListenerSpec& listener : route::listeners_of(state))
     if (listener.name.starts_with("host:")) ours.insert(listener.port);
-  for (const ServiceSpec& service : spec.services)
+  for (const ServiceSpec& service : plan.spec.services)
     for (const PortSpec& port : service.ports) {
       if (!port.host || port.transport != Transport::tcp) continue;
+      const std::string place = fmt::format("services.{}.ports:{}", service.name, *port.host);
       if (const auto owner = owner_of(state, app, *port.host))
-        return fail(Code::port_taken, "services.{}.ports: host port {} belongs to {}", service.name,
-                    *port.host, *owner);
+        return plan.error_at(place, Code::port_taken,
+                             fmt::format("host port {} belongs to {}", *port.host, *owner),
+                             "choose another host port, or push a release of its owner that gives it up");
       if (!ours.contains(*port.host) && taken_on_host(port))
-        return std::unexpected(Error{
-            Code::port_taken,
-            fmt::format("services.{}.ports: host port {} is taken by another program on this machine",
-                        service.name, *port.host),
-            0,
-            fmt::format(
-                "choose another host port, or stop who listens there (`ss -ltnp 'sport = :{}'` shows who)",
-                *port.host)});
+        return plan.error_at(
+            place, Code::port_taken, fmt::format("host port {} is taken on this machine", *port.host),
+            fmt::format("choose another host port, or stop who listens there (`ss -ltnp 'sport = :{}'` shows "
+                        "who); Naru's own two are moved by `naru up --port` and `--gateway-port`",
+                        *port.host));
     }
   return {};
 }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "control/checkout.h"
-#include "control/core.h"
+#include "control/plan.h"
 
 namespace naru::control {
 
@@ -31,6 +31,6 @@ PushVerdict check_push(const Core& core, const ipc::DataFolder& data, const std:
                        const std::vector<RefUpdate>& updates, const GitEnvironment& quarantine);
 
 // port_taken: another application's, or somebody else on this machine listens there.
-Result<void> check_host_ports(const State& state, const std::string& app, const ApplicationSpec& spec);
+Result<void> check_host_ports(const State& state, const std::string& app, const Plan& plan);
 
 }  // namespace naru::control

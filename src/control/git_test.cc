@@ -180,7 +180,9 @@ TEST_F(Git, AHostPortThatIsTakenIsNamed) {
       "one",
       {{"compose.yaml", fmt::format("services:\n  web:\n    image: debian\n    ports: ['{}:80']\n", port)}}));
   EXPECT_FALSE(accepted(output));
-  EXPECT_NE(output.find(fmt::format("host port {} is taken by another program", port)), std::string::npos)
+  EXPECT_NE(output.find(fmt::format(
+                "compose.yaml:4:13: services.web.ports[0]: host port {} is taken on this machine", port)),
+            std::string::npos)
       << output;
 }
 
@@ -209,6 +211,24 @@ TEST_F(Git, TwoPushesAtOnceLeaveOneHeadAndItsPipeline) {
   const std::string& loser = accepted(first) ? second : first;
   EXPECT_NE(loser.find("rejected] HEAD -> main ("), std::string::npos) << loser;
   EXPECT_EQ(pipelines()[0]["commit"], head_of_repository());
+}
+
+TEST_F(Git, WhoComesSecondIsToldWhatToDo) {
+  const auto repository = clone("one", {{"compose.yaml", kValid}});
+  ASSERT_TRUE(accepted(push(repository)));
+  const std::string head = head_of_repository(), zero(40, '0');
+  const auto check = [&](const std::string& old) {
+    return local(
+               "POST", "/internal/check",
+               Json{{"app", "shop"}, {"updates", {{{"old", old}, {"new", head}, {"ref", "refs/heads/main"}}}}}
+                   .dump())
+        .body;
+  };
+  EXPECT_NE(check(head).find("\"accepted\":true"), std::string::npos) << check(head);
+  EXPECT_NE(check(zero).find("another push came first: refs/heads/main is at " + head.substr(0, 10)),
+            std::string::npos)
+      << check(zero);
+  EXPECT_NE(check(zero).find("git pull --rebase naru"), std::string::npos);
 }
 
 // git has taken the younger push when control hears of the older one.

@@ -22,34 +22,34 @@ void add_warnings(Plan& plan, const std::vector<format::ComposeDiagnostic>& warn
       plan.warnings.push_back(std::move(text));
 }
 
-Result<void> check_images(const ApplicationSpec& production, const ApplicationSpec& other,
-                          std::string_view name) {
-  for (const ServiceSpec& service : production.services) {
+Result<void> check_images(const Plan& plan, const ApplicationSpec& other, std::string_view name,
+                          const std::string& app) {
+  for (const ServiceSpec& service : plan.spec.services) {
     const ServiceSpec* there = other.find(service.name);
     if (there != nullptr && there->build == service.build && there->image == service.image) continue;
-    return fail(
-        Code::compose_invalid,
-        "services.{}: variables give it another image in {} than in production; the same images go through "
-        "every environment, so let variables change `environment` only",
-        service.name, name);
+    return plan.error_at(
+        "services." + service.name, Code::compose_invalid,
+        fmt::format("variables give it another image in {} than in production; the same images go through "
+                    "every environment",
+                    name),
+        fmt::format(
+            "let variables change `environment` only, or give {0}/{1} the same values: naru env ls {0}/{1}",
+            app, name));
   }
   return {};
 }
-
-}  // namespace
-
-namespace {
 
 Result<Plan> read_unmasked(const Core& core, const std::filesystem::path& checkout, const std::string& app) {
   Plan plan;
   auto production = TRY(read_compose(checkout, app, variables_of(core, app, kProduction)));
   plan.spec = std::move(production.spec);
+  plan.places = std::move(production.places);
   add_warnings(plan, production.warnings);
   for (const EnvironmentSpec& environment : plan.spec.every_environment()) {
     if (environment.name == kProduction) continue;
     const std::string shown = app + "/" + environment.name;
     auto other = TRY(read_compose(checkout, shown, variables_of(core, app, environment.name)));
-    TRY(check_images(plan.spec, other.spec, environment.name));
+    TRY(check_images(plan, other.spec, environment.name, app));
     add_warnings(plan, other.warnings);
     plan.elsewhere.emplace(environment.name, std::move(other.spec));
   }
@@ -63,6 +63,16 @@ Result<Plan> read_unmasked(const Core& core, const std::filesystem::path& checko
 }
 
 }  // namespace
+
+std::unexpected<Error> Plan::error_at(const std::string& place, Code code, std::string message,
+                                      std::string hint) const {
+  format::ComposeDiagnostic found;
+  if (const auto at = places.find(place); at != places.end()) found = at->second;
+  if (found.file.empty()) return std::unexpected(Error{code, std::move(message), 0, std::move(hint)});
+  found.message = std::move(message);
+  found.hint = hint;
+  return std::unexpected(Error{code, found.text(), 0, std::move(hint)});
+}
 
 // A fault or a warning quotes the file as it reads with the variables in it.
 Result<Plan> read_plan(const Core& core, const std::filesystem::path& checkout, const std::string& app) {

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "control/core.h"
+#include "format/compose.h"
 
 namespace naru::control {
 
@@ -11,6 +12,11 @@ struct Plan {
   ApplicationSpec spec;                              // production's
   std::map<std::string, ApplicationSpec> elsewhere;  // the other environments', by name
   std::vector<std::string> warnings;
+  std::map<std::string, format::ComposeDiagnostic> places;  // of production's file, as ComposeFile has them
+
+  // An error at one of the places; without a place when there is none.
+  std::unexpected<Error> error_at(const std::string& place, Code code, std::string message,
+                                  std::string hint) const;
 };
 
 // Errors: read_compose's; compose_invalid when variables make an image differ between environments, since the

@@ -45,8 +45,9 @@ Readiness readiness(const State& state, const Environment& environment, const Re
   out.wanted =
       environment.stopped || rollout::is_oneshot(release, service.spec.name) ? 0 : service.spec.replicas;
   each_instance(state, environment, [&](const Instance& instance) {
-    if (instance.service == service.spec.name && instance.revision == service.revision &&
-        instance.phase == InstancePhase::ready)
+    // While one that keeps data is recreated for a rollout, its newer revision serves both sides.
+    if (instance.service == service.spec.name && instance.phase == InstancePhase::ready &&
+        (instance.revision == service.revision || service.spec.stateful()))
       ++out.ready;
   });
   return out;
@@ -60,13 +61,8 @@ std::string_view health_of(const State& state, const Environment& environment) {
     const Readiness r = readiness(state, environment, *release, service);
     if (r.wanted == 0) continue;
     ++services;
-    // While a stateful service is recreated for a rollout its newer revision serves both sides.
-    std::uint32_t any = 0;
-    each_instance(state, environment, [&](const Instance& i) {
-      any += i.service == service.spec.name && i.phase == InstancePhase::ready ? 1 : 0;
-    });
-    if (any >= r.wanted) ++full;
-    if (any == 0) ++none;
+    if (r.ready >= r.wanted) ++full;
+    if (r.ready == 0) ++none;
   }
   if (environment.stopped) return "down";
   if (full == services) return "ok";
@@ -229,10 +225,11 @@ std::vector<Address> addresses_of(const State& state, const Environment& environ
     const std::string& ip = port.spec->host_ip;
     const std::string host = ip.empty() || ip == "0.0.0.0" || ip == "::" ? "localhost" : ip;
     out.push_back(
-        {port.service, fmt::format("{}://{}:{}", speaks_http(*port.spec) ? "http" : "tcp", host, port.host)});
+        {port.service,
+         fmt::format("{}://{}:{}", speaks(*port.spec) == Speaks::http ? "http" : "tcp", host, port.host)});
   }
   for (const ReleaseService& service : release.services)
-    if (std::ranges::any_of(service.spec.ports, speaks_http))
+    if (std::ranges::any_of(service.spec.ports, may_speak_http))
       out.push_back({service.spec.name, fmt::format("http://{}.{}.{}.localhost:{}", service.spec.name,
                                                     environment.name, environment.app, gateway_port)});
   return out;
@@ -439,9 +436,11 @@ Json release_view(const State& state, const Release& release) {
   bool current = false;
   for (const auto& [key, environment] : state.environments)
     if (environment.app == release.app && environment.stable == release.id) current = true;
-  bool taken_back = false;  // by its last rollout
+  const Rollout* last = nullptr;
   for (const auto& [id, rollout] : state.rollouts)
-    if (rollout.to == release.id) taken_back = rollout.phase == RolloutPhase::rolled_back;
+    if (rollout.to == release.id) last = &rollout;
+  const bool superseded = last != nullptr && rollout::was_superseded(*last);
+  const bool taken_back = last != nullptr && last->phase == RolloutPhase::rolled_back && !superseded;
   return {{"id", release.id},
           {"env", release.environment},
           {"version", release.version},
@@ -451,6 +450,7 @@ Json release_view(const State& state, const Release& release) {
           {"created", release.created},
           {"current", current},
           {"taken_back", taken_back},
+          {"superseded", superseded},
           {"served", rollout::has_served(state, release)},
           {"services", std::move(services)}};
 }

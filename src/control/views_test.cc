@@ -76,6 +76,21 @@ TEST(Views, GiveAServiceThatKeepsDataItsNameToo) {
   EXPECT_EQ(status(state)["addresses"].size(), 1u);
 }
 
+TEST(Views, CountTheOneThatServesBothSidesAsReady) {
+  State state = small_state();
+  begin_rollout(state);
+  Instance& instance = state.instances.at("shop-web-1");
+  instance.revision = state.releases.at(11).services[0].revision;
+  EXPECT_EQ(status(state)["services"][0]["ready"], 0) << "the canary serves its own users only";
+  EXPECT_EQ(status(state)["health"], "down");
+  MountSpec mount;
+  mount.source = "data";
+  for (Release* release : {&state.releases.at(10), &state.releases.at(11)})
+    release->services[0].spec.mounts = {mount};
+  EXPECT_EQ(status(state)["services"][0]["ready"], 1);
+  EXPECT_EQ(status(state)["health"], "ok");
+}
+
 TEST(Views, SayWhoServesWhom) {
   State state = small_state();
   EXPECT_EQ(status(state)["message"], "v1 serves everybody");
@@ -155,6 +170,9 @@ TEST(Views, SayWhatTheJudgeHasTakenBack) {
             "v1 serves everybody; v2 was taken back: errors for 4 of 9 canary users at 5%");
   EXPECT_EQ(release_view(state, state.releases.at(11))["taken_back"], true);
   EXPECT_EQ(release_view(state, state.releases.at(10))["taken_back"], false);
+  rollout.reason = "superseded by v3";
+  EXPECT_EQ(release_view(state, state.releases.at(11))["taken_back"], false);
+  EXPECT_EQ(release_view(state, state.releases.at(11))["superseded"], true);
   Rollout again = rollout;
   again.id = 21;
   again.phase = RolloutPhase::stepping;

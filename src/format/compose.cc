@@ -210,6 +210,19 @@ void drop_absent(std::vector<ServiceDraft>& services) {
                   [&](const Dependency& dependency) { return !names.contains(dependency.service); });
 }
 
+std::map<std::string, ComposeDiagnostic> places_of(const ComposeReading& reading,
+                                                   const std::vector<ServiceDraft>& services) {
+  std::map<std::string, ComposeDiagnostic> places;
+  for (const ServiceDraft& draft : services) {
+    const std::string path = "services." + draft.spec.name;
+    places.emplace(path, reading.place(draft.at.child_or_self(draft.spec.build ? "build" : "image")));
+    for (std::size_t i = 0; i < draft.spec.ports.size(); ++i)
+      if (const auto host = draft.spec.ports[i].host)
+        places.emplace(fmt::format("{}.ports:{}", path, *host), reading.place(draft.port_places[i]));
+  }
+  return places;
+}
+
 }  // namespace
 
 Result<ComposeFile> parse_compose(std::string_view text, const ComposeInput& input) {
@@ -232,6 +245,7 @@ Result<ComposeFile> parse_compose(std::string_view text, const ComposeInput& inp
   if (reading.failed()) return reading.errors();
   settle_one_shots(services);
   drop_absent(services);
+  out.places = places_of(reading, services);
   for (ServiceDraft& draft : services) out.spec.services.push_back(std::move(draft.spec));
   out.warnings = reading.take_warnings();
   return out;

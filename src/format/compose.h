@@ -60,6 +60,9 @@ struct ComposeDiagnostic {
 struct ComposeFile {
   ApplicationSpec spec;
   std::vector<ComposeDiagnostic> warnings;
+  // Where what is checked later stands, without a message: "services.web" (what gives it its image) and
+  // "services.web.ports:8077" (by host port).
+  std::map<std::string, ComposeDiagnostic> places;
 };
 
 // Every fault of the file is in the one error (up to kMaxComposeErrors), each as ComposeDiagnostic::text(),

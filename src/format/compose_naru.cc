@@ -262,7 +262,7 @@ void settle_probe(ComposeReading& reading, const std::vector<ServiceDraft>& serv
   std::string& wanted = spec.rollout.probe->service;
   const At at = root.child_or_self("x-naru").child_or_self("rollout").child_or_self("probe");
   const auto answers = [](const ServiceDraft& draft) {
-    return !draft.spec.stateful() && std::ranges::any_of(draft.spec.ports, speaks_http);
+    return !draft.spec.stateful() && std::ranges::any_of(draft.spec.ports, may_speak_http);
   };
   if (!wanted.empty()) {
     const auto named = std::ranges::find(services, wanted, [](const ServiceDraft& d) { return d.spec.name; });

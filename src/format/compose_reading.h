@@ -51,6 +51,8 @@ class ComposeReading {
   // All errors as one; call when failed().
   std::unexpected<Error> errors() const;
   std::vector<ComposeDiagnostic> take_warnings();
+  // A place without a remark.
+  ComposeDiagnostic place(const At& at) const { return remark(at, {}, {}); }
 
   // Scalars. `expected` is said in the error: "found a list, expected a path".
   std::optional<std::string> text(const At& at, std::string_view expected = "text");

@@ -32,7 +32,9 @@ Page HttpSession::page_for(Attempt ended) const {
     case Attempt::broken:
       return unreachable_page(label, "its instance closed the connection");
     case Attempt::malformed:
-      return unreachable_page(label, "its instance's answer is not HTTP/1.1");
+      return unreachable_page(label,
+                              "its instance's answer is not HTTP/1.1 (what speaks another protocol says "
+                              "app_protocol: tcp at its ports, and is reached by a port)");
     case Attempt::first_byte_timeout:
       return first_byte_page(label, std::chrono::duration_cast<seconds>(bounds().first_byte).count());
     case Attempt::answered:

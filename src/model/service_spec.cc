@@ -32,13 +32,23 @@ NARU_JSON_NAMES(DeployMode, {{DeployMode::automatic, "auto"}, {DeployMode::manua
 NARU_JSON_FIELDS(EnvironmentSpec, name, deploy, after)
 NARU_JSON_FIELDS(ApplicationSpec, services, volumes, networks, rollout, deploy, environments)
 
-bool speaks_http(const PortSpec& port) {
-  if (port.transport != Transport::tcp) return false;
-  if (!port.app_protocol.empty()) return port.app_protocol.starts_with("http") || port.app_protocol == "grpc";
-  static constexpr std::uint16_t kOthers[] = {21,   22,   25,   53,   143,  389,   465,
-                                              587,  993,  1433, 1883, 2181, 3306,  4222,
-                                              5432, 5672, 6379, 9042, 9092, 11211, 27017};
-  return std::ranges::find(kOthers, port.container) == std::end(kOthers);
+Speaks speaks(const PortSpec& port) {
+  if (port.transport != Transport::tcp) return Speaks::other;
+  if (!port.app_protocol.empty())
+    return port.app_protocol.starts_with("http") || port.app_protocol == "grpc" ? Speaks::http
+                                                                                : Speaks::other;
+  static constexpr std::uint16_t kOthers[] = {21,   22,   25,   53,   143,  389,   465,  587,
+                                              993,  1433, 1883, 2181, 3306, 3389,  4222, 5432,
+                                              5672, 6379, 8883, 9042, 9092, 11211, 27017};
+  if (std::ranges::find(kOthers, port.container) != std::end(kOthers)) return Speaks::other;
+  const auto within = [&](int first, int last) { return port.container >= first && port.container <= last; };
+  const bool web = port.container == 80 || within(3000, 3999) || within(4000, 4200) || within(5000, 5173) ||
+                   within(8000, 8999);
+  return web ? Speaks::http : Speaks::unknown;
+}
+
+bool may_speak_http(const PortSpec& port) {
+  return speaks(port) != Speaks::other;
 }
 
 bool is_valid_name(std::string_view name) {

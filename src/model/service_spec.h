@@ -24,8 +24,11 @@ struct PortSpec {
   bool operator==(const PortSpec&) const = default;
 };
 NARU_JSON(PortSpec)
-// What app_protocol says, else what people know the port for (6379 is Redis).
-bool speaks_http(const PortSpec& port);
+// What app_protocol says, else what people know the port for (6379 is Redis, 8080 a web server).
+enum class Speaks { http, other, unknown };
+Speaks speaks(const PortSpec& port);
+// Its name at the edge may answer.
+bool may_speak_http(const PortSpec& port);
 
 enum class MountKind { volume, bind, tmpfs };
 NARU_JSON(MountKind)

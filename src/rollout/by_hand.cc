@@ -75,9 +75,10 @@ Result<void> offer_again(Changes& changes, const EnvKey& key, const Environment&
 std::string try_again_hint(const State& state, const Environment& environment) {
   const Release* stable = state.release(environment.stable);
   for (const auto& [id, release] : std::views::reverse(state.releases)) {
-    if (release.app != environment.app || release.environment != environment.name ||
-        release.id > environment.offered)
-      continue;
+    if (release.app != environment.app || release.environment != environment.name) continue;
+    if (release.id > environment.offered)
+      return fmt::format("v{} comes here when {} serves it: see naru status {}", release.version,
+                         release.after, target_of(environment.app, release.after));
     if (stable != nullptr && release.version <= stable->version) break;
     return fmt::format("to try v{0} again: naru promote {1} v{0}", release.version, target(environment));
   }

@@ -7,6 +7,12 @@ namespace naru::rollout {
 
 using Phase = RolloutPhase;
 
+constexpr std::string_view kSupersededBy = "superseded by ";
+
+bool was_superseded(const Rollout& rollout) {
+  return rollout.phase == Phase::rolled_back && rollout.reason.starts_with(kSupersededBy);
+}
+
 std::string version_name(const State& state, std::optional<ReleaseId> id) {
   const Release* release = state.release(id);
   return release == nullptr ? "nothing" : fmt::format("v{}", release->version);
@@ -113,7 +119,7 @@ class Progress {
     if (!early() || !environment_.pending || !environment_.approved || *environment_.pending == rollout_.to)
       return false;
     change_phase(changes_, rollout_.id, Phase::rolling_back,
-                 fmt::format("superseded by {}", version_name(state(), environment_.pending)));
+                 fmt::format("{}{}", kSupersededBy, version_name(state(), environment_.pending)));
     return true;
   }
 
@@ -187,15 +193,18 @@ class Progress {
   // abort` ends it), and who takes a volume over begins when its last owner has gone.
   WallTime waiting_since() const {
     WallTime since = rollout_.created;
+    bool overdue = false;
+    std::set<std::string> made;
     each_instance([&](const Instance& instance) {
+      overdue = overdue || is_overdue(instance);
+      if (!is_new(instance)) return;
+      made.insert(instance.service);
       const bool works = instance.oneshot && (instance.phase == InstancePhase::starting ||
                                               instance.phase == InstancePhase::running);
-      const bool goes = instance.phase == InstancePhase::stopping && !is_overdue(instance);
-      if (is_new(instance) ? works : is_old(instance) && goes)
-        since = changes_.now();
-      else if (is_new(instance))
-        since = std::max({since, instance.created, instance.started});
+      since = works ? changes_.now() : std::max({since, instance.created, instance.started});
     });
+    for (const std::string& heir : rollout_.swapped)
+      if (!made.contains(heir) && !overdue) since = changes_.now();
     return watched_since(state(), environment_, since);
   }
 

@@ -83,6 +83,8 @@ WallTime watched_since(const State& state, const Environment& environment, WallT
 // What the environment served before its stable release, and goes back to by `naru rollback`: none when there
 // is none.
 const Release* previous_release(const State& state, const Environment& environment);
+// A newer release took its place before it was judged.
+bool was_superseded(const Rollout& rollout);
 // Everybody of its environment met it: a rollback goes to no other.
 bool has_served(const State& state, const Release& release);
 bool all_ready(const State& state, const Environment& environment, const ReleaseService& service);

@@ -223,11 +223,10 @@ std::string port_key(const Environment& environment, const std::string& service,
   return fmt::format("{}/{}/{}/{}", environment.app, environment.name, service, container);
 }
 
-// What its name at the edge is not enough for: what keeps data, and does not say that it speaks HTTP, may
-// speak anything.
-bool needs_assigned_port(const std::string& environment, const ServiceSpec& service, const PortSpec& port) {
+// Its name at the edge is enough for what surely speaks HTTP, and for nothing else.
+bool needs_assigned_port(const std::string& environment, const PortSpec& port) {
   return environment != kProduction && port.host && port.transport == Transport::tcp &&
-         !(speaks_http(port) && (!service.stateful() || !port.app_protocol.empty()));
+         speaks(port) != Speaks::http;
 }
 
 std::set<std::uint16_t> declared_ports(const State& state) {
@@ -262,7 +261,7 @@ std::set<std::string> wanted_ports(const State& state) {
       if (release == nullptr) continue;
       for (const ReleaseService& service : release->services)
         for (const PortSpec& port : service.spec.ports)
-          if (needs_assigned_port(environment.name, service.spec, port))
+          if (needs_assigned_port(environment.name, port))
             wanted.insert(port_key(environment, service.spec.name, port.container));
     }
   return wanted;
@@ -374,7 +373,7 @@ Result<void> check_host_ports_fit(const State& state, const std::string& app, co
     for (const PortSpec& port : service.ports)
       if (port.host && port.transport == Transport::tcp)
         for (const EnvironmentSpec& environment : spec.every_environment())
-          if (environment.name == kProduction || needs_assigned_port(environment.name, service, port)) ++ours;
+          if (environment.name == kProduction || needs_assigned_port(environment.name, port)) ++ours;
   if (ours == 0 || others + ours <= kMaxHostPorts) return {};
   return std::unexpected(
       Error{Code::too_large,
@@ -392,7 +391,7 @@ std::vector<PublishedPort> published_ports(const State& state, const Environment
       if (!port.host || port.transport != Transport::tcp) continue;
       if (environment.name == kProduction) {
         ports.push_back({service.spec.name, &port, *port.host});
-      } else if (needs_assigned_port(environment.name, service.spec, port)) {
+      } else if (needs_assigned_port(environment.name, port)) {
         const auto assigned = state.ports.find(port_key(environment, service.spec.name, port.container));
         if (assigned != state.ports.end()) ports.push_back({service.spec.name, &port, assigned->second});
       }

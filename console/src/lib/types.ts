@@ -193,6 +193,7 @@ export interface ReleaseView {
   created: number;
   current: boolean;
   taken_back: boolean;
+  superseded: boolean;
   served: boolean;
   services: { name: string; revision: string; image: string; changed: boolean }[];
 }
