@@ -196,6 +196,12 @@ class Tls(naru.Case):
                           check=False, input="over there\n" * 10000)
         self.assertEqual((echoed.returncode, echoed.stdout), (7, "over there\n" * 10000))
         self.follow("logs", "-f", "shop/web", says="listens on 8080")
+        # A listener on every address of the machine is none for containers.
+        probe = f"use IO::Socket::INET; print IO::Socket::INET->new(PeerAddr => $ARGV[0], PeerPort => {self.tls_port}, Timeout => 5) ? 'reached' : 'not reached'"
+        gateway = self.naru_there("exec", "shop/web", "--", "perl", "-ne", "print join '.', reverse map hex, /(..)(..)(..)(..)/ if (split)[1] eq '00000000' && ($_ = (split)[2])", "/proc/net/route").stdout.strip()
+        for address in (HOST, gateway):
+            self.assertEqual(naru.run(["perl", "-e", probe, address]).stdout, "reached", address)
+            self.assertEqual(self.naru_there("exec", "shop/web", "--", "perl", "-e", probe, address).stdout, "not reached", address)
         self.follow("events", "-f", "shop", says="shop")
 
     def wait_live(self, app, version):
@@ -254,6 +260,7 @@ class Tls(naru.Case):
         with subprocess.Popen(self.there.argv("python3", "-c", script), text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as stranger:
             try:
                 self.assertEqual(stranger.stdout.readline(), "held\n")
+                self.assert_says(self.naru_there("ps", check=False).stdout, "control closed the connection", "as many connections of this machine as it takes")
                 begun = time.monotonic()
                 for _ in range(5):
                     self.assertIn('"version"', self.with_token("/v1/version").stdout)
@@ -294,6 +301,7 @@ class Tls(naru.Case):
         self.platform.kill("control")
         self.platform.wait_answering()
         naru.wait_until(lambda: self.serial_shown() == self.serial_of(new[0]), "after a restart of control")
+        self.assertFalse(self.doctor()["certificate"]["ok"], "the files are as bad as they were")
         # Mended without a signal: the files are looked at.
         shutil.copy(bad[1], self.key)
         naru.wait_until(lambda: self.serial_shown() == self.serial_of(bad[0]), "the mended pair is shown")

@@ -124,7 +124,10 @@ Error ControlClient::explain(const Error& error) const {
   if (error.code == Code::tls_failure) return explain_tls(error);
   if (error.code == Code::closed)
     return {Code::unavailable, "control closed the connection before it had answered", 0,
-            "it restarts by itself; try again, and see `naru doctor`"};
+            place_.local()
+                ? "it restarts by itself; try again, and see `naru doctor`"
+                : "try again in a moment: it may be restarting, or have as many connections of this "
+                  "machine as it takes"};
   if (error.code == Code::timeout)
     return {Code::timeout, fmt::format("control has not answered in time: {}", error.context), 0,
             "see `naru doctor`"};

@@ -367,7 +367,8 @@ bool Request::is_tls() const {
   return connection_->tls_;
 }
 bool Request::certificate_is_for(std::string_view host) const {
-  return connection_->tls_ && connection_->stream_.tls()->shows_certificate_for(std::string(host));
+  const TlsSession* tls = connection_->stream_.tls();
+  return tls != nullptr && tls->shows_certificate_for(std::string(host));
 }
 
 std::optional<PeerCredentials> Request::peer_credentials() const {

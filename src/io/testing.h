@@ -81,7 +81,7 @@ inline Address loopback() {
 class TestServer {
  public:
   explicit TestServer(Handler handler, ServerOptions options = {}, Address address = loopback(),
-                      ListenerOptions listening = {}) {
+                      const ListenerOptions& listening = {}) {
     options.handler = std::move(handler);
     std::promise<Address> ready;
     thread_ = std::thread([this, options = std::move(options), address, listening, &ready]() mutable {

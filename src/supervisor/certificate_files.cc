@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include "io/tls.h"
 #include "os/file.h"
 
 namespace naru::supervisor {
@@ -27,7 +28,8 @@ Result<io::ServerPem> read_pair(const std::string& certificate_file, const std::
                                 WallTime now) {
   io::ServerPem pem{TRY(read_pem(certificate_file, "--tls-cert")), TRY(read_pem(key_file, "--tls-key")),
                     certificate_file, key_file};
-  TRY(io::check_presentable(TRY(io::KeyPair::parse(pem)).info, pem, now));
+  const auto context = TRY(io::TlsContext::server(pem));  // as control will
+  TRY(io::check_presentable(context->certificate(), pem, now));
   return pem;
 }
 
@@ -46,10 +48,8 @@ Result<bool> CertificateFiles::refresh(WallTime now, bool forced) {
   std::string stamp = stamp_of(pem_.certificate_file) + stamp_of(pem_.key_file);
   if (stamp == looked_at_ && !forced) return false;
   looked_at_ = std::move(stamp);
-  io::ServerPem pem = TRY(read_pair(pem_.certificate_file, pem_.key_file, now));
-  const bool other = pem.certificate != pem_.certificate || pem.key != pem_.key;
-  pem_ = std::move(pem);
-  return other;
+  pem_ = TRY(read_pair(pem_.certificate_file, pem_.key_file, now));
+  return true;
 }
 
 }  // namespace naru::supervisor

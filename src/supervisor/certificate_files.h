@@ -15,8 +15,8 @@ class CertificateFiles {
   static Result<CertificateFiles> open(std::string certificate_file, std::string key_file, WallTime now);
 
   const io::ServerPem& pem() const { return pem_; }
-  // Reads again what is not as it was, or everything when `forced`. True: there is another pair now. An error
-  // is given once for each change; the pair that was good goes on.
+  // Reads them again when they are not as they were, or when `forced`. True: they were read, and are good. An
+  // error is given once for each change; the pair that was good goes on.
   Result<bool> refresh(WallTime now, bool forced = false);
 
  private:

@@ -34,6 +34,13 @@ TEST(CertificateFiles, ThatCannotBeServedAreRefusedByName) {
   EXPECT_NE(refused(good.file, other.key).find(other.key), std::string::npos);
   EXPECT_NE(refused(over.file, over.key).find(over.file + ": the certificate is over since"),
             std::string::npos);
+  const std::string weak = (good.folder.path / "weak").string();
+  io::testing::shell(
+      fmt::format("openssl req -x509 -newkey rsa:1024 -nodes -days 2 -subj /CN=localhost -addext "
+                  "subjectAltName=DNS:localhost -keyout {0}.key -out {0}.pem",
+                  weak));
+  EXPECT_NE(refused(weak + ".pem", weak + ".key").find("key too small"), std::string::npos)
+      << refused(weak + ".pem", weak + ".key");
   EXPECT_NE(refused("/dev/zero", good.key).find("/dev/zero"), std::string::npos) << "read within a bound";
 }
 

@@ -325,14 +325,17 @@ class Supervisor {
     if (!renewed) {
       log_event(Level::error, "supervisor.certificate_refused",
                 {{"error", renewed.error().message()}, {"remedy", renewed.error().hint()}});
-      return tell_of_certificate({{"refused", renewed.error().message()}});
+      certificate_refused_ = renewed.error().message();
+      return tell_of_certificate({{"refused", certificate_refused_}});
     }
-    if (!*renewed && !asked) return;
+    if (!*renewed) return;
+    certificate_refused_.clear();
     log_event(Level::info, "supervisor.certificate", {{"file", certificate_->pem().certificate_file}});
     send_certificate();
   }
   void send_certificate() {
     tell_of_certificate({{"certificate", certificate_->pem().certificate}, {"key", certificate_->pem().key}});
+    if (!certificate_refused_.empty()) tell_of_certificate({{"refused", certificate_refused_}});
   }
   void tell_of_certificate(const Json& what) {
     if (!tls_channel_.valid()) return;
@@ -499,7 +502,8 @@ class Supervisor {
   std::optional<Fd> control_tcp6_, edge6_socket_;  // of 127.0.0.1's, on [::1]
   ListenerSpec edge_;
   std::optional<CertificateFiles> certificate_;
-  ipc::Channel tls_channel_;  // to control, of certificate_
+  std::string certificate_refused_;  // why the files as they are now were not taken, else ""
+  ipc::Channel tls_channel_;         // to control, of certificate_
   std::optional<ipc::Telemetry> telemetry_;
   Listeners listeners_;
   std::array<Running, 3> running_;
