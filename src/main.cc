@@ -75,6 +75,8 @@ int run_control(const Inherited& given) {
   options.unix_listen_fd = given.number("unix-fd");
   options.tcp_listen_fd = given.number("tcp-fd");
   options.tcp6_listen_fd = given.number("tcp6-fd");
+  options.tls_listen_fd = given.number("tls-fd");
+  options.tls_channel_fd = given.number("tls-channel-fd");
   options.gateway_address = given.text("gateway-address");
   options.gateway_port = static_cast<std::uint16_t>(given.number("gateway-port"));
   if (const int bytes = given.number("max-push-bytes"); bytes > 0)
@@ -96,6 +98,9 @@ Result<void> up(const cli::UpRequest& request, std::function<void()> on_started)
   options.gateway_port = request.gateway_port;
   options.max_push_bytes = request.max_push_bytes;
   options.allowed_registries = request.allowed_registries;
+  if (request.tls)
+    options.tls = supervisor::TlsListen{request.tls->address, request.tls->port,
+                                        request.tls->certificate_file, request.tls->key_file};
   options.on_started = std::move(on_started);
   return supervisor::run(options);
 }

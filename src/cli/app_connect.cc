@@ -29,6 +29,12 @@ Result<std::string> url_of(const ControlClient& control, const std::string& app)
   return push_url(control.place(), static_cast<std::uint16_t>(number(version, "api_port")), app);
 }
 
+// What the environment says wins over what stands in the repository.
+void tell_of_other_trust(const Session& session, const ControlClient& control) {
+  if (!control.place().ca.empty() && !session.variable("GIT_SSL_CAINFO").value_or("").empty())
+    session.notice("GIT_SSL_CAINFO is set, and git believes it instead of NARU_CA: unset it before a push");
+}
+
 std::string push_line(const GitRemote& remote) {
   const std::string branch = remote.branch();
   return fmt::format("git push {} {}", kRemote, branch == "main" ? branch : clean(branch) + ":main");
@@ -70,7 +76,7 @@ Done app_create(const Session& session, const AppOptions& options) {
   const std::string url = TRY(url_of(control, app));
   std::optional<Error> unwritten;
   if (remote) {
-    auto written = remote->point_to(url);
+    auto written = remote->point_to(url, control.place().ca);
     if (written) written = remote->keep_token(token);
     if (!written) unwritten = written.error();
   }
@@ -84,6 +90,7 @@ Done app_create(const Session& session, const AppOptions& options) {
   session.print("The application {} is made.\n", session.paint(Tone::bold, app));
   if (unwritten) session.notice(unwritten->message());
   if (connected) {
+    tell_of_other_trust(session, control);
     session.print("The git remote `{}` of this repository leads to it{}. Next:\n\n  {}\n", kRemote,
                   before.empty() || before == url ? "" : fmt::format(" (before: {})", before),
                   push_line(*remote));
@@ -110,7 +117,7 @@ Done app_connect(const Session& session, const AppOptions& options) {
                     app)});
   TRY(remote->check_free_for(app));
   const std::string before = remote->shown_url(), old_token = remote->token_in_url();
-  TRY(remote->point_to(url));
+  TRY(remote->point_to(url, control.place().ca));
   if (!old_token.empty()) TRY(remote->keep_token(old_token));
   const bool well = remote->reached();
   if (!well) TRY(remote->keep_token(TRY(token_for(control, app))));
@@ -118,6 +125,7 @@ Done app_connect(const Session& session, const AppOptions& options) {
     session.document({{"app", app}, {"remote_url", url}, {"new_token", !well}});
     return 0;
   }
+  tell_of_other_trust(session, control);
   session.print("The git remote `{}` of this repository leads to {} at {}{}{}. Next:\n\n  {}\n", kRemote,
                 session.paint(Tone::bold, app), url,
                 before.empty() || before == url ? "" : fmt::format(" (before: {})", before),

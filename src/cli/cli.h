@@ -3,11 +3,19 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
 
 namespace naru::cli {
+
+// Where other machines reach control, and what it shows them there.
+struct TlsRequest {
+  std::string address;  // "" = every address
+  std::uint16_t port = 0;
+  std::string certificate_file, key_file;  // absolute
+};
 
 // What `naru up` was asked for; main.cc knows how.
 struct UpRequest {
@@ -18,7 +26,8 @@ struct UpRequest {
   std::uint16_t gateway_port = 8080;
   std::uint64_t max_push_bytes = 256ULL << 20;  // of one pack
   std::vector<std::string> allowed_registries;  // of this machine, that pushes may name
-  bool detach = false;                          // return when it is up
+  std::optional<TlsRequest> tls;
+  bool detach = false;  // return when it is up
 };
 
 struct Processes {

@@ -18,6 +18,12 @@ namespace {
 
 constexpr milliseconds kForever = std::chrono::hours(24 * 365);
 
+bool is_loopback(const std::string& host) {
+  if (host == "localhost" || host.ends_with(".localhost")) return true;
+  const auto address = io::Address::of_ip(host, 0);
+  return address && address->is_loopback();
+}
+
 // Why the socket cannot be reached: 0 when it can.
 int connect_errno(const std::string& path) {
   sockaddr_un address{};
@@ -67,10 +73,61 @@ io::FetchRequest ControlClient::request(std::string_view method, std::string_vie
   return request;
 }
 
+Result<io::ClientOptions> ControlClient::options() const {
+  io::ClientOptions options;
+  if (place_.local()) return options;
+  const auto url = io::Url::parse(place_.url);
+  if (!url)
+    return std::unexpected(Error{Code::invalid_argument, "NARU_URL: " + url.error().context, 0,
+                                 "write it as https://naru.example.org:7443"});
+  if (!url->tls && !is_loopback(url->host))
+    return std::unexpected(
+        Error{Code::invalid_argument,
+              fmt::format("NARU_URL is {}: the token would go over the network in clear", url->origin()), 0,
+              fmt::format("use https (on the server: naru up --tls-listen ...), or a tunnel: ssh -L "
+                          "7433:127.0.0.1:7433 {}, then NARU_URL=http://127.0.0.1:7433",
+                          url->host)});
+  if (!url->tls || place_.ca.empty()) return options;
+  auto context = io::TlsContext::client({.ca_file = place_.ca});
+  if (!context)
+    return std::unexpected(Error{Code::invalid_argument, "NARU_CA: " + context.error().context, 0,
+                                 "name a PEM file with the certificate of who signed the server's, or with "
+                                 "the server's own when it signed itself"});
+  options.tls = std::move(*context);
+  return options;
+}
+
+Result<io::Response> ControlClient::fetch(io::FetchRequest request) const {
+  return io::fetch(std::move(request), TRY(options()));
+}
+
+Error ControlClient::explain_tls(const Error& error) const {
+  const auto says = [&](std::string_view what) { return error.context.contains(what); };
+  Error told{error.code, fmt::format("{}: {}", place_.url, error.context), 0, error.remedy};
+  if (const auto prefix = error.context.find(io::kWrongName); prefix != std::string::npos)
+    told.remedy = "ask for a name that the certificate has in NARU_URL, or have one made for this name";
+  else if (says(io::kUntrusted) && place_.ca.empty())
+    told.remedy =
+        "if it is a certificate of your own, say who signed it: NARU_CA=FILE (PEM; a certificate that "
+        "signed itself: that one)";
+  else if (says(io::kUntrusted))
+    told.remedy =
+        fmt::format("{} (NARU_CA) is not who signed it; fetch the right one from the server", place_.ca);
+  else if (says(io::kOutOfDate))
+    told.remedy = "renew it on the server, which takes a new one by itself; or this machine's clock is wrong";
+  else if (says(io::kNoTls))
+    told.remedy = "check the port in NARU_URL: it must be the one of `naru up --tls-listen`";
+  return told;
+}
+
 Error ControlClient::explain(const Error& error) const {
+  if (error.code == Code::tls_failure) return explain_tls(error);
   if (error.code == Code::closed)
     return {Code::unavailable, "control closed the connection before it had answered", 0,
-            "it restarts by itself; try again, and see `naru doctor`"};
+            place_.local()
+                ? "it restarts by itself; try again, and see `naru doctor`"
+                : "try again in a moment: it may be restarting, or have as many connections of this "
+                  "machine as it takes"};
   if (error.code == Code::timeout)
     return {Code::timeout, fmt::format("control has not answered in time: {}", error.context), 0,
             "see `naru doctor`"};
@@ -116,7 +173,7 @@ Result<Json> ControlClient::ask(std::string_view method, std::string_view path, 
     wanted.body = body.dump(-1, ' ', false, Json::error_handler_t::replace);
   }
   wanted.idle_timeout = std::chrono::minutes(3);  // removing an application waits for its containers
-  const auto answer = io::fetch(std::move(wanted));
+  const auto answer = fetch(std::move(wanted));
   if (!answer) return std::unexpected(explain(answer.error()));
   if (!answer->ok()) return std::unexpected(refusal(answer->status, answer->body));
   return parse(answer->body);
@@ -142,7 +199,7 @@ Result<void> ControlClient::stream(std::string_view method, std::string_view pat
     if (refused.size() < 64 << 10) refused += bytes;
     return {};
   };
-  const auto answer = io::fetch(std::move(wanted));
+  const auto answer = fetch(std::move(wanted));
   if (status >= 400) return std::unexpected(refusal(status, refused));
   if (answer) return {};
   if (status != 0 && answer.error().code == Code::closed)
@@ -182,7 +239,7 @@ Result<Json> ControlClient::upload(std::string_view path, const std::filesystem:
     if (progress) progress(sent, all);
     return static_cast<std::size_t>(n);
   };
-  const auto answer = io::fetch(std::move(wanted));
+  const auto answer = fetch(std::move(wanted));
   if (!answer) return std::unexpected(explain(answer.error()));
   if (!answer->ok()) return std::unexpected(refusal(answer->status, answer->body));
   return parse(answer->body);

@@ -17,6 +17,7 @@ struct ControlPlace {
   std::string data = "/var/lib/naru";
   std::string url;  // "" = over the socket
   std::string token;
+  std::string ca;  // a PEM file: who may sign the certificate there; "" = whom this machine trusts
   bool local() const { return url.empty(); }
   std::string socket() const;
 };
@@ -24,6 +25,9 @@ struct ControlPlace {
 class ControlClient {
  public:
   explicit ControlClient(ControlPlace place) : place_(std::move(place)) {}
+  // For requests that are not made here. invalid_argument: the token would go in clear over a network, or
+  // NARU_CA cannot be used.
+  Result<io::ClientOptions> options() const;
   const ControlPlace& place() const { return place_; }
 
   // Errors: control's own, by their code and with its hint; unavailable ("Naru is not running on ...");
@@ -53,6 +57,8 @@ class ControlClient {
 
  private:
   Result<Json> ask(std::string_view method, std::string_view path, const Json& body) const;
+  Result<io::Response> fetch(io::FetchRequest request) const;
+  Error explain_tls(const Error& error) const;
   ControlPlace place_;
 };
 

@@ -175,7 +175,8 @@ Bridge::Sink into(Collected& collected) {
 
 io::Task<Result<int>> converse(io::Reactor& reactor, Bridge::Sink sink, const ControlClient& control,
                                io::FetchRequest request, io::Stream input, io::Stream resizes) {
-  io::HttpClient client(reactor);
+  CO_TRY(io::ClientOptions options, control.options());
+  io::HttpClient client(reactor, std::move(options));
   auto opened = co_await client.open(std::move(request));
   if (!opened) co_return std::unexpected(control.explain(opened.error()));
   if (opened->status() != 101) {

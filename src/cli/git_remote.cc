@@ -1,5 +1,7 @@
 #include "cli/git_remote.h"
 
+#include <filesystem>
+
 #include "cli/program.h"
 #include "cli/terminal.h"
 
@@ -57,7 +59,9 @@ std::string control_url(const ControlPlace& place, std::uint16_t port) {
   std::string url = place.url;
   while (url.ends_with('/')) url.pop_back();
   const UrlParts parts = split(url);
-  const bool by_name = parts.host.starts_with("localhost:") || parts.host == "localhost";
+  // By name a certificate is verified.
+  const bool by_name =
+      parts.scheme == "http" && (parts.host.starts_with("localhost:") || parts.host == "localhost");
   return fmt::format("{}://{}{}{}", parts.scheme, by_name ? "127.0.0.1" : "",
                      parts.host.substr(by_name ? 9 : 0), parts.path);
 }
@@ -99,7 +103,25 @@ Result<void> GitRemote::check_free_for(std::string_view app) const {
                         app, kRemote)});
 }
 
-Result<void> GitRemote::point_to(const std::string& url) {
+namespace {
+
+// Of this URL alone: git goes elsewhere as before.
+Result<void> trust(const std::string& url, const std::string& ca) {
+  const std::string key = fmt::format("http.{}.sslCAInfo", url);
+  if (ca.empty()) {
+    (void)git({"config", "--local", "--unset-all", key});  // there may be none
+    return {};
+  }
+  std::error_code error;
+  const auto path = std::filesystem::absolute(ca, error);
+  if (error || !git({"config", "--local", "--replace-all", key, path.string()}))
+    return std::unexpected(unwritten());
+  return {};
+}
+
+}  // namespace
+
+Result<void> GitRemote::point_to(const std::string& url, const std::string& ca) {
   const std::string credential = fmt::format("credential.{}", url);
   const auto set = [](const std::string& key, const std::string& value) {
     return git({"config", "--local", "--replace-all", key, value}).has_value();
@@ -111,6 +133,7 @@ Result<void> GitRemote::point_to(const std::string& url) {
                        set(credential + ".username", std::string(kGitUser)) &&
                        set(credential + ".useHttpPath", "true");
   if (!written) return std::unexpected(unwritten());
+  TRY(trust(url, ca));
   const std::string name(kRemote);
   if (url_ != url && !git(url_.empty() && !git({"remote", "get-url", name})
                               ? std::vector<std::string>{"remote", "add", name, url}

@@ -35,8 +35,9 @@ class GitRemote {
 
   // conflict: it leads elsewhere than to this application, and is left as it is.
   Result<void> check_free_for(std::string_view app) const;
-  // The remote leads to `url`, and git asks our file for its token. system: git cannot write.
-  Result<void> point_to(const std::string& url);
+  // The remote leads to `url`, and git asks our file for its token. `ca`: a PEM file of who may sign the
+  // certificate there, "" = whom git trusts. system: git cannot write.
+  Result<void> point_to(const std::string& url, const std::string& ca);
   Result<void> keep_token(const std::string& token) const;
   // Whether git comes in there with the token that it has.
   bool reached() const;

@@ -70,7 +70,7 @@ Grammar::Grammar() : root_("Naru carries a change from a push to its users, safe
   root_.require_subcommand(0, 1);
   root_.footer(
       "Every command explains itself: naru COMMAND --help\nWhere Naru is: --data DIR or NARU_DATA; elsewhere "
-      "NARU_URL and NARU_TOKEN.");
+      "NARU_URL, NARU_TOKEN and, for a certificate of your own, NARU_CA.");
   add_platform_verbs(*this);
   add_delivery_verbs(*this);
 }

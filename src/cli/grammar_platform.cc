@@ -10,7 +10,8 @@ void add_up_and_down(Grammar& grammar) {
   CLI::App* verb = grammar.verb(
       &grammar.root(), "up", "Start Naru on this machine (as root)",
       {"sudo naru up              # in the foreground, until Ctrl-C",
-       "sudo naru up --detach     # return when it is up", "sudo naru up --data /srv/naru --gateway-port 80"},
+       "sudo naru up --detach     # return when it is up", "sudo naru up --data /srv/naru --gateway-port 80",
+       "sudo naru up --tls-listen :7443 --tls-cert fullchain.pem --tls-key privkey.pem"},
       [up_options](const Session& session) { return up(session, *up_options); });
   verb->add_option("--port", up_options->port, "Port of control, on 127.0.0.1 (NARU_PORT; 7433)")
       ->type_name("PORT")
@@ -22,6 +23,13 @@ void add_up_and_down(Grammar& grammar) {
   verb->add_option("--listen", up_options->listen, "Address of the gateway (every address)")
       ->type_name("ADDRESS")
       ->check(CLI::Validator(CLI::ValidIPV4).description(""));
+  verb->add_option("--tls-listen", up_options->tls_listen,
+                   "Where other machines reach control, by TLS alone (nowhere)")
+      ->type_name("ADDRESS:PORT");
+  verb->add_option("--tls-cert", up_options->tls_certificate,
+                   "Its certificate with its chain, PEM; read again when it changes")
+      ->type_name("FILE");
+  verb->add_option("--tls-key", up_options->tls_key, "The certificate's key, PEM")->type_name("FILE");
   verb->add_option("--max-push-mb", up_options->max_push_mb, "The largest push, in MiB (256)")
       ->type_name("N")
       ->check(CLI::Range(1, 2000).description(""));
@@ -56,6 +64,7 @@ void add_app(Grammar& grammar) {
       {"cd shop && naru app create shop && git push naru main", "naru app create shop --json"}, app_create);
   add("connect", "Make or mend the git remote `naru` and its token, as in a second clone", kWhole,
       {"git clone ... shop && cd shop && naru app connect shop && git push naru main",
+       "NARU_URL=https://naru.example.org:7443 NARU_TOKEN=naru_... naru app connect shop    # elsewhere",
        "NARU_URL=http://127.0.0.1:7433 NARU_TOKEN=naru_... naru app connect shop    # by ssh -L, say"},
       app_connect);
   grammar.verb(group, "ls", "List applications with their environments",

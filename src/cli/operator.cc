@@ -57,8 +57,10 @@ Done token_create(const Session& session, const TokenOptions& options) {
   Json answer = TRY(control.post("/v1/tokens", body));
   const Json running = TRY(control.get("/v1/version"));
   const auto port = static_cast<std::uint16_t>(number(running, "api_port"));
-  answer["url"] = control_url(control.place(), port);
-  answer["git_url"] = push_url(control.place(), port, app.empty() ? "APP" : app);
+  const std::string here = control_url(control.place(), port), elsewhere = text(running, "https");
+  const bool by_tls = control.place().local() && !elsewhere.empty();
+  answer["url"] = by_tls ? elsewhere : here;
+  answer["git_url"] = fmt::format("{}/git/{}.git", text(answer, "url"), app.empty() ? "APP" : app);
   if (session.json) {
     session.document(answer);
     return 0;
@@ -70,9 +72,16 @@ Done token_create(const Session& session, const TokenOptions& options) {
       fmt::format("  naru app connect {}        # in a clone: its git remote and this token\n",
                   app.empty() ? "APP" : app));
   session.terminal.err(
-      fmt::format("With git alone (user {}, the token as password):\n  git remote add {} {}\n"
-                  "Elsewhere that address needs a way in: ssh -L {}:127.0.0.1:{} SERVER\n",
-                  kGitUser, kRemote, text(answer, "git_url"), port, port));
+      fmt::format("With git alone (user {}, the token as password):\n  git remote add {} {}\n", kGitUser,
+                  kRemote, text(answer, "git_url")));
+  if (by_tls)
+    session.terminal.err(
+        "Where the certificate's signer is not trusted: NARU_CA=FILE, too, and for git alone "
+        "http.sslCAInfo\n");
+  else if (control.place().local())
+    session.terminal.err(fmt::format(
+        "Elsewhere that address needs a way in: ssh -L {}:127.0.0.1:{} SERVER, or `naru up --tls-listen`\n",
+        port, port));
   return 0;
 }
 

@@ -114,6 +114,24 @@ TEST(Operator, SeesVolumesAndTokens) {
   EXPECT_EQ(run_on(control, {"open"}).out, "http://localhost:7433/login?code=1\n");
 }
 
+TEST(Operator, IsToldTheAddressForOtherMachines) {
+  const std::string elsewhere = "https://naru.example.org:7443";
+  const FakeControl control(
+      {{"POST /v1/tokens", {{"token", "naru_abc"}}},
+       {"GET /v1/version", {{"api_port", 7433}, {"https", elsewhere}}},
+       {"POST /v1/login-link",
+        {{"url", "http://localhost:7433/login?code=1"}, {"https", elsewhere + "/login?code=1"}}}});
+  const auto made = run_on(control, {"token", "create", "ci"});
+  EXPECT_NE(made.err.find("export NARU_URL=" + elsewhere + " "), std::string::npos) << made.err;
+  EXPECT_NE(made.err.find("NARU_CA=FILE"), std::string::npos);
+  EXPECT_EQ(made.err.find("ssh -L"), std::string::npos);
+  EXPECT_EQ(Json::parse(run_on(control, {"token", "create", "ci", "--json"}).out)["git_url"],
+            elsewhere + "/git/APP.git");
+  const auto opened = run_on(control, {"open"});
+  EXPECT_EQ(opened.out, "http://localhost:7433/login?code=1\n") << "alone, for scripts";
+  EXPECT_EQ(opened.err, "note: from another machine: " + elsewhere + "/login?code=1\n");
+}
+
 TEST(Doctor, ShowsChecksAndFailsWhenOneDoes) {
   const Json checks{{"checks",
                      {{{"name", "disk"}, {"ok", false}, {"detail", "1 GB free"}, {"remedy", "free some"}},

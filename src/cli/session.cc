@@ -16,6 +16,7 @@ ControlPlace Session::place() const {
     if (const auto url = given("NARU_URL")) {
       place.url = *url;
       place.token = given("NARU_TOKEN").value_or("");
+      place.ca = given("NARU_CA").value_or("");
       return place;
     }
     place.data = given("NARU_DATA").value_or(place.data);

@@ -24,7 +24,7 @@ struct Session {
   std::string data;  // --data, "" when not given
   bool json = false;
 
-  // NARU_URL and NARU_TOKEN, unless --data names a folder here; else NARU_DATA; else /var/lib/naru.
+  // NARU_URL, NARU_TOKEN and NARU_CA, unless --data names a folder here; else NARU_DATA; else /var/lib/naru.
   ControlPlace place() const;
   ControlClient control() const { return ControlClient(place()); }
 

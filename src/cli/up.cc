@@ -15,6 +15,7 @@
 
 #include "cli/verbs.h"
 #include "format/oci.h"
+#include "io/address.h"
 #include "ipc/data_folder.h"
 
 namespace naru::cli {
@@ -43,6 +44,9 @@ std::string banner(const Session& session, const ControlPlace& place, const Json
   else
     out += fmt::format("{} {}\n", name("console"), link.error().message());
   const std::string option = place.data == ControlPlace{}.data ? "" : fmt::format(" --data {}", place.data);
+  if (const std::string elsewhere = text(version, "https"); !elsewhere.empty())
+    out += fmt::format("{} {}  (NARU_URL for other machines, with a token of `naru token create`)\n",
+                       name("https"), elsewhere);
   out += fmt::format("{} in your repository: naru app create shop{} && git push naru main\n", name("next"),
                      option);
   return out;
@@ -189,6 +193,50 @@ Result<std::uint16_t> port_of(const Session& session, std::optional<std::uint16_
                                "give it a number from 1 to 65535"});
 }
 
+constexpr std::string_view kTlsUsage = "naru up --tls-listen ADDRESS:PORT --tls-cert FILE --tls-key FILE";
+
+std::unexpected<Error> wrong_tls(std::string what) {
+  return std::unexpected(
+      Error{Code::invalid_argument, std::move(what), 0, fmt::format("give all three: {}", kTlsUsage)});
+}
+
+Result<std::string> absolute_file(const std::string& file) {
+  std::error_code error;
+  auto path = std::filesystem::absolute(file, error);
+  if (error) return fail(Code::system, "{}: {}", file, error.message());
+  return path.string();
+}
+
+// Other machines are served by TLS or not at all: a token that goes over a network in clear is everybody's.
+Result<std::optional<TlsRequest>> tls_of(const UpOptions& options) {
+  const bool certificate = !options.tls_certificate.empty(), key = !options.tls_key.empty();
+  if (options.tls_listen.empty()) {
+    if (certificate || key)
+      return wrong_tls(
+          fmt::format("{} without --tls-listen is for nothing", certificate ? "--tls-cert" : "--tls-key"));
+    return std::optional<TlsRequest>();
+  }
+  const auto address = io::Address::parse(options.tls_listen);
+  if (!address || address->family() == AF_UNIX || address->port() == 0)
+    return std::unexpected(
+        Error{Code::invalid_argument,
+              fmt::format("--tls-listen '{}' is not an address with a port", clean(options.tls_listen)), 0,
+              "write an address of this machine, or none for all: --tls-listen 192.0.2.7:7443, "
+              "--tls-listen [2001:db8::7]:7443 or --tls-listen :7443"});
+  if (!certificate || !key)
+    return wrong_tls(
+        fmt::format("--tls-listen {} without {}: control is served to other machines by TLS only, "
+                    "never in clear",
+                    clean(options.tls_listen),
+                    certificate ? "--tls-key"
+                    : key       ? "--tls-cert"
+                                : "--tls-cert and --tls-key"));
+  const bool everywhere = options.tls_listen.starts_with(':');
+  return std::optional(TlsRequest{everywhere ? "" : address->ip(), address->port(),
+                                  TRY(absolute_file(options.tls_certificate)),
+                                  TRY(absolute_file(options.tls_key))});
+}
+
 // "host[:port]" as an image's reference names it: that is what it is compared with.
 Result<void> check_registries(const std::vector<std::string>& registries) {
   for (const std::string& registry : registries) {
@@ -219,12 +267,14 @@ Done up(const Session& session, const UpOptions& options) {
   TRY(check_registries(options.allowed_registries));
   const std::uint16_t port = TRY(port_of(session, options.port, "NARU_PORT", 7433));
   const std::uint16_t edge = TRY(port_of(session, options.gateway_port, "NARU_GATEWAY_PORT", 8080));
+  auto tls = TRY(tls_of(options));
   const UpRequest request{.data = place.data,
                           .control_port = port,
                           .gateway_address = options.listen,
                           .gateway_port = edge,
                           .max_push_bytes = std::uint64_t{options.max_push_mb} << 20,
                           .allowed_registries = options.allowed_registries,
+                          .tls = std::move(tls),
                           .detach = options.detach};
   if (options.detach) return run_in_background(session, place, request);
   return run_in_foreground(session, place, request);
@@ -326,6 +376,8 @@ Done open_console(const Session& session) {
     session.document(link);
   else
     session.print("{}\n", text(link, "url"));
+  if (const std::string elsewhere = text(link, "https"); !session.json && !elsewhere.empty())
+    session.notice("from another machine: " + elsewhere);
   return 0;
 }
 

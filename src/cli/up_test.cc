@@ -181,6 +181,46 @@ TEST(Up, TakesItsPortsFromVariablesUnlessTheyAreGiven) {
   }
 }
 
+TEST(Up, ListensToOtherMachinesByTlsOrNotAtAll) {
+  const io::testing::TemporaryFolder folder;
+  UpRequest seen;
+  RunOptions options;
+  options.processes.up = [&](const UpRequest& request, const std::function<void()>&) -> Result<void> {
+    seen = request;
+    return {};
+  };
+  const auto up = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {"up", "--data", folder.path.string()});
+    return run_line(words, options);
+  };
+  EXPECT_EQ(up({}).status, 0);
+  EXPECT_FALSE(seen.tls);
+  const std::vector<std::string> pair{"--tls-cert", "/etc/cert.pem", "--tls-key", "key.pem"};
+  const auto listening = [&](const std::string& address) {
+    return up({"--tls-listen", address, pair[0], pair[1], pair[2], pair[3]});
+  };
+  EXPECT_EQ(listening("[2001:db8::7]:7443").status, 0);
+  ASSERT_TRUE(seen.tls);
+  EXPECT_EQ(seen.tls->address, "2001:db8::7");
+  EXPECT_EQ(seen.tls->port, 7443);
+  EXPECT_EQ(seen.tls->certificate_file, "/etc/cert.pem");
+  EXPECT_EQ(seen.tls->key_file, (std::filesystem::current_path() / "key.pem").string());
+  EXPECT_EQ(listening(":7443").status, 0);
+  EXPECT_EQ(seen.tls->address, "");
+  EXPECT_EQ(listening("0.0.0.0:7443").status, 0);
+  EXPECT_EQ(seen.tls->address, "0.0.0.0");
+  for (const char* wrong :
+       {"7443", "naru.example.org:7443", "192.0.2.7", "192.0.2.7:0", "unix:/x", "::1:7443"})
+    EXPECT_NE(listening(wrong).err.find("is not an address with a port"), std::string::npos) << wrong;
+  EXPECT_EQ(up({"--tls-listen", "127.0.0.1:7443"}).err,
+            "error: --tls-listen 127.0.0.1:7443 without --tls-cert and --tls-key: control is served to other "
+            "machines by TLS only, never in clear\n"
+            "hint: give all three: naru up --tls-listen ADDRESS:PORT --tls-cert FILE --tls-key FILE\n");
+  EXPECT_NE(up({"--tls-listen", ":7443", "--tls-cert", "c"}).err.find("without --tls-key"),
+            std::string::npos);
+  EXPECT_NE(up({"--tls-key", "k"}).err.find("--tls-key without --tls-listen"), std::string::npos);
+}
+
 TEST(Up, RefusesARegistryThatNoImageNames) {
   const io::testing::TemporaryFolder folder;
   for (const char* wrong : {"http://127.0.0.1:5000", "127.0.0.1:5000/app", "a,b", "registry", ""})

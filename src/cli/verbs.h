@@ -16,6 +16,7 @@ using Done = Result<int>;
 struct UpOptions {
   std::optional<std::uint16_t> port, gateway_port;  // else NARU_PORT, NARU_GATEWAY_PORT, else the usual ones
   std::string listen;
+  std::string tls_listen, tls_certificate, tls_key;
   std::uint32_t max_push_mb = 256;
   std::vector<std::string> allowed_registries;
   bool detach = false;

@@ -115,8 +115,11 @@ Api::Match Api::find(std::string_view method, const std::string& path) const {
   return match;
 }
 
-bool Api::is_our_host(std::string_view host) const {
+bool Api::is_our_host(const io::Request& request) const {
+  std::string_view host = request.host();
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  // A rebound name is none of the certificate's, or the browser has refused it.
+  if (request.is_tls()) return request.certificate_is_for(host);
   if (io::http1::iequals(host, "localhost") || host == "127.0.0.1" || host == "::1") return true;
   // A rebound name is never a number: listening everywhere, every numeric address of ours is fine.
   const bool everywhere = context_.tcp_ip.empty() || context_.tcp_ip == "0.0.0.0" || context_.tcp_ip == "::";
@@ -127,11 +130,15 @@ bool Api::is_our_host(std::string_view host) const {
 // DNS rebinding changes Host, a foreign page's request says its Origin.
 Result<void> Api::check_origin(const io::Request& request) const {
   if (request.over_unix()) return {};
-  if (!is_our_host(request.host()))
+  if (!is_our_host(request)) {
+    std::string names = "localhost or 127.0.0.1";
+    if (const auto standing = context_.tls_standing(); standing && request.is_tls())
+      names = fmt::format("what its certificate names: {}", fmt::join(standing->names, ", "));
     return std::unexpected(
         Error{Code::forbidden,
               fmt::format("the Host '{}' is not a name of this Naru", request.host().substr(0, 100)), 0,
-              "ask for localhost or 127.0.0.1"});
+              "ask for " + names});
+  }
   if (!changes_state(request.method())) return {};
   const auto origin = request.header("origin");
   const std::string ours = (request.is_tls() ? "https://" : "http://") + std::string(request.authority());

@@ -15,6 +15,7 @@
 #include "control/housekeeping.h"
 #include "control/links.h"
 #include "control/pipeline_log.h"
+#include "control/tls_listener.h"
 #include "control/tokens.h"
 #include "image/store.h"
 #include "io/http_server.h"
@@ -66,7 +67,11 @@ struct Context {
   std::uint64_t max_push_bytes = 0;
   int git_running = 0;
   LongWork long_work{};
+  const TlsListener* tls = nullptr;  // for other machines; null: there is none
 
+  std::optional<TlsListener::Standing> tls_standing() const {
+    return tls == nullptr ? std::nullopt : tls->standing();
+  }
   Surroundings around() const {
     return {gateway_port, executor.listener_errors(), sampler.usage(), &telemetry};
   }
@@ -140,7 +145,7 @@ class Api {
   };
   Match find(std::string_view method, const std::string& path) const;
   Result<void> check_origin(const io::Request& request) const;
-  bool is_our_host(std::string_view host) const;
+  bool is_our_host(const io::Request& request) const;
   Result<Identity> identify(const io::Request& request) const;
   Result<Identity> admit(const Match& match, const io::Request& request) const;
   Answer answer(io::Request& request, io::ResponseWriter& response);

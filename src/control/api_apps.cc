@@ -38,7 +38,8 @@ Answer list_apps(Call& call) {
   co_return co_await call.response.send_json(200, reply);
 }
 
-Result<Json> make_app(Context& context, const std::string& app) {
+// `origin`: as the caller reaches us.
+Result<Json> make_app(Context& context, const std::string& app, const std::string& origin) {
   const auto held = context.housekeeping.names();
   const bool exists = context.core.read([&](const State& state) { return state.apps.contains(app); });
   // One without a token was cut short between its making and its token: it is finished now.
@@ -56,15 +57,16 @@ Result<Json> make_app(Context& context, const std::string& app) {
     if (!exists) (void)context.core.submit(command::RemoveApp{app});
     return std::unexpected(token.error());
   }
-  return Json{{"app", app},
-              {"token", *token},
-              {"git_url", fmt::format("http://localhost:{}/git/{}.git", context.tcp_port, app)}};
+  return Json{{"app", app}, {"token", *token}, {"git_url", fmt::format("{}/git/{}.git", origin, app)}};
 }
 
 Answer create_app(Call& call) {
   CO_TRY(const Json body, co_await read_json(call));
   CO_TRY(const std::string app, text_member(body, "app"));
-  auto job = [&context = call.context, app] { return make_app(context, app); };
+  const std::string origin = call.request.is_tls()
+                                 ? fmt::format("https://{}", call.request.authority())
+                                 : fmt::format("http://localhost:{}", call.context.tcp_port);
+  auto job = [&context = call.context, app, origin] { return make_app(context, app, origin); };
   CO_TRY(const Json made, co_await call.work(std::move(job)));
   co_return co_await call.response.send_json(201, made);
 }

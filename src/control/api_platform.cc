@@ -13,14 +13,19 @@ namespace naru::control {
 namespace {
 
 constexpr std::uint64_t kLowDisk = 2ULL << 30;
+constexpr std::chrono::days kRenewBefore{14};
+
+// For other machines; "" without a TLS listener.
+std::string url_elsewhere(const Context& context) {
+  const auto standing = context.tls_standing();
+  return standing ? standing->url : "";
+}
 
 Answer version(Call& call) {
   const Context& context = call.context;
-  const Json answer{{"version", context.version},
-                    {"data", context.data.root.string()},
-                    {"gateway_port", context.gateway_port},
-                    {"api_port", context.tcp_port},
-                    {"started", context.started}};
+  const Json answer{{"version", context.version},           {"data", context.data.root.string()},
+                    {"gateway_port", context.gateway_port}, {"api_port", context.tcp_port},
+                    {"https", url_elsewhere(context)},      {"started", context.started}};
   co_return co_await call.response.send_json(200, answer);
 }
 
@@ -56,9 +61,10 @@ Answer delete_token(Call& call) {
 }
 
 Answer login_link(Call& call) {
-  const std::string url = fmt::format("http://localhost:{}/login?code={}", call.context.tcp_port,
-                                      call.context.tokens.make_code());
-  const Json reply{{"url", url}};
+  const std::string path = "/login?code=" + call.context.tokens.make_code();
+  Json reply{{"url", fmt::format("http://localhost:{}{}", call.context.tcp_port, path)}};
+  if (const std::string elsewhere = url_elsewhere(call.context); !elsewhere.empty())
+    reply["https"] = elsewhere + path;
   co_return co_await call.response.send_json(200, reply);
 }
 
@@ -246,9 +252,28 @@ void check_largest(Context& context, Checks& checks) {
     checks.add("largest", true, "written by applications: " + text);
 }
 
+void check_certificate(const Context& context, Checks& checks) {
+  if (context.tls == nullptr) return;
+  const auto standing = context.tls_standing();
+  if (!standing)
+    return checks.add("certificate", false, "the supervisor has not given one", "see the log of control");
+  const auto left = std::chrono::floor<std::chrono::days>(standing->not_after - context.clock.wall());
+  std::string detail =
+      fmt::format("for {}, until {}", fmt::join(standing->names, ", "), to_rfc3339(standing->not_after));
+  if (!standing->refused.empty())
+    return checks.add(
+        "certificate", false,
+        fmt::format("{}; its files have changed and were refused: {}", detail, standing->refused),
+        "mend the files that `naru up --tls-cert --tls-key` named; they are read again when "
+        "they change");
+  checks.add("certificate", left >= kRenewBefore, std::move(detail),
+             "renew it in its file, which is read again when it changes");
+}
+
 Result<Json> doctor_json(Context& context) {
   Checks checks;
   check_launcher(context, checks);
+  check_certificate(context, checks);
   const ipc::GatewayStats stats = context.gateway.stats();
   const auto routes = context.core.read([](const State& state) {
     return std::pair(state.counters.routes_revision, state.counters.routes_acked);

@@ -17,6 +17,7 @@
 #include "control/probe_users.h"
 #include "control/probing.h"
 #include "control/stop_left.h"
+#include "control/tls_listener.h"
 #include "os/file.h"
 #include "os/process.h"
 
@@ -123,6 +124,7 @@ class Process {
   std::unique_ptr<Context> context_;
   std::unique_ptr<Api> api_;
   std::unique_ptr<io::HttpServer> server_;
+  std::unique_ptr<TlsListener> tls_;
   std::mutex down_mutex_;
   std::mutex note_mutex_;  // of stopped-by-down.json
   bool going_down_ = false;
@@ -213,6 +215,10 @@ Result<void> Process::prepare_api() {
   server.connections = kConnections;
   server_ = io::HttpServer::start(*reactor_, std::move(server), std::move(listeners.front()));
   for (std::size_t i = 1; i < listeners.size(); ++i) server_->add_listener(std::move(listeners[i]));
+  if (options_.tls_listen_fd < 0) return {};
+  tls_ = TRY(TlsListener::adopt(*reactor_, options_.tls_listen_fd, options_.tls_channel_fd));
+  tls_->serve(*server_, kConnections);
+  context_->tls = tls_.get();
   return {};
 }
 
@@ -424,6 +430,7 @@ void Process::end() {
   server_.reset();
   pool_.reset();
   pushes_.reset();
+  tls_.reset();      // it has descriptors that the reactor knows
   reactor_.reset();  // connections that did not end: their coroutines go with it
   api_.reset();
   context_.reset();

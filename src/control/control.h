@@ -15,6 +15,8 @@ struct ControlOptions {
   int unix_listen_fd = -1;  // listening, run/control.sock: whoever may open it is trusted
   int tcp_listen_fd = -1;   // listening, 127.0.0.1:7433: a token is needed
   int tcp6_listen_fd = -1;  // listening, the same on [::1], if there is IPv6
+  int tls_listen_fd = -1;   // listening, for other machines, TLS only; -1: none
+  int tls_channel_fd = -1;  // its certificate (ipc/supervisor_protocol.h)
   int telemetry_fd = -1;    // ipc/telemetry.h
   std::uint16_t gateway_port =
       8080;                     // where the gateway's edge listens, for the addresses that people are shown

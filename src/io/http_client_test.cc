@@ -255,44 +255,6 @@ TEST(HttpClient, FetchesFromPythonsServer) {
   ::kill(pid, SIGTERM);
 }
 
-// A self-signed certificate for localhost.
-struct Certificate {
-  TemporaryFolder folder;
-  std::string file = (folder.path / "cert.pem").string(), key = (folder.path / "key.pem").string();
-  Certificate() {
-    shell(
-        fmt::format("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj "
-                    "/CN=localhost "
-                    "-addext subjectAltName=DNS:localhost -keyout {} -out {}",
-                    key, file));
-  }
-};
-
-TEST(Tls, ServesCurlAndVerifiesNames) {
-  const Certificate certificate;
-  ServerOptions options;
-  options.tls = TlsContext::server(certificate.file, certificate.key).value();
-  TestServer server(respond, options);
-  const std::string url = fmt::format("https://localhost:{}", server.address().port());
-  EXPECT_EQ(shell(fmt::format("curl -sS --noproxy '*' --cacert {} {}/hello", certificate.file, url)),
-            "hello");
-  const ClientOptions trusting{.tls = TlsContext::client({.ca_file = certificate.file}).value()};
-  const auto hello = fetch({.url = url + "/hello"}, trusting);
-  ASSERT_TRUE(hello) << hello.error().message();
-  EXPECT_EQ(hello->body, "hello");
-  EXPECT_EQ(fetch({.method = "POST", .url = url + "/echo", .body = std::string(3'000'000, 'q')}, trusting)
-                ->body.size(),
-            3'000'000u);
-  // Another name than the certificate's, and a certificate that nobody vouches for.
-  const auto wrong_name =
-      fetch({.url = fmt::format("https://127.0.0.1:{}/hello", server.address().port())}, trusting);
-  EXPECT_EQ(wrong_name.error().code, Code::tls_failure);
-  const auto untrusted = fetch({.url = url + "/hello"});
-  EXPECT_EQ(untrusted.error().code, Code::tls_failure);
-  EXPECT_NE(untrusted.error().message().find("self"), std::string::npos) << untrusted.error().message();
-  EXPECT_FALSE(TlsContext::server("/nonexistent", "/nonexistent"));
-}
-
 // A proxy that opens every tunnel to one address.
 Task<void> tunnel(Stream client, Address to, std::string* asked) {
   char buffer[4096];
@@ -310,10 +272,8 @@ Task<void> proxy_loop(Listener& listener, Address to, std::string* asked) {
 }
 
 TEST(HttpClient, GoesThroughAProxysTunnel) {
-  const Certificate certificate;
-  ServerOptions options;
-  options.tls = TlsContext::server(certificate.file, certificate.key).value();
-  TestServer server(respond, options);
+  const testing::Certificate certificate;
+  TestServer server(respond, {}, testing::loopback(), {.tls = certificate.identity()});
   auto reactor = std::move(Reactor::create().value());
   auto listener = Listener::listen(*reactor, testing::loopback()).value();
   std::string asked;

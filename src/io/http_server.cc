@@ -1,5 +1,7 @@
 #include "io/http_server.h"
 
+#include <arpa/inet.h>
+
 #include "base/log.h"
 #include "io/server_connection.h"
 
@@ -171,6 +173,10 @@ Task<Result<void>> ResponseWriter::comment() {
 // ---- HttpServer
 // -------------------------------------------------------------------------------------------------
 
+namespace {
+constexpr milliseconds kLogPause{60'000};
+}  // namespace
+
 const std::string& HttpServer::State::date_now() {
   const WallTime now = SystemClock().wall();
   const std::int64_t second = to_epoch_ms(now) / 1000;
@@ -184,12 +190,45 @@ const std::string& HttpServer::State::date_now() {
 bool HttpServer::State::full(bool tcp) const {
   if (connections.size() >= options.connections) return true;
   const bool shared = std::ranges::any_of(
-      listeners, [](const auto& listener) { return listener->address().family() == AF_UNIX; });
+      entrances, [](const auto& entrance) { return entrance->listener.address().family() == AF_UNIX; });
   return tcp && shared && over_tcp >= options.connections - options.connections / kUnixPart;
 }
 
 void HttpServer::State::close_listeners() {
-  for (const auto& listener : listeners) listener->close();
+  for (const auto& entrance : entrances) entrance->listener.close();
+}
+
+std::string HttpServer::Entrance::peer_key(const Address& peer) const {
+  if (options.per_address == SIZE_MAX) return {};
+  std::string ip = peer.ip();
+  in6_addr address{};
+  if (!ip.contains(':') || ::inet_pton(AF_INET6, ip.c_str(), &address) != 1) return ip;
+  // Whoever has one address of a /64 has them all.
+  return std::string(reinterpret_cast<const char*>(&address), 8);
+}
+
+bool HttpServer::Entrance::takes(const std::string& peer_key) {
+  const auto known = by_peer.find(peer_key);
+  if (peer_key.empty() || known == by_peer.end() || known->second < options.per_address) return true;
+  ++turned_away;
+  const MonoTime now = std::chrono::steady_clock::now();
+  if (now - logged > kLogPause) {
+    log_event(Level::warn, "http.turned_away",
+              {{"connections", turned_away}, {"why", "too many of one address"}});
+    logged = now;
+    turned_away = 0;
+  }
+  return false;
+}
+
+bool HttpServer::Entrance::full() {
+  if (connections >= options.connections) return true;
+  if (handshakes.size() < options.handshakes) return false;
+  const Handshake oldest = handshakes.front();
+  if (std::chrono::steady_clock::now() - oldest.since < options.handshake_patience) return true;
+  handshakes.pop_front();
+  oldest.connection->cut();
+  return false;
 }
 
 namespace {
@@ -200,39 +239,42 @@ Task<void> run_connection(std::shared_ptr<ServerConnection> connection) {
 
 }  // namespace
 
-Task<void> HttpServer::accept_loop(std::shared_ptr<State> state, Listener* listener) {
-  while (!state->stopping && listener->open()) {
-    if (state->full(listener->address().family() != AF_UNIX)) {
+Task<void> HttpServer::accept_loop(std::shared_ptr<State> state, std::shared_ptr<Entrance> entrance) {
+  while (!state->stopping && entrance->listener.open()) {
+    if (state->full(entrance->listener.address().family() != AF_UNIX) || entrance->full()) {
       co_await sleep(state->reactor, milliseconds(20));  // the rest waits in the kernel
       continue;
     }
-    auto stream = co_await listener->accept();
+    auto stream = co_await entrance->listener.accept();
     if (!stream && stream.error().code == Code::cancelled) break;
     if (!stream) {
       log_event(Level::warn, "http.accept_failed", {{"error", stream.error().message()}});
       co_await sleep(state->reactor, milliseconds(100));
       continue;
     }
-    state->reactor.spawn(run_connection(std::make_shared<ServerConnection>(state, std::move(*stream))));
+    if (!entrance->takes(entrance->peer_key(stream->peer_address()))) continue;
+    state->reactor.spawn(
+        run_connection(std::make_shared<ServerConnection>(state, entrance, std::move(*stream))));
   }
 }
 
 HttpServer::HttpServer(Reactor& reactor, ServerOptions options)
     : state_(std::make_shared<State>(reactor, std::move(options))) {}
 
-std::unique_ptr<HttpServer> HttpServer::start(Reactor& reactor, ServerOptions options, Listener listener) {
+std::unique_ptr<HttpServer> HttpServer::start(Reactor& reactor, ServerOptions options, Listener listener,
+                                              ListenerOptions listener_options) {
   std::unique_ptr<HttpServer> server(new HttpServer(reactor, std::move(options)));
-  server->add_listener(std::move(listener));
+  server->add_listener(std::move(listener), std::move(listener_options));
   return server;
 }
 
-void HttpServer::add_listener(Listener listener) {
-  state_->listeners.push_back(std::make_unique<Listener>(std::move(listener)));
-  state_->reactor.spawn(accept_loop(state_, state_->listeners.back().get()));
+void HttpServer::add_listener(Listener listener, ListenerOptions options) {
+  state_->entrances.push_back(std::make_shared<Entrance>(std::move(listener), std::move(options)));
+  state_->reactor.spawn(accept_loop(state_, state_->entrances.back()));
 }
 
 Address HttpServer::address() const {
-  return state_->listeners.front()->address();
+  return state_->entrances.front()->listener.address();
 }
 std::size_t HttpServer::connections() const {
   return state_->connections.size();

@@ -63,6 +63,8 @@ class Request {
   bool over_unix() const;
   Reactor& reactor() const;
   bool is_tls() const;
+  // Over TLS: whether the certificate that this client was shown is for `host`. Over anything else never.
+  bool certificate_is_for(std::string_view host) const;
 
   std::optional<std::uint64_t> content_length() const { return head_->content_length; }
   // The bound for this request's body (ServerOptions::body_bytes); raise it before the first read (git,
@@ -149,17 +151,36 @@ struct ServerOptions {
   milliseconds write_timeout = seconds(30);  // without any progress
   std::uint64_t body_bytes = 16u << 20;      // default bound of a body; see Request::limit_body
   http1::Limits limits{};
-  std::size_t connections = 4096;   // further ones wait in the kernel's backlog
-  std::shared_ptr<TlsContext> tls;  // null: plain
+  std::size_t connections = 4096;  // further ones wait in the kernel's backlog
+};
+
+// What a listener shows to its clients. On the server's thread another context may be put in at any time:
+// handshakes from then on get that one, connections keep theirs.
+struct TlsIdentity {
+  std::shared_ptr<TlsContext> context;
+};
+
+// For a listener that strangers reach.
+struct ListenerOptions {
+  std::shared_ptr<TlsIdentity> tls;    // null: plain. A client that speaks HTTP without TLS is told so (400)
+  std::size_t connections = SIZE_MAX;  // of the server's, at most; further ones wait in the kernel's backlog
+  // Of one address (of IPv6: of one /64), at most; further ones are closed at once.
+  std::size_t per_address = SIZE_MAX;
+  milliseconds handshake_timeout = seconds(10);
+  // Handshakes under way, at most. When they are so many, the oldest one that has gone on for longer than
+  // `handshake_patience` is ended for a new one: who never finishes holds nobody up.
+  std::size_t handshakes = SIZE_MAX;
+  milliseconds handshake_patience = seconds(1);
 };
 
 class HttpServer {
  public:
   // Accepts from now on. The reactor must outlive the server; the server must outlive its connections:
   // co_await stop().
-  static std::unique_ptr<HttpServer> start(Reactor& reactor, ServerOptions options, Listener listener);
+  static std::unique_ptr<HttpServer> start(Reactor& reactor, ServerOptions options, Listener listener,
+                                           ListenerOptions listener_options = {});
   ~HttpServer();  // cuts what is left
-  void add_listener(Listener listener);
+  void add_listener(Listener listener, ListenerOptions options = {});
   Address address() const;  // of the first listener
   std::size_t connections() const;
   // Once. Stops accepting, lets requests in progress finish for at most `grace`, closes idle connections,
@@ -170,7 +191,8 @@ class HttpServer {
   friend class ServerConnection;
   HttpServer(Reactor& reactor, ServerOptions options);
   struct State;
-  static Task<void> accept_loop(std::shared_ptr<State> state, Listener* listener);
+  struct Entrance;
+  static Task<void> accept_loop(std::shared_ptr<State> state, std::shared_ptr<Entrance> entrance);
   std::shared_ptr<State> state_;
 };
 

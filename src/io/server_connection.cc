@@ -13,9 +13,16 @@ constexpr std::uint64_t kDrainBytes = 256 * 1024;  // of an unread body; beyond 
 constexpr std::size_t kWritePiece = 256 * 1024;    // what the write timeout is for
 }  // namespace
 
-ServerConnection::ServerConnection(std::shared_ptr<HttpServer::State> state, Stream stream)
-    : state_(std::move(state)), stream_(std::move(stream)), peer_(stream_.peer_address()) {
+ServerConnection::ServerConnection(std::shared_ptr<HttpServer::State> state,
+                                   std::shared_ptr<HttpServer::Entrance> entrance, Stream stream)
+    : state_(std::move(state)),
+      entrance_(std::move(entrance)),
+      stream_(std::move(stream)),
+      peer_(stream_.peer_address()),
+      peer_key_(entrance_->peer_key(peer_)) {
   over_unix_ = stream_.local_address().family() == AF_UNIX;
+  ++entrance_->connections;
+  if (!peer_key_.empty()) ++entrance_->by_peer[peer_key_];
   in_.reserve(kInitialBuffer);
   head_bytes_.reserve(kInitialBuffer);
   state_->connections.insert(this);
@@ -25,6 +32,11 @@ ServerConnection::ServerConnection(std::shared_ptr<HttpServer::State> state, Str
 ServerConnection::~ServerConnection() {
   state_->connections.erase(this);
   if (!over_unix_) --state_->over_tcp;
+  forget_handshake();
+  --entrance_->connections;
+  if (const auto mine = entrance_->by_peer.find(peer_key_);
+      mine != entrance_->by_peer.end() && --mine->second == 0)
+    entrance_->by_peer.erase(mine);
   state_->changed.raise();
 }
 
@@ -33,11 +45,9 @@ void ServerConnection::close_if_idle() {
 }
 
 Task<void> ServerConnection::serve() {
-  if (state_->options.tls) {
-    const auto shaken =
-        co_await start_tls_server(stream_, state_->options.tls, after(state_->options.head_timeout));
+  if (entrance_->options.tls) {
+    const bool shaken = co_await shake_hands();
     if (!shaken) co_return;
-    tls_ = true;
   }
   Next next = Next::again;
   while (next == Next::again && !state_->stopping) next = co_await serve_one();
@@ -45,6 +55,40 @@ Task<void> ServerConnection::serve() {
     co_await Stream::linger_and_close(std::move(stream_));
   else if (next != Next::gone)
     stream_.shutdown_write();
+}
+
+Task<bool> ServerConnection::shake_hands() {
+  // Head, body and end of an answer go as writes of their own: none waits for the peer's acknowledgement.
+  stream_.set_no_delay(true);
+  const Deadline deadline = after(entrance_->options.handshake_timeout);
+  const MonoTime now = std::chrono::steady_clock::now();
+  entrance_->handshakes.push_back({this, now});
+  char first = 0;
+  const auto something = co_await stream_.wait_readable(deadline);
+  const bool plain =
+      something && ::recv(stream_.fd(), &first, 1, MSG_PEEK) == 1 && first >= 'A' && first <= 'Z';
+  Result<void> shaken;
+  if (something && !plain)
+    shaken = co_await start_tls_server(stream_, entrance_->options.tls->context, deadline);
+  forget_handshake();
+  if (plain) co_await tell_plain_client();
+  // What TLS has to say of a failure must reach a peer that is still sending.
+  if (!shaken && shaken.error().code == Code::tls_failure)
+    co_await Stream::linger_and_close(std::move(stream_), milliseconds(200));
+  tls_ = something && !plain && shaken;
+  co_return tls_;
+}
+
+void ServerConnection::forget_handshake() {
+  std::erase_if(entrance_->handshakes,
+                [this](const auto& handshake) { return handshake.connection == this; });
+}
+
+// No method of HTTP begins as TLS does.
+Task<void> ServerConnection::tell_plain_client() {
+  const http1::Refusal refusal{400, "this port speaks TLS only, and was spoken to in plain HTTP"};
+  (void)co_await refuse(refusal, "ask for https:// instead of http://");
+  co_await Stream::linger_and_close(std::move(stream_));
 }
 
 Task<ServerConnection::Next> ServerConnection::serve_one() {
@@ -169,12 +213,12 @@ Code code_of(int status) {
 }
 }  // namespace
 
-Task<ServerConnection::Next> ServerConnection::refuse(http1::Refusal refusal) {
+Task<ServerConnection::Next> ServerConnection::refuse(http1::Refusal refusal, std::string_view hint) {
   const CodeInfo& info = code_info(code_of(refusal.status));
   nlohmann::json inner;
   inner["code"] = info.name;
   inner["message"] = refusal.reason;
-  inner["hint"] = info.remedy;
+  inner["hint"] = hint.empty() ? info.remedy : hint;
   nlohmann::json outer;
   outer["error"] = std::move(inner);
   const std::string body = outer.dump() + "\n";
@@ -304,6 +348,7 @@ Task<Result<std::string>> Request::read_all(std::size_t limit) {
 bool Request::client_gone() const {
   if (!connection_->stream_.open()) return true;
   if (!connection_->in_.empty()) return false;
+  if (connection_->tls_) return connection_->stream_.tls()->peer_gone();
   char byte;
   const auto n = ::recv(connection_->stream_.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
@@ -320,6 +365,10 @@ Reactor& Request::reactor() const {
 }
 bool Request::is_tls() const {
   return connection_->tls_;
+}
+bool Request::certificate_is_for(std::string_view host) const {
+  const TlsSession* tls = connection_->stream_.tls();
+  return tls != nullptr && tls->shows_certificate_for(std::string(host));
 }
 
 std::optional<PeerCredentials> Request::peer_credentials() const {

@@ -1,17 +1,40 @@
 // One connection of the HTTP server. Private to src/io.
 #pragma once
 
+#include <list>
+#include <map>
 #include <set>
 
 #include "io/http_server.h"
 
 namespace naru::io {
 
+// One listener, and who came in there.
+struct HttpServer::Entrance {
+  Entrance(Listener l, ListenerOptions o) : listener(std::move(l)), options(std::move(o)) {}
+  struct Handshake {
+    ServerConnection* connection = nullptr;
+    MonoTime since{};
+  };
+  Listener listener;
+  ListenerOptions options;
+  std::size_t connections = 0;
+  std::map<std::string, std::size_t> by_peer;  // counted ones only: per_address
+  std::list<Handshake> handshakes;             // the oldest first
+  std::size_t turned_away = 0;                 // since it was logged
+  MonoTime logged{};
+
+  // Whom a client counts as; "": as nobody.
+  std::string peer_key(const Address& peer) const;
+  bool takes(const std::string& peer_key);  // false: told to the log, now and then
+  bool full();                              // may end an old handshake
+};
+
 struct HttpServer::State {
   State(Reactor& r, ServerOptions o) : reactor(r), options(std::move(o)), changed(r) {}
   Reactor& reactor;
   ServerOptions options;
-  std::vector<std::unique_ptr<Listener>> listeners;
+  std::vector<std::shared_ptr<Entrance>> entrances;
   std::set<ServerConnection*> connections;
   std::size_t over_tcp = 0;  // of them
   Event changed;             // a connection has ended
@@ -29,7 +52,8 @@ struct HttpServer::State {
 
 class ServerConnection {
  public:
-  ServerConnection(std::shared_ptr<HttpServer::State> state, Stream stream);
+  ServerConnection(std::shared_ptr<HttpServer::State> state, std::shared_ptr<HttpServer::Entrance> entrance,
+                   Stream stream);
   ~ServerConnection();
   ServerConnection(const ServerConnection&) = delete;
   ServerConnection& operator=(const ServerConnection&) = delete;
@@ -44,12 +68,15 @@ class ServerConnection {
   friend class ResponseWriter;
   enum class Next : std::uint8_t { again, close, linger, gone };
 
+  Task<bool> shake_hands();  // false: it is no TLS, and has been told so, or is over
+  void forget_handshake();
+  Task<void> tell_plain_client();
   Task<Next> serve_one();
   Task<http1::Outcome> read_head(http1::Refusal& refusal);
   bool prepare_request(http1::Refusal& refusal);
   Task<void> run_handler();
   Task<Next> after_handler();
-  Task<Next> refuse(http1::Refusal refusal);
+  Task<Next> refuse(http1::Refusal refusal, std::string_view hint = {});  // "": the catalogue's
 
   // The body, raw and decoded.
   Task<Result<std::size_t>> read_body(std::span<char> buffer);
@@ -62,8 +89,10 @@ class ServerConnection {
   Task<Result<void>> write_all(std::string_view bytes);
 
   std::shared_ptr<HttpServer::State> state_;
+  std::shared_ptr<HttpServer::Entrance> entrance_;
   Stream stream_;
   Address peer_;
+  std::string peer_key_;
   bool over_unix_ = false, tls_ = false;
 
   std::string in_;          // received, not yet consumed; always on the heap, so that a swap moves no bytes

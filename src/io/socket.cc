@@ -188,13 +188,33 @@ bool Stream::WriteOperation::attempt_plain(Operation& operation) {
   return true;
 }
 
+namespace {
+
+constexpr std::size_t kTlsRecord = 16 << 10;
+
+// Small parts go as one record, hence as one packet. Tried again it is the same bytes, as SSL_write(3) wants.
+std::int64_t write_gathered(TlsSession& tls, std::span<const iovec> parts) {
+  std::string record;
+  for (const iovec& part : parts) {
+    record.append(static_cast<const char*>(part.iov_base),
+                  std::min(part.iov_len, kTlsRecord - record.size()));
+    if (record.size() == kTlsRecord) break;
+  }
+  return tls.write(record.data(), record.size());
+}
+
+}  // namespace
+
 bool Stream::WriteOperation::attempt_tls(Operation& operation) {
   auto& self = static_cast<WriteOperation&>(operation);
   if (self.single_.iov_base != nullptr) self.parts_ = {&self.single_, 1};
   self.advance(0);
   while (!self.parts_.empty()) {
-    self.result_ =
-        self.tls_->write(static_cast<const char*>(self.parts_.front().iov_base), self.parts_.front().iov_len);
+    const iovec& first = self.parts_.front();
+    if (self.parts_.size() > 1 && first.iov_len < kTlsRecord)
+      self.result_ = write_gathered(*self.tls_, self.parts_);
+    else
+      self.result_ = self.tls_->write(static_cast<const char*>(first.iov_base), first.iov_len);
     if (self.result_ == -EPROTO) self.detail_ = self.tls_->last_error();
     if (self.result_ < 0) return self.result_ != -EAGAIN;
     self.advance(static_cast<std::size_t>(self.result_));

@@ -26,6 +26,53 @@ struct TemporaryFolder {
   ~TemporaryFolder() { std::filesystem::remove_all(path); }
 };
 
+// Standard output and error of a shell command.
+inline std::string shell(const std::string& command, int* status = nullptr) {
+  std::FILE* pipe = ::popen((command + " 2>&1").c_str(), "re");
+  std::string out;
+  char buffer[4096];
+  while (std::size_t n = std::fread(buffer, 1, sizeof buffer, pipe)) out.append(buffer, n);
+  const int code = ::pclose(pipe);
+  if (status != nullptr) *status = WIFEXITED(code) ? WEXITSTATUS(code) : -1;
+  return out;
+}
+
+// A certificate signed by itself, in files; `more`: further options of openssl-req(1).
+struct Certificate {
+  TemporaryFolder folder;
+  std::string file = (folder.path / "cert.pem").string(), key = (folder.path / "key.pem").string();
+  explicit Certificate(const std::string& names = "DNS:localhost",
+                       const std::string& more = "-nodes -days 2") {
+    int status = 0;
+    const std::string said =
+        shell(fmt::format("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -subj "
+                          "/CN=localhost {} {} -keyout {} -out {}",
+                          names.empty() ? "" : "-addext subjectAltName=" + names, more, key, file),
+              &status);
+    EXPECT_EQ(status, 0) << said;
+  }
+  // From now on it is one that was over yesterday.
+  void expire() const {
+    int status = 0;
+    const std::string said = shell(
+        fmt::format("openssl x509 -in {0} -signkey {1} -days -1 -out {0}.over && mv {0}.over {0}", file, key),
+        &status);
+    EXPECT_EQ(status, 0) << said;
+  }
+  ServerPem pem() const { return {read(file), read(key), file, key}; }
+  std::shared_ptr<TlsIdentity> identity() const {
+    return std::make_shared<TlsIdentity>(TlsContext::server(pem()).value());
+  }
+  // A client that trusts this certificate and nothing else.
+  ClientOptions trusting() const {
+    return ClientOptions{.tls = TlsContext::client({.ca_file = file}).value()};
+  }
+  static std::string read(const std::string& path) {
+    std::ifstream in(path);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+};
+
 inline Address loopback() {
   return Address::of_ip("127.0.0.1", 0).value();
 }
@@ -33,13 +80,14 @@ inline Address loopback() {
 // Runs `handler` on a reactor in another thread until destroyed.
 class TestServer {
  public:
-  explicit TestServer(Handler handler, ServerOptions options = {}, Address address = loopback()) {
+  explicit TestServer(Handler handler, ServerOptions options = {}, Address address = loopback(),
+                      const ListenerOptions& listening = {}) {
     options.handler = std::move(handler);
     std::promise<Address> ready;
-    thread_ = std::thread([this, options = std::move(options), address, &ready]() mutable {
+    thread_ = std::thread([this, options = std::move(options), address, listening, &ready]() mutable {
       reactor_ = std::move(Reactor::create().value());
-      server_ =
-          HttpServer::start(*reactor_, std::move(options), Listener::listen(*reactor_, address).value());
+      server_ = HttpServer::start(*reactor_, std::move(options), Listener::listen(*reactor_, address).value(),
+                                  listening);
       ready.set_value(server_->address());
       reactor_->run();
       reactor_->block_on(server_->stop(milliseconds(0)));
@@ -65,17 +113,6 @@ class TestServer {
   Address address_;
   std::thread thread_;
 };
-
-// Standard output and error of a shell command.
-inline std::string shell(const std::string& command, int* status = nullptr) {
-  std::FILE* pipe = ::popen((command + " 2>&1").c_str(), "re");
-  std::string out;
-  char buffer[4096];
-  while (std::size_t n = std::fread(buffer, 1, sizeof buffer, pipe)) out.append(buffer, n);
-  const int code = ::pclose(pipe);
-  if (status != nullptr) *status = WIFEXITED(code) ? WEXITSTATUS(code) : -1;
-  return out;
-}
 
 // Sends raw bytes (in pieces of `piece`) and gives all that comes back until the server closes.
 inline Task<Result<std::string>> exchange_raw(Reactor& reactor, Address to, std::string bytes,

@@ -11,20 +11,28 @@ namespace naru::io {
 
 namespace {
 
-// The first error of OpenSSL's queue, in words; the queue is emptied.
-std::string openssl_error() {
-  const unsigned long code = ERR_get_error();
-  ERR_clear_error();
-  if (code == 0) return "an unknown TLS error";
-  const char* reason = ERR_reason_error_string(code);
-  return reason != nullptr ? reason : "an unknown TLS error";
-}
-
 void common_settings(SSL_CTX* context) {
   SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                 SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+}
+
+// What Mozilla calls "intermediate": forward secrecy and authenticated encryption alone; TLS 1.3 has nothing
+// else.
+constexpr const char* kServerCiphers =
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+    "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+constexpr unsigned char kAlpn[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
+
+int choose_protocol(SSL*, const unsigned char** out, unsigned char* length, const unsigned char* offered,
+                    unsigned offered_length, void*) {
+  unsigned char* chosen = nullptr;
+  if (SSL_select_next_proto(&chosen, length, kAlpn, sizeof kAlpn, offered, offered_length) !=
+      OPENSSL_NPN_NEGOTIATED)
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+  *out = chosen;
+  return SSL_TLSEXT_ERR_OK;
 }
 
 class HandshakeOperation : public Operation {
@@ -53,7 +61,8 @@ Result<std::shared_ptr<TlsContext>> TlsContext::client(ClientOptions options) {
   auto context = std::make_shared<TlsContext>(SSL_CTX_new(TLS_client_method()));
   if (context->raw() == nullptr) return fail(Code::tls_failure, "SSL_CTX_new: {}", openssl_error());
   common_settings(context->raw());
-  SSL_CTX_set_verify(context->raw(), options.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nullptr);
+  SSL_CTX_set_verify(context->raw(), options.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE,
+                     &TlsSession::on_certificate);
   const bool loaded = options.ca_file.empty()
                           ? SSL_CTX_set_default_verify_paths(context->raw()) == 1
                           : SSL_CTX_load_verify_file(context->raw(), options.ca_file.c_str()) == 1;
@@ -62,17 +71,26 @@ Result<std::shared_ptr<TlsContext>> TlsContext::client(ClientOptions options) {
   return context;
 }
 
-Result<std::shared_ptr<TlsContext>> TlsContext::server(const std::string& certificate_file,
-                                                       const std::string& key_file) {
+Result<std::shared_ptr<TlsContext>> TlsContext::server(const ServerPem& pem) {
+  const KeyPair pair = TRY(KeyPair::parse(pem));
   auto context = std::make_shared<TlsContext>(SSL_CTX_new(TLS_server_method()));
-  if (context->raw() == nullptr) return fail(Code::tls_failure, "SSL_CTX_new: {}", openssl_error());
-  common_settings(context->raw());
-  if (SSL_CTX_use_certificate_chain_file(context->raw(), certificate_file.c_str()) != 1)
-    return fail(Code::tls_failure, "the certificate {} cannot be used: {}", certificate_file,
-                openssl_error());
-  if (SSL_CTX_use_PrivateKey_file(context->raw(), key_file.c_str(), SSL_FILETYPE_PEM) != 1 ||
-      SSL_CTX_check_private_key(context->raw()) != 1)
-    return fail(Code::tls_failure, "the key {} cannot be used: {}", key_file, openssl_error());
+  SSL_CTX* raw = context->raw();
+  if (raw == nullptr) return fail(Code::tls_failure, "SSL_CTX_new: {}", openssl_error());
+  common_settings(raw);
+  SSL_CTX_set_options(raw, SSL_OP_CIPHER_SERVER_PREFERENCE);
+  // Sessions are resumed by tickets, which the client keeps: strangers cannot fill a cache of ours.
+  SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_alpn_select_cb(raw, &choose_protocol, nullptr);
+  bool taken = SSL_CTX_set_cipher_list(raw, kServerCiphers) == 1 &&
+               SSL_CTX_use_certificate(raw, pair.chain.front().get()) == 1 &&
+               SSL_CTX_use_PrivateKey(raw, pair.key.get()) == 1;
+  for (std::size_t i = 1; taken && i < pair.chain.size(); ++i)
+    taken = SSL_CTX_add1_chain_cert(raw, pair.chain[i].get()) == 1;
+  if (!taken)
+    return std::unexpected(Error{
+        Code::tls_failure, fmt::format("{}: TLS does not take it: {}", pem.certificate_file, openssl_error()),
+        0, "a key of today does: openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 ..."});
+  context->certificate_ = pair.info;
   return context;
 }
 
@@ -102,14 +120,49 @@ std::int64_t TlsSession::outcome(int returned, const char* what) {
     ERR_clear_error();
     return -ECONNRESET;
   }
-  last_error_ = std::string(what) + ": ";
-  if (const long verdict = SSL_get_verify_result(ssl_); verdict != X509_V_OK && !SSL_is_init_finished(ssl_)) {
-    last_error_ += X509_verify_cert_error_string(verdict);
-    ERR_clear_error();
-  } else {
-    last_error_ += openssl_error();
-  }
+  last_error_ = why_not(what);
+  ERR_clear_error();
   return -EPROTO;
+}
+
+std::string TlsSession::why_not(const char* what) const {
+  const long verdict = SSL_get_verify_result(ssl_);
+  const bool client = SSL_is_server(ssl_) == 0, unfinished = SSL_is_init_finished(ssl_) == 0;
+  if (client && unfinished && ERR_GET_REASON(ERR_peek_error()) == SSL_R_WRONG_VERSION_NUMBER)
+    return std::string(kNoTls);
+  if (verdict == X509_V_OK || !unfinished) return fmt::format("{}: {}", what, openssl_error());
+  const char* reason = X509_verify_cert_error_string(verdict);
+  switch (verdict) {
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+      return fmt::format(
+          "{}: for {}", kWrongName,
+          names_there_.empty() ? "none at all" : fmt::format("{}", fmt::join(names_there_, ", ")));
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+      return fmt::format("{} ({})", kOutOfDate, reason);
+    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+      return fmt::format("{} ({})", kUntrusted, reason);
+    default:
+      return fmt::format("{}: {}", what, reason);
+  }
+}
+
+// The certificate of a server that is refused is not kept by OpenSSL: its names are noted while it is there.
+int TlsSession::on_certificate(int good, x509_store_ctx_st* store) {
+  const int verdict = X509_STORE_CTX_get_error(store);
+  const bool other_name =
+      verdict == X509_V_ERR_HOSTNAME_MISMATCH || verdict == X509_V_ERR_IP_ADDRESS_MISMATCH;
+  if (good == 1 || !other_name) return good;
+  const auto* ssl =
+      static_cast<SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  auto* session = ssl == nullptr ? nullptr : static_cast<TlsSession*>(SSL_get_app_data(ssl));
+  if (session != nullptr) session->names_there_ = names_of(X509_STORE_CTX_get0_cert(store));
+  return good;
 }
 
 std::int64_t TlsSession::read(char* data, std::size_t size) {
@@ -143,6 +196,20 @@ void TlsSession::send_close_notify() {
   ERR_clear_error();
   (void)SSL_shutdown(ssl_);
   ERR_clear_error();
+}
+
+bool TlsSession::peer_gone() {
+  ERR_clear_error();
+  errno = 0;
+  char byte = 0;
+  std::size_t count = 0;
+  const int returned = SSL_peek_ex(ssl_, &byte, 1, &count);
+  return returned != 1 && outcome(returned, "reading") != -EAGAIN;
+}
+
+bool TlsSession::shows_certificate_for(const std::string& host) const {
+  X509* certificate = SSL_get_certificate(ssl_);
+  return certificate != nullptr && is_for(certificate, host);
 }
 
 std::string TlsSession::alpn() const {
@@ -180,6 +247,7 @@ Task<Result<void>> start_tls_client(Stream& stream, std::shared_ptr<TlsContext> 
   auto session = std::make_unique<TlsSession>(context, SSL_new(context->raw()));
   SSL* ssl = session->raw();
   if (ssl == nullptr) co_return fail(Code::tls_failure, "SSL_new: {}", openssl_error());
+  SSL_set_app_data(ssl, session.get());
   in6_addr scratch{};
   const bool numeric =
       ::inet_pton(AF_INET, host.c_str(), &scratch) == 1 || ::inet_pton(AF_INET6, host.c_str(), &scratch) == 1;

@@ -5,10 +5,12 @@
 #include <memory>
 #include <string>
 
+#include "io/certificate.h"
 #include "io/socket.h"
 
 struct ssl_ctx_st;
 struct ssl_st;
+struct x509_store_ctx_st;
 
 namespace naru::io {
 
@@ -21,19 +23,28 @@ class TlsContext {
   };
   static Result<std::shared_ptr<TlsContext>> client(ClientOptions options);
   static Result<std::shared_ptr<TlsContext>> client() { return client(ClientOptions{}); }
-  // PEM files: the chain with the leaf first, and its key. tls_failure
-  static Result<std::shared_ptr<TlsContext>> server(const std::string& certificate_file,
-                                                    const std::string& key_file);
+  // HTTP/1.1 alone by ALPN (RFC 7301): who offers other protocols only is refused, who offers none is not.
+  // tls_failure, with the files named in the remedy
+  static Result<std::shared_ptr<TlsContext>> server(const ServerPem& pem);
 
   explicit TlsContext(ssl_ctx_st* raw) : raw_(raw) {}
   ~TlsContext();
   TlsContext(const TlsContext&) = delete;
   TlsContext& operator=(const TlsContext&) = delete;
   ssl_ctx_st* raw() const { return raw_; }
+  const CertificateInfo& certificate() const { return certificate_; }  // of a server
 
  private:
   ssl_ctx_st* raw_;
+  CertificateInfo certificate_;
 };
+
+// What a client's handshake says of a server that it does not believe: for who knows a better remedy than we.
+inline constexpr std::string_view kWrongName = "the certificate there is for another name";
+inline constexpr std::string_view kUntrusted =
+    "the certificate there is signed by nobody who is trusted here";
+inline constexpr std::string_view kOutOfDate = "the certificate there is not valid at this time";
+inline constexpr std::string_view kNoTls = "what listens there does not speak TLS";
 
 // Handshakes, in place. `host` is sent as SNI and must be a name (or address) of the certificate.
 // tls_failure, timeout
@@ -52,6 +63,10 @@ class TlsSession {
   const std::string& last_error() const { return last_error_; }
   std::string alpn() const;
   std::string server_name() const;  // SNI that the client sent
+  // Of a server: whether the certificate that this connection was shown is for `host`.
+  bool shows_certificate_for(const std::string& host) const;
+  // No more can come from the peer. What it has sent and nobody has read stays.
+  bool peer_gone();
 
   // -errno, -EAGAIN to wait, -EPROTO with last_error set; as attempts of operations need it.
   std::int64_t read(char* data, std::size_t size);
@@ -61,9 +76,13 @@ class TlsSession {
 
  private:
   std::int64_t outcome(int returned, const char* what);
+  std::string why_not(const char* what) const;
+  static int on_certificate(int good, x509_store_ctx_st* store);
+  friend class TlsContext;
   std::shared_ptr<TlsContext> context_;
   ssl_st* ssl_;
   std::string last_error_;
+  std::vector<std::string> names_there_;  // of a certificate for another name
 };
 
 }  // namespace naru::io

@@ -4,6 +4,10 @@
 //                                            not be opened (the others are open and given to the gateway)
 //   {"id", "down": true, "all"?: true}       ends launcher, gateway, control and the supervisor; containers
 //   live on. all: they are stopped, and nothing of this Naru stays in the kernel
+//
+// What the supervisor tells control over a second socket, which goes one way, when there is a TLS listener:
+//   {"certificate", "key"}                   PEM, checked: what to show from now on; the first comes at once
+//   {"refused": text}                        the files have changed, and are no good: the pair before stays
 #pragma once
 
 #include <string>

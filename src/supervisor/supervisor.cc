@@ -24,6 +24,7 @@
 #include "os/file.h"
 #include "os/process.h"
 #include "os/sealed.h"
+#include "supervisor/certificate_files.h"
 #include "supervisor/child.h"
 #include "supervisor/process_log.h"
 #include "supervisor/sockets.h"
@@ -112,7 +113,7 @@ struct OwnSockets {
   std::optional<Fd> other_half;
 };
 
-// `option` of `naru up` chooses the port.
+// `option`, as "--port PORT", chooses the port.
 Result<OwnSockets> open_own(const ListenerSpec& spec, std::string_view option) {
   const auto open = [&]() -> Result<OwnSockets> {
     OwnSockets own{TRY(open_listener(spec)), {}};
@@ -128,7 +129,7 @@ Result<OwnSockets> open_own(const ListenerSpec& spec, std::string_view option) {
   }
   if (!own && own.error().code == Code::port_taken)
     own.error().remedy = fmt::format(
-        "choose another with `naru up {} PORT`, or stop who listens there (`ss -ltnp 'sport = :{}'` shows "
+        "choose another with `naru up {}`, or stop who listens there (`ss -ltnp 'sport = :{}'` shows "
         "who)",
         option, spec.port);
   return own;
@@ -137,13 +138,18 @@ Result<OwnSockets> open_own(const ListenerSpec& spec, std::string_view option) {
 enum class Process { launcher, gateway, control };
 constexpr std::array kProcesses{Process::launcher, Process::gateway, Process::control};
 constexpr std::string_view kNames[] = {"launcher", "gateway", "control"};
-constexpr milliseconds kLogInterval{10'000};
+constexpr milliseconds kLookInterval{10'000};  // at logs, and at the files of a certificate
 constexpr int kClearAttempts = 3;
 
 class Supervisor {
  public:
   static Result<std::unique_ptr<Supervisor>> create(const SupervisorOptions& options) {
     std::unique_ptr<Supervisor> s(new Supervisor(options));
+    // The key is read here, as root: control, which runs as another user, gets its text and no right to the
+    // file. Before anything is made: nothing is left of a start that is refused.
+    if (options.tls)
+      s->certificate_ =
+          TRY(CertificateFiles::open(options.tls->certificate_file, options.tls->key_file, s->clock_.wall()));
     s->user_ = TRY(ensure_user(options.user));
     TRY(make_folders(s->data_, s->user_));
     s->lock_ = TRY(lock_folder(s->data_));
@@ -151,11 +157,16 @@ class Supervisor {
     s->gateway_socket_ = TRY(listen_for(s->data_.gateway_socket(), s->user_));
     s->control_socket_ = TRY(listen_for(s->data_.control_socket(), s->user_));
     const ListenerSpec api{"control", ListenerKind::http, options.control_address, options.control_port};
-    OwnSockets control = TRY(open_own(api, "--port"));
+    OwnSockets control = TRY(open_own(api, "--port PORT"));
     s->control_tcp_ = std::move(control.socket);
     s->control_tcp6_ = std::move(control.other_half);
+    if (options.tls) {
+      const ListenerSpec elsewhere{"control-tls", ListenerKind::http, options.tls->address,
+                                   options.tls->port};
+      s->control_tls_ = TRY(open_own(elsewhere, "--tls-listen ADDRESS:PORT")).socket;
+    }
     s->edge_ = {"edge", ListenerKind::http, options.gateway_address, options.gateway_port};
-    OwnSockets edge = TRY(open_own(s->edge_, "--gateway-port"));
+    OwnSockets edge = TRY(open_own(s->edge_, "--gateway-port PORT"));
     s->edge_socket_ = std::move(edge.socket);
     s->edge6_socket_ = std::move(edge.other_half);
     s->telemetry_.emplace(TRY(ipc::Telemetry::create()));
@@ -217,7 +228,7 @@ class Supervisor {
   Running& at(Process process) { return running_[static_cast<std::size_t>(process)]; }
 
   // The descriptors' numbers go by argument.
-  Result<ChildSpec> spec_of(Process process, Fd& their_end) {
+  Result<ChildSpec> spec_of(Process process, std::vector<Fd>& their_ends) {
     ChildSpec spec;
     spec.name = kNames[static_cast<std::size_t>(process)];
     spec.log_path = data_.process_log(spec.name).string();
@@ -236,8 +247,10 @@ class Supervisor {
     spec.user = user_;
     auto [ours, theirs] = TRY(ipc::Channel::pair());
     at(process).channel = std::move(ours);
-    their_end = Fd(::fcntl(theirs.fd(), F_DUPFD_CLOEXEC, 3));
-    pass("supervisor-fd", their_end.get());
+    const auto pass_end = [&](std::string_view option, const ipc::Channel& end) {
+      pass(option, their_ends.emplace_back(::fcntl(end.fd(), F_DUPFD_CLOEXEC, 3)).get());
+    };
+    pass_end("supervisor-fd", theirs);
     pass("telemetry-fd", telemetry_->fd());
     if (process == Process::gateway) {
       pass("control-fd", gateway_socket_.get());
@@ -245,6 +258,13 @@ class Supervisor {
       pass("unix-fd", control_socket_.get());
       pass("tcp-fd", control_tcp_.get());
       if (control_tcp6_) pass("tcp6-fd", control_tcp6_->get());
+      if (certificate_) {
+        auto [tell, listen] = TRY(ipc::Channel::pair());
+        tls_channel_ = std::move(tell);
+        pass("tls-fd", control_tls_.get());
+        pass_end("tls-channel-fd", listen);
+        send_certificate();
+      }
       spec.arguments.push_back(fmt::format("--gateway-address={}", options_.gateway_address));
       spec.arguments.push_back(fmt::format("--gateway-port={}", options_.gateway_port));
       spec.arguments.push_back(fmt::format("--max-push-bytes={}", options_.max_push_bytes));
@@ -257,8 +277,8 @@ class Supervisor {
 
   Result<void> start(Process process) {
     Running& child = at(process);
-    Fd their_end;
-    const ChildSpec spec = TRY(spec_of(process, their_end));
+    std::vector<Fd> their_ends;
+    const ChildSpec spec = TRY(spec_of(process, their_ends));
     child.pid = TRY(start_child(spec));
     child.start_at.reset();
     child.restart.started(clock_.mono());
@@ -277,7 +297,7 @@ class Supervisor {
     watch(polls[1], at(Process::control).channel);
     watch(polls[2], at(Process::gateway).channel);
     ::poll(polls.data(), polls.size(), next_turn_in());
-    bound_logs();
+    look_around();
     if (polls[0].revents != 0) on_signal();
     if (polls[1].revents != 0) on_control();
     if (polls[2].revents != 0) on_gateway();
@@ -289,16 +309,41 @@ class Supervisor {
         }
   }
 
-  void bound_logs() {
-    if (clock_.mono() - logs_looked_at_ < kLogInterval) return;
-    logs_looked_at_ = clock_.mono();
+  void look_around() {
+    if (tls_channel_.wants_write() && !tls_channel_.flush()) tls_channel_.close();
+    if (clock_.mono() - looked_around_ < kLookInterval) return;
+    looked_around_ = clock_.mono();
+    renew_certificate(false);
     for (const std::string_view name : {"launcher", "gateway", "control", "supervisor"})
       if (auto bounded = bound_log(data_.process_log(std::string(name))); !bounded)
         log_event(Level::warn, "supervisor.bound_log", {{"error", bounded.error().message()}});
   }
 
+  void renew_certificate(bool asked) {
+    if (!certificate_) return;
+    const auto renewed = certificate_->refresh(clock_.wall(), asked);
+    if (!renewed) {
+      log_event(Level::error, "supervisor.certificate_refused",
+                {{"error", renewed.error().message()}, {"remedy", renewed.error().hint()}});
+      certificate_refused_ = renewed.error().message();
+      return tell_of_certificate({{"refused", certificate_refused_}});
+    }
+    if (!*renewed) return;
+    certificate_refused_.clear();
+    log_event(Level::info, "supervisor.certificate", {{"file", certificate_->pem().certificate_file}});
+    send_certificate();
+  }
+  void send_certificate() {
+    tell_of_certificate({{"certificate", certificate_->pem().certificate}, {"key", certificate_->pem().key}});
+    if (!certificate_refused_.empty()) tell_of_certificate({{"refused", certificate_refused_}});
+  }
+  void tell_of_certificate(const Json& what) {
+    if (!tls_channel_.valid()) return;
+    if (!tls_channel_.queue(what) || !tls_channel_.flush()) tls_channel_.close();
+  }
+
   int next_turn_in() const {
-    milliseconds wait = kLogInterval;
+    milliseconds wait = kLookInterval;
     for (const Running& child : running_)
       if (child.start_at)
         wait =
@@ -309,7 +354,10 @@ class Supervisor {
   void on_signal() {
     signalfd_siginfo info{};
     while (::read(signals_.get(), &info, sizeof info) == sizeof info)
-      if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) stopping_ = true;
+      if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
+        stopping_ = true;
+      else if (info.ssi_signo == SIGHUP)
+        renew_certificate(true);
     reap();
   }
 
@@ -449,15 +497,18 @@ class Supervisor {
   ipc::DataFolder data_;
   SystemClock clock_;
   User user_;
-  Fd lock_, launcher_socket_, gateway_socket_, control_socket_, control_tcp_, edge_socket_, signals_,
-      program_;
+  Fd lock_, launcher_socket_, gateway_socket_, control_socket_, control_tcp_, control_tls_, edge_socket_,
+      signals_, program_;
   std::optional<Fd> control_tcp6_, edge6_socket_;  // of 127.0.0.1's, on [::1]
   ListenerSpec edge_;
+  std::optional<CertificateFiles> certificate_;
+  std::string certificate_refused_;  // why the files as they are now were not taken, else ""
+  ipc::Channel tls_channel_;         // to control, of certificate_
   std::optional<ipc::Telemetry> telemetry_;
   Listeners listeners_;
   std::array<Running, 3> running_;
   bool stopping_ = false, for_good_ = false;
-  MonoTime logs_looked_at_{};
+  MonoTime looked_around_{};
 };
 
 }  // namespace

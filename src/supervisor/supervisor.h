@@ -5,16 +5,25 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
 
 namespace naru::supervisor {
 
+// A further listener of control, which other machines may reach: TLS and nothing else.
+struct TlsListen {
+  std::string address;  // "" = every address
+  std::uint16_t port = 0;
+  std::string certificate_file, key_file;  // PEM, absolute; looked at again when they change, and on SIGHUP
+};
+
 struct SupervisorOptions {
   std::string data = "/var/lib/naru";
   std::string control_address = "127.0.0.1";
   std::uint16_t control_port = 7433;
+  std::optional<TlsListen> tls;
   std::string gateway_address;  // "" = every address
   std::uint16_t gateway_port = 8080;
   std::uint64_t max_push_bytes = 256ULL << 20;
@@ -24,7 +33,7 @@ struct SupervisorOptions {
 };
 
 // Runs until SIGTERM, SIGINT or control's request. Errors: forbidden (not root), conflict (the data folder is
-// in use), port_taken, system.
+// in use), port_taken, tls_failure, system.
 Result<void> run(const SupervisorOptions& options);
 
 }  // namespace naru::supervisor

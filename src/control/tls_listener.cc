@@ -1,0 +1,77 @@
+#include "control/tls_listener.h"
+
+#include <fcntl.h>
+
+#include "base/log.h"
+
+namespace naru::control {
+
+Result<std::unique_ptr<TlsListener>> TlsListener::adopt(io::Reactor& reactor, int listening, int channel) {
+  io::Listener listener = TRY(io::Listener::adopt(reactor, Fd(listening)));
+  ipc::Channel told{Fd(channel)};
+  Fd again(::fcntl(told.fd(), F_DUPFD_CLOEXEC, 3));
+  if (!again) return fail_errno(Code::system, "the supervisor's channel: dup");
+  io::Stream waiting = TRY(io::Stream::adopt(reactor, std::move(again)));
+  return std::unique_ptr<TlsListener>(
+      new TlsListener(reactor, std::move(listener), std::move(waiting), std::move(told)));
+}
+
+TlsListener::TlsListener(io::Reactor& reactor, io::Listener listener, io::Stream waiting,
+                         ipc::Channel channel)
+    : reactor_(reactor),
+      listener_(std::move(listener)),
+      port_(listener_->address().port()),
+      waiting_(std::move(waiting)),
+      channel_(std::move(channel)) {}
+
+void TlsListener::serve(io::HttpServer& server, std::size_t connections) {
+  reactor_.spawn(follow(server, connections));
+}
+
+io::Task<void> TlsListener::follow(io::HttpServer& server, std::size_t connections) {
+  while (true) {
+    const auto something = co_await waiting_.wait_readable();
+    const auto messages = something ? channel_.read_available() : Result<std::vector<ipc::Message>>();
+    if (!something || !messages) co_return;  // the supervisor ends, and we with it
+    for (const ipc::Message& message : *messages) take(message.body);
+    if (!listener_ || !identity_->context) continue;
+    io::ListenerOptions options{.tls = identity_,
+                                .connections = connections / kMostOfConnections,
+                                .per_address = kPerAddress,
+                                .handshakes = kHandshakes};
+    server.add_listener(std::move(*listener_), std::move(options));
+    listener_.reset();
+  }
+}
+
+void TlsListener::take(const Json& told) {
+  const auto text = [&](const char* name) {
+    const auto found = told.find(name);
+    return found != told.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  const std::lock_guard lock(mutex_);
+  if (told.contains("refused")) {
+    if (standing_) standing_->refused = text("refused");
+    return;
+  }
+  auto context = io::TlsContext::server({text("certificate"), text("key")});
+  if (!context) {
+    if (standing_) standing_->refused = context.error().message();
+    return log_event(Level::error, "control.certificate", {{"error", context.error().message()}});
+  }
+  identity_->context = std::move(*context);
+  const io::CertificateInfo& shown = identity_->context->certificate();
+  const std::string name = shown.first_name();
+  standing_ = Standing{name.empty() ? "" : fmt::format("https://{}:{}", name, port_), shown.names,
+                       shown.not_after, ""};
+  log_event(Level::info, "control.certificate",
+            {{"names", fmt::format("{}", fmt::join(shown.names, " "))},
+             {"not_after", to_rfc3339(shown.not_after)}});
+}
+
+std::optional<TlsListener::Standing> TlsListener::standing() const {
+  const std::lock_guard lock(mutex_);
+  return standing_;
+}
+
+}  // namespace naru::control
