@@ -199,8 +199,7 @@ std::vector<ServiceDraft> read_root(ComposeReading& reading, const ComposeScope&
                                                 spec.volumes.push_back(name);
                                               });
                             }},
-                           {"networks",
-                            [&](const At& v) { read_all_networks(reading, spec, internal, v); }},
+                           {"networks", [&](const At& v) { read_all_networks(reading, spec, internal, v); }},
                            {"name", reading.silent()},
                            {"version", reading.silent()},
                            {"secrets", reading.unsupported("use `naru env set`")},

@@ -129,7 +129,8 @@ TEST(Callers, KnowNoNameOfWhatTheyShareNoNetworkWith) {
   EXPECT_EQ(world.dns_code("web.production.shop"), 0);
   world.caller(0, 0);
   EXPECT_EQ(world.dns_code("cart"), 0);
-  for (const char* name : {"web", "WEB", "web.production.shop", "web.production.shop.localhost", "web.internal"})
+  for (const char* name :
+       {"web", "WEB", "web.production.shop", "web.production.shop.localhost", "web.internal"})
     EXPECT_EQ(world.dns_code(name), 3) << name;
   world.caller(0, 1);
   EXPECT_EQ(world.dns_code("web"), 0) << "for users of one of the two releases";

@@ -247,7 +247,8 @@ Task<void> DnsSocket::take_time(std::shared_ptr<DnsSocket> self, DnsQuery query,
                                 io::Address from) {
   ++self->in_flight_;
   const std::size_t fits = query.udp_size;
-  std::string answer = co_await answer_of(*self->worker_, self->origin_, query, std::move(bytes), from, false);
+  std::string answer =
+      co_await answer_of(*self->worker_, self->origin_, query, std::move(bytes), from, false);
   --self->in_flight_;
   if (answer.size() > fits) answer = format::dns_truncated(query);
   self->answer(std::move(answer), from);

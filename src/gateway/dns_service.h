@@ -22,8 +22,8 @@ struct DnsDecision {
 };
 // Names: <service>, <service>.<env>.<app>, either with ".localhost", ".naru" or ".internal"; "localhost".
 // `environment` may be null (its table has not come yet) and the asker unknown (it is not in there yet): that
-// is refused, not denied. A service that shares no network with the asker has no name for it, and nobody answers an asker who may not
-// reach the outside for other names: a question is a way out, too.
+// is refused, not denied. A service that shares no network with the asker has no name for it, and nobody
+// answers an asker who may not reach the outside for other names: a question is a way out, too.
 DnsDecision decide_dns(const format::DnsQuery& query, const route::Environment* environment,
                        const route::CallerView& asker);
 

@@ -29,8 +29,7 @@ struct Shared {
   std::uint32_t generation = 0;
   std::vector<std::uint32_t> nameservers;  // the host's
   Bounds bounds;
-  std::atomic<std::uint64_t> connections{0}, held{0}, held_bytes{0}, retried{0}, refused{0},
-      refused_calls{0};
+  std::atomic<std::uint64_t> connections{0}, held{0}, held_bytes{0}, retried{0}, refused{0}, refused_calls{0};
 };
 
 // Where a connection came in.

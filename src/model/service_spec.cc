@@ -19,8 +19,8 @@ NARU_JSON_NAMES(RestartMode, {{RestartMode::no, "no"},
 NARU_JSON_FIELDS(RestartSpec, mode, max_attempts)
 NARU_JSON_FIELDS(ResourceSpec, memory_bytes, cpu_millis, pids)
 NARU_JSON_FIELDS(ServiceSpec, name, build, image, entrypoint, command, environment, ports, depends_on, health,
-                 mounts, networks, internal, restart, replicas, resources, user, working_dir, hostname, stop_signal,
-                 stop_grace, read_only, cap_add, cap_drop, labels, shared, test_target)
+                 mounts, networks, internal, restart, replicas, resources, user, working_dir, hostname,
+                 stop_signal, stop_grace, read_only, cap_add, cap_drop, labels, shared, test_target)
 NARU_JSON_NAMES(StrategyKind, {{StrategyKind::canary, "canary"},
                                {StrategyKind::recreate, "recreate"},
                                {StrategyKind::all_at_once, "all-at-once"}})

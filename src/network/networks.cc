@@ -128,8 +128,7 @@ bool Networks::State::has_rules_inside(const Record& record) const {
 }
 
 Result<void> Networks::State::apply_rules() const {
-  TRY(os::run_nftables(
-      render_ruleset(table, bridge_prefix(), options.inner_port, ruled_networks(), udp)));
+  TRY(os::run_nftables(render_ruleset(table, bridge_prefix(), options.inner_port, ruled_networks(), udp)));
   return {};
 }
 

@@ -333,10 +333,12 @@ TEST_P(NetworksTest, ForgedIdsAndTargetsAreRefused) {
   EXPECT_EQ(set({{}, {"10.88.4.1"}, {good}}), Code::invalid_argument);
   EXPECT_EQ(set({{}, {"10.88.0.7, 10.88.0.8"}, {good}}), Code::invalid_argument);
   EXPECT_EQ(set({std::vector<UdpTarget>(513, good), {}, {}}), Code::too_large);
-  for (const UdpException& bad : {UdpException{"10.88.4.5", "10.88.2.5"}, UdpException{"10.88.0.5", "10.88.0.6"},
-                                  UdpException{"10.88.0.5 }", "10.88.2.5"}})
+  for (const UdpException& bad :
+       {UdpException{"10.88.4.5", "10.88.2.5"}, UdpException{"10.88.0.5", "10.88.0.6"},
+        UdpException{"10.88.0.5 }", "10.88.2.5"}})
     EXPECT_EQ(set({{good}, {}, {}, {bad}}), Code::invalid_argument);
-  EXPECT_EQ(set({{good}, {}, {}, std::vector<UdpException>(4097, {"10.88.0.5", "10.88.2.5"})}), Code::too_large);
+  EXPECT_EQ(set({{good}, {}, {}, std::vector<UdpException>(4097, {"10.88.0.5", "10.88.2.5"})}),
+            Code::too_large);
 }
 
 TEST_P(NetworksTest, AFileOfGarbageIsSetAsideAndTheRestGoesOn) {

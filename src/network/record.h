@@ -30,8 +30,8 @@ NARU_JSON(Record)
 
 // Replaces the file atomically (temporary file, fsync, rename, fsync of the folder). disk_full, system.
 Result<void> save_record(const std::string& folder, const Record& record);
-// `leases`, `places` and `next` alone, atomically but not durably. They go before those of the record's own file, which
-// counts when this one is missing or damaged. disk_full, system.
+// `leases`, `places` and `next` alone, atomically but not durably. They go before those of the record's own
+// file, which counts when this one is missing or damaged. disk_full, system.
 Result<void> save_leases(const std::string& folder, const Record& record);
 Result<void> remove_record(const std::string& folder, const std::string& id);
 

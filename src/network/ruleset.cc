@@ -77,8 +77,8 @@ std::string udp_sets(const std::vector<RuledNetwork>& networks, UdpSupport suppo
   std::string text = set_of("set", "udp_exceptions", "ipv4_addr . ipv4_addr", exceptions, false);
   if (support == UdpSupport::none) return text;
   text += set_of("set", "canary_callers", "ipv4_addr", callers, false) +
-         set_of("map", "udp_targets", kTarget, targets, false) +
-         set_of("map", "udp_canary", kTarget, canary, false);
+          set_of("map", "udp_targets", kTarget, targets, false) +
+          set_of("map", "udp_canary", kTarget, canary, false);
   if (support == UdpSupport::full)
     text += set_of("map", "udp_zones", kZone, zones, false) +
             set_of("map", "udp_canary_zones", kZone, canary_zones, false);

@@ -32,8 +32,7 @@ struct RuledPort {
 // address, or goes no further than its port. Anything but IPv4 and ARP is dropped: the bridges have no IPv6.
 // In a separated network no frame goes from a port to one that it shares no segment with.
 std::string render_port_rules(const std::string& table, const std::string& port_prefix,
-                              const std::vector<RuledPort>& ports,
-                              const std::vector<RuledNetwork>& networks);
+                              const std::vector<RuledPort>& ports, const std::vector<RuledNetwork>& networks);
 // Into and out of that table's set.
 std::string render_port_added(const std::string& table, const RuledPort& port);
 std::string render_port_removed(const std::string& table, const RuledPort& port);

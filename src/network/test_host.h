@@ -82,8 +82,8 @@ inline bool readable(int fd, int milliseconds) {
 // A raw UDP frame out of a container, as one with CAP_NET_RAW can send it.
 using Mac = std::array<std::uint8_t, 6>;
 inline constexpr Mac kEverybody{255, 255, 255, 255, 255, 255};
-inline void send_frame(int netns, const Mac& source_mac, const std::string& source,
-                const std::string& target, std::uint16_t port, const Mac& target_mac = kEverybody) {
+inline void send_frame(int netns, const Mac& source_mac, const std::string& source, const std::string& target,
+                       std::uint16_t port, const Mac& target_mac = kEverybody) {
   inside(netns, [&] {
     struct [[gnu::packed]] {
       std::uint8_t to[6] = {}, from[6] = {};

@@ -52,9 +52,9 @@ struct Service {
 
 // Where an inner call comes from.
 struct CallerView {
-  const Service* service = nullptr;  // none: not in the table, or its service left
-  std::optional<Side> side;          // none: it serves both cohorts, or there is no rollout
-  bool known = false;                // in the table
+  const Service* service = nullptr;                  // none: not in the table, or its service left
+  std::optional<Side> side;                          // none: it serves both cohorts, or there is no rollout
+  bool known = false;                                // in the table
   std::optional<std::uint32_t> reach, canary_reach;  // of Environment::reaches_of; none: everything
 };
 
