@@ -102,7 +102,7 @@ inline void send_frame(int netns, const Mac& source_mac, const std::string& sour
     frame.daddr = endpoint(target, 0).sin_addr.s_addr;
     frame.dport = htons(port);
     std::uint32_t sum = 0;
-    std::array<std::uint16_t, 10> words;
+    std::array<std::uint16_t, 10> words{};
     std::memcpy(words.data(), &frame.version, 20);
     for (const std::uint16_t word : words) sum += word;
     while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
@@ -123,7 +123,7 @@ inline Mac mac_in(int netns, const char* link = "eth0") {
     ifreq request{};
     std::strncpy(request.ifr_name, link, IFNAMSIZ - 1);
     EXPECT_EQ(::ioctl(any.get(), SIOCGIFHWADDR, &request), 0);
-    Mac mac;
+    Mac mac{};
     std::memcpy(mac.data(), request.ifr_hwaddr.sa_data, mac.size());
     return mac;
   });
