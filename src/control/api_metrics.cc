@@ -170,6 +170,7 @@ std::string metrics_text(const Context& context) {
   platform.add({{"what", "gateway_held_requests"}}, stats.held_requests);
   platform.add({{"what", "gateway_retried_requests"}}, stats.retried_requests);
   platform.add({{"what", "gateway_refused_heads"}}, stats.refused_heads);
+  platform.add({{"what", "gateway_refused_calls"}}, stats.refused_calls);
   std::string out;
   for (const Family* family :
        {&requests, &bytes, &active, &latency, &instances, &memory, &cpu, &rollout, &platform})

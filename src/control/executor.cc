@@ -391,6 +391,8 @@ Result<ContainerSpec> Executor::container_spec(const Instance& instance, const R
   container.cap_add = spec.cap_add;
   container.cap_drop = spec.cap_drop;
   container.network = network_id(instance.app, instance.environment);
+  container.segments = spec.networks;
+  container.internal = spec.internal;
   container.dns_search = {
       fmt::format("{}.{}", instance.environment, instance.app)};  // as the gateway answers
   container.stop_signal = spec.stop_signal                    ? *spec.stop_signal

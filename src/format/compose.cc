@@ -122,8 +122,18 @@ void read_volume(ComposeReading& reading, const At& at) {
       });
 }
 
-void read_network(ComposeReading& reading, const At& at) {
-  if (at.node->is_null()) return;
+// What a network's name may be here: the launcher takes no other (Compose Specification, 6).
+bool is_network_name(std::string_view name) {
+  return !name.empty() && name.size() <= 63 && std::ranges::all_of(name, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
+  });
+}
+
+// Whether it is internal.
+bool read_network(ComposeReading& reading, const At& at) {
+  bool internal = false;
+  if (at.node->is_null()) return internal;
   reading.fields(
       at, {
               {"external",
@@ -136,13 +146,30 @@ void read_network(ComposeReading& reading, const At& at) {
                }},
               {"driver_opts", reading.unsupported("")},
               {"ipam", reading.unsupported("addresses are given by Naru")},
-              {"internal", reading.unsupported("")},
+              {"internal", [&](const At& v) { internal = reading.boolean(v).value_or(false); }},
               {"enable_ipv4", reading.silent()},
               {"enable_ipv6", reading.unsupported("containers have IPv4 addresses")},
               {"attachable", reading.silent()},
               {"name", reading.ignored("every environment names its networks itself")},
               {"labels", reading.silent()},
           });
+  return internal;
+}
+
+// Their names are noted; those of internal ones in `internal`.
+void read_all_networks(ComposeReading& reading, ApplicationSpec& spec, std::vector<std::string>& internal,
+                       const At& at) {
+  std::size_t count = 0;
+  reading.entries(at, "a mapping of networks", [&](const std::string& name, const At& network) {
+    if (name.starts_with("x-")) return;
+    if (++count == kMaxNetworks + 1)
+      reading.error(network, fmt::format("found more than {} networks", kMaxNetworks), {{}, Code::too_large});
+    if (!is_network_name(name))
+      reading.error(network, fmt::format("found the name \"{}\"", name.substr(0, 80)),
+                    {"a network's name takes 1 to 63 letters, digits, '.', '_' and '-'"});
+    if (read_network(reading, network)) internal.push_back(name);
+    if (name != "default") spec.networks.push_back(name);
+  });
 }
 
 std::vector<ServiceDraft> read_services(ComposeReading& reading, const ComposeScope& scope, const At& at) {
@@ -160,6 +187,7 @@ std::vector<ServiceDraft> read_services(ComposeReading& reading, const ComposeSc
 std::vector<ServiceDraft> read_root(ComposeReading& reading, const ComposeScope& scope, ApplicationSpec& spec,
                                     const At& root) {
   std::vector<ServiceDraft> services;
+  std::vector<std::string> internal;
   reading.fields(root, {
                            {"services", [&](const At& v) { services = read_services(reading, scope, v); }},
                            {"volumes",
@@ -171,15 +199,7 @@ std::vector<ServiceDraft> read_root(ComposeReading& reading, const ComposeScope&
                                                 spec.volumes.push_back(name);
                                               });
                             }},
-                           {"networks",
-                            [&](const At& v) {
-                              reading.entries(v, "a mapping of networks",
-                                              [&](const std::string& name, const At& network) {
-                                                if (name.starts_with("x-")) return;
-                                                read_network(reading, network);
-                                                if (name != "default") spec.networks.push_back(name);
-                                              });
-                            }},
+                           {"networks", [&](const At& v) { read_all_networks(reading, spec, internal, v); }},
                            {"name", reading.silent()},
                            {"version", reading.silent()},
                            {"secrets", reading.unsupported("use `naru env set`")},
@@ -188,6 +208,13 @@ std::vector<ServiceDraft> read_root(ComposeReading& reading, const ComposeScope&
                            {"models", reading.unsupported("")},
                            {"x-naru", [&](const At& v) { read_root_extension(reading, spec, v); }},
                        });
+  for (ServiceDraft& draft : services) {
+    const auto& names = draft.spec.networks;
+    const auto is_internal = [&](std::string_view name) {
+      return std::ranges::find(internal, name) != internal.end();
+    };
+    draft.spec.internal = names.empty() ? is_internal("default") : std::ranges::all_of(names, is_internal);
+  }
   return services;
 }
 

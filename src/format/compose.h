@@ -23,6 +23,7 @@ inline constexpr std::size_t kMaxServices = 200;
 inline constexpr std::size_t kMaxPorts = 1000;
 inline constexpr std::size_t kMaxHostPorts = 256;
 inline constexpr std::size_t kMaxUdpPorts = 256;
+inline constexpr std::size_t kMaxNetworks = 32;
 
 // The checkout, read-only. Paths are relative to the compose file's folder, normalised and never escape it.
 // Either may be empty: then env files and `.env` are absent and existence is not checked.

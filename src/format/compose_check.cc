@@ -134,33 +134,6 @@ void check_networks(ComposeReading& reading, const Drafts& services, const Appli
                            : did_you_mean(name, known)});
 }
 
-bool separate(const ServiceSpec& a, const ServiceSpec& b) {
-  const auto in = [](const ServiceSpec& service, const std::string& name) {
-    if (service.networks.empty()) return name == "default";
-    return std::ranges::find(service.networks, name) != service.networks.end();
-  };
-  if (a.networks.empty()) return !in(b, "default");
-  return std::ranges::none_of(a.networks, [&](const std::string& name) { return in(b, name); });
-}
-
-// An environment has one network: who relies on two must know it. Each pair is told once, where the networks
-// are named.
-void check_separation(ComposeReading& reading, const Drafts& services) {
-  for (std::size_t i = 0; i < services.size(); ++i) {
-    const ServiceDraft& draft = services[i];
-    if (draft.network_places.empty()) continue;
-    std::vector<std::string> others;
-    for (std::size_t k = 0; k < services.size(); ++k)
-      if ((k < i || services[k].network_places.empty()) && separate(draft.spec, services[k].spec))
-        others.push_back(services[k].spec.name);
-    if (others.empty()) continue;
-    reading.warn(draft.network_places.front(),
-                 fmt::format("the networks of this file separate no services yet: {} and {} reach each other",
-                             draft.spec.name, fmt::join(others, ", ")),
-                 {"what must not be reached goes into an application of its own"});
-  }
-}
-
 void check_volumes(ComposeReading& reading, const Drafts& services, const ApplicationSpec& spec) {
   const std::vector<std::string_view> known(spec.volumes.begin(), spec.volumes.end());
   std::map<std::string, const ServiceDraft*> writers;
@@ -227,7 +200,6 @@ void check_application(ComposeReading& reading, const std::vector<ServiceDraft>&
   check_host_ports(reading, services);
   check_ports(reading, services);
   check_networks(reading, services, spec);
-  check_separation(reading, services);
   check_volumes(reading, services, spec);
   for (const ServiceDraft& draft : services) check_replicas(reading, draft);
   check_one_shots(reading, services);

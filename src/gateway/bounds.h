@@ -19,6 +19,7 @@ struct Bounds {
   milliseconds linger{1'000};
   milliseconds client_check{1'000};  // how often somebody who waits for an answer is looked after
   milliseconds hold{30'000};         // for an instance; then 503
+  milliseconds caller{4'000};        // for the table that names who calls; then refused
 
   // Of the whole process.
   std::size_t held_requests = 1000, held_bytes = 4U << 20;

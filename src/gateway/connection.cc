@@ -4,6 +4,7 @@
 // server speaks first (databases, mail): its upstream is dialled, and whoever speaks first decides. Only a
 // server that did is remembered as TCP, so that a browser's idle connection changes nothing.
 #include "base/log.h"
+#include "gateway/callers.h"
 #include "gateway/dial.h"
 
 namespace naru::gateway {
@@ -113,6 +114,7 @@ Task<void> serve_http(Worker& worker, io::Stream client, Arrival arrival, std::s
 // The silent client: dial, and see who begins.
 Task<void> serve_undecided(Worker& worker, io::Stream client, Arrival arrival, Port port) {
   auto dialled = co_await dial(worker, arrival, client);
+  if (!dialled && dialled.error().code == Code::forbidden) co_return;
   if (!dialled) co_return co_await serve_http(worker, std::move(client), std::move(arrival), std::string());
   io::Reactor& reactor = worker.reactor();
   auto race = std::make_shared<Race>(reactor, std::move(client), std::move(dialled->upstream->stream));
@@ -152,6 +154,10 @@ Task<void> serve_connection(Worker& worker, io::Stream client, std::shared_ptr<c
   Arrival arrival = arrival_of(worker, client, std::move(origin));
   if (arrival.origin->kind == ListenerKind::http)
     co_return co_await serve_http(worker, std::move(client), std::move(arrival), std::string());
+  if (arrival.origin->kind == ListenerKind::inner && !co_await admits(worker, arrival)) {
+    const auto routes = worker.routes();
+    co_return refuse_call(worker, arrival, routes ? destination_of(*routes, arrival) : Destination{}, client);
+  }
   Port port = port_of(worker, arrival);
   if (!port.known || port.protocol == "http")
     co_return co_await serve_http(worker, std::move(client), std::move(arrival), std::string());

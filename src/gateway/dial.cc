@@ -1,5 +1,7 @@
 #include "gateway/dial.h"
 
+#include "gateway/callers.h"
+
 namespace naru::gateway {
 namespace {
 
@@ -80,6 +82,10 @@ Task<Result<Dialled>> dial(Worker& worker, const Arrival& arrival, const io::Str
   CO_TRY(const Lookup found, co_await find_instances(worker, arrival, client));
   const route::Environment& environment = *found.to.environment;
   const Assignment assigned = assign(worker, arrival, environment, *found.to.service);
+  if (!may_call(environment, arrival, *found.to.service, assigned.side)) {
+    refuse_call(worker, arrival, found.to, client);
+    co_return fail(Code::forbidden, "{} shares no network with its caller", found.to.service->label);
+  }
   const route::Pool& first = found.to.service->pool(assigned.side);
   std::uint32_t tried = 0;
   Result<Dialled> dialled = co_await connect_one(worker, first, found.to.port, tried);

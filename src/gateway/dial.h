@@ -13,7 +13,7 @@ struct Dialled {
 
 // Assigns the connection to a side, waits while the service is held (and `client` is there), connects; a
 // canary that does not take the connection is counted and replaced by stable. unavailable: no instance, or
-// none took it; cancelled: the client went away.
+// none took it; cancelled: the client went away; forbidden: a call that was refused (callers.h).
 io::Task<Result<Dialled>> dial(Worker& worker, const Arrival& arrival, const io::Stream& client);
 
 }  // namespace naru::gateway

@@ -1,6 +1,7 @@
 #include "gateway/dns_service.h"
 
 #include "base/log.h"
+#include "gateway/callers.h"
 
 namespace naru::gateway {
 namespace {
@@ -137,13 +138,23 @@ std::string local_answer(const DnsQuery& query, const DnsDecision& decision) {
   return {};
 }
 
-const route::Environment* environment_of(Worker& worker, const Origin& origin) {
-  return worker.routes() ? worker.routes()->by_network(origin.network) : nullptr;
+std::uint32_t ipv4_of(const io::Address& address) {
+  return route::parse_ipv4(address.ip()).value_or(0);
+}
+
+// For whoever is in the table of its environment; anybody else hears neither names nor what is outside.
+DnsDecision decide_for(Worker& worker, const Origin& origin, const DnsQuery& query, std::uint32_t asker) {
+  const auto& routes = worker.routes();
+  const route::Environment* environment = routes ? routes->by_network(origin.network) : nullptr;
+  return decide_dns(query, environment, environment ? environment->caller(asker) : route::CallerView{});
 }
 
 }  // namespace
 
-DnsDecision decide_dns(const DnsQuery& query, const route::Environment* environment) {
+namespace {
+
+DnsDecision decide_by_name(const DnsQuery& query, const route::Environment& environment,
+                           const route::CallerView& asker) {
   using Kind = DnsDecision::Kind;
   if (query.klass != format::kDnsClassIn) return {Kind::forward, 0};
   std::string_view name = query.name;
@@ -154,21 +165,44 @@ DnsDecision decide_dns(const DnsQuery& query, const route::Environment* environm
   const std::string_view first = name.substr(0, dot);
   if (dot != std::string_view::npos) {
     // Only this environment's own names are ours: ".production.shop".
-    if (!environment) return {Kind::forward, 0};
     const std::string_view rest = name.substr(dot + 1);
-    std::string domain = environment->name + "." + environment->app;
+    std::string domain = environment.name + "." + environment.app;
     std::ranges::transform(domain, domain.begin(),
                            [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     if (rest != domain) return {name.size() != query.name.size() ? Kind::no_such_name : Kind::forward, 0};
   } else if (name.empty()) {
     return {Kind::forward, 0};  // the root
   }
-  if (!environment) return {Kind::refuse, 0};
-  for (const route::Service& service : environment->services)
-    if (http1::iequals(service.name, first) && service.virtual_address != 0)
+  for (const route::Service& service : environment.services)
+    if (http1::iequals(service.name, first) && service.virtual_address != 0 &&
+        environment.reaches(asker, service))
       return found(query, service.virtual_address);
   return {Kind::no_such_name, 0};
 }
+
+}  // namespace
+
+DnsDecision decide_dns(const DnsQuery& query, const route::Environment* environment,
+                       const route::CallerView& asker) {
+  if (!environment || !asker.known) return {DnsDecision::Kind::refuse, 0};
+  const DnsDecision decision = decide_by_name(query, *environment, asker);
+  // A name that is asked for elsewhere carries what the asker likes.
+  if (decision.kind == DnsDecision::Kind::forward && !environment->reaches_outside(asker))
+    return {DnsDecision::Kind::refuse, 0};
+  return decision;
+}
+
+namespace {
+
+Task<std::string> answer_of(Worker& worker, std::shared_ptr<const Origin> origin, const DnsQuery& query,
+                            std::string bytes, io::Address from, bool tcp) {
+  co_await wait_for_caller(worker, origin, ipv4_of(from));
+  std::string local = local_answer(query, decide_for(worker, *origin, query, ipv4_of(from)));
+  if (!local.empty()) co_return local;
+  co_return co_await resolve_outside(worker, query, std::move(bytes), tcp);
+}
+
+}  // namespace
 
 Result<std::shared_ptr<DnsSocket>> DnsSocket::start(Worker& worker, std::shared_ptr<const Origin> origin,
                                                     Fd fd) {
@@ -196,20 +230,25 @@ Task<void> DnsSocket::receive_loop(std::shared_ptr<DnsSocket> self) {
       self->answer(format::dns_error_for(bytes, code), got->from);
       continue;
     }
+    const auto& routes = self->worker_->routes();
+    const route::Environment* environment = routes ? routes->by_network(self->origin_->network) : nullptr;
+    const bool known = environment && environment->caller(ipv4_of(got->from)).known;
     std::string local =
-        local_answer(*query, decide_dns(*query, environment_of(*self->worker_, *self->origin_)));
+        known ? local_answer(*query, decide_for(*self->worker_, *self->origin_, *query, ipv4_of(got->from)))
+              : std::string();
     if (!local.empty())
       self->answer(std::move(local), got->from);
     else if (self->in_flight_ < kDnsInFlight)
-      self->worker_->reactor().spawn(forward(self, std::move(*query), std::string(bytes), got->from));
+      self->worker_->reactor().spawn(take_time(self, std::move(*query), std::string(bytes), got->from));
   }
 }
 
-Task<void> DnsSocket::forward(std::shared_ptr<DnsSocket> self, DnsQuery query, std::string bytes,
-                              io::Address from) {
+Task<void> DnsSocket::take_time(std::shared_ptr<DnsSocket> self, DnsQuery query, std::string bytes,
+                                io::Address from) {
   ++self->in_flight_;
   const std::size_t fits = query.udp_size;
-  std::string answer = co_await resolve_outside(*self->worker_, query, std::move(bytes), false);
+  std::string answer =
+      co_await answer_of(*self->worker_, self->origin_, query, std::move(bytes), from, false);
   --self->in_flight_;
   if (answer.size() > fits) answer = format::dns_truncated(query);
   self->answer(std::move(answer), from);
@@ -231,8 +270,7 @@ Task<void> serve_dns_connection(Worker& worker, io::Stream client, std::shared_p
     if (!query)
       answer = format::dns_error_for(*bytes, DnsCode::format_error);
     else
-      answer = local_answer(*query, decide_dns(*query, environment_of(worker, *origin)));
-    if (query && answer.empty()) answer = co_await resolve_outside(worker, *query, *bytes, true);
+      answer = co_await answer_of(worker, origin, *query, *bytes, client.peer_address(), true);
     if (answer.empty()) co_return;
     const std::string out = framed(answer);
     auto written = co_await client.write(out, io::after(5s));

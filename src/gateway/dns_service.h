@@ -21,8 +21,11 @@ struct DnsDecision {
   std::uint32_t address = 0;
 };
 // Names: <service>, <service>.<env>.<app>, either with ".localhost", ".naru" or ".internal"; "localhost".
-// `environment` may be null (its table has not come yet): single labels are then refused, not denied.
-DnsDecision decide_dns(const format::DnsQuery& query, const route::Environment* environment);
+// `environment` may be null (its table has not come yet) and the asker unknown (it is not in there yet): that
+// is refused, not denied. A service that shares no network with the asker has no name for it, and nobody
+// answers an asker who may not reach the outside for other names: a question is a way out, too.
+DnsDecision decide_dns(const format::DnsQuery& query, const route::Environment* environment,
+                       const route::CallerView& asker);
 
 class DnsSocket : public std::enable_shared_from_this<DnsSocket> {
  public:
@@ -34,8 +37,9 @@ class DnsSocket : public std::enable_shared_from_this<DnsSocket> {
 
  private:
   static io::Task<void> receive_loop(std::shared_ptr<DnsSocket> self);
-  static io::Task<void> forward(std::shared_ptr<DnsSocket> self, format::DnsQuery query, std::string bytes,
-                                io::Address from);
+  // What cannot be answered at once.
+  static io::Task<void> take_time(std::shared_ptr<DnsSocket> self, format::DnsQuery query, std::string bytes,
+                                  io::Address from);
   void answer(std::string bytes, const io::Address& from);
 
   Worker* worker_;

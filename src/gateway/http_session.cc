@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "gateway/callers.h"
+
 namespace naru::gateway {
 namespace {
 
@@ -130,6 +132,11 @@ Task<HttpSession::After> HttpSession::serve_request() {
     after = co_await answer_page(std::move(*page));
   } else {
     assign();
+    // At the connection's beginning it might for one of the two releases, or did before the last table.
+    if (!may_call(*now_.to.environment, arrival_, *now_.to.service, now_.assigned.side)) {
+      refuse_call(worker_, arrival_, now_.to, client_);
+      co_return After::close;
+    }
     after = co_await forward();
   }
   if (after == After::next_request) settle();

@@ -259,6 +259,7 @@ struct DnsWorld : World {
     stop();
     add_listener("dns-udp:shop.production", ListenerKind::dns_udp, bound("127.0.0.1", 0, SOCK_DGRAM));
     add_listener("dns-tcp:shop.production", ListenerKind::dns_tcp, bound("127.0.0.1"));
+    environment().callers = {{"127.0.0.1", "web", 1}};
     start();
     publish();
     asker = Fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
@@ -327,8 +328,11 @@ TEST(Names, OfOtherEnvironmentsAreNotOurs) {
   route::Environment environment;
   environment.app = "shop";
   environment.name = "production";
-  EXPECT_EQ(decide_dns(query, &environment).kind, DnsDecision::Kind::forward);
-  EXPECT_EQ(decide_dns(*format::parse_dns_query(question("web")), nullptr).kind, DnsDecision::Kind::refuse);
+  route::CallerView asker;
+  asker.known = true;
+  EXPECT_EQ(decide_dns(query, &environment, asker).kind, DnsDecision::Kind::forward);
+  EXPECT_EQ(decide_dns(query, &environment, {}).kind, DnsDecision::Kind::refuse);
+  EXPECT_EQ(decide_dns(query, nullptr, asker).kind, DnsDecision::Kind::refuse);
 }
 
 }  // namespace

@@ -237,9 +237,10 @@ void Steering::send_acks() {
 }
 
 ipc::GatewayStats Steering::stats() const {
-  return {shared_.generation,         revision_,
-          shared_.connections.load(), shared_.held.load(),
-          shared_.retried.load(),     shared_.refused.load()};
+  return {shared_.generation,          revision_,
+          shared_.connections.load(),  shared_.held.load(),
+          shared_.retried.load(),      shared_.refused.load(),
+          shared_.refused_calls.load()};
 }
 
 void Steering::send_stats() {

@@ -23,6 +23,7 @@ class Steering {
   // Until `stop_fd` is readable or the supervisor is gone; then drains.
   void run(int stop_fd);
   std::uint64_t revision() const { return revision_; }
+  std::uint64_t refused_calls() const { return shared_.refused_calls.load(); }
 
  private:
   struct ControlLink {

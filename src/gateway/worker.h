@@ -29,7 +29,7 @@ struct Shared {
   std::uint32_t generation = 0;
   std::vector<std::uint32_t> nameservers;  // the host's
   Bounds bounds;
-  std::atomic<std::uint64_t> connections{0}, held{0}, held_bytes{0}, retried{0}, refused{0};
+  std::atomic<std::uint64_t> connections{0}, held{0}, held_bytes{0}, retried{0}, refused{0}, refused_calls{0};
 };
 
 // Where a connection came in.
@@ -105,6 +105,11 @@ class Worker {
     if (tcp_ports_.size() < 4096) tcp_ports_.insert(port);
   }
 
+  // Whether this thread has refused a call of this kind before (callers.h); what it remembers is bounded.
+  bool first_refusal(const std::string& pair) {
+    return refusals_.size() < 4096 && refusals_.insert(pair).second;
+  }
+
   // Counts a client's connection while it lives.
   class Client {
    public:
@@ -141,7 +146,7 @@ class Worker {
   std::shared_ptr<const route::Snapshot> routes_;
   std::vector<std::shared_ptr<Open>> listeners_;
   std::list<io::Event*> holds_;
-  std::unordered_set<std::string> tcp_ports_;
+  std::unordered_set<std::string> tcp_ports_, refusals_;
   std::atomic<std::size_t> clients_{0};
   bool serves_dns_;
   bool draining_ = false;

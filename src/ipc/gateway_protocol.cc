@@ -4,5 +4,5 @@
 namespace naru::ipc {
 NARU_JSON_FIELDS(ListenersMessage, listeners, more)
 NARU_JSON_FIELDS(GatewayStats, generation, revision, connections, held_requests, retried_requests,
-                 refused_heads)
+                 refused_heads, refused_calls)
 }  // namespace naru::ipc

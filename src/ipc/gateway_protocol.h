@@ -45,6 +45,7 @@ struct GatewayStats {
   std::uint64_t held_requests = 0;     // waiting for an instance
   std::uint64_t retried_requests = 0;  // canary failures answered by stable
   std::uint64_t refused_heads = 0;     // malformed requests
+  std::uint64_t refused_calls = 0;     // between services that share no network
 };
 NARU_JSON(GatewayStats)
 

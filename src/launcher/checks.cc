@@ -52,6 +52,15 @@ Result<void> check_id(std::string_view id, std::string_view what) {
   return {};
 }
 
+Result<void> check_segment(std::string_view name) {
+  if (name.empty() || name.size() > 63 || !std::ranges::all_of(name, [](char c) {
+        return plain(c) || (c >= 'A' && c <= 'Z') || c == '.' || c == '_' || c == '-';
+      }))
+    return fail(Code::invalid_argument, "'{}' cannot be a segment's name: [a-zA-Z0-9._-]{{1,63}}",
+                shown(name));
+  return {};
+}
+
 Result<void> check_volume_name(std::string_view name) {
   if (!is_name(name, 127, "._-"))
     return fail(Code::invalid_argument, "'{}' cannot be a volume's name: [a-z0-9][a-z0-9._-]{{0,126}}",
@@ -121,6 +130,9 @@ Result<void> check_spec(const ContainerSpec& spec, const std::string& checkouts)
   if (!spec.network.empty()) TRY(check_id(spec.network, "network"));
   if (spec.network == kBuildNetwork)
     return fail(Code::forbidden, "the network {} is the builder's", kBuildNetwork);
+  if (spec.segments.size() > kMaxSegments)
+    return fail(Code::too_large, "{} segments; at most {}", spec.segments.size(), kMaxSegments);
+  for (const std::string& segment : spec.segments) TRY(check_segment(segment));
   TRY(check_duration(spec.stop_grace, kMaxGrace, "stop_grace"));
   if (spec.mounts.size() > 64) return fail(Code::too_large, "{} mounts; at most 64", spec.mounts.size());
   for (const ContainerMount& mount : spec.mounts) TRY(check_mount(mount, checkouts));

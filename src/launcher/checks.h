@@ -16,6 +16,7 @@ inline constexpr std::string_view kBuildPrefix = "naru-build-";  // ids of build
 inline constexpr std::string_view kBuildNetwork = "naru-builds";
 inline constexpr milliseconds kMaxGrace{600'000}, kMaxProbe{300'000}, kMaxExec{24 * 3'600'000},
     kMaxBuildStep{2 * 3'600'000};
+inline constexpr std::size_t kMaxSegments = 32;
 inline constexpr std::size_t kMaxArguments = 4096, kMaxArgumentBytes = 1U << 20;
 
 // A field of a request as T; malformed when it is missing or of another type.
@@ -45,6 +46,7 @@ Result<T> whole(const Json& request, std::string_view what) {
 }
 
 Result<void> check_id(std::string_view id, std::string_view what);       // [a-z0-9][a-z0-9.-]{0,62}
+Result<void> check_segment(std::string_view name);                       // [a-zA-Z0-9._-]{1,63}
 Result<void> check_volume_name(std::string_view name);                   // [a-z0-9][a-z0-9._-]{0,126}
 Result<void> check_digest(const Digest& digest, std::string_view what);  // sha256 and 64 hex digits
 Result<void> check_layers(const std::vector<Digest>& layers, bool may_be_empty);

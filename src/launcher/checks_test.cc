@@ -65,6 +65,10 @@ TEST(Checks, OtherForgedFieldsAreRefused) {
   EXPECT_TRUE(refused([](auto& s) { s.argv.push_back(std::string(2U << 20, 'x')); }));
   EXPECT_TRUE(refused([](auto& s) { s.network = "../x"; }));
   EXPECT_TRUE(refused([](auto& s) { s.network = "naru-builds"; }));
+  EXPECT_TRUE(refused([](auto& s) { s.segments = {"front }; flush ruleset"}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.segments = {""}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.segments.assign(33, "front"); }));
+  EXPECT_FALSE(refused([](auto& s) { s.segments = {"front", "Back_2.x"}; }));
   EXPECT_TRUE(refused([](auto& s) { s.parent_cgroup = "../../system"; }));
   EXPECT_TRUE(refused([](auto& s) { s.stop_grace = milliseconds(-1); }));
   EXPECT_TRUE(refused([](auto& s) { s.log_files = 1'000'000; }));

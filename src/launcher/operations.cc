@@ -70,7 +70,8 @@ Result<Reply> container_start(Operations& operations, const Json& request, std::
   network::Attachment attachment;
   container::StartOptions options;
   if (!spec.network.empty()) {
-    attachment = TRY(operations.networks.attach(spec.network, spec.id));
+    attachment = TRY(operations.networks.attach(spec.network, spec.id,
+                                                {.segments = spec.segments, .internal = spec.internal}));
     options.network = {attachment.netns.get(), attachment.address, attachment.gateway, {}};
   }
   auto started = operations.engine.start(spec, options);

@@ -34,6 +34,9 @@ struct ContainerSpec {
   bool read_only_root = false;
   std::vector<std::string> cap_add, cap_drop;  // beyond the default set; names without CAP_
   std::string network;                         // id of an environment's network; "" = loopback only
+  std::vector<std::string> segments;           // names inside it: it reaches only those who have one of its
+                                               // own; empty = "default"
+  bool internal = false;                       // it reaches nothing outside of its network
   std::vector<std::string> dns_search;
   std::string stop_signal = "SIGTERM";
   milliseconds stop_grace{10'000};
@@ -87,11 +90,21 @@ struct UdpTarget {
 };
 NARU_JSON(UdpTarget)
 
+// A caller that may send there though it and the instance have no segment in common: a release that moves a
+// service to another network cuts nobody off who is held to the one before.
+struct UdpException {
+  std::string caller;  // address of an instance
+  std::string virtual_address;
+  auto operator<=>(const UdpException&) const = default;
+};
+NARU_JSON(UdpException)
+
 // One network's. What `canary` does not name goes where `targets` says, for everybody.
 struct UdpRoutes {
   std::vector<UdpTarget> targets;
   std::vector<std::string> canary_callers;  // addresses of instances that only the new release has
   std::vector<UdpTarget> canary;            // where their datagrams go
+  std::vector<UdpException> exceptions{};
   bool empty() const { return targets.empty() && canary.empty(); }
   bool operator==(const UdpRoutes&) const = default;
 };

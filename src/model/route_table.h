@@ -57,15 +57,27 @@ struct Caller {
   std::string address;
   std::string service;
   std::uint64_t release = 0;
+  // What it reaches, an index of `reaches`: for those who meet the old release, and in calls for users of the
+  // new one. None: everything.
+  std::optional<std::uint32_t> reach{}, canary_reach{};
 };
 NARU_JSON(Caller)
+
+// By the networks of a compose file.
+struct Reach {
+  std::vector<std::string> services;
+  bool outside = true;  // names that are not ours are asked for elsewhere
+  bool operator==(const Reach&) const = default;
+};
+NARU_JSON(Reach)
 
 struct EnvironmentRoute {
   std::string app, environment;
   std::string network;  // NetworkInfo::id; its inner listener and DNS socket serve this environment
   std::optional<Split> split;
   std::vector<ServiceRoute> services;
-  std::vector<Caller> callers;
+  std::vector<Caller> callers;   // who is not here (yet) reaches nothing
+  std::vector<Reach> reaches{};  // only where the networks separate anything
 };
 NARU_JSON(EnvironmentRoute)
 

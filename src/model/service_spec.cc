@@ -19,8 +19,8 @@ NARU_JSON_NAMES(RestartMode, {{RestartMode::no, "no"},
 NARU_JSON_FIELDS(RestartSpec, mode, max_attempts)
 NARU_JSON_FIELDS(ResourceSpec, memory_bytes, cpu_millis, pids)
 NARU_JSON_FIELDS(ServiceSpec, name, build, image, entrypoint, command, environment, ports, depends_on, health,
-                 mounts, networks, restart, replicas, resources, user, working_dir, hostname, stop_signal,
-                 stop_grace, read_only, cap_add, cap_drop, labels, shared, test_target)
+                 mounts, networks, internal, restart, replicas, resources, user, working_dir, hostname,
+                 stop_signal, stop_grace, read_only, cap_add, cap_drop, labels, shared, test_target)
 NARU_JSON_NAMES(StrategyKind, {{StrategyKind::canary, "canary"},
                                {StrategyKind::recreate, "recreate"},
                                {StrategyKind::all_at_once, "all-at-once"}})
@@ -31,6 +31,14 @@ NARU_JSON_FIELDS(RolloutPolicy, strategy, steps, bake, alpha, error_objective, e
 NARU_JSON_NAMES(DeployMode, {{DeployMode::automatic, "auto"}, {DeployMode::manual, "manual"}})
 NARU_JSON_FIELDS(EnvironmentSpec, name, deploy, after)
 NARU_JSON_FIELDS(ApplicationSpec, services, volumes, networks, rollout, deploy, environments)
+
+bool share_network(const std::vector<std::string>& a, const std::vector<std::string>& b) {
+  const auto has = [](const std::vector<std::string>& names, const std::string& name) {
+    return names.empty() ? name == "default" : std::ranges::find(names, name) != names.end();
+  };
+  if (a.empty()) return has(b, "default");
+  return std::ranges::any_of(a, [&](const std::string& name) { return has(b, name); });
+}
 
 Speaks speaks(const PortSpec& port) {
   if (port.transport != Transport::tcp) return Speaks::other;

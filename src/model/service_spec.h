@@ -103,6 +103,7 @@ struct ServiceSpec {
   std::optional<HealthSpec> health;  // none = the image's HEALTHCHECK
   std::vector<MountSpec> mounts;
   std::vector<std::string> networks;  // names; empty = "default"
+  bool internal = false;              // all of them are: no way out of this host
   RestartSpec restart;
   std::uint32_t replicas = 1;
   ResourceSpec resources;
@@ -126,6 +127,11 @@ struct ServiceSpec {
       if (mount.kind == MountKind::volume && !mount.read_only) return true;
     return false;
   }
+  bool answers_udp() const {
+    for (const PortSpec& port : ports)
+      if (port.transport == Transport::udp) return true;
+    return false;
+  }
   // Mounts that named volume read-write.
   bool writes(std::string_view volume) const {
     for (const MountSpec& mount : mounts)
@@ -134,6 +140,9 @@ struct ServiceSpec {
   }
 };
 NARU_JSON(ServiceSpec)
+
+// Of two lists as `networks` above: who shares none does not reach the other, and does not know its name.
+bool share_network(const std::vector<std::string>& a, const std::vector<std::string>& b);
 
 enum class StrategyKind { canary, recreate, all_at_once };
 NARU_JSON(StrategyKind)

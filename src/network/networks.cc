@@ -17,6 +17,7 @@ namespace naru::network {
 namespace {
 
 constexpr std::size_t kMaxNetworks = 512;
+constexpr std::size_t kMaxUdpExceptions = 4096;
 constexpr std::size_t kMaxUdpTargets = 512;  // per network and side; format/compose_check.cc allows half
 
 // `length` characters of [a-z2-7] from the text's digest: names of links have 15 characters at most.
@@ -79,9 +80,16 @@ struct Networks::State {
     return {veth_of(container), mac_text(mac_of_container(container)), address};
   }
 
+  std::vector<RuledMember> members_of(const Record& record) const;
+  std::vector<RuledNetwork> ruled_networks() const;
+  // Whether what is attached, or a change of it, is told to more than the table of ports.
+  bool has_rules_inside(const Record& record) const;
   Result<void> apply_rules() const;
+  Result<void> replace_port_rules() const;
+  Result<void> apply_rules_inside() const;
   Result<void> apply_first_rules();
   Result<void> check(const NetworkInfo& info, const std::vector<UdpTarget>& targets) const;
+  Result<void> check(const NetworkInfo& info, std::vector<UdpException>& exceptions) const;
   void apply_port_rules();
   Result<void> make_bridge(const NetworkInfo& info);
   Result<void> remove_link_if_there(const std::string& name);
@@ -89,14 +97,53 @@ struct Networks::State {
   Result<os::Ipv4Prefix> choose_block();
   void enable_forwarding();
   Result<void> reconcile();
-  Result<std::string> lease(Record& record, const std::string& container);
+  Result<std::string> lease(Record& record, const std::string& container, Place place);
   Result<void> release(const std::string& container);
 };
 
-Result<void> Networks::State::apply_rules() const {
+std::vector<RuledMember> Networks::State::members_of(const Record& record) const {
+  std::vector<RuledMember> members;
+  for (const auto& [container, address] : record.leases) {
+    RuledMember member{.address = address, .port = veth_of(container), .segments = {"default"}};
+    if (const auto place = record.places.find(container); place != record.places.end()) {
+      if (const auto& names = place->second.segments; !names.empty())
+        member.segments = {names.begin(), names.end()};
+      member.internal = place->second.internal;
+    }
+    members.push_back(std::move(member));
+  }
+  return members;
+}
+
+std::vector<RuledNetwork> Networks::State::ruled_networks() const {
   std::vector<RuledNetwork> ruled;
-  for (const auto& [id, record] : records) ruled.push_back({record.info, record.udp_routes});
-  TRY(os::run_nftables(render_ruleset(table, bridge_prefix(), options.inner_port, ruled, udp)));
+  for (const auto& [id, record] : records)
+    ruled.push_back({record.info, record.udp_routes, members_of(record)});
+  return ruled;
+}
+
+bool Networks::State::has_rules_inside(const Record& record) const {
+  const auto members = members_of(record);
+  return is_separated(members) || std::ranges::any_of(members, &RuledMember::internal);
+}
+
+Result<void> Networks::State::apply_rules() const {
+  TRY(os::run_nftables(render_ruleset(table, bridge_prefix(), options.inner_port, ruled_networks(), udp)));
+  return {};
+}
+
+Result<void> Networks::State::replace_port_rules() const {
+  std::vector<RuledPort> ports;
+  for (const auto& [id, record] : records)
+    for (const auto& [container, address] : record.leases) ports.push_back(port_of(container, address));
+  TRY(os::run_nftables(render_port_rules(table, prefix + "v", ports, ruled_networks())));
+  return {};
+}
+
+// Each table changes at once; between the two nobody is in the network whom either does not know.
+Result<void> Networks::State::apply_rules_inside() const {
+  TRY(apply_rules());
+  if (ports_ruled) TRY(replace_port_rules());
   return {};
 }
 
@@ -124,14 +171,13 @@ Result<void> Networks::State::apply_first_rules() {
 
 // Without it containers still reach nothing outside of their network that they should not.
 void Networks::State::apply_port_rules() {
-  std::vector<RuledPort> ports;
-  for (const auto& [id, record] : records)
-    for (const auto& [container, address] : record.leases) ports.push_back(port_of(container, address));
-  const auto applied = os::run_nftables(render_port_rules(table, prefix + "v", ports));
+  const auto applied = replace_port_rules();
   ports_ruled = applied.has_value();
   if (!applied)
-    notices.push_back("containers of one environment can take each other's address: " +
-                      applied.error().message());
+    notices.push_back(
+        "containers of one environment can take each other's address, and reach each other by address "
+        "whatever networks their services have (by name they do not): " +
+        applied.error().message());
 }
 
 Result<void> Networks::State::make_bridge(const NetworkInfo& info) {
@@ -287,18 +333,23 @@ std::vector<NetworkInfo> Networks::list() const {
   return infos;
 }
 
-Result<std::string> Networks::State::lease(Record& record, const std::string& container) {
-  if (const auto found = record.leases.find(container); found != record.leases.end()) return found->second;
-  const auto address = next_free_address(record);
-  if (!address)
-    return fail(Code::network_exhausted, "network {}: all {} addresses of {} are taken", record.info.id,
-                record.leases.size(), record.info.subnet);
-  record.leases[container] = *address;
+Result<std::string> Networks::State::lease(Record& record, const std::string& container, Place place) {
+  const Record before = record;
+  if (!record.leases.contains(container)) {
+    const auto address = next_free_address(record);
+    if (!address)
+      return fail(Code::network_exhausted, "network {}: all {} addresses of {} are taken", record.info.id,
+                  record.leases.size(), record.info.subnet);
+    record.leases[container] = *address;
+  }
+  record.places.erase(container);
+  if (place != Place{}) record.places[container] = std::move(place);
+  if (record.leases == before.leases && record.places == before.places) return record.leases[container];
   if (auto saved = save_leases(folder, record); !saved) {
-    record.leases.erase(container);
+    record = before;
     return std::unexpected(std::move(saved).error());
   }
-  return *address;
+  return record.leases[container];
 }
 
 Result<Attachment> Networks::attach(const std::string& network, const std::string& container,
@@ -312,7 +363,11 @@ Result<Attachment> Networks::attach(const std::string& network, const std::strin
   if (found == state_->records.end())
     return fail(Code::not_found, "there is no network {}; ensure it first", network);
   Record& record = found->second;
-  const std::string address = TRY(state_->lease(record, container));
+  // Before its address and its port are: a kernel that refuses lets nobody in.
+  const bool ruled_before = state_->has_rules_inside(record);
+  const std::string address =
+      TRY(state_->lease(record, container, {std::move(wanted.segments), wanted.internal}));
+  if (ruled_before || state_->has_rules_inside(record)) TRY(state_->apply_rules_inside());
   const std::string veth = state_->veth_of(container);
   TRY(state_->remove_link_if_there(veth));
   const os::Link bridge = TRY(state_->netlink->link(record.info.bridge));
@@ -338,8 +393,14 @@ Result<void> Networks::State::release(const std::string& container) {
     const auto lease = record.leases.find(container);
     if (lease == record.leases.end()) continue;
     const RuledPort port = port_of(container, lease->second);
+    const bool ruled = has_rules_inside(record);
     record.leases.erase(lease);
+    record.places.erase(container);
     TRY(save_leases(folder, record));
+    if (ruled) {
+      TRY(apply_rules_inside());
+      continue;
+    }
     if (ports_ruled && !os::run_nftables(render_port_removed(table, port))) apply_port_rules();
   }
   return {};
@@ -379,6 +440,22 @@ Result<void> Networks::State::check(const NetworkInfo& info, const std::vector<U
   return {};
 }
 
+Result<void> Networks::State::check(const NetworkInfo& info, std::vector<UdpException>& exceptions) const {
+  if (exceptions.size() > kMaxUdpExceptions)
+    return fail(Code::too_large, "network {}: {} exceptions for UDP; at most {}", info.id, exceptions.size(),
+                kMaxUdpExceptions);
+  const os::Ipv4Prefix subnet = TRY(os::Ipv4Prefix::parse(info.subnet));
+  const os::Ipv4Prefix range = TRY(os::Ipv4Prefix::parse(info.virtual_range));
+  for (const UdpException& one : exceptions)
+    if (!range.overlaps({TRY(os::parse_ipv4(one.virtual_address)), 32}) ||
+        !subnet.overlaps({TRY(os::parse_ipv4(one.caller)), 32}))
+      return fail(Code::invalid_argument, "network {}: the exception for {} -> {} lies outside of it",
+                  info.id, one.caller, one.virtual_address);
+  std::ranges::sort(exceptions);
+  exceptions.erase(std::unique(exceptions.begin(), exceptions.end()), exceptions.end());
+  return {};
+}
+
 Result<void> Networks::set_udp_routes(const std::string& network, UdpRoutes routes) {
   const std::scoped_lock lock(state_->mutex);
   const auto found = state_->records.find(network);
@@ -393,6 +470,7 @@ Result<void> Networks::set_udp_routes(const std::string& network, UdpRoutes rout
     if (!subnet.overlaps({TRY(os::parse_ipv4(caller)), 32}))
       return fail(Code::invalid_argument, "network {}: the caller {} lies outside of it", network, caller);
   routes.canary_callers.assign(callers.begin(), callers.end());
+  TRY(state_->check(info, routes.exceptions));
   if (!routes.empty() && state_->udp == UdpSupport::none)
     return fail(Code::unsupported, "network {}: the kernel's nftables cannot forward UDP (CONFIG_NFT_NAT)",
                 network);

@@ -49,6 +49,10 @@ struct Attachment {
 
 struct AttachOptions {
   bool isolated = false;  // it reaches the gateway and the outside, but no other isolated container
+  // It reaches only those of its network who have one of them, too; empty = "default". They stay until
+  // release(), also over a restart, and hold before the container is there.
+  std::vector<std::string> segments{};
+  bool internal = false;  // it reaches nothing outside of its network
 };
 
 class Networks {

@@ -6,12 +6,9 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/netfilter_ipv4.h>
-#include <net/if.h>
 #include <netinet/in.h>
-#include <netpacket/packet.h>
 #include <poll.h>
 #include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <cstring>
@@ -38,53 +35,6 @@ TEST_P(NetworksTest, ContainersOfOneEnvironmentReachEachOther) {
   EXPECT_NE(web.address, cart.address);
   const Fd server = listen_in(cart.netns.get(), cart.address, 8080);
   EXPECT_EQ(connect_errno(web.netns.get(), cart.address, 8080, kLong), 0);
-}
-
-// A raw UDP frame out of a container, as one with CAP_NET_RAW can send it; to everybody on the bridge.
-void send_frame(int netns, const std::array<std::uint8_t, 6>& source_mac, const std::string& source,
-                const std::string& target, std::uint16_t port) {
-  inside(netns, [&] {
-    struct [[gnu::packed]] {
-      std::uint8_t to[6] = {255, 255, 255, 255, 255, 255}, from[6] = {};
-      std::uint16_t type = htons(0x0800);
-      std::uint8_t version = 0x45, tos = 0;
-      std::uint16_t length = htons(32), id = 0, fragment = 0;
-      std::uint8_t ttl = 64, protocol = IPPROTO_UDP;
-      std::uint16_t sum = 0;
-      std::uint32_t saddr = 0, daddr = 0;
-      std::uint16_t sport = htons(4000), dport = 0, udp_length = htons(12), udp_sum = 0;
-      char data[4] = {'e', 'v', 'i', 'l'};
-    } frame;
-    std::ranges::copy(source_mac, frame.from);
-    frame.saddr = endpoint(source, 0).sin_addr.s_addr;
-    frame.daddr = endpoint(target, 0).sin_addr.s_addr;
-    frame.dport = htons(port);
-    std::uint32_t sum = 0;
-    std::array<std::uint16_t, 10> words;
-    std::memcpy(words.data(), &frame.version, 20);
-    for (const std::uint16_t word : words) sum += word;
-    while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
-    frame.sum = static_cast<std::uint16_t>(~sum);
-    const Fd raw(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(0x0800)));
-    sockaddr_ll to{};
-    to.sll_family = AF_PACKET;
-    to.sll_ifindex = static_cast<int>(::if_nametoindex("eth0"));
-    EXPECT_EQ(::sendto(raw.get(), &frame, sizeof frame, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to),
-              static_cast<ssize_t>(sizeof frame));
-    return 0;
-  });
-}
-
-std::array<std::uint8_t, 6> mac_in(int netns) {
-  return inside(netns, [] {
-    const Fd any(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    ifreq request{};
-    std::strcpy(request.ifr_name, "eth0");
-    EXPECT_EQ(::ioctl(any.get(), SIOCGIFHWADDR, &request), 0);
-    std::array<std::uint8_t, 6> mac;
-    std::memcpy(mac.data(), request.ifr_hwaddr.sa_data, mac.size());
-    return mac;
-  });
 }
 
 TEST_P(NetworksTest, AContainerCannotSpeakInTheNameOfAnother) {
@@ -383,6 +333,12 @@ TEST_P(NetworksTest, ForgedIdsAndTargetsAreRefused) {
   EXPECT_EQ(set({{}, {"10.88.4.1"}, {good}}), Code::invalid_argument);
   EXPECT_EQ(set({{}, {"10.88.0.7, 10.88.0.8"}, {good}}), Code::invalid_argument);
   EXPECT_EQ(set({std::vector<UdpTarget>(513, good), {}, {}}), Code::too_large);
+  for (const UdpException& bad :
+       {UdpException{"10.88.4.5", "10.88.2.5"}, UdpException{"10.88.0.5", "10.88.0.6"},
+        UdpException{"10.88.0.5 }", "10.88.2.5"}})
+    EXPECT_EQ(set({{good}, {}, {}, {bad}}), Code::invalid_argument);
+  EXPECT_EQ(set({{good}, {}, {}, std::vector<UdpException>(4097, {"10.88.0.5", "10.88.2.5"})}),
+            Code::too_large);
 }
 
 TEST_P(NetworksTest, AFileOfGarbageIsSetAsideAndTheRestGoesOn) {

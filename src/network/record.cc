@@ -13,10 +13,11 @@ namespace naru::network {
 
 namespace {
 
-constexpr std::uintmax_t kMaxFile = 1U << 20;
+constexpr std::uintmax_t kMaxFile = 4U << 20;
 
 struct Leases {
   std::map<std::string, std::string> leases;
+  std::map<std::string, Place> places;
   std::uint32_t next = 0;
 };
 NARU_JSON(Leases)
@@ -71,6 +72,7 @@ void read_leases(const std::string& folder, Record& record) {
   try {
     Leases leases = json->get<Leases>();
     record.leases = std::move(leases.leases);
+    record.places = std::move(leases.places);
     record.next = leases.next;
   } catch (const Json::exception&) {
     return;
@@ -110,7 +112,7 @@ Result<void> save_record(const std::string& folder, const Record& record) {
 
 Result<void> save_leases(const std::string& folder, const Record& record) {
   return replace_file(leases_path_of(folder, record.info.id),
-                      Json(Leases{record.leases, record.next}).dump(1), false);
+                      Json(Leases{record.leases, record.places, record.next}).dump(1), false);
 }
 
 Result<void> remove_record(const std::string& folder, const std::string& id) {
@@ -160,7 +162,8 @@ std::optional<std::string> next_free_address(Record& record) {
 }
 
 namespace {
-NARU_JSON_FIELDS(Leases, leases, next)
+NARU_JSON_FIELDS(Leases, leases, places, next)
 }
-NARU_JSON_FIELDS(Record, info, leases, next, udp_routes)
+NARU_JSON_FIELDS(Place, segments, internal)
+NARU_JSON_FIELDS(Record, info, leases, places, next, udp_routes)
 }  // namespace naru::network

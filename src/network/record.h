@@ -11,9 +11,18 @@
 
 namespace naru::network {
 
+// Of who has any: with whom it shares its network, and whether it is kept from the outside.
+struct Place {
+  std::vector<std::string> segments;  // empty = "default"
+  bool internal = false;
+  bool operator==(const Place&) const = default;
+};
+NARU_JSON(Place)
+
 struct Record {
   NetworkInfo info;
   std::map<std::string, std::string> leases;  // container id -> address
+  std::map<std::string, Place> places;        // of containers that hold one; none: on "default"
   std::uint32_t next = 0;                     // where the search for a free address goes on: no quick reuse
   UdpRoutes udp_routes;
 };
@@ -21,8 +30,8 @@ NARU_JSON(Record)
 
 // Replaces the file atomically (temporary file, fsync, rename, fsync of the folder). disk_full, system.
 Result<void> save_record(const std::string& folder, const Record& record);
-// `leases` and `next` alone, atomically but not durably. They go before those of the record's own file, which
-// counts when this one is missing or damaged. disk_full, system.
+// `leases`, `places` and `next` alone, atomically but not durably. They go before those of the record's own
+// file, which counts when this one is missing or damaged. disk_full, system.
 Result<void> save_leases(const std::string& folder, const Record& record);
 Result<void> remove_record(const std::string& folder, const std::string& id);
 

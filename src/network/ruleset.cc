@@ -17,7 +17,7 @@ std::string set_of(std::string_view kind, std::string_view name, std::string_vie
 }
 
 std::string sets(const std::vector<RuledNetwork>& networks) {
-  std::vector<std::string> gateways, sources, subnets, ranges, virtuals, same;
+  std::vector<std::string> gateways, sources, subnets, ranges, virtuals, same, separated, internals;
   for (const RuledNetwork& network : networks) {
     const NetworkInfo& info = network.info;
     gateways.push_back(fmt::format("\"{}\" . {}", info.bridge, info.gateway));
@@ -26,13 +26,25 @@ std::string sets(const std::vector<RuledNetwork>& networks) {
     same.push_back(fmt::format("\"{0}\" . \"{0}\"", info.bridge));
     subnets.push_back(info.subnet);
     virtuals.push_back(info.virtual_range);
+    if (is_separated(network.members)) separated.push_back(fmt::format("\"{}\"", info.bridge));
+    for (const RuledMember& member : network.members)
+      if (member.internal) internals.push_back(member.address);
   }
   return set_of("set", "gateways", "ifname . ipv4_addr", gateways, false) +
          set_of("set", "sources", "ifname . ipv4_addr", sources, true) +
          set_of("set", "ranges", "ifname . ipv4_addr", ranges, true) +
          set_of("set", "same_bridge", "ifname . ifname", same, false) +
+         set_of("set", "separated", "ifname", separated, false) +
+         set_of("set", "internals", "ipv4_addr", internals, false) +
          set_of("set", "subnets", "ipv4_addr", subnets, true) +
          set_of("set", "virtuals", "ipv4_addr", virtuals, true);
+}
+
+std::vector<std::vector<RuledMember>> separated_ones(const std::vector<RuledNetwork>& networks) {
+  std::vector<std::vector<RuledMember>> out;
+  for (const RuledNetwork& network : networks)
+    if (is_separated(network.members)) out.push_back(network.members);
+  return out;
 }
 
 // Of an instance, no other of its network has it: a client's datagrams to one virtual address are a new
@@ -44,7 +56,7 @@ int zone_of(const std::string& address) {
 }
 
 std::string udp_sets(const std::vector<RuledNetwork>& networks, UdpSupport support) {
-  std::vector<std::string> targets, canary, zones, canary_zones, callers;
+  std::vector<std::string> targets, canary, zones, canary_zones, callers, exceptions;
   const auto add = [](const std::vector<UdpTarget>& from, std::vector<std::string>& to,
                       std::vector<std::string>& zones_to) {
     for (const UdpTarget& target : from) {
@@ -57,14 +69,16 @@ std::string udp_sets(const std::vector<RuledNetwork>& networks, UdpSupport suppo
     add(network.udp.targets, targets, zones);
     add(network.udp.canary, canary, canary_zones);
     std::ranges::copy(network.udp.canary_callers, std::back_inserter(callers));
+    for (const UdpException& exception : network.udp.exceptions)
+      exceptions.push_back(fmt::format("{} . {}", exception.caller, exception.virtual_address));
   }
   constexpr std::string_view kTarget = "ipv4_addr . inet_service : ipv4_addr . inet_service";
   constexpr std::string_view kZone = "typeof ip daddr . udp dport : ct zone";
-  std::string text;
+  std::string text = set_of("set", "udp_exceptions", "ipv4_addr . ipv4_addr", exceptions, false);
   if (support == UdpSupport::none) return text;
-  text = set_of("set", "canary_callers", "ipv4_addr", callers, false) +
-         set_of("map", "udp_targets", kTarget, targets, false) +
-         set_of("map", "udp_canary", kTarget, canary, false);
+  text += set_of("set", "canary_callers", "ipv4_addr", callers, false) +
+          set_of("map", "udp_targets", kTarget, targets, false) +
+          set_of("map", "udp_canary", kTarget, canary, false);
   if (support == UdpSupport::full)
     text += set_of("map", "udp_zones", kZone, zones, false) +
             set_of("map", "udp_canary_zones", kZone, canary_zones, false);
@@ -88,7 +102,9 @@ constexpr std::string_view kZoneChain = R"(
   }}
 )";
 
-// {0}: prefix of our bridges' names, {1}: the inner port.
+constexpr std::string_view kExcepted = "0x08000000";  // a bit of the packet's mark
+
+// {0}: prefix of our bridges' names, {1}: the inner port, {2}: kExcepted.
 constexpr std::string_view kChains = R"(
   chain input {{
     type filter hook input priority filter; policy accept;
@@ -111,16 +127,31 @@ constexpr std::string_view kChains = R"(
   }}
   # Bridged frames of one environment come by here when bridge-nf-call-iptables is 1.
   chain leave {{
-    iifname . oifname @same_bridge accept
+    iifname . oifname @same_bridge jump inside
     meta nfproto ipv6 drop
     iifname . ip saddr != @sources drop
     oifname "{0}*" drop
     ip daddr @virtuals reject with icmp type port-unreachable
     ip daddr @subnets drop
+    ip saddr @internals reject with icmp type admin-prohibited
     # Where clouds hand out the machine's own credentials (RFC 3927), and names, which builds ask for.
     ip daddr 169.254.0.0/16 meta l4proto {{ tcp, udp }} th dport 53 accept
     ip daddr 169.254.0.0/16 reject with icmp type admin-prohibited
     accept
+  }}
+  # Frames that the bridge passes on itself are held to the same in the table `bridge`.
+  chain inside {{
+    meta pkttype {{ broadcast, multicast }} accept
+    meta mark & {2} != 0 accept
+    ip saddr vmap @groups
+    iifname @separated drop
+    accept
+  }}
+  # With bridge-nf-call-iptables the bridge itself passes on what was translated: it is told by a mark, which
+  # no container can bring along.
+  chain marks {{
+    type filter hook prerouting priority dstnat + 2; policy accept;
+    ct status dnat ct original ip saddr . ct original ip daddr @udp_exceptions meta mark set meta mark | {2}
   }}
   chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
@@ -142,6 +173,12 @@ constexpr std::string_view kPortChain = R"(
     ether type arp iifname . arp saddr ether . arp saddr ip @ports iifname . ether saddr . arp saddr ip @ports accept
     drop
   }}
+  # Every port that may send at all (above) and stands in a separated network has its group.
+  chain between_ports {{
+    type filter hook forward priority -300; policy accept;
+    meta mark & {1} != 0 accept
+    iifname vmap @groups
+  }}
 )";
 
 std::string element_of(const RuledPort& port) {
@@ -151,12 +188,14 @@ std::string element_of(const RuledPort& port) {
 }  // namespace
 
 std::string render_port_rules(const std::string& table, const std::string& port_prefix,
-                              const std::vector<RuledPort>& ports) {
+                              const std::vector<RuledPort>& ports,
+                              const std::vector<RuledNetwork>& networks) {
   std::vector<std::string> elements;
   for (const RuledPort& port : ports) elements.push_back(element_of(port));
+  const Separation between = render_separation(separated_ones(networks), true);
   return fmt::format("add table bridge {0}\ndelete table bridge {0}\ntable bridge {0} {{\n", table) +
-         set_of("set", "ports", "ifname . ether_addr . ipv4_addr", elements, false) +
-         fmt::format(fmt::runtime(kPortChain), port_prefix) + "}\n";
+         set_of("set", "ports", "ifname . ether_addr . ipv4_addr", elements, false) + between.sets +
+         between.chains + fmt::format(fmt::runtime(kPortChain), port_prefix, kExcepted) + "}\n";
 }
 
 std::string render_port_added(const std::string& table, const RuledPort& port) {
@@ -172,9 +211,10 @@ std::string render_port_removed(const std::string& table, const RuledPort& port)
 std::string render_ruleset(const std::string& table, const std::string& bridge_prefix,
                            std::uint16_t inner_port, const std::vector<RuledNetwork>& networks,
                            UdpSupport support) {
+  const Separation inside = render_separation(separated_ones(networks), false);
   std::string text = fmt::format("add table inet {0}\ndelete table inet {0}\ntable inet {0} {{\n", table) +
-                     sets(networks) + udp_sets(networks, support) +
-                     fmt::format(fmt::runtime(kChains), bridge_prefix, inner_port);
+                     sets(networks) + udp_sets(networks, support) + inside.sets + inside.chains +
+                     fmt::format(fmt::runtime(kChains), bridge_prefix, inner_port, kExcepted);
   if (support != UdpSupport::none) text += fmt::format(fmt::runtime(kUdpChain));
   if (support == UdpSupport::full) text += fmt::format(fmt::runtime(kZoneChain), bridge_prefix);
   return text + "}\n";

@@ -6,12 +6,14 @@
 
 #include "model/container.h"
 #include "network/networks.h"
+#include "network/separation.h"
 
 namespace naru::network {
 
 struct RuledNetwork {
   NetworkInfo info;
   UdpRoutes udp;
+  std::vector<RuledMember> members{};  // all that are attached
 };
 
 // One transaction that replaces the table `inet <table>`. `bridge_prefix`: how the names of all our bridges
@@ -28,8 +30,9 @@ struct RuledPort {
 
 // Replaces the table `bridge <table>`: a frame from a container bears the container's own hardware and IPv4
 // address, or goes no further than its port. Anything but IPv4 and ARP is dropped: the bridges have no IPv6.
+// In a separated network no frame goes from a port to one that it shares no segment with.
 std::string render_port_rules(const std::string& table, const std::string& port_prefix,
-                              const std::vector<RuledPort>& ports);
+                              const std::vector<RuledPort>& ports, const std::vector<RuledNetwork>& networks);
 // Into and out of that table's set.
 std::string render_port_added(const std::string& table, const RuledPort& port);
 std::string render_port_removed(const std::string& table, const RuledPort& port);

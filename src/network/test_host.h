@@ -4,9 +4,12 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <netpacket/packet.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <cstring>
@@ -76,6 +79,56 @@ inline bool readable(int fd, int milliseconds) {
   return ::poll(&entry, 1, milliseconds) == 1;
 }
 
+// A raw UDP frame out of a container, as one with CAP_NET_RAW can send it.
+using Mac = std::array<std::uint8_t, 6>;
+inline constexpr Mac kEverybody{255, 255, 255, 255, 255, 255};
+inline void send_frame(int netns, const Mac& source_mac, const std::string& source, const std::string& target,
+                       std::uint16_t port, const Mac& target_mac = kEverybody) {
+  inside(netns, [&] {
+    struct [[gnu::packed]] {
+      std::uint8_t to[6] = {}, from[6] = {};
+      std::uint16_t type = htons(0x0800);
+      std::uint8_t version = 0x45, tos = 0;
+      std::uint16_t length = htons(32), id = 0, fragment = 0;
+      std::uint8_t ttl = 64, protocol = IPPROTO_UDP;
+      std::uint16_t sum = 0;
+      std::uint32_t saddr = 0, daddr = 0;
+      std::uint16_t sport = htons(4000), dport = 0, udp_length = htons(12), udp_sum = 0;
+      char data[4] = {'e', 'v', 'i', 'l'};
+    } frame;
+    std::ranges::copy(target_mac, frame.to);
+    std::ranges::copy(source_mac, frame.from);
+    frame.saddr = endpoint(source, 0).sin_addr.s_addr;
+    frame.daddr = endpoint(target, 0).sin_addr.s_addr;
+    frame.dport = htons(port);
+    std::uint32_t sum = 0;
+    std::array<std::uint16_t, 10> words{};
+    std::memcpy(words.data(), &frame.version, 20);
+    for (const std::uint16_t word : words) sum += word;
+    while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
+    frame.sum = static_cast<std::uint16_t>(~sum);
+    const Fd raw(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(0x0800)));
+    sockaddr_ll to{};
+    to.sll_family = AF_PACKET;
+    to.sll_ifindex = static_cast<int>(::if_nametoindex("eth0"));
+    EXPECT_EQ(::sendto(raw.get(), &frame, sizeof frame, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to),
+              static_cast<ssize_t>(sizeof frame));
+    return 0;
+  });
+}
+
+inline Mac mac_in(int netns, const char* link = "eth0") {
+  return inside(netns, [&] {
+    const Fd any(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ifreq request{};
+    std::strncpy(request.ifr_name, link, IFNAMSIZ - 1);
+    EXPECT_EQ(::ioctl(any.get(), SIOCGIFHWADDR, &request), 0);
+    Mac mac{};
+    std::memcpy(mac.data(), request.ifr_hwaddr.sa_data, mac.size());
+    return mac;
+  });
+}
+
 // A host of its own: a namespace with an uplink to an "outside" namespace, and a data folder.
 class NetworksTest : public ::testing::TestWithParam<char> {
  protected:
@@ -119,9 +172,10 @@ class NetworksTest : public ::testing::TestWithParam<char> {
   auto on_host(F body) {
     return inside(host.get(), body);
   }
-  Attachment attach(Networks& networks, const std::string& network, const std::string& container) {
+  Attachment attach(Networks& networks, const std::string& network, const std::string& container,
+                    AttachOptions wanted = {}) {
     return on_host([&] {
-      auto attached = networks.attach(network, container);
+      auto attached = networks.attach(network, container, wanted);
       EXPECT_TRUE(attached) << attached.error().message();
       return std::move(*attached);
     });

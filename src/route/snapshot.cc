@@ -80,12 +80,19 @@ Result<void> compile_services(const EnvironmentRoute& route, Environment& enviro
 // An instance tells its callers' side only when its own service differs between the sides; one that serves
 // both cohorts says nothing by its release.
 CallerView compile_caller(const Caller& caller, const Environment& environment) {
-  CallerView view{environment.find(caller.service), std::nullopt};
+  CallerView view{environment.find(caller.service), std::nullopt, true, caller.reach, caller.canary_reach};
   if (!view.service || !view.service->canary || !environment.split) return view;
   if (caller.release == view.service->canary->release)
     view.side = Side::canary;
   else if (caller.release == view.service->stable.release)
     view.side = Side::stable;
+  return view;
+}
+
+ReachView compile_reach(const Reach& reach, const Environment& environment) {
+  ReachView view{{}, reach.outside};
+  for (const Service& service : environment.services)
+    view.services.push_back(std::ranges::find(reach.services, service.name) != reach.services.end());
   return view;
 }
 
@@ -106,7 +113,14 @@ Result<std::unique_ptr<Environment>> compile_environment(const EnvironmentRoute&
   TRY(compile_services(route, *environment, where));
   if (route.callers.size() > kMaxCallers)
     return fail(Code::too_large, "{}: {} callers; at most {}", where, route.callers.size(), kMaxCallers);
+  if (route.reaches.size() > kMaxCallers)
+    return fail(Code::too_large, "{}: {} reaches; at most {}", where, route.reaches.size(), kMaxCallers);
+  for (const Reach& reach : route.reaches)
+    environment->reaches_of.push_back(compile_reach(reach, *environment));
   for (const Caller& caller : route.callers) {
+    for (const auto& reach : {caller.reach, caller.canary_reach})
+      if (reach && *reach >= route.reaches.size())
+        return fail(Code::malformed, "{}: caller {}: no reach {}", where, caller.address, *reach);
     auto address = parse_ipv4(caller.address);
     if (!address) return fail(Code::malformed, "{}: caller: {}", where, address.error().context);
     environment->callers.insert_or_assign(*address, compile_caller(caller, *environment));
@@ -163,6 +177,16 @@ const Service* Environment::by_virtual_address(std::uint32_t address) const {
 CallerView Environment::caller(std::uint32_t address) const {
   const auto found = callers.find(address);
   return found == callers.end() ? CallerView{} : found->second;
+}
+
+bool Environment::reaches(const CallerView& caller, const Service& service, Side side) const {
+  const auto& reach = side == Side::canary ? caller.canary_reach : caller.reach;
+  if (!caller.known || !reach) return caller.known;
+  return reaches_of[*reach].services[static_cast<std::size_t>(&service - services.data())];
+}
+
+bool Environment::reaches_outside(const CallerView& caller) const {
+  return caller.known && (!caller.reach || reaches_of[*caller.reach].outside);
 }
 
 Result<void> Snapshot::add(const EnvironmentRoute& route, Index<const Environment*>& by_name) {

@@ -52,8 +52,16 @@ struct Service {
 
 // Where an inner call comes from.
 struct CallerView {
-  const Service* service = nullptr;  // none: not in the table, or its service left
-  std::optional<Side> side;          // none: it serves both cohorts, or there is no rollout
+  const Service* service = nullptr;                  // none: not in the table, or its service left
+  std::optional<Side> side;                          // none: it serves both cohorts, or there is no rollout
+  bool known = false;                                // in the table
+  std::optional<std::uint32_t> reach, canary_reach;  // of Environment::reaches_of; none: everything
+};
+
+// What somebody may reach, by the networks of the services.
+struct ReachView {
+  std::vector<bool> services;  // beside Environment::services
+  bool outside = true;
 };
 
 struct Environment {
@@ -65,9 +73,16 @@ struct Environment {
   const Service* find(std::string_view service) const;
   const Service* by_virtual_address(std::uint32_t address) const;
   CallerView caller(std::uint32_t address) const;
+  // In a call for a user of that side; for either. Nobody whom the table does not know reaches anything.
+  bool reaches(const CallerView& caller, const Service& service, Side side) const;
+  bool reaches(const CallerView& caller, const Service& service) const {
+    return reaches(caller, service, Side::stable) || reaches(caller, service, Side::canary);
+  }
+  bool reaches_outside(const CallerView& caller) const;
 
   std::unordered_map<std::uint32_t, std::uint32_t> virtual_index;  // address -> services[i]
   std::unordered_map<std::uint32_t, CallerView> callers;
+  std::vector<ReachView> reaches_of;
 };
 
 struct HostPort {

@@ -4,6 +4,7 @@
 
 #include "model/address.h"
 #include "route/bounds.h"
+#include "route/reach.h"
 
 namespace naru::route {
 
@@ -54,7 +55,7 @@ class TableBuilder {
     if (view.canary != nullptr) route.split = split_of(*view.rollout);
     UdpRoutes& udp = udp_[env_key(environment.app, environment.name)];
     for (const std::string& name : names_of(view)) add_service(route, udp, environment, view, name);
-    add_callers(route, environment, view);
+    add_callers(route, udp, environment, view);
     if (!udp.canary.empty())
       for (const Caller& caller : route.callers)
         if (caller.release == view.canary->id) udp.canary_callers.push_back(caller.address);
@@ -149,6 +150,9 @@ class TableBuilder {
     service.hold = alone && service.stable.endpoints.empty() && view.rollout != nullptr;
     add_udp(udp.targets, service.virtual_address, *main, service.stable);
     if (service.canary) add_udp(udp.canary, service.virtual_address, *after, *service.canary);
+    for (const ReleaseService* served : {main, service.canary ? after : nullptr})
+      if (served != nullptr && served->spec.answers_udp())
+        udp_served_.push_back({service.virtual_address, &served->spec});
     route.services.push_back(std::move(service));
   }
 
@@ -181,7 +185,9 @@ class TableBuilder {
   }
 
   // An instance belongs to a release when only one of the two has its revision.
-  void add_callers(EnvironmentRoute& route, const Environment& environment, const View& view) const {
+  void add_callers(EnvironmentRoute& route, UdpRoutes& udp, const Environment& environment,
+                   const View& view) {
+    const Reaches reaches(state_, view.stable, view.next);
     for (const auto& [id, instance] : state_.instances) {
       if (instance.app != environment.app || instance.environment != environment.name ||
           instance.address.empty())
@@ -192,8 +198,14 @@ class TableBuilder {
       };
       const bool in_stable = has(view.stable), in_next = has(view.next);
       const ReleaseId release = in_stable == in_next ? 0 : in_stable ? view.stable->id : view.next->id;
-      route.callers.push_back({instance.address, instance.service, release});
+      Caller caller{instance.address, instance.service, release};
+      reaches.set(route, caller, instance);
+      route.callers.push_back(std::move(caller));
+      for (const UdpServed& served : udp_served_)
+        if (udp.exceptions.size() < kMaxUdpExceptions && reaches.excepted(instance, *served.spec))
+          udp.exceptions.push_back({instance.address, served.virtual_address});
     }
+    udp_served_.clear();
   }
 
   void add_host_ports(const Environment& environment, const Release& release) {
@@ -209,8 +221,14 @@ class TableBuilder {
     if (listeners_.insert(route.listener).second) table_.host_ports.push_back(std::move(route));
   }
 
+  struct UdpServed {
+    std::string virtual_address;
+    const ServiceSpec* spec;  // of who answers there
+  };
+
   const State& state_;
   RouteTable table_;
+  std::vector<UdpServed> udp_served_;  // of the environment that is being added
   std::map<EnvKey, UdpRoutes> udp_;
   std::set<std::string> listeners_;
   std::set<std::string> slot_keys_;
