@@ -340,7 +340,6 @@ class Tls(naru.Case):
 
     def test_what_cannot_be_served_is_refused_at_the_start(self):
         good, other = self.authority.sign("good"), self.authority.sign("other")
-        over = self.authority.sign("over", days=-1)
         nameless = self.authority.sign("nameless", names="email:somebody@example.org")
 
         def refused(*options):
@@ -356,7 +355,15 @@ class Tls(naru.Case):
         self.assert_says(refused("--tls-cert", good[0]), "--tls-cert without --tls-listen")
         self.assert_says(refused("--tls-listen", "everywhere", "--tls-cert", good[0], "--tls-key", good[1]), "not an address with a port", "--tls-listen :7443")
         self.assert_says(pair(good[0], other[1]), f"the key in {other[1]} is not the one of the certificate in {good[0]}", "hint: ")
-        self.assert_says(pair(*over), f"{over[0]}: the certificate is over since", "hint: renew it")
         self.assert_says(pair(*nameless), "names no server", "hint: .*subjectAltName")
         self.assert_says(pair(good[0], self.folder / "nothing"), f"{self.folder}/nothing", "hint: .*--tls-key FILE")
         self.assert_says(pair(good[1], good[1]), "there is no certificate in it", "hint: .*fullchain.pem")
+
+    def test_naru_starts_with_a_certificate_that_is_over_and_says_so(self):
+        over = self.authority.sign("over", days=-1)
+        platform = naru.Platform(up_options=("--tls-listen", f"127.0.0.1:{naru.free_port()}", "--tls-cert", str(over[0]), "--tls-key", str(over[1])))
+        self.addCleanup(platform.destroy)
+        platform.start(seed=False)
+        said = platform.naru("doctor", check=False)
+        self.assertNotEqual(said.returncode, 0)
+        self.assert_says(said.stdout, "certificate")

@@ -136,16 +136,20 @@ Result<KeyPair> KeyPair::parse(const ServerPem& pem) {
   return pair;
 }
 
-Result<void> check_presentable(const CertificateInfo& info, const ServerPem& pem, WallTime now) {
+Result<void> check_named(const CertificateInfo& info, const ServerPem& pem) {
   if (info.names.empty())
     return unusable(
         fmt::format("{}: the certificate names no server (it has no subjectAltName)", pem.certificate_file),
         "have it made for the name by which people reach this machine: openssl req ... -addext "
         "subjectAltName=DNS:naru.example.org");
+  return {};
+}
+
+Result<void> check_in_time(const CertificateInfo& info, const ServerPem& pem, WallTime now) {
   if (now > info.not_after)
     return unusable(
         fmt::format("{}: the certificate is over since {}", pem.certificate_file, to_rfc3339(info.not_after)),
-        "renew it, and start Naru again; one that is renewed in its file while Naru runs is taken by itself");
+        "renew it in its file: Naru takes the new one by itself");
   if (now < info.not_before)
     return unusable(fmt::format("{}: the certificate does not begin before {}", pem.certificate_file,
                                 to_rfc3339(info.not_before)),

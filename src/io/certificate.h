@@ -46,9 +46,10 @@ struct KeyPair {
   static Result<KeyPair> parse(const ServerPem& pem);
 };
 
-// What a client would refuse, said before it does: a leaf without names, one that is over or has not begun.
-// tls_failure
-Result<void> check_presentable(const CertificateInfo& info, const ServerPem& pem, WallTime now);
+// What every client would refuse, said before it does. tls_failure: a leaf without names; one that is over or has
+// not begun.
+Result<void> check_named(const CertificateInfo& info, const ServerPem& pem);
+Result<void> check_in_time(const CertificateInfo& info, const ServerPem& pem, WallTime now);
 
 // The subjectAltName entries; nothing else of a certificate names its server (RFC 9525 2).
 std::vector<std::string> names_of(const x509_st* certificate);

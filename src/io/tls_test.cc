@@ -348,12 +348,13 @@ TEST(Certificates, ThatAClientWouldRefuseAreRefusedBefore) {
   EXPECT_EQ(info.names,
             (std::vector<std::string>{"*.example.org", "naru.example.org", "192.0.2.7", "2001:db8::7"}));
   EXPECT_EQ(info.first_name(), "naru.example.org");
-  EXPECT_TRUE(check_presentable(info, good.pem(), now));
-  const auto over = check_presentable(info, good.pem(), now + std::chrono::days(3));
+  EXPECT_TRUE(check_named(info, good.pem()));
+  EXPECT_TRUE(check_in_time(info, good.pem(), now));
+  const auto over = check_in_time(info, good.pem(), now + std::chrono::days(3));
   EXPECT_NE(over.error().context.find("is over since"), std::string::npos);
-  const auto early = check_presentable(info, good.pem(), now - std::chrono::days(3));
+  const auto early = check_in_time(info, good.pem(), now - std::chrono::days(3));
   EXPECT_NE(early.error().context.find("does not begin before"), std::string::npos);
-  const auto unnamed = check_presentable(KeyPair::parse(nameless.pem())->info, nameless.pem(), now);
+  const auto unnamed = check_named(KeyPair::parse(nameless.pem())->info, nameless.pem());
   EXPECT_NE(unnamed.error().context.find("names no server"), std::string::npos);
 }
 

@@ -24,22 +24,25 @@ Result<std::string> read_pem(const std::string& path, std::string_view option) {
   return text;
 }
 
-Result<io::ServerPem> read_pair(const std::string& certificate_file, const std::string& key_file,
-                                WallTime now) {
+struct Pair {
+  io::ServerPem pem;
+  io::CertificateInfo info;
+};
+
+Result<Pair> read_pair(const std::string& certificate_file, const std::string& key_file) {
   io::ServerPem pem{TRY(read_pem(certificate_file, "--tls-cert")), TRY(read_pem(key_file, "--tls-key")),
                     certificate_file, key_file};
   const auto context = TRY(io::TlsContext::server(pem));  // as control will
-  TRY(io::check_presentable(context->certificate(), pem, now));
-  return pem;
+  TRY(io::check_named(context->certificate(), pem));
+  return Pair{std::move(pem), context->certificate()};
 }
 
 }  // namespace
 
-Result<CertificateFiles> CertificateFiles::open(std::string certificate_file, std::string key_file,
-                                                WallTime now) {
+Result<CertificateFiles> CertificateFiles::open(std::string certificate_file, std::string key_file) {
   CertificateFiles files;
   files.looked_at_ = stamp_of(certificate_file) + stamp_of(key_file);
-  files.pem_ = TRY(read_pair(certificate_file, key_file, now));
+  files.pem_ = TRY(read_pair(certificate_file, key_file)).pem;
   return files;
 }
 
@@ -48,7 +51,9 @@ Result<bool> CertificateFiles::refresh(WallTime now, bool forced) {
   std::string stamp = stamp_of(pem_.certificate_file) + stamp_of(pem_.key_file);
   if (stamp == looked_at_ && !forced) return false;
   looked_at_ = std::move(stamp);
-  pem_ = TRY(read_pair(pem_.certificate_file, pem_.key_file, now));
+  Pair read = TRY(read_pair(pem_.certificate_file, pem_.key_file));
+  TRY(io::check_in_time(read.info, read.pem, now));
+  pem_ = std::move(read.pem);
   return true;
 }
 

@@ -11,12 +11,13 @@ namespace naru::supervisor {
 
 class CertificateFiles {
  public:
-  // tls_failure, not_found, system: they cannot be served; the remedy says what to do.
-  static Result<CertificateFiles> open(std::string certificate_file, std::string key_file, WallTime now);
+  // tls_failure, not_found, system: they cannot be served; the remedy says what to do. One that is over is
+  // served: after a reboot the applications shall run, whatever became of a certificate.
+  static Result<CertificateFiles> open(std::string certificate_file, std::string key_file);
 
   const io::ServerPem& pem() const { return pem_; }
-  // Reads them again when they are not as they were, or when `forced`. True: they were read, and are good. An
-  // error is given once for each change; the pair that was good goes on.
+  // Reads them again when they are not as they were, or when `forced`. True: they were read, are good and in
+  // their time. An error is given once for each change; the pair that was served goes on.
   Result<bool> refresh(WallTime now, bool forced = false);
 
  private:
