@@ -47,8 +47,7 @@ std::optional<std::string> machine_path(std::string_view text);
 std::vector<Grant> needs_of(const ContainerSpec& container, std::string_view checkouts);
 std::vector<Grant> needs_of(const ServiceSpec& service);
 bool is_covered(const Grant& need, std::span<const Grant> grants);
-// "naru app allow shop cap:NET_ADMIN", for a shell; of "shop/staging", too: a grant is the whole
-// application's.
+// For a shell: "naru app allow shop cap:NET_ADMIN", also of "shop/staging": a grant is the application's.
 std::string allow_command(std::string_view app, const Grant& need);
 
 // Something that the operator allowed an application.
