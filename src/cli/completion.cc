@@ -4,6 +4,7 @@
 
 #include "cli/target.h"
 #include "cli/verbs.h"
+#include "model/grant.h"
 
 namespace naru::cli {
 
@@ -50,6 +51,19 @@ void add_services(const Session& session, const std::string& app, std::vector<st
     names.push_back(fmt::format("{}/{}", app, text(service, "name")));
 }
 
+// "cap:..." and the beginning of a folder; to take back, what the application has.
+void add_grants(const Session& session, const std::string& verb, const std::string& app,
+                std::vector<std::string>& names) {
+  if (verb == "allow") {
+    for (const std::string_view name : grantable_capabilities()) names.push_back(fmt::format("cap:{}", name));
+    names.emplace_back("bind:/");
+    return;
+  }
+  const auto answer = session.control().get(fmt::format("/v1/apps/{}/grants", path_part(app)));
+  if (!answer) return;
+  for (const Json& grant : list(*answer, "grants")) names.push_back(text(grant, "grant"));
+}
+
 // What `naru promote` and `naru rollback` may be given.
 void add_releases(const Session& session, const std::string& named, std::vector<std::string>& names) {
   const auto target = parse_app(named);
@@ -76,6 +90,7 @@ void complete(const CLI::App& root, const std::vector<std::string>& words, const
   const std::string prefix = words.empty() ? "" : words.back();
   const CLI::App* at = &root;
   std::size_t given = 0;  // positionals
+  std::string first;      // of them
   for (std::size_t i = 0; i + 1 < words.size(); ++i) {
     if (words[i] == "--data") {
       ++i;
@@ -84,8 +99,8 @@ void complete(const CLI::App& root, const std::vector<std::string>& words, const
     const auto next = at->get_subcommands([&](const CLI::App* sub) { return sub->get_name() == words[i]; });
     if (!next.empty())
       at = next.front();
-    else if (!words[i].starts_with('-'))
-      ++given;
+    else if (!words[i].starts_with('-') && ++given == 1)
+      first = words[i];
   }
   std::vector<std::string> names;
   if (prefix.starts_with('-')) {
@@ -97,6 +112,8 @@ void complete(const CLI::App& root, const std::vector<std::string>& words, const
   }
   const auto positionals =
       at->get_options([](const CLI::Option* option) { return option->get_positional(); });
+  if (!positionals.empty() && positionals.back()->get_expected_max() > 1)
+    given = std::min(given, positionals.size() - 1);
   if (names.empty() && given < positionals.size()) {
     const std::string kind = positionals[given]->get_name(true, false);
     const auto slash = prefix.find('/');
@@ -105,6 +122,7 @@ void complete(const CLI::App& root, const std::vector<std::string>& words, const
       slash == std::string::npos ? add_apps(session, names)
                                  : add_services(session, prefix.substr(0, slash), names);
     if (kind == "RELEASE") add_releases(session, words[words.size() - 2], names);
+    if (kind == "GRANT") add_grants(session, at->get_name(), first, names);
     if (kind == "SHELL") names = {"bash", "zsh", "fish"};
   }
   for (const std::string& name : names)

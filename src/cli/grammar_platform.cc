@@ -47,8 +47,8 @@ void add_up_and_down(Grammar& grammar) {
 }
 
 void add_app(Grammar& grammar) {
-  CLI::App* group =
-      grammar.group(&grammar.root(), "app", "Applications: create, connect, ls, rm, stop, start");
+  CLI::App* group = grammar.group(&grammar.root(), "app",
+                                  "Applications: create, connect, ls, rm, stop, start, allow, disallow");
   using Run = Done (*)(const Session&, const AppOptions&);
   constexpr const char* kWhole = "The application, as shop";
   constexpr const char* kApp = "The application, as shop or shop/staging";
@@ -80,6 +80,31 @@ void add_app(Grammar& grammar) {
       app_stop);
   add("start", "Start a stopped application", kApp, {"naru app start shop", "naru app start shop/staging"},
       app_start);
+}
+
+void add_grants(Grammar& grammar) {
+  CLI::App* group = grammar.root().get_subcommand("app");
+  const auto add = [&](const char* name, const char* description, const std::vector<std::string>& examples,
+                       Done (*run)(const Session&, const GrantOptions&)) {
+    const auto options = std::make_shared<GrantOptions>();
+    CLI::App* verb = grammar.verb(group, name, description, examples,
+                                  [options, run](const Session& session) { return run(session, *options); });
+    verb->add_option("APP", options->app, "The application, as shop")->required();
+    return verb->add_option(
+        "GRANT", options->grants,
+        "A capability (cap:NET_ADMIN), a folder of the machine to read (bind:/srv/photos) "
+        "or to write (bind:/srv/photos:rw)");
+  };
+  add("allow", "Let an application reach beyond its containers (as root, on the machine)",
+      {"naru app allow shop                         # what it is allowed, and who uses it",
+       "sudo naru app allow shop cap:NET_ADMIN      # cap_add: [NET_ADMIN]",
+       "sudo naru app allow shop bind:/srv/photos   # volumes: [\"/srv/photos:/photos:ro\"]",
+       "sudo naru app allow shop bind:/srv/photos:rw"},
+      app_allow);
+  add("disallow", "Take it back: what runs goes on, what starts from now is refused",
+      {"sudo naru app disallow shop cap:NET_ADMIN", "sudo naru app disallow shop bind:/srv/photos:rw --json"},
+      app_disallow)
+      ->required();
 }
 
 void add_looking(Grammar& grammar) {
@@ -181,6 +206,7 @@ void add_prune(Grammar& grammar) {
 void add_platform_verbs(Grammar& grammar) {
   add_up_and_down(grammar);
   add_app(grammar);
+  add_grants(grammar);
   add_looking(grammar);
   add_image(grammar);
   add_prune(grammar);

@@ -18,6 +18,7 @@ const std::map<std::string, std::vector<std::string>> kWords{
     {"app rm", {"shop", "--yes"}},
     {"app stop", {"shop"}},
     {"app start", {"shop"}},
+    {"app allow", {"shop"}},
     {"status", {"shop"}},
     {"ps", {}},
     {"logs", {"shop"}},
@@ -53,6 +54,7 @@ const std::map<std::string, std::vector<std::string>> kWords{
 // Not run here, with the reason.
 const std::map<std::string, std::string> kElsewhere{
     {"up", "starts processes; up_test and e2e read its JSON"},
+    {"app disallow", "asks the launcher; grants_test reads its JSON"},
     {"image bootstrap", "makes an image as root; its progress is image_test's"},
 };
 

@@ -44,6 +44,8 @@ std::string details(const Json& event) {
   for (const char* key :
        {"environment", "service", "instance", "phase", "state", "next", "verdict", "reason", "error"})
     add("", value_text(member(event, key)));
+  for (const char* key : {"allowed", "disallowed"})
+    for (const Json& grant : list(event, key)) add(key, value_text(grant));
   add("exit", value_text(member(event, "exit_code")));
   const std::string by = value_text(member(event, "by"));
   add("by", by == "local" ? "hand, on this machine" : by);

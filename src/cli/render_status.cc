@@ -118,6 +118,11 @@ std::string render_status(const Json& status, const View& view) {
   if (pending.is_object())
     out += fmt::format("  next: v{}{}\n", number(pending, "version"),
                        flag(pending, "approved") ? "" : " (waits for `naru promote`)");
+  std::vector<std::string> grants;
+  for (const Json& grant : list(status, "grants"))
+    if (grant.is_string()) grants.push_back(clean(grant.get<std::string>()));
+  if (!grants.empty())
+    out += fmt::format("  {} {}\n", view.style.paint(Tone::dim, "allowed"), fmt::join(grants, ", "));
   if (const std::string services = services_table(status, view); !services.empty()) out += "\n" + services;
   if (const std::string trouble = troubled_instances(status, view); !trouble.empty()) out += "\n" + trouble;
   return out;

@@ -41,6 +41,13 @@ Done app_remove(const Session& session, const AppOptions& options);
 Done app_stop(const Session& session, const AppOptions& options);
 Done app_start(const Session& session, const AppOptions& options);
 
+struct GrantOptions {
+  std::string app;
+  std::vector<std::string> grants;
+};
+Done app_allow(const Session& session, const GrantOptions& options);
+Done app_disallow(const Session& session, const GrantOptions& options);
+
 struct StatusOptions {
   std::string app;  // "" = all, shortly
   bool watch = false;

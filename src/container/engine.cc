@@ -232,7 +232,7 @@ void Engine::State::discard(const Container& container) {
 }
 
 Result<RunningContainer> Engine::start(const ContainerSpec& spec, const StartOptions& options) {
-  TRY(validate(spec));
+  TRY(validate(spec, options.granted_capabilities));
   std::shared_ptr<Container> container;
   bool fresh = false;
   {

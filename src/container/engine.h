@@ -71,6 +71,9 @@ struct StartOptions {
   // the next container; a build runs its steps so and then commits upper/. Never two running containers on
   // one overlay.
   std::filesystem::path overlay;
+  // What the operator allowed the container's application, checked by the launcher: capabilities of the
+  // spec's cap_add and absolute sources of its binds. Whatever else reaches beyond the container is refused.
+  std::vector<std::string> granted_capabilities, granted_binds;
   // Borrowed; >= 0: standard output and error go here instead of to the log.
   int output_fd = -1;
 };
@@ -150,9 +153,9 @@ class Engine {
   std::vector<ContainerStatus> list() const;
   Result<Stats> stats(const std::string& id) const;
   Result<ContainerSpec> spec(const std::string& id) const;
-  // Containers that run, or are being started, and mount that volume read-write. Waits for a start of one of
-  // them only.
-  std::vector<std::string> writers_of(const std::string& volume) const;
+  // Containers that run, or are being started, and mount that volume, or a folder of the machine that meets
+  // that one, read-write. Waits for a start of one of them only.
+  std::vector<std::string> writers_of(const ContainerMount& where) const;
   // Of every container that exists, in whatever state.
   std::set<Digest> layers_in_use() const;
   // The cgroups that no container is in. The next start needs a new Engine: for the end of a platform.
@@ -168,7 +171,9 @@ class Engine {
 std::optional<int> exit_code_for(const Error& error);
 
 // What a request may ask for; start() calls it. invalid_argument or forbidden, with the field's name.
-Result<void> validate(const ContainerSpec& spec);
+Result<void> validate(const ContainerSpec& spec, const std::vector<std::string>& granted_capabilities = {});
+// Both write the same volume, or folders of the machine of which one lies in the other.
+bool write_alike(const ContainerMount& a, const ContainerMount& b);
 
 // For the supervisor, the parent of orphaned containers: writes the exit of (pid, start_time) into its
 // bundle. False: no container has that process. `wait_status` as waitpid gives it. Read start_time

@@ -106,10 +106,11 @@ Result<StartedExec> Engine::exec(const std::string& id, const ExecSpec& spec) {
       std::ranges::none_of(env, [](const std::string& entry) { return entry.starts_with("TERM="); }))
     env.emplace_back("TERM=xterm");
   EnterPlan& plan = prepared.plan;
-  fill_finish(
-      plan.finish, prepared.arena,
-      {spec.argv, env, spec.cwd.empty() ? container->spec.cwd : spec.cwd, prepared.identity,
-       TRY(capabilities_of(container->spec)), state_->seccomp, container->spec.parent_cgroup == "builds"});
+  fill_finish(plan.finish, prepared.arena,
+              {spec.argv, env, spec.cwd.empty() ? container->spec.cwd : spec.cwd, prepared.identity,
+               // It was started with what it has.
+               TRY(capabilities_of(container->spec, container->spec.cap_add)), state_->seccomp,
+               container->spec.parent_cgroup == "builds"});
   TRY(connect(spec, root.get(), prepared.identity, prepared, started));
   for (Fd& file : TRY(os::Cgroup(container->state.cgroup).join_files()))
     prepared.join.push_back(prepared.held.emplace_back(std::move(file)).get());

@@ -203,12 +203,17 @@ Result<ContainerSpec> Engine::spec(const std::string& id) const {
   return TRY(state_->find(id))->spec;
 }
 
-std::vector<std::string> Engine::writers_of(const std::string& volume) const {
+bool write_alike(const ContainerMount& a, const ContainerMount& b) {
+  if (a.read_only || b.read_only || a.kind != b.kind) return false;
+  if (a.kind == MountKind::bind) return folders_meet(a.source, b.source);
+  return a.kind == MountKind::volume && a.source == b.source;
+}
+
+std::vector<std::string> Engine::writers_of(const ContainerMount& where) const {
   std::vector<std::string> ids;
   for (const auto& container : state_->all()) {
-    if (!std::ranges::any_of(container->spec.mounts, [&](const ContainerMount& mount) {
-          return mount.kind == MountKind::volume && mount.source == volume && !mount.read_only;
-        }))
+    if (!std::ranges::any_of(container->spec.mounts,
+                             [&](const ContainerMount& mount) { return write_alike(mount, where); }))
       continue;
     if (container->shown().state == ContainerState::running) ids.push_back(container->id);
   }

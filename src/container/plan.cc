@@ -66,11 +66,13 @@ const char* const* Arena::prefixes(const std::string& path) {
   return list(parts);
 }
 
-Result<os::CapabilitySet> capabilities_of(const ContainerSpec& spec) {
+Result<os::CapabilitySet> capabilities_of(const ContainerSpec& spec,
+                                          const std::vector<std::string>& granted) {
   os::CapabilitySet set = 0;
   const auto bit = [](int number) { return os::CapabilitySet{1} << number; };
   for (const std::string_view name : kContainerCapabilities) set |= bit(TRY(os::capability_number(name)));
-  const os::CapabilitySet grantable = set;
+  os::CapabilitySet grantable = set;
+  for (const std::string& name : granted) grantable |= bit(TRY(os::capability_number(name)));
   const bool drop_all = std::ranges::find(spec.cap_drop, "ALL") != spec.cap_drop.end();
   if (drop_all) set = 0;
   for (const std::string& name : spec.cap_drop)
@@ -309,11 +311,13 @@ Result<void> StartPreparation::volume(const ContainerMount& mount) {
 }
 
 Result<void> StartPreparation::bind(const ContainerMount& mount) {
-  const std::string source = normal(mount.source), allowed = normal(paths_.checkouts);
-  if (!source.starts_with(allowed + "/"))
-    return fail(Code::forbidden, "mounts.source: {} does not lie in {}", source, allowed);
-  const Fd top = TRY(os::open_folder(paths_.checkouts));
-  auto opened = os::open_beneath(top.get(), source.substr(allowed.size() + 1), O_PATH);
+  const std::string source = normal(mount.source), checkouts = normal(paths_.checkouts);
+  const bool committed = source.starts_with(checkouts + "/");
+  const auto& granted = options_.granted_binds;
+  if (!committed && std::ranges::find(granted, mount.source) == granted.end())
+    return fail(Code::forbidden, "mounts.source: {} does not lie in {}", source, checkouts);
+  const Fd top = TRY(os::open_folder(committed ? paths_.checkouts : "/"));
+  auto opened = os::open_beneath(top.get(), source.substr(committed ? checkouts.size() + 1 : 1), O_PATH);
   if (!opened)
     return fail(opened.error().code == Code::not_found ? Code::not_found : Code::forbidden,
                 "mounts.source: {} ({}); symbolic links are not followed", source, opened.error().message());
@@ -322,8 +326,9 @@ Result<void> StartPreparation::bind(const ContainerMount& mount) {
   if (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode))
     return fail(Code::forbidden, "mounts.source: {} is neither a folder nor a file", source);
   // What was checked out is built from again: never to be changed from within.
-  constexpr std::uint64_t kAttributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY;
-  add(TRY(os::bind_mount(opened->get(), kAttributes)), mount.target, S_ISDIR(info.st_mode));
+  const bool read_only = committed || mount.read_only;
+  const std::uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0);
+  add(TRY(os::bind_mount(opened->get(), attributes)), mount.target, S_ISDIR(info.st_mode));
   return {};
 }
 
@@ -355,9 +360,10 @@ Result<void> StartPreparation::finish(const os::SeccompProgram& seccomp) {
   plan.hostname = prepared_->arena.text(hostname);
   plan.hostname_length = hostname.size();
   plan.netns = options_.network.netns_fd;
-  fill_finish(plan.finish, prepared_->arena,
-              {spec_.argv, environment_of(spec_, prepared_->identity, {}), spec_.cwd, prepared_->identity,
-               TRY(capabilities_of(spec_)), seccomp, spec_.parent_cgroup == "builds"});
+  fill_finish(
+      plan.finish, prepared_->arena,
+      {spec_.argv, environment_of(spec_, prepared_->identity, {}), spec_.cwd, prepared_->identity,
+       TRY(capabilities_of(spec_, options_.granted_capabilities)), seccomp, spec_.parent_cgroup == "builds"});
   return {};
 }
 

@@ -57,8 +57,10 @@ struct FinishInput {
 };
 void fill_finish(Finish& finish, Arena& arena, const FinishInput& input);
 
-// model/capabilities.h, less cap_drop, plus cap_add ("ALL" works in cap_drop). invalid_argument, forbidden.
-Result<os::CapabilitySet> capabilities_of(const ContainerSpec& spec);
+// model/capabilities.h, less cap_drop, plus cap_add ("ALL" works in cap_drop). invalid_argument; forbidden:
+// one of cap_add is neither there nor granted.
+Result<os::CapabilitySet> capabilities_of(const ContainerSpec& spec,
+                                          const std::vector<std::string>& granted = {});
 // The spec's environment, with PATH, HOME and HOSTNAME where it has none.
 std::vector<std::string> environment_of(const ContainerSpec& spec, const Identity& identity,
                                         const std::vector<std::string>& extra);

@@ -86,7 +86,7 @@ Result<void> check_texts(const ContainerSpec& spec) {
 
 }  // namespace
 
-Result<void> validate(const ContainerSpec& spec) {
+Result<void> validate(const ContainerSpec& spec, const std::vector<std::string>& granted_capabilities) {
   if (!plain_name(spec.id, 63, ".-"))
     return fail(Code::invalid_argument, "id: '{}' is not [a-z0-9][a-z0-9.-]{{0,62}}", spec.id.substr(0, 80));
   TRY(check_texts(spec));
@@ -107,7 +107,7 @@ Result<void> validate(const ContainerSpec& spec) {
                 "resources.memory_bytes: {} is below 1 MiB, in which no program starts",
                 spec.resources.memory_bytes);
   TRY(os::parse_signal(spec.stop_signal));
-  TRY(capabilities_of(spec));
+  TRY(capabilities_of(spec, granted_capabilities));
   return {};
 }
 

@@ -1,6 +1,7 @@
 // Applications: what they are, where they stand, what people do with them.
 #include "control/api.h"
 #include "control/git_repository.h"
+#include "control/grant_view.h"
 #include "control/known_names.h"
 #include "control/variable_use.h"
 #include "control/views.h"
@@ -102,6 +103,11 @@ Json volumes_of(Context& context, const std::string& prefix) {
   return volumes;
 }
 
+bool has_grants(const State& state, const std::string& app) {
+  const auto found = state.apps.find(app);
+  return found != state.apps.end() && !found->second.grants.empty();
+}
+
 // All of the application but its volumes, which the answer names.
 Result<Json> remove_app(Context& context, const std::string& app) {
   const auto environments = TRY(context.core.read([&](const State& state) -> Result<std::vector<EnvKey>> {
@@ -115,6 +121,9 @@ Result<Json> remove_app(Context& context, const std::string& app) {
   {
     const auto held = context.housekeeping.names();
     TRY(context.tokens.remove_app(app));
+    // First these: the next application of that name must not have them.
+    if (context.core.read([&](const State& state) { return has_grants(state, app); }))
+      TRY(context.launcher.drop_grants(app));
     TRY(context.core.submit(command::RemoveApp{app}));
     context.housekeeping.remove_strays();  // its images follow in the background
   }
@@ -158,6 +167,15 @@ Result<Json> status_json(Context& context, const std::string& app, const std::st
 
 Answer status(Call& call) {
   CO_TRY(const Json view, status_json(call.context, call.app(), environment_name(call)));
+  co_return co_await call.response.send_json(200, view);
+}
+
+// They are given on the machine alone, by the launcher: docs/decisions/0011.
+Answer grants(Call& call) {
+  CO_TRY(const Json view, call.context.core.read([&](const State& state) -> Result<Json> {
+    TRY(check_app(state, call.app()));
+    return Json{{"app", call.app()}, {"grants", grants_view(state, state.apps.at(call.app()))}};
+  }));
   co_return co_await call.response.send_json(200, view);
 }
 
@@ -367,6 +385,7 @@ constexpr Route kRoutes[] = {
     {"DELETE", "/v1/apps/{}", Access::app, delete_app},
     {"DELETE", "/v1/apps/{}/environments/{}", Access::app, delete_environment},
     {"GET", "/v1/apps/{}/status", Access::app, status},
+    {"GET", "/v1/apps/{}/grants", Access::app, grants},
     {"GET", "/v1/apps/{}/releases", Access::app, releases},
     {"GET", "/v1/apps/{}/rollouts", Access::app, rollouts},
     {"GET", "/v1/apps/{}/rollout", Access::app, rollout},

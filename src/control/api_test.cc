@@ -71,6 +71,20 @@ TEST_F(Api, AnAppsTokenOpensThatAppOnly) {
   EXPECT_EQ(remote("GET", "/v1/apps", bearer(admin)).status, 401);
 }
 
+TEST_F(Api, NobodyIsAllowedAnythingByARequest) {
+  const std::string shop = create_app("shop"), blog = create_app("blog");
+  const Json nothing{{"app", "shop"}, {"grants", Json::array()}};
+  EXPECT_EQ(json(remote("GET", "/v1/apps/shop/grants", bearer(shop))), nothing);
+  EXPECT_EQ(remote("GET", "/v1/apps/shop/grants", bearer(blog)).status, 403);
+  EXPECT_EQ(local("GET", "/v1/apps/nobody/grants").status, 404);
+  for (const char* method : {"POST", "PUT", "DELETE"}) {
+    EXPECT_EQ(remote(method, "/v1/apps/shop/grants", bearer(shop), R"({"grants": ["cap:NET_ADMIN"]})").status,
+              400);
+    EXPECT_EQ(local(method, "/v1/apps/shop/grants", R"({"grants": ["cap:NET_ADMIN"]})").status, 400);
+  }
+  EXPECT_EQ(json(local("GET", "/v1/apps/shop/status"))["grants"], Json::array());
+}
+
 TEST_F(Api, TokensHaveNamesThatAPathCarriesAndOlderOnesAreRemovedAllTheSame) {
   for (const char* name : {"../x", "a/b", ".", "..", "-x", "_x", "a b", "a\\u001bb", "a\\nb", ""}) {
     const auto refused = local("POST", "/v1/tokens", fmt::format(R"({{"name":"{}"}})", name));

@@ -223,7 +223,8 @@ Result<fs::path> check_out(const ipc::DataFolder& data, const std::string& app, 
 }
 
 Result<format::ComposeFile> read_compose(const fs::path& checkout, const std::string& app,
-                                         const std::map<std::string, std::string>& variables) {
+                                         const std::map<std::string, std::string>& variables,
+                                         std::vector<Grant> grants) {
   for (const std::string_view name : format::kComposeFileNames) {
     std::error_code error;
     if (!fs::is_regular_file(fs::symlink_status(checkout / name, error))) continue;
@@ -232,6 +233,7 @@ Result<format::ComposeFile> read_compose(const fs::path& checkout, const std::st
     input.file_name = name;
     input.app = app;
     input.variables = variables;
+    input.grants = std::move(grants);
     input.files.read_file = [checkout](const std::string& path) { return read_bounded(checkout, path); };
     input.files.exists = [checkout](const std::string& path) {
       std::error_code ignored;

@@ -81,6 +81,7 @@ class Process {
   Result<void> prepare_api();
   void on_launcher_event(const Json& event);
   void list_containers(const std::stop_token& stop);
+  Result<void> list_grants();
   void catch_up(const std::stop_token& stop);
   void compare_refs(const std::stop_token& stop);
   void resume_clock();
@@ -106,9 +107,9 @@ class Process {
   std::optional<build::StepCache> cache_;
   std::unique_ptr<Tokens> tokens_;
   std::unique_ptr<Core> core_;
-  std::mutex connected_mutex_;
-  std::condition_variable_any connected_changed_;
-  bool connected_ = false;
+  std::mutex launcher_mutex_;
+  std::condition_variable_any launcher_changed_;
+  bool ask_launcher_ = false;  // it is new to us, or said that something has changed
   std::unique_ptr<ipc::LauncherClient> launcher_;
   std::unique_ptr<Deliveries> deliveries_;
   std::unique_ptr<Executor> executor_;
@@ -233,31 +234,43 @@ void Process::on_launcher_event(const Json& event) {
       log_event(Level::warn, "control.launcher_event", {{"error", e.what()}});
     }
   }
-  if (name != "connected") return;
-  const std::lock_guard lock(connected_mutex_);
-  connected_ = true;
-  connected_changed_.notify_all();
+  if (name != "connected" && name != "grants_changed") return;
+  const std::lock_guard lock(launcher_mutex_);
+  ask_launcher_ = true;
+  launcher_changed_.notify_all();
+}
+
+// What the operator allows is the launcher's to know. Of applications that are no more nothing is kept: one
+// of the same name begins without.
+Result<void> Process::list_grants() {
+  auto apps = TRY(launcher_->list_grants());
+  for (const AppGrants& its : apps)
+    if (!core_->read([&](const State& state) { return state.apps.contains(its.app); }))
+      TRY(launcher_->drop_grants(its.app));
+  core_->post(command::GrantsListed{std::move(apps)});
+  return {};
 }
 
 // After each connection: what ended while nobody listened is found in the launcher's list.
 void Process::list_containers(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     {
-      std::unique_lock lock(connected_mutex_);
-      if (!connected_changed_.wait(lock, stop, [this] { return connected_; })) return;
-      connected_ = false;
+      std::unique_lock lock(launcher_mutex_);
+      if (!launcher_changed_.wait(lock, stop, [this] { return ask_launcher_; })) return;
+      ask_launcher_ = false;
     }
     const WallTime asked = clock_.wall();
     auto listed = launcher_->list();
     if (listed) {
       core_->post(command::ContainersListed{std::move(*listed), asked});
       executor_->set_udp_routes_again();
-      continue;
     }
-    log_event(Level::warn, "control.list_containers", {{"error", listed.error().message()}});
+    const auto granted = listed ? list_grants() : Result<void>(std::unexpected(listed.error()));
+    if (granted) continue;
+    log_event(Level::warn, "control.list_containers", {{"error", granted.error().message()}});
     wait(stop, kRetry);
-    const std::lock_guard lock(connected_mutex_);
-    connected_ = true;  // once more
+    const std::lock_guard lock(launcher_mutex_);
+    ask_launcher_ = true;  // once more
   }
 }
 

@@ -356,9 +356,13 @@ std::optional<Command> Executor::start(const Action& action) {
   if (!started) {
     // timeout: it may run by now; the start is idempotent, so the next one tells.
     if (is_transient(started.error()) || started.error().code == Code::timeout) return std::nullopt;
-    return command::InstanceStartFailed{
-        action.id, action.subject, attempt,
-        mask(started.error().message(), secrets_of(parts_.core, wanted->instance.app))};
+    const Error& error = started.error();
+    // What the operator took back says how it is given again.
+    const std::string why = error.code == Code::forbidden && !error.remedy.empty()
+                                ? fmt::format("{} ({})", error.message(), error.hint())
+                                : error.message();
+    return command::InstanceStartFailed{action.id, action.subject, attempt,
+                                        mask(why, secrets_of(parts_.core, wanted->instance.app))};
   }
   if (started->state == ContainerState::running)
     return command::InstanceStarted{action.id, action.subject, attempt, started->address, started->pid};
@@ -375,6 +379,7 @@ Result<ContainerSpec> Executor::container_spec(const Instance& instance, const R
   const ServiceSpec& spec = service.spec;
   ContainerSpec container;
   container.id = instance.container();
+  container.app = instance.app;
   container.hostname = spec.hostname.empty() ? instance.id : spec.hostname;
   container.layers = service.image.layers;
   container.argv = argv_of(spec, service.image);
@@ -408,8 +413,10 @@ Result<ContainerSpec> Executor::container_spec(const Instance& instance, const R
     ContainerMount out{mount.kind, mount.source, mount.target, mount.read_only, mount.tmpfs_bytes, false};
     if (mount.kind == MountKind::volume) {
       out.source = fmt::format("{}.{}.{}", instance.app, instance.environment, mount.source);
-      out.shared = spec.shared || written_by_another(release, spec, mount.source);
+      out.shared = spec.shared || written_by_another(release, spec, mount);
       TRY(parts_.launcher.ensure_volume(out.source));
+    } else if (mount.of_machine()) {
+      out.shared = spec.shared || written_by_another(release, spec, mount);
     } else if (mount.kind == MountKind::bind) {
       const fs::path checkout = TRY(check_out(parts_.data, instance.app, release.commit));
       out.source = (checkout / mount.source).lexically_normal().string();

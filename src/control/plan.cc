@@ -6,6 +6,13 @@
 
 namespace naru::control {
 
+std::vector<Grant> grants_of(const Core& core, const std::string& app) {
+  return core.read([&](const State& state) {
+    const auto found = state.apps.find(app);
+    return found == state.apps.end() ? std::vector<Grant>() : grants_in(found->second.grants);
+  });
+}
+
 namespace {
 
 std::map<std::string, std::string> variables_of(const Core& core, const std::string& app,
@@ -14,6 +21,27 @@ std::map<std::string, std::string> variables_of(const Core& core, const std::str
     const auto found = state.environments.find(env_key(app, environment));
     return found == state.environments.end() ? std::map<std::string, std::string>() : found->second.variables;
   });
+}
+
+// Volumes are an environment's own; a folder of the machine is the same one for all of them.
+Result<void> check_one_writer(const ApplicationSpec& one, std::string_view name, const ApplicationSpec& other,
+                              std::string_view other_name, const std::string& app) {
+  for (const ServiceSpec& service : one.services)
+    for (const MountSpec& mount : service.mounts) {
+      if (!mount.of_machine() || mount.read_only) continue;
+      for (const ServiceSpec& there : other.services)
+        if (there.writes(mount) && !(service.shared && there.shared))
+          return std::unexpected(
+              Error{Code::compose_invalid,
+                    fmt::format("services.{}: {} and {} would both write {}; state is never run twice",
+                                service.name, name, other_name, mount.source),
+                    0,
+                    fmt::format(
+                        "give each environment a folder of its own: write ${{FOLDER}} in its place, and naru "
+                        "env set {}/{} FOLDER=...; or say x-naru.shared: true when the program shares it",
+                        app, other_name)});
+    }
+  return {};
 }
 
 void add_warnings(Plan& plan, const std::vector<format::ComposeDiagnostic>& warnings) {
@@ -41,15 +69,19 @@ Result<void> check_images(const Plan& plan, const ApplicationSpec& other, std::s
 
 Result<Plan> read_unmasked(const Core& core, const std::filesystem::path& checkout, const std::string& app) {
   Plan plan;
-  auto production = TRY(read_compose(checkout, app, variables_of(core, app, kProduction)));
+  const std::vector<Grant> grants = grants_of(core, app);
+  auto production = TRY(read_compose(checkout, app, variables_of(core, app, kProduction), grants));
   plan.spec = std::move(production.spec);
   plan.places = std::move(production.places);
   add_warnings(plan, production.warnings);
   for (const EnvironmentSpec& environment : plan.spec.every_environment()) {
     if (environment.name == kProduction) continue;
     const std::string shown = app + "/" + environment.name;
-    auto other = TRY(read_compose(checkout, shown, variables_of(core, app, environment.name)));
+    auto other = TRY(read_compose(checkout, shown, variables_of(core, app, environment.name), grants));
     TRY(check_images(plan, other.spec, environment.name, app));
+    TRY(check_one_writer(plan.spec, kProduction, other.spec, environment.name, app));
+    for (const auto& [name, spec] : plan.elsewhere)
+      TRY(check_one_writer(spec, name, other.spec, environment.name, app));
     add_warnings(plan, other.warnings);
     plan.elsewhere.emplace(environment.name, std::move(other.spec));
   }

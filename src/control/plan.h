@@ -8,6 +8,9 @@
 
 namespace naru::control {
 
+// What the operator allows the application.
+std::vector<Grant> grants_of(const Core& core, const std::string& app);
+
 struct Plan {
   ApplicationSpec spec;                              // production's
   std::map<std::string, ApplicationSpec> elsewhere;  // the other environments', by name
@@ -19,8 +22,8 @@ struct Plan {
                                   std::string hint) const;
 };
 
-// Errors: read_compose's; compose_invalid when variables make an image differ between environments, since the
-// same images go through all of them.
+// Errors: read_compose's; compose_invalid when two environments would write one folder of the machine, and
+// when variables make an image differ between environments, since the same images go through all of them.
 Result<Plan> read_plan(const Core& core, const std::filesystem::path& checkout, const std::string& app);
 
 }  // namespace naru::control

@@ -1,6 +1,7 @@
 #include "control/variable_use.h"
 
 #include "control/checkout.h"
+#include "control/plan.h"
 #include "control/views.h"
 
 namespace naru::control {
@@ -44,13 +45,14 @@ std::map<std::string, std::vector<std::string>> services_that_see(const Core& co
   if (now.commit.empty()) return {};
   const auto checkout = check_out(data, now.app, now.commit);
   if (!checkout) return {};
-  const auto as_it_is = read_compose(*checkout, now.app, now.variables);
+  const std::vector<Grant> grants = grants_of(core, now.app);
+  const auto as_it_is = read_compose(*checkout, now.app, now.variables, grants);
   if (!as_it_is) return {};
   std::map<std::string, std::vector<std::string>> out;
   for (std::size_t i = 0; i < std::min(names.size(), kMostTried); ++i) {
     auto variables = now.variables;
     variables[names[i]] = kOther;
-    const auto tried = read_compose(*checkout, now.app, variables);
+    const auto tried = read_compose(*checkout, now.app, variables, grants);
     // A file that this value breaks (a port, say) uses it somewhere.
     out[names[i]] = tried ? differing(as_it_is->spec, tried->spec) : all_of(as_it_is->spec);
   }

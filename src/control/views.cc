@@ -492,6 +492,9 @@ Json status_view(const State& state, const Environment& environment, const Surro
   each_instance(state, environment, [&](const Instance& instance) {
     instances.push_back(instance_view(state, instance, around));
   });
+  std::vector<std::string> granted;
+  if (const auto app = state.apps.find(environment.app); app != state.apps.end())
+    for (const GrantRecord& record : app->second.grants) granted.push_back(record.grant);
   Json urls = Json::array();
   for (const Address& address : addresses)
     urls.push_back({{"service", address.service}, {"url", address.url}});
@@ -499,6 +502,7 @@ Json status_view(const State& state, const Environment& environment, const Surro
       {"app", environment.app},
       {"env", environment.name},
       {"stopped", environment.stopped},
+      {"grants", granted},
       {"health", health_of(state, environment)},
       {"stable", stable == nullptr ? Json() : release_line(*stable)},
       {"pending",

@@ -13,7 +13,7 @@ namespace {
 
 State small_state() {
   State state;
-  state.apps["shop"] = App{"shop", "main", {}, 2};
+  state.apps["shop"] = App{"shop", "main", {}, 2, 0, {}};
   Environment environment;
   environment.app = "shop";
   environment.name = "production";

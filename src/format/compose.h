@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "model/service_spec.h"
+#include "model/grant.h"
 
 namespace naru::format {
 
@@ -41,6 +41,7 @@ struct ComposeInput {
   std::string app = "APP";                         // as shown in remedies: "naru env set APP VAR=..."
   std::map<std::string, std::string> variables{};  // of the environment; they win over the `.env` file
   ComposeFiles files{};
+  std::vector<Grant> grants{};  // what the operator allows the application
 };
 
 // One remark on the file, with its place.
@@ -67,8 +68,8 @@ struct ComposeFile {
 };
 
 // Every fault of the file is in the one error (up to kMaxComposeErrors), each as ComposeDiagnostic::text(),
-// separated by newlines. compose_invalid; forbidden when the first would reach beyond its container;
-// unsupported when it is something Naru does not do yet; too_large beyond kMaxComposeBytes.
+// separated by newlines. compose_invalid; forbidden when the first would reach beyond its container and is
+// not granted; unsupported when it is something Naru does not do yet; too_large beyond kMaxComposeBytes.
 Result<ComposeFile> parse_compose(std::string_view text, const ComposeInput& input);
 
 // The names that a compose file may have, in the order in which they are looked for.

@@ -136,36 +136,44 @@ void check_networks(ComposeReading& reading, const Drafts& services, const Appli
 
 void check_volumes(ComposeReading& reading, const Drafts& services, const ApplicationSpec& spec) {
   const std::vector<std::string_view> known(spec.volumes.begin(), spec.volumes.end());
-  std::map<std::string, const ServiceDraft*> writers;
-  for (const ServiceDraft& draft : services)
+  std::vector<const ServiceDraft*> writers;
+  for (const ServiceDraft& draft : services) {
     for (std::size_t i = 0; i < draft.spec.mounts.size(); ++i) {
       const MountSpec& mount = draft.spec.mounts[i];
-      if (mount.kind != MountKind::volume) continue;
       const At& at = draft.mount_places[i];
-      if (std::find(known.begin(), known.end(), mount.source) == known.end()) {
+      if (mount.kind == MountKind::volume &&
+          std::find(known.begin(), known.end(), mount.source) == known.end()) {
         std::string hint = did_you_mean(mount.source, known);
         if (hint.empty())
           hint = fmt::format("declare it at the end of the file: volumes: {{{}: {{}}}}", mount.source);
         reading.error(at, fmt::format("found the volume \"{}\", which is not declared", mount.source),
                       {hint});
       }
-      if (mount.read_only || draft.spec.shared) continue;
-      const auto [other, first] = writers.emplace(mount.source, &draft);
-      if (!first && other->second != &draft)
+      if (!mount.keeps_state() || draft.spec.shared) continue;
+      const auto other = std::ranges::find_if(
+          writers, [&](const ServiceDraft* writer) { return writer->spec.writes(mount); });
+      if (other != writers.end())
         reading.warn(at,
-                     fmt::format("the volume \"{}\" is written by services.{} too", mount.source,
-                                 other->second->spec.name),
+                     fmt::format("the {} \"{}\" is written by services.{} too",
+                                 mount.kind == MountKind::volume ? "volume" : "folder", mount.source,
+                                 (*other)->spec.name),
                      {"mount it :ro in one of them, or say x-naru.shared: true in both when their programs "
                       "agree on it"});
     }
+    if (!draft.spec.shared) writers.push_back(&draft);
+  }
 }
 
 void check_replicas(ComposeReading& reading, const ServiceDraft& draft) {
   if (draft.spec.replicas > 1 && draft.spec.stateful())
     reading.error(
         draft.replicas_at,
-        fmt::format("found {} replicas of a service that writes to a named volume; state is never run twice",
-                    draft.spec.replicas),
+        fmt::format("found {} replicas of a service that writes to a {}; state is never run twice",
+                    draft.spec.replicas,
+                    std::ranges::any_of(draft.spec.mounts,
+                                        [](const MountSpec& m) { return m.of_machine() && !m.read_only; })
+                        ? "folder of the machine"
+                        : "named volume"),
         {fmt::format("run one, or say services.{}.x-naru.shared: true when its program shares the volume",
                      draft.spec.name)});
 }

@@ -46,6 +46,22 @@ void add_mount(ComposeReading& reading, ServiceDraft& draft, MountSpec mount, co
   draft.mount_places.push_back(at);
 }
 
+// A folder of the machine: the operator's to allow.
+bool set_machine_folder(ComposeReading& reading, MountSpec& mount, const std::string& source, const At& at) {
+  auto path = machine_path(source);
+  if (!path) {
+    reading.error(
+        at,
+        fmt::format("found the folder \"{}\" of the machine, expected one of the application, or an absolute "
+                    "path without \"..\" and ':'",
+                    source.substr(0, 80)),
+        {"put the files into the repository and mount ./folder, or use a named volume", Code::forbidden});
+    return false;
+  }
+  mount.source = std::move(*path);
+  return reading.granted(at, {GrantKind::bind, mount.source, !mount.read_only});
+}
+
 // Sets the source of a bind or a volume; false after a fault.
 bool set_source(ComposeReading& reading, MountSpec& mount, const std::string& source, const At& at) {
   if (mount.kind == MountKind::volume) {
@@ -62,14 +78,8 @@ bool set_source(ComposeReading& reading, MountSpec& mount, const std::string& so
     mount.source = source;
     return true;
   }
-  if (source.starts_with('/') || source.starts_with('~')) {
-    reading.error(
-        at,
-        fmt::format("found the folder \"{}\" of the machine, expected one of the application",
-                    source.substr(0, 80)),
-        {"put the files into the repository and mount ./folder, or use a named volume", Code::forbidden});
-    return false;
-  }
+  if (source.starts_with('/') || source.starts_with('~'))
+    return set_machine_folder(reading, mount, source, at);
   const auto inside = reading.inside(at, "", source, "a folder");
   if (!inside) return false;
   if (!reading.exists(*inside)) {
@@ -89,7 +99,7 @@ bool set_source(ComposeReading& reading, MountSpec& mount, const std::string& so
 
 // A commit's files are what a release is made of, now and when it is built again: nobody writes to them.
 void keep_from_writing(ComposeReading& reading, MountSpec& mount, const At& at) {
-  if (mount.kind != MountKind::bind || mount.read_only) return;
+  if (mount.kind != MountKind::bind || mount.read_only || mount.of_machine()) return;
   mount.read_only = true;
   reading.warn(at, "this bind mount is read-only: a release does not change",
                {"add :ro, or use a named volume for what is written"});

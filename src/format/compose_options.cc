@@ -290,10 +290,7 @@ std::vector<std::string> read_capabilities(ComposeReading& reading, const At& at
       return reading.error(item, fmt::format("found {}, which is no capability of Linux", found(*item.node)),
                            {did_you_mean(name, known)});
     }
-    if (add && !usual)
-      return reading.error(
-          item, fmt::format("found {}, which is refused: it reaches beyond the container", found(*item.node)),
-          {kTakeOut, Code::forbidden});
+    if (add && !usual && !reading.granted(item, {GrantKind::capability, name, false})) return;
     out.push_back(std::move(name));
   });
   return out;

@@ -279,6 +279,24 @@ std::function<void(const At&)> ComposeReading::forbidden(std::string why) {
   };
 }
 
+bool ComposeReading::granted(const At& at, const Grant& need) {
+  if (const std::string why = why_never(need); !why.empty()) {
+    error(at, fmt::format("found {}, which is refused: {}", found(*at.node), why),
+          {need.kind == GrantKind::bind ? "put the files into the repository and mount ./folder, or use a "
+                                          "named volume"
+                                        : kTakeOut,
+           Code::forbidden});
+    return false;
+  }
+  if (is_covered(need, input_.grants)) return true;
+  const std::string_view app = std::string_view(input_.app).substr(0, input_.app.find('/'));
+  error(at, fmt::format("found {}, which {} is not allowed", found(*at.node), app),
+        {fmt::format("{}the operator allows it on the machine, as root: {}",
+                     need.kind == GrantKind::bind ? "use a named volume, or " : "", allow_command(app, need)),
+         Code::forbidden});
+  return false;
+}
+
 std::optional<std::string> ComposeReading::inside(const At& at, std::string_view base,
                                                   const std::string& path, std::string_view what) {
   if (auto normal = normalise(base, path)) return normal;

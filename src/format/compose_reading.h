@@ -92,6 +92,8 @@ class ComposeReading {
   bool passes_link(const std::string& path) const {
     return input_.files.passes_link && input_.files.passes_link(path);
   }
+  // False, and a remark with the operator's command, unless the application was granted `need`.
+  bool granted(const At& at, const Grant& need);
   bool exists(const std::string& path) const { return !input_.files.exists || input_.files.exists(path); }
 
  private:
@@ -105,8 +107,8 @@ class ComposeReading {
 
 // "\"abc\"", "a list", "a mapping", "nothing": for messages; long text is cut.
 std::string found(const YamlNode& node);
-// The remedy for what would reach beyond the container. There is no way to allow it, so it names none.
-inline constexpr const char* kTakeOut = "take it out: Naru has no way to allow it";
+// The remedy for what would reach beyond the container, where there is no way to allow it.
+inline constexpr const char* kTakeOut = "take it out: it cannot be granted yet";
 // Whether the value asks for nothing: null, false, an empty collection.
 bool asks_nothing(const YamlNode& node);
 // Normalises a relative path; nothing when it escapes or is absolute.

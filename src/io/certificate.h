@@ -46,8 +46,8 @@ struct KeyPair {
   static Result<KeyPair> parse(const ServerPem& pem);
 };
 
-// What every client would refuse, said before it does. tls_failure: a leaf without names; one that is over or has
-// not begun.
+// What every client would refuse, said before it does. tls_failure: a leaf without names; one that is over or
+// has not begun.
 Result<void> check_named(const CertificateInfo& info, const ServerPem& pem);
 Result<void> check_in_time(const CertificateInfo& info, const ServerPem& pem, WallTime now);
 

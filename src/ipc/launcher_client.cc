@@ -335,6 +335,23 @@ Result<void> LauncherClient::unpack_layer(const Digest& blob, const Digest& diff
       call("layer.unpack", {{"blob", blob}, {"diff_id", diff_id}, {"media_type", media_type}}, kWorker));
 }
 
+Result<AppGrants> LauncherClient::allow(const std::string& app, const std::vector<std::string>& grants,
+                                        const std::string& by) {
+  return read_as<AppGrants>(call("grant.allow", {{"app", app}, {"grants", grants}, {"by", by}}, kQuick),
+                            "grant.allow");
+}
+Result<AppGrants> LauncherClient::disallow(const std::string& app, const std::vector<std::string>& grants,
+                                           const std::string& by) {
+  return read_as<AppGrants>(call("grant.disallow", {{"app", app}, {"grants", grants}, {"by", by}}, kQuick),
+                            "grant.disallow");
+}
+Result<std::vector<AppGrants>> LauncherClient::list_grants() {
+  const Json answer = TRY(call("grant.list", Json::object(), kQuick));
+  return read_as<std::vector<AppGrants>>(answer.value("apps", Json::array()), "grant.list");
+}
+Result<void> LauncherClient::drop_grants(const std::string& app) {
+  return nothing(call("grant.drop", {{"app", app}}, kQuick));
+}
 Result<std::vector<Digest>> LauncherClient::list_layers() {
   const Json answer = TRY(call("layer.list", Json::object(), kQuick));
   return read_as<std::vector<Digest>>(answer.value("layers", Json::array()), "layer.list");

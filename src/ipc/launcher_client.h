@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "model/container.h"
+#include "model/grant.h"
 
 namespace naru::ipc {
 
@@ -117,6 +118,13 @@ class LauncherClient {
   // What each container wrote into its own files, by its id.
   Result<std::vector<VolumeInfo>> container_sizes();
   Result<void> unpack_layer(const Digest& blob, const Digest& diff_id, const std::string& media_type);
+  // What the operator allows each application. The first two are refused unless this process is root's.
+  Result<AppGrants> allow(const std::string& app, const std::vector<std::string>& grants,
+                          const std::string& by);
+  Result<AppGrants> disallow(const std::string& app, const std::vector<std::string>& grants,
+                             const std::string& by);
+  Result<std::vector<AppGrants>> list_grants();
+  Result<void> drop_grants(const std::string& app);
   Result<std::vector<Digest>> list_layers();
   // Quick: they are set aside, and deleted by sweep_layers(). 256 at most; busy.
   Result<LayerRemoval> remove_layers(const std::vector<Digest>& layers, bool dry_run);

@@ -31,7 +31,13 @@
 //   started build.copy CopyRequest                                {}; a confined worker build.commit {build}
 //   CommitResult; the upper as a layer blob in images/ build.discard      {build} {}; idempotent
 //
-// Events to every connected control: {event: "container_exited", status: ContainerStatus}. exec_exited and
+//   grant.allow        {app, grants: [text], by}   AppGrants; of root alone (SO_PEERCRED), not of control
+//   grant.disallow     {app, grants: [text], by}   AppGrants; of root alone
+//   grant.list         {}                          {apps: [AppGrants]}
+//   grant.drop         {app}                       {}; of an application that is removed
+//
+// Events to every connected control: {event: "grants_changed"}: ask for them anew (it comes before the answer
+// to who changed them); {event: "container_exited", status: ContainerStatus}. exec_exited and
 // build_exited go to the connection that asked; what a connection had running as exec or build is killed when
 // it closes.
 #pragma once

@@ -54,8 +54,8 @@ Result<void> check_duration(milliseconds value, milliseconds most, std::string_v
 Result<void> check_argv(const std::vector<std::string>& argv, const std::vector<std::string>& env);
 // "shop/4f2a/catalog": relative, no empty, "." or ".." parts, no NUL, at most 1,024 bytes.
 Result<void> check_relative_path(std::string_view path, std::string_view what);
-// Ids, layers, mounts, bounds of a spec; `checkouts` is where bind sources must lie. The engine checks the
-// rest.
+// Ids, layers, mounts, bounds of a spec; `checkouts` is where bind sources lie. What reaches beyond the
+// container (needs_of) is the grants' to check, and the rest the engine's: without a grant it refuses, too.
 Result<void> check_spec(const ContainerSpec& spec, const std::string& checkouts);
 Result<void> check_copy(const build::CopyRequest& request);
 

@@ -3,9 +3,18 @@
 #include <gtest/gtest.h>
 
 #include "launcher/benches.h"
+#include "launcher/grants.h"
 
 namespace naru::launcher {
 namespace {
+
+// As a start is checked where the operator allows nothing.
+Result<void> check_start(const ContainerSpec& spec) {
+  static const SystemClock clock;
+  static const auto nothing = Grants::open("/tmp/naru-no-such-data-folder", clock);
+  TRY(check_spec(spec, "/data/checkouts"));
+  return nothing->check(spec.app, needs_of(spec, "/data/checkouts"));
+}
 
 ContainerSpec good_spec() {
   ContainerSpec spec;
@@ -20,7 +29,7 @@ TEST(Checks, AGoodSpecPasses) {
   spec.mounts.push_back({MountKind::bind, "/data/checkouts/shop/4f2a/conf", "/conf", true, 0});
   spec.mounts.push_back({MountKind::volume, "shop.production.data", "/data", false, 0});
   spec.mounts.push_back({MountKind::tmpfs, "", "/tmp", false, 0});
-  const auto checked = check_spec(spec, "/data/checkouts");
+  const auto checked = check_start(spec);
   EXPECT_TRUE(checked) << checked.error().message();
 }
 
@@ -29,7 +38,7 @@ TEST(Checks, ForgedIdsAreRefused) {
        {"", ".", "..", "../x", "a/b", "/etc", "A", "-a", "a..b", "a b", "a\n", "naru-build-x", "\xff"}) {
     ContainerSpec spec = good_spec();
     spec.id = id;
-    EXPECT_FALSE(check_spec(spec, "/data/checkouts")) << id;
+    EXPECT_FALSE(check_start(spec)) << id;
     EXPECT_TRUE(std::string_view(id) == "naru-build-x" || !check_id(id, "x")) << id;
     EXPECT_TRUE(std::string_view(id) == "naru-build-x" || !check_volume_name(id)) << id;
   }
@@ -43,7 +52,7 @@ TEST(Checks, BindsOutsideOfTheCheckoutsAreForbidden) {
                              "/data/checkoutsx/a", "relative", "", "/data/checkouts/a/"}) {
     ContainerSpec spec = good_spec();
     spec.mounts.push_back({MountKind::bind, source, "/conf", true, 0});
-    const auto refused = check_spec(spec, "/data/checkouts");
+    const auto refused = check_start(spec);
     ASSERT_FALSE(refused) << source;
     EXPECT_TRUE(refused.error().code == Code::forbidden || refused.error().code == Code::invalid_argument)
         << source;
@@ -54,7 +63,7 @@ TEST(Checks, OtherForgedFieldsAreRefused) {
   const auto refused = [](auto change) {
     ContainerSpec spec = good_spec();
     change(spec);
-    return !check_spec(spec, "/data/checkouts").has_value();
+    return !check_start(spec).has_value();
   };
   EXPECT_TRUE(refused([](auto& s) { s.layers = {Digest()}; }));
   EXPECT_TRUE(refused([](auto& s) { s.layers.clear(); }));

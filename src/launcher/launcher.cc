@@ -36,6 +36,7 @@ enum class Ended { broken, for_now, for_good };
 
 struct Client {
   std::uint64_t id = 0;
+  unsigned uid = 0;  // as the kernel knows it
   ipc::Channel channel;
   std::size_t in_flight = 0;
 };
@@ -53,7 +54,7 @@ struct Completion {
 class Server {
  public:
   Server(const LauncherOptions& options, container::Engine& engine, network::Networks& networks,
-         Benches& benches, Layers& layers, Nursery& nursery, Json hello)
+         Benches& benches, Layers& layers, Grants& grants, Nursery& nursery, Json hello)
       : options_(options),
         nursery_(nursery),
         wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
@@ -61,6 +62,7 @@ class Server {
                     .networks = networks,
                     .benches = benches,
                     .layers = layers,
+                    .grants = grants,
                     .hello = std::move(hello)},
         quick_("quick", options.worker_threads, 2048),
         stop_("stop", 16, 2048),
@@ -134,7 +136,7 @@ void Server::accept_client() {
     log_event(Level::warn, "launcher.too_many_clients", {{"bound", options_.max_clients}});
     return;
   }
-  clients_.push_back({next_client_++, ipc::Channel(std::move(socket)), 0});
+  clients_.push_back({next_client_++, peer->uid, ipc::Channel(std::move(socket)), 0});
 }
 
 void Server::drop(Client& client, const Error& why) {
@@ -185,6 +187,12 @@ void Server::take_request(Client& client, ipc::Message message) {
   const Operation* operation = find_operation(name);
   if (operation == nullptr)
     return answer(client, *id, fail(Code::unsupported, "the launcher has no op '{}'", name.substr(0, 80)));
+  if (operation->for_root && client.uid != 0) {
+    log_event(Level::warn, "launcher.root_only", {{"op", name}, {"uid", client.uid}});
+    return answer(
+        client, *id,
+        fail(Code::forbidden, "{} is the operator's, as root; user {} may not ask for it", name, client.uid));
+  }
   if (client.in_flight >= kMaxInFlight)
     return answer(client, *id,
                   fail(Code::unavailable, "{}: {} requests of this connection are under way already", name,
@@ -207,6 +215,13 @@ void Server::take_request(Client& client, ipc::Message message) {
       done.body["result"] = std::move(reply->result);
       done.fds = std::move(reply->fds);
       done.watches = std::move(reply->watches);
+      if (!reply->tell_all.is_null())
+        post({.client = 0,
+              .body = std::move(reply->tell_all),
+              .fds = {},
+              .watches = {},
+              .answer = false,
+              .again = {}});
     } else {
       done.body["error"] = ipc::error_to_json(reply.error());
     }
@@ -425,8 +440,11 @@ Result<int> start_and_serve(const LauncherOptions& options, int signals) {
         log_event(Level::warn, "launcher.cannot_remove", {{"error", removed.error().message()}});
   });
   Layers layers(paths.layers);
+  const SystemClock clock;
+  const auto grants = Grants::open(options.data, clock);
   const auto benches = TRY(Benches::open(*engine, *networks, *nursery, layers));
-  Server server(options, *engine, *networks, *benches, layers, *nursery, make_hello(*engine, *networks));
+  Server server(options, *engine, *networks, *benches, layers, *grants, *nursery,
+                make_hello(*engine, *networks));
   for (container::RunningContainer& each : running)
     if (known.contains(each.status.id))
       server.watch({.kind = WatchKind::container,

@@ -60,10 +60,14 @@ Result<Reply> network_udp(Operations& operations, const Json& request, std::uint
 
 Result<Reply> container_start(Operations& operations, const Json& request, std::uint64_t) {
   const auto spec = TRY(field<ContainerSpec>(request, "spec"));
-  TRY(check_spec(spec, operations.engine.paths().checkouts.string()));
+  const std::string checkouts = operations.engine.paths().checkouts.string();
+  TRY(check_spec(spec, checkouts));
   const std::scoped_lock lock(operations.lock_of(spec.id));
   if (auto known = operations.engine.status(spec.id))
     return Reply{.result = *known, .fds = {}, .watches = {}};
+  // Not of one that runs: a grant that was taken back ends nothing.
+  const std::vector<Grant> needs = needs_of(spec, checkouts);
+  TRY(operations.grants.check(spec.app, needs));
   const auto volumes = operations.lock_volumes(volumes_of(spec));
   TRY(check_writers(operations.engine, spec));
   const auto held = operations.layers.hold();
@@ -74,6 +78,9 @@ Result<Reply> container_start(Operations& operations, const Json& request, std::
                                                 {.segments = spec.segments, .internal = spec.internal}));
     options.network = {attachment.netns.get(), attachment.address, attachment.gateway, {}};
   }
+  for (const Grant& need : needs)
+    (need.kind == GrantKind::bind ? options.granted_binds : options.granted_capabilities)
+        .push_back(need.name);
   auto started = operations.engine.start(spec, options);
   if (!started) {
     if (auto released = operations.networks.release(spec.id); !released)
@@ -241,6 +248,33 @@ Result<Reply> volume_list(Operations& operations, const Json&, std::uint64_t) {
   return Reply{.result = {{"volumes", volumes}}, .fds = {}, .watches = {}};
 }
 
+// Who has what has changed: control asks anew.
+Reply changed_grants(Json result) {
+  return {.result = std::move(result), .fds = {}, .watches = {}, .tell_all = {{"event", "grants_changed"}}};
+}
+Result<std::string> app_field(const Json& request) {
+  std::string app = TRY(field<std::string>(request, "app"));
+  TRY(check_id(app, "application"));
+  return app;
+}
+Result<Reply> grant_allow(Operations& operations, const Json& request, std::uint64_t) {
+  return changed_grants(TRY(operations.grants.allow(TRY(app_field(request)),
+                                                    TRY(field<std::vector<std::string>>(request, "grants")),
+                                                    TRY(field_or<std::string>(request, "by", "root")))));
+}
+Result<Reply> grant_disallow(Operations& operations, const Json& request, std::uint64_t) {
+  return changed_grants(TRY(operations.grants.disallow(
+      TRY(app_field(request)), TRY(field<std::vector<std::string>>(request, "grants")),
+      TRY(field_or<std::string>(request, "by", "root")))));
+}
+Result<Reply> grant_list(Operations& operations, const Json&, std::uint64_t) {
+  return Reply{.result = {{"apps", operations.grants.list()}}, .fds = {}, .watches = {}};
+}
+Result<Reply> grant_drop(Operations& operations, const Json& request, std::uint64_t) {
+  TRY(operations.grants.drop(TRY(app_field(request))));
+  return changed_grants(Json::object());
+}
+
 Result<Reply> layer_unpack(Operations& operations, const Json& request, std::uint64_t) {
   TRY(operations.benches.unpack(TRY(whole<build::LayerRef>(request, "layer.unpack"))));
   return Reply{};
@@ -331,6 +365,10 @@ const Operation* find_operation(std::string_view op) {
       {"volume.ensure", {Lane::quick, volume_ensure}},
       {"volume.remove", {Lane::work, volume_remove}},
       {"volume.list", {Lane::work, volume_list}},
+      {"grant.allow", {Lane::quick, grant_allow, true}},
+      {"grant.disallow", {Lane::quick, grant_disallow, true}},
+      {"grant.list", {Lane::quick, grant_list}},
+      {"grant.drop", {Lane::quick, grant_drop}},
       {"layer.unpack", {Lane::work, layer_unpack}},
       {"layer.list", {Lane::work, layer_list}},
       {"layer.remove", {Lane::work, layer_remove}},

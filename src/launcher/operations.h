@@ -10,6 +10,7 @@
 
 #include "container/engine.h"
 #include "launcher/benches.h"
+#include "launcher/grants.h"
 #include "network/networks.h"
 
 namespace naru::launcher {
@@ -28,6 +29,7 @@ struct Reply {
   Json result = Json::object();
   std::vector<Fd> fds;
   std::vector<Watch> watches;
+  Json tell_all{};  // an event for every client, before the answer; null: none
 };
 
 enum class Lane { quick, stop, probe, work };  // one pool each
@@ -37,6 +39,7 @@ struct Operations {
   network::Networks& networks;
   Benches& benches;
   Layers& layers;
+  Grants& grants;
   Json hello;
   // Starts and removals of one container wait for each other, by a hash of its id.
   std::array<std::mutex, 64> locks{};
@@ -61,6 +64,7 @@ struct Operations {
 struct Operation {
   Lane lane;
   Result<Reply> (*carry_out)(Operations& operations, const Json& request, std::uint64_t client);
+  bool for_root = false;  // of root's clients alone: control is none
 };
 
 // None: there is no such op.

@@ -17,10 +17,10 @@ constexpr std::size_t kMaxVolumes = 10'000;
 constexpr std::string_view kGone = ".gone-";  // no volume's name
 
 // With every other writer that says so too.
-bool shares(const container::Engine& engine, const std::string& container, const std::string& volume) {
+bool shares(const container::Engine& engine, const std::string& container, const ContainerMount& where) {
   const auto spec = engine.spec(container);
   return !spec || std::ranges::all_of(spec->mounts, [&](const ContainerMount& mount) {
-    return mount.kind != MountKind::volume || mount.source != volume || mount.read_only || mount.shared;
+    return mount.shared || !container::write_alike(mount, where);
   });
 }
 
@@ -64,18 +64,25 @@ std::vector<fs::path> half_removed_volumes(const container::Engine& engine) {
 std::set<std::string> volumes_of(const ContainerSpec& spec) {
   std::set<std::string> volumes;
   for (const ContainerMount& mount : spec.mounts)
-    if (mount.kind == MountKind::volume) volumes.insert(mount.source);
+    if (mount.kind == MountKind::volume)
+      volumes.insert(mount.source);
+    else if (mount.kind == MountKind::bind && !mount.read_only)
+      volumes.insert("/");  // folders of the machine may lie in each other: one lock for all
   return volumes;
 }
 
 Result<void> check_writers(const container::Engine& engine, const ContainerSpec& spec) {
   for (const ContainerMount& mount : spec.mounts) {
-    if (mount.kind != MountKind::volume || mount.read_only) continue;
-    for (const std::string& writer : engine.writers_of(mount.source))
-      if (writer != spec.id && !(mount.shared && shares(engine, writer, mount.source)))
-        return std::unexpected(Error{
-            Code::conflict, fmt::format("volume {} is written by container {}", mount.source, writer), 0,
-            "stop it first; when their programs share the volume, say x-naru.shared: true in both services"});
+    if (mount.kind == MountKind::tmpfs || mount.read_only) continue;
+    for (const std::string& writer : engine.writers_of(mount))
+      if (writer != spec.id && !(mount.shared && shares(engine, writer, mount)))
+        return std::unexpected(
+            Error{Code::conflict,
+                  fmt::format("{} {} is written by container {}",
+                              mount.kind == MountKind::volume ? "volume" : "folder", mount.source, writer),
+                  0,
+                  "stop it first; when their programs share what is in it, say x-naru.shared: true in both "
+                  "services"});
   }
   return {};
 }

@@ -20,9 +20,11 @@ Result<void> ensure_volume(const container::Engine& engine, const std::string& n
 Result<void> remove_volume(const container::Engine& engine, Layers& layers, const std::string& name);
 // What a kill left of removals, to be deleted: nobody else knows of it.
 std::vector<std::filesystem::path> half_removed_volumes(const container::Engine& engine);
+// What starts on it wait for each other by: its volumes, and "/" for folders of the machine that it writes.
 std::set<std::string> volumes_of(const ContainerSpec& spec);
-// State is never run twice, whoever asks: conflict while another container writes a volume that `spec` wants
-// to write alone (ContainerMount::shared). Call with the volumes' locks held until it has started.
+// State is never run twice, whoever asks: conflict while another container writes a volume, or in a folder of
+// the machine, that `spec` wants to write alone (ContainerMount::shared). Call with the volumes' locks held
+// until it has started.
 Result<void> check_writers(const container::Engine& engine, const ContainerSpec& spec);
 Result<std::vector<ipc::VolumeInfo>> list_volumes(const container::Engine& engine);
 

@@ -27,6 +27,7 @@ class Applier {
     erase_rows(state_.rollouts, "rollout", [&](const auto& row) { return row.app == e.app; });
     state_.apps.erase(touch("app", e.app));
   }
+  void operator()(const event::GrantsChanged& e) { state_.apps.at(touch("app", e.app)).grants = e.grants; }
   void operator()(const event::EnvironmentCreated& e) {
     state_.environments[touch("environment", env_key(e.environment.app, e.environment.name))] = e.environment;
   }

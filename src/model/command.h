@@ -152,6 +152,10 @@ struct ContainersListed {
   std::vector<ContainerStatus> containers;
   WallTime asked = WallTime::max();
 };
+// What the operator allows, of every application that has or had something: the launcher's whole truth.
+struct GrantsListed {
+  std::vector<AppGrants> apps;
+};
 // Somebody else listens on an assigned port.
 struct PortTaken {
   std::uint16_t port = 0;
@@ -193,5 +197,5 @@ using Command = std::variant<
     command::ContainerRemoved, command::RoutesAcked, command::ContainerExited, command::ContainersListed,
     command::PortTaken, command::Probed, command::Judged, command::LatencyBaseline, command::Tick,
     command::NetworkRemoved, command::Housekeep, command::UdpRoutesSet, command::UdpRoutesRefused,
-    command::ChooseSecret, command::ControlStarted, command::RemoveEnvironment>;
+    command::ChooseSecret, command::ControlStarted, command::RemoveEnvironment, command::GrantsListed>;
 }  // namespace naru

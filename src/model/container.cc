@@ -3,9 +3,9 @@
 
 namespace naru {
 NARU_JSON_FIELDS(ContainerMount, kind, source, target, read_only, tmpfs_bytes, shared)
-NARU_JSON_FIELDS(ContainerSpec, id, hostname, layers, argv, env, cwd, user, mounts, resources, read_only_root,
-                 cap_add, cap_drop, network, segments, internal, dns_search, stop_signal, stop_grace,
-                 log_file_bytes, log_files, parent_cgroup, labels)
+NARU_JSON_FIELDS(ContainerSpec, id, app, hostname, layers, argv, env, cwd, user, mounts, resources,
+                 read_only_root, cap_add, cap_drop, network, segments, internal, dns_search, stop_signal,
+                 stop_grace, log_file_bytes, log_files, parent_cgroup, labels)
 NARU_JSON_NAMES(ContainerState, {{ContainerState::created, "created"},
                                  {ContainerState::running, "running"},
                                  {ContainerState::exited, "exited"},

@@ -13,16 +13,17 @@ namespace naru {
 struct ContainerMount {
   MountKind kind = MountKind::volume;
   std::string source;  // volume: its full name ("shop.production.data"); bind: absolute path, which the
-                       // launcher accepts only inside checkouts/; tmpfs: empty
+                       // launcher accepts inside checkouts/, and elsewhere by a grant; tmpfs: empty
   std::string target;
   bool read_only = false;
   std::uint64_t tmpfs_bytes = 0;
-  bool shared = false;  // of a volume: another container may write it at the same time
+  bool shared = false;  // another container may write it at the same time
 };
 NARU_JSON(ContainerMount)
 
 struct ContainerSpec {
-  std::string id;  // [a-z0-9][a-z0-9.-]{0,62}, unique in this Naru; starts are idempotent by it
+  std::string id;   // [a-z0-9][a-z0-9.-]{0,62}, unique in this Naru; starts are idempotent by it
+  std::string app;  // whose grants the launcher looks at; "" = nobody's
   std::string hostname;
   std::vector<Digest> layers;     // diff ids, lowest first; unpacked under layers/<hex>
   std::vector<std::string> argv;  // at least one

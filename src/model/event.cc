@@ -73,7 +73,7 @@ std::string event_app(const State& state, const Event& event) {
         using T = std::decay_t<decltype(e)>;
         if constexpr (requires { e.app.name; })
           return e.app.name;
-        else if constexpr (std::is_same_v<T, event::AppRemoved>)
+        else if constexpr (std::is_same_v<T, event::AppRemoved> || std::is_same_v<T, event::GrantsChanged>)
           return e.app;
         else if constexpr (std::is_same_v<T, event::EnvironmentCreated>)
           return e.environment.app;
@@ -109,6 +109,7 @@ void to_json(nlohmann::json& j, const ControlStarted&) {
 void from_json(const nlohmann::json&, ControlStarted&) {}
 NARU_JSON_FIELDS(AppCreated, app)
 NARU_JSON_FIELDS(AppRemoved, app)
+NARU_JSON_FIELDS(GrantsChanged, app, grants, allowed, disallowed, by)
 NARU_JSON_FIELDS(EnvironmentCreated, environment)
 NARU_JSON_FIELDS(EnvironmentRemoved, environment)
 NARU_JSON_FIELDS(VariablesSet, environment, set, unset)

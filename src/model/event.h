@@ -24,6 +24,14 @@ struct AppRemoved {
   std::string app;
 };
 NARU_JSON(AppRemoved)
+// What the operator allowed or took back on the machine; `grants` is all that it has now.
+struct GrantsChanged {
+  std::string app;
+  std::vector<GrantRecord> grants;
+  std::vector<std::string> allowed, disallowed;
+  std::string by;
+};
+NARU_JSON(GrantsChanged)
 struct EnvironmentCreated {
   Environment environment;
 };
@@ -288,7 +296,7 @@ using Event = std::variant<
     event::SlotAssigned, event::SlotFreed, event::PortAssigned, event::PortFreed, event::RoutesChanged,
     event::RoutesAcked, event::VirtualAddressAssigned, event::ActionQueued, event::ActionDone,
     event::HistoryRemoved, event::UdpRoutesChanged, event::UdpRoutesRefused, event::SecretChosen,
-    event::ControlStarted, event::EnvironmentRemoved>;
+    event::ControlStarted, event::EnvironmentRemoved, event::GrantsChanged>;
 
 // {"event": "AppCreated", ...fields}. The name is the type's.
 Json to_json_event(const Event& event);

@@ -66,6 +66,15 @@ bool is_valid_name(std::string_view name) {
          });
 }
 
+bool lies_in(std::string_view path, std::string_view folder) {
+  if (folder == "/") return path.starts_with('/');
+  return path.starts_with(folder) && (path.size() == folder.size() || path[folder.size()] == '/');
+}
+
+bool folders_meet(std::string_view a, std::string_view b) {
+  return lies_in(a, b) || lies_in(b, a);
+}
+
 std::vector<EnvironmentSpec> ApplicationSpec::every_environment() const {
   std::vector<EnvironmentSpec> all = environments;
   if (std::ranges::find(all, kProduction, &EnvironmentSpec::name) == all.end())

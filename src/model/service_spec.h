@@ -35,13 +35,24 @@ NARU_JSON(MountKind)
 
 struct MountSpec {
   MountKind kind = MountKind::volume;
-  std::string source;  // volume: its name; bind: a path relative to the checkout; tmpfs: empty
+  // volume: its name; bind: a path relative to the checkout, or an absolute one of the machine, which takes
+  // the operator's grant (model/grant.h); tmpfs: empty
+  std::string source;
   std::string target;  // absolute path in the container
   bool read_only = false;
   std::uint64_t tmpfs_bytes = 0;  // 0 = 64 MiB
   bool operator==(const MountSpec&) const = default;
+
+  bool of_machine() const { return kind == MountKind::bind && source.starts_with('/'); }
+  // What is written there outlives the container.
+  bool keeps_state() const { return !read_only && (kind == MountKind::volume || of_machine()); }
 };
 NARU_JSON(MountSpec)
+
+// Of normal absolute paths: the folder itself, or something in it.
+bool lies_in(std::string_view path, std::string_view folder);
+// One lies in the other.
+bool folders_meet(std::string_view a, std::string_view b);
 
 struct HealthSpec {
   bool disabled = false;
@@ -120,11 +131,12 @@ struct ServiceSpec {
   std::string test_target = "test";  // x-naru.test: stage built and run before release; "" = none
   bool operator==(const ServiceSpec&) const = default;
 
-  // Mounts a named volume read-write and is not `shared`: never two instances at once.
+  // Mounts a named volume or a folder of the machine read-write and is not `shared`: never two instances at
+  // once.
   bool stateful() const {
     if (shared) return false;
     for (const MountSpec& mount : mounts)
-      if (mount.kind == MountKind::volume && !mount.read_only) return true;
+      if (mount.keeps_state()) return true;
     return false;
   }
   bool answers_udp() const {
@@ -132,10 +144,13 @@ struct ServiceSpec {
       if (port.transport == Transport::udp) return true;
     return false;
   }
-  // Mounts that named volume read-write.
-  bool writes(std::string_view volume) const {
+  // Writes that volume, or in that folder of the machine (or in one around it).
+  bool writes(const MountSpec& where) const {
     for (const MountSpec& mount : mounts)
-      if (mount.kind == MountKind::volume && !mount.read_only && mount.source == volume) return true;
+      if (mount.keeps_state() && mount.kind == where.kind &&
+          (mount.kind == MountKind::volume ? mount.source == where.source
+                                           : folders_meet(mount.source, where.source)))
+        return true;
     return false;
   }
 };

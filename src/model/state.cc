@@ -2,7 +2,7 @@
 #include "model/state.h"
 
 namespace naru {
-NARU_JSON_FIELDS(App, name, branch, created, last_version, first_id)
+NARU_JSON_FIELDS(App, name, branch, created, last_version, first_id, grants)
 NARU_JSON_FIELDS(Environment, app, name, deploy, variables, network, stable, pending, approved, rollout,
                  virtual_addresses, next_virtual, offered, stopped, switched, network_error, udp_digest,
                  udp_error)
@@ -55,9 +55,9 @@ NARU_JSON_FIELDS(Counters, next_id, routes_revision, routes_acked, routes_digest
 NARU_JSON_FIELDS(State, counters, apps, environments, pipelines, releases, rollouts, instances, slots, ports,
                  outbox, secret)
 
-bool written_by_another(const Release& release, const ServiceSpec& service, std::string_view volume) {
+bool written_by_another(const Release& release, const ServiceSpec& service, const MountSpec& where) {
   return std::ranges::any_of(release.services, [&](const ReleaseService& other) {
-    return other.spec.name != service.name && other.spec.writes(volume);
+    return other.spec.name != service.name && other.spec.writes(where);
   });
 }
 
@@ -66,8 +66,7 @@ bool excludes(const Release& release, const ServiceSpec& service, const ServiceS
   if (service.shared && other.shared) return false;
   const ReleaseService* beside = release.find(other.name);
   return std::ranges::any_of(service.mounts, [&](const MountSpec& mount) {
-    return service.writes(mount.source) && other.writes(mount.source) &&
-           (beside == nullptr || !beside->spec.writes(mount.source));
+    return mount.keeps_state() && other.writes(mount) && (beside == nullptr || !beside->spec.writes(mount));
   });
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "model/container.h"
+#include "model/grant.h"
 #include "model/service_spec.h"
 
 namespace naru {
@@ -35,8 +36,9 @@ struct App {
   std::string name;
   std::string branch = "main";  // a push here is integrated; others are kept only
   WallTime created{};
-  std::uint64_t last_version = 0;  // of its releases: v1, v2, ...
-  std::uint64_t first_id = 0;      // what is numbered lower is of another application that had this name
+  std::uint64_t last_version = 0;   // of its releases: v1, v2, ...
+  std::uint64_t first_id = 0;       // what is numbered lower is of another application that had this name
+  std::vector<GrantRecord> grants;  // as the launcher has them: what it does not have starts nothing
 };
 NARU_JSON(App)
 
@@ -139,8 +141,8 @@ NARU_JSON(Release)
 // of whatever release. Either it is the same service, or both write a volume; what one release lets two of
 // its services write they may write side by side.
 bool excludes(const Release& release, const ServiceSpec& service, const ServiceSpec& other);
-// Another service of `release` writes that volume too.
-bool written_by_another(const Release& release, const ServiceSpec& service, std::string_view volume);
+// Another service of `release` writes there too.
+bool written_by_another(const Release& release, const ServiceSpec& service, const MountSpec& where);
 
 enum class RolloutPhase {
   preparing,     // network, one-shots, instances of the new release; users meet the old one only

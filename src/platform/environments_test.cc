@@ -3,6 +3,25 @@
 namespace naru::platform {
 namespace {
 
+TEST(Grants, AreWhatTheLauncherSaysAndEachChangeIsAnEvent) {
+  World world;
+  const GrantRecord net{"cap:NET_ADMIN", "ada", from_epoch_ms(5)},
+      folder{"bind:/srv", "bob", from_epoch_ms(6)};
+  world.must(command::GrantsListed{{{"shop", {net, folder}, "bob", {}}, {"gone", {net}, "ada", {}}}});
+  EXPECT_EQ(world.state.apps.at("shop").grants, (std::vector{net, folder}));
+  EXPECT_EQ(std::ranges::count(world.names, "GrantsChanged"), 1) << "an application that is no more has none";
+  world.must(command::GrantsListed{{{"shop", {net, folder}, "bob", {}}}});
+  EXPECT_EQ(std::ranges::count(world.names, "GrantsChanged"), 1) << "nothing changed";
+  Changes changes(world.state, world.now);
+  ASSERT_TRUE(decide(changes, command::GrantsListed{{{"shop", {folder}, "eve", {}}}}));
+  const auto& taken = std::get<event::GrantsChanged>(changes.events().front());
+  EXPECT_EQ(taken.disallowed, std::vector<std::string>{"cap:NET_ADMIN"});
+  EXPECT_TRUE(taken.allowed.empty());
+  EXPECT_EQ(taken.by, "eve");
+  world.must(command::GrantsListed{});
+  EXPECT_TRUE(world.state.apps.at("shop").grants.empty()) << "what the launcher lost nobody has";
+}
+
 // staging at once, production after it.
 ApplicationSpec two_environments(DeployMode production = DeployMode::automatic) {
   ApplicationSpec spec = two_services();

@@ -21,6 +21,15 @@ Result<void> check_name(std::string_view name, std::string_view whose) {
               name.substr(0, 64), whose);
 }
 
+std::vector<std::string> only_in(const std::vector<GrantRecord>& some,
+                                 const std::vector<GrantRecord>& others) {
+  std::vector<std::string> grants;
+  for (const GrantRecord& record : some)
+    if (std::ranges::find(others, record.grant, &GrantRecord::grant) == others.end())
+      grants.push_back(record.grant);
+  return grants;
+}
+
 class Dispatch {
  public:
   explicit Dispatch(Changes& changes) : changes_(changes) {}
@@ -82,6 +91,21 @@ class Dispatch {
     drop_network_actions(c.environment);
     changes_.emit(event::EnvironmentRemoved{c.environment});
     changes_.queue(ActionKind::remove_network, c.environment);
+    return {};
+  }
+
+  // Those of applications that are no more are nobody's.
+  Result<void> operator()(const command::GrantsListed& c) {
+    for (const auto& [name, app] : std::map(changes_.state().apps)) {
+      const auto listed = std::ranges::find(c.apps, name, &AppGrants::app);
+      event::GrantsChanged changed{name, {}, {}, {}, "root"};
+      if (listed != c.apps.end()) changed.grants = listed->grants;
+      if (listed != c.apps.end() && !listed->by.empty()) changed.by = listed->by;
+      if (changed.grants == app.grants) continue;
+      changed.allowed = only_in(changed.grants, app.grants);
+      changed.disallowed = only_in(app.grants, changed.grants);
+      changes_.emit(std::move(changed));
+    }
     return {};
   }
 

@@ -124,6 +124,25 @@ TEST(Takeover, AOneShotThatWritesTheVolumeRunsBetweenTheOldNameAndTheNew) {
   EXPECT_EQ(world.started, (std::vector<std::string>{"store", "web", "migrate", "database"}));
 }
 
+// A folder of the machine that is written is state, under whatever name.
+TEST(Takeover, AFolderOfTheMachineIsTakenOverAsAVolumeIs) {
+  ServiceSpec store = writer("store"), database = writer("database");
+  store.mounts = {{MountKind::bind, "/srv/photos", "/data", false, 0}};
+  database.mounts = {{MountKind::bind, "/srv/photos/2024", "/data", false, 0}};
+  EXPECT_TRUE(store.stateful());
+  World world = World::released(with({store}));
+  store.environment["ROUND"] = "2";
+  world.push(with({store}));
+  settle_with_one_writer(world);
+  EXPECT_EQ(world.current().phase, RolloutPhase::done) << world.current().reason;
+  world.push(with({database}));
+  settle_with_one_writer(world);
+  EXPECT_EQ(world.count("database"), 1) << world.current().reason;
+  EXPECT_EQ(world.count("store"), 0);
+  store.mounts[0].read_only = true;
+  EXPECT_FALSE(store.stateful());
+}
+
 TEST(Takeover, TwoServicesOfOneVolumeAreToldApartByWhoDeclaresThem) {
   Release both;
   both.services = {{writer("store"), {}, {}}, {writer("backup"), {}, {}}};
@@ -137,8 +156,8 @@ TEST(Takeover, TwoServicesOfOneVolumeAreToldApartByWhoDeclaresThem) {
   shared_store.shared = shared_backup.shared = true;
   EXPECT_TRUE(excludes(one, backup, shared_store));
   EXPECT_FALSE(excludes(one, shared_backup, shared_store));
-  EXPECT_TRUE(written_by_another(both, store, "data"));
-  EXPECT_FALSE(written_by_another(one, backup, "data"));
+  EXPECT_TRUE(written_by_another(both, store, store.mounts[0]));
+  EXPECT_FALSE(written_by_another(one, backup, backup.mounts[0]));
 }
 
 }  // namespace

@@ -148,8 +148,7 @@ class Supervisor {
     // The key is read here, as root: control, which runs as another user, gets its text and no right to the
     // file. Before anything is made: nothing is left of a start that is refused.
     if (options.tls)
-      s->certificate_ =
-          TRY(CertificateFiles::open(options.tls->certificate_file, options.tls->key_file));
+      s->certificate_ = TRY(CertificateFiles::open(options.tls->certificate_file, options.tls->key_file));
     s->user_ = TRY(ensure_user(options.user));
     TRY(make_folders(s->data_, s->user_));
     s->lock_ = TRY(lock_folder(s->data_));

@@ -1,0 +1,146 @@
+// `naru app allow` and `naru app disallow`. Control is asked what is; only the launcher gives and takes, and
+// it asks the kernel whether this is root (docs/decisions/0011).
+#include <unistd.h>
+
+#include <set>
+#include <thread>
+
+#include "cli/target.h"
+#include "cli/verbs.h"
+#include "ipc/data_folder.h"
+#include "ipc/launcher_client.h"
+
+namespace naru::cli {
+
+namespace {
+
+constexpr milliseconds kPatience{10'000}, kPause{50};
+
+Result<std::string> whole_app(const GrantOptions& options, std::string_view verb) {
+  const Target target = TRY(parse_app(options.app));
+  if (options.app.find('/') == std::string::npos) return target.app;
+  return std::unexpected(
+      Error{Code::invalid_argument,
+            fmt::format("'{}' names an environment; what is allowed counts in every environment",
+                        clean(options.app)),
+            0,
+            fmt::format("naru app {} {} {}", verb, target.app,
+                        clean(fmt::format("{}", fmt::join(options.grants, " "))))});
+}
+
+Result<Json> grants_of(const Session& session, const std::string& app) {
+  return session.control().get(fmt::format("/v1/apps/{}/grants", path_part(app)));
+}
+
+std::string users_text(const Json& grant) {
+  std::vector<std::string> users;
+  for (const Json& user : list(grant, "used_by"))
+    if (user.is_string()) users.push_back(clean(user.get<std::string>()));
+  return fmt::format("{}", fmt::join(users, ", "));
+}
+
+Done show(const Session& session, const std::string& app) {
+  const Json answer = TRY(grants_of(session, app));
+  if (session.json) {
+    session.document(answer);
+    return 0;
+  }
+  Table table({"ALLOWED", "SINCE", "BY", "USED BY"});
+  for (const Json& grant : list(answer, "grants")) {
+    const std::string users = users_text(grant);
+    table.row({text(grant, "grant"), ago(number(grant, "at"), session.now_ms()), text(grant, "by"),
+               users.empty() ? session.paint(Tone::dim, "nobody") : users});
+  }
+  session.say(table.empty() ? fmt::format("{} is allowed nothing beyond its containers.\n", app)
+                            : table.text(session.terminal.style));
+  return 0;
+}
+
+// Root, here: a token is control's to check, and control must not be able to give anything.
+Result<std::unique_ptr<ipc::LauncherClient>> launcher_of(const Session& session, const std::string& command) {
+  const ControlPlace place = session.place();
+  if (!place.local())
+    return std::unexpected(Error{Code::forbidden,
+                                 "what an application is allowed is decided on the machine itself, as root",
+                                 0, fmt::format("there: sudo {}", command)});
+  if (::geteuid() != 0)
+    return std::unexpected(
+        Error{Code::forbidden, "only root decides what an application is allowed", 0, "sudo " + command});
+  return ipc::LauncherClient::open(
+      {ipc::DataFolder{place.data}.launcher_socket().string(), [](const Json&) {}});
+}
+
+std::string operator_of(const Session& session) {
+  const auto name = session.variable("SUDO_USER");
+  return name && !name->empty() ? *name : "root";
+}
+
+// The launcher tells control; what is said here is true of the next push.
+Result<Json> known_to_control(const Session& session, const AppGrants& wanted) {
+  std::set<std::string> names;
+  for (const GrantRecord& record : wanted.grants) names.insert(record.grant);
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (true) {
+    Json answer = TRY(grants_of(session, wanted.app));
+    std::set<std::string> known;
+    for (const Json& grant : list(answer, "grants")) known.insert(grant.value("grant", ""));
+    if (known == names) return answer;
+    if (std::chrono::steady_clock::now() > deadline)
+      return std::unexpected(Error{Code::timeout,
+                                   "the launcher keeps it, but control has not heard of it yet", 0,
+                                   fmt::format("see `naru app allow {}` in a moment", wanted.app)});
+    std::this_thread::sleep_for(kPause);
+  }
+}
+
+}  // namespace
+
+Done app_allow(const Session& session, const GrantOptions& options) {
+  const std::string app = TRY(whole_app(options, "allow"));
+  if (options.grants.empty()) return show(session, app);
+  std::vector<Grant> wanted;
+  for (const std::string& grant : options.grants) wanted.push_back(TRY(parse_grant(grant)));
+  const auto launcher =
+      TRY(launcher_of(session, fmt::format("naru app allow {} {}", app, fmt::join(options.grants, " "))));
+  TRY(grants_of(session, app));  // there is such an application
+  const Json answer =
+      TRY(known_to_control(session, TRY(launcher->allow(app, options.grants, operator_of(session)))));
+  if (session.json) {
+    session.document(answer);
+    return 0;
+  }
+  for (const Grant& grant : wanted)
+    session.print("{} is allowed {}, in all its environments. {}.\n", app, clean(grant.text()),
+                  reach_of(grant));
+  session.say("A push that was refused for it comes in now.\n");
+  return 0;
+}
+
+Done app_disallow(const Session& session, const GrantOptions& options) {
+  const std::string app = TRY(whole_app(options, "disallow"));
+  const auto launcher =
+      TRY(launcher_of(session, fmt::format("naru app disallow {} {}", app, fmt::join(options.grants, " "))));
+  const Json before = TRY(grants_of(session, app));
+  const AppGrants left = TRY(launcher->disallow(app, options.grants, operator_of(session)));
+  Json answer = TRY(known_to_control(session, left));
+  Json taken = Json::array();
+  for (const Json& grant : list(before, "grants"))
+    if (std::ranges::find(left.grants, grant.value("grant", ""), &GrantRecord::grant) == left.grants.end())
+      taken.push_back(grant);
+  if (session.json) {
+    answer["disallowed"] = taken;
+    session.document(answer);
+    return 0;
+  }
+  for (const Json& grant : taken) {
+    session.print("{} is no longer allowed {}.\n", app, text(grant, "grant"));
+    if (const std::string users = users_text(grant); !users.empty())
+      session.print(
+          "  In use by {}: what runs goes on with it until it ends; its next start is refused, also after a "
+          "crash or a restart of the machine.\n",
+          users);
+  }
+  return 0;
+}
+
+}  // namespace naru::cli

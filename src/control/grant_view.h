@@ -1,0 +1,12 @@
+// What the operator allows an application, and who uses it, for the API.
+#pragma once
+
+#include "model/state.h"
+
+namespace naru::control {
+
+// [{grant, by, at, used_by: ["production/web"]}]; used_by: services with a container that runs or is about
+// to.
+Json grants_view(const State& state, const App& app);
+
+}  // namespace naru::control

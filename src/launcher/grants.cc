@@ -1,0 +1,210 @@
+#include "launcher/grants.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "os/file.h"
+
+namespace naru::launcher {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::size_t kMaxFile = 16U << 20;
+
+Result<std::map<std::string, AppGrants>> read(const fs::path& file) {
+  std::map<std::string, AppGrants> apps;
+  const auto text = os::read_file(file, kMaxFile);
+  if (!text && text.error().code == Code::not_found) return apps;
+  if (!text) return std::unexpected(text.error());
+  const Json json = TRY(parse_json(*text, file.string()));
+  try {
+    for (const Json& row : json.at("apps")) {
+      auto grants = row.get<AppGrants>();
+      const std::string app = grants.app;
+      apps.emplace(app, std::move(grants));
+    }
+  } catch (const Json::exception& problem) {
+    return fail(Code::malformed, "{}: {}", file.string(), problem.what());
+  }
+  return apps;
+}
+
+Result<std::vector<Grant>> parse(const std::vector<std::string>& texts) {
+  if (texts.empty() || texts.size() > kMaxGrants)
+    return fail(Code::invalid_argument, "{} grants at once; it takes 1 to {}", texts.size(), kMaxGrants);
+  std::vector<Grant> grants;
+  for (const std::string& text : texts) grants.push_back(TRY(parse_grant(text)));
+  return grants;
+}
+
+std::string name_of(std::string_view by) {
+  std::string name(by.substr(0, 64));
+  for (char& c : name)
+    if (static_cast<unsigned char>(c) <= ' ' || static_cast<unsigned char>(c) >= 0x7f) c = '?';
+  return name.empty() ? "root" : name;
+}
+
+}  // namespace
+
+std::unique_ptr<Grants> Grants::open(fs::path data, const Clock& clock) {
+  std::unique_ptr<Grants> grants(new Grants(std::move(data), clock));
+  if (auto apps = read(grants->file()))
+    grants->apps_ = std::move(*apps);
+  else
+    log_event(Level::error, "launcher.grants_lost", {{"error", apps.error().message()}});
+  return grants;
+}
+
+Result<void> Grants::keep(std::map<std::string, AppGrants> apps) {
+  Json rows = Json::array();
+  for (const auto& [name, grants] : apps) rows.push_back(grants);
+  const Json all{{"apps", std::move(rows)}};
+  TRY(os::write_file_atomically(file(), all.dump(1), 0600));
+  apps_ = std::move(apps);
+  return {};
+}
+
+// Naru's own folder, by whatever name: in it lie the variables of everybody, and this file.
+Result<void> Grants::check_place(const Grant& grant) const {
+  if (grant.kind != GrantKind::bind) return {};
+  std::error_code ignored;
+  for (const fs::path& name : {data_, fs::canonical(data_, ignored)}) {
+    const auto own = machine_path(name.string());
+    if (own && folders_meet(grant.name, *own))
+      return std::unexpected(
+          Error{Code::forbidden,
+                fmt::format("{}: the data folder of Naru, {}, is no application's", grant.text(), *own), 0,
+                "let the application have a folder of its own, below /srv say"});
+  }
+  return {};
+}
+
+// The same way as when a container is started: no symbolic link on it.
+Result<void> Grants::check_folder(const Grant& grant) const {
+  if (grant.kind != GrantKind::bind) return {};
+  const Fd root = TRY(os::open_folder("/"));
+  const auto opened = os::open_beneath(root.get(), grant.name.substr(1), O_PATH);
+  struct stat info{};
+  if (!opened)
+    return std::unexpected(
+        opened.error().code == Code::not_found
+            ? Error{Code::not_found, fmt::format("{}: there is no {}", grant.text(), grant.name), 0,
+                    fmt::format("make it first: mkdir -p -m 700 {}", grant.name)}
+            : Error{Code::forbidden, fmt::format("{}: {}", grant.text(), opened.error().message()), 0,
+                    fmt::format("symbolic links are not followed; name what it leads to: readlink -f {}",
+                                grant.name)});
+  if (::fstat(opened->get(), &info) != 0 || (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode)))
+    return fail(Code::forbidden, "{}: it is neither a folder nor a file", grant.text());
+  return {};
+}
+
+// State is never run twice; what several programs write needs one application that says who may.
+Result<void> Grants::check_only_writer(const std::string& app, const Grant& grant) const {
+  if (grant.kind != GrantKind::bind || !grant.writable) return {};
+  for (const auto& [name, other] : apps_) {
+    if (name == app) continue;
+    for (const Grant& theirs : grants_in(other.grants))
+      if (theirs.kind == GrantKind::bind && theirs.writable && folders_meet(theirs.name, grant.name))
+        return std::unexpected(
+            Error{Code::conflict,
+                  fmt::format("{}: {} writes there already ({})", grant.text(), name, theirs.text()), 0,
+                  fmt::format("let one of them read only: bind:{}; or take it back: naru app disallow {} {}",
+                              grant.name, name, theirs.text())});
+  }
+  return {};
+}
+
+Result<AppGrants> Grants::allow(const std::string& app, const std::vector<std::string>& texts,
+                                const std::string& by) {
+  const std::vector<Grant> wanted = TRY(parse(texts));
+  const std::lock_guard lock(mutex_);
+  if (!apps_.contains(app) && apps_.size() >= kMaxApps)
+    return fail(Code::too_large, "{} applications have grants; that is the most", kMaxApps);
+  auto apps = apps_;
+  AppGrants& its = apps[app];
+  const WallTime now = clock_.wall();
+  bool changed = false;
+  for (const Grant& grant : wanted) {
+    if (std::ranges::find(its.grants, grant.text(), &GrantRecord::grant) != its.grants.end()) continue;
+    TRY(check_place(grant));
+    TRY(check_folder(grant));
+    TRY(check_only_writer(app, grant));
+    its.grants.push_back({grant.text(), name_of(by), now});
+    changed = true;
+  }
+  if (its.grants.size() > kMaxGrants)
+    return fail(Code::too_large, "{}: {} grants is the most", app, kMaxGrants);
+  if (!changed) return its;
+  its.app = app;
+  its.by = name_of(by);
+  its.changed = now;
+  AppGrants answer = its;
+  TRY(keep(std::move(apps)));
+  return answer;
+}
+
+Result<AppGrants> Grants::disallow(const std::string& app, const std::vector<std::string>& texts,
+                                   const std::string& by) {
+  const std::lock_guard lock(mutex_);
+  auto apps = apps_;
+  const auto found = apps.find(app);
+  for (const std::string& text : texts) {
+    // As it was written down, though nobody would be given it any more.
+    const auto parsed = parse_grant(text);
+    const std::string written = parsed ? parsed->text() : text;
+    if (found == apps.end() || std::erase_if(found->second.grants, [&](const GrantRecord& record) {
+                                 return record.grant == written || record.grant == text;
+                               }) == 0)
+      return std::unexpected(Error{Code::not_found,
+                                   fmt::format("{} is not allowed {}", app, text.substr(0, 80)), 0,
+                                   fmt::format("see what it is allowed: naru app allow {}", app)});
+  }
+  if (texts.empty()) return fail(Code::invalid_argument, "there is nothing to take back");
+  found->second.by = name_of(by);
+  found->second.changed = clock_.wall();
+  AppGrants answer = found->second;
+  TRY(keep(std::move(apps)));
+  return answer;
+}
+
+Result<void> Grants::drop(const std::string& app) {
+  const std::lock_guard lock(mutex_);
+  if (!apps_.contains(app)) return {};
+  auto apps = apps_;
+  apps.erase(app);
+  return keep(std::move(apps));
+}
+
+std::vector<AppGrants> Grants::list() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<AppGrants> all;
+  for (const auto& [name, grants] : apps_) all.push_back(grants);
+  return all;
+}
+
+Result<void> Grants::check(const std::string& app, std::span<const Grant> needs) const {
+  if (needs.empty()) return {};
+  const std::lock_guard lock(mutex_);
+  const auto found = apps_.find(app);
+  const std::vector<Grant> given =
+      found == apps_.end() ? std::vector<Grant>() : grants_in(found->second.grants);
+  for (const Grant& need : needs) {
+    // Canonical, so that what is mounted is what was looked at.
+    if (need.kind == GrantKind::bind && machine_path(need.name) != need.name)
+      return fail(Code::forbidden, "bind source '{}' is not a plain path", need.name.substr(0, 200));
+    if (const std::string why = why_never(need); !why.empty())
+      return std::unexpected(Error{Code::forbidden, fmt::format("{}: {}", need.text(), why), 0,
+                                   "it can be granted to no application"});
+    TRY(check_place(need));
+    if (!is_covered(need, given))
+      return std::unexpected(Error{Code::forbidden,
+                                   fmt::format("{} is not allowed {}", app.empty() ? "it" : app, need.text()),
+                                   0, fmt::format("on this machine, as root: {}", allow_command(app, need))});
+  }
+  return {};
+}
+
+}  // namespace naru::launcher
