@@ -257,6 +257,39 @@ describe('the console', { skip: !!link && 'a running Naru is tested' }, () => {
     await leave(page);
   });
 
+  test('ends a cancelled build with its pipeline', async () => {
+    const failed = fake.world.pipelines.shop[1];
+    failed.finished = failed.pushed + 2_000;
+    failed.builds[2] = { ...failed.builds[2], state: 'failed', started: failed.pushed + 900, finished: failed.pushed + 1_900, error: 'exit 2' };
+    failed.builds[0] = { ...failed.builds[0], state: 'cancelled', started: failed.pushed + 900, finished: 0 };
+    const page = await enter('/apps/shop/pipelines');
+    const row = page.getByTestId('pipeline-40').locator('li').filter({ hasText: 'web' });
+    assert.equal((await row.locator('.took').innerText()).trim(), 'cancelled');
+    const [bar, track] = await Promise.all(['i', '.track'].map((part) => row.locator(part).first().boundingBox()));
+    assert.ok(bar.x + bar.width <= track.x + track.width + 1 && bar.width < track.width, `${bar.width} of ${track.width}`);
+    await leave(page);
+  });
+
+  test('fades the tabs that do not fit a phone, at the edge where there are more', async () => {
+    const page = await enter('/apps/shop', { viewport: kPhone });
+    const nav = page.getByRole('navigation', { name: 'Of the application' });
+    const mask = () => nav.evaluate((n) => getComputedStyle(n).maskImage);
+    await eventually(async () => /to left/.test(await mask()), 'more to the right');
+    await nav.evaluate((n) => (n.scrollLeft = n.scrollWidth));
+    await eventually(async () => /to right/.test(await mask()), 'more to the left');
+    await page.setViewportSize({ width: 1280, height: 860 });
+    await eventually(async () => (await mask()) === 'none', 'all of them');
+    await leave(page);
+  });
+
+  test('finds first what begins with the word', async () => {
+    const page = await enter('/apps/shop');
+    await page.keyboard.press('/');
+    await page.getByRole('combobox', { name: 'Find' }).fill('cat');
+    assert.match(await page.locator('#found li').first().innerText(), /shop\/catalog/);
+    await leave(page);
+  });
+
   test('runs a pipeline that failed again', async () => {
     const page = await enter('/apps/shop/pipelines');
     const again = page.getByTestId('pipeline-40').getByRole('button', { name: 'Run it again' });

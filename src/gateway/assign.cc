@@ -79,6 +79,16 @@ Visitor visitor_of(const http1::RequestHead& head, std::string_view peer_ip, boo
   return visitor;
 }
 
+bool asks_from_here(const http1::RequestHead& head, const Visitor& visitor, bool peer_is_here) {
+  const auto ip = io::Address::of_ip(visitor.ip, 0);
+  // Signs of a proxy that does not say for whom it asks, or not in the field that is understood.
+  const bool vague = std::ranges::any_of(head.fields(), [](const http1::Field& field) {
+    return http1::iequals(field.name, "forwarded") || http1::iequals(field.name, "x-real-ip") ||
+           http1::iequals(field.name, "via");
+  });
+  return peer_is_here && ip && ip->is_loopback() && !vague;
+}
+
 Assignment assign_edge(const route::Environment& environment, const route::UserIds& user_ids,
                        const http1::RequestHead& head, std::string_view client_ip, WallTime now) {
   Assignment out;

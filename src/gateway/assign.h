@@ -30,6 +30,8 @@ struct Visitor {
 // The peer, unless it is on this machine: a proxy here says for whom it asks, in the last address of its
 // X-Forwarded-For, which it added itself, and in X-Forwarded-Proto.
 Visitor visitor_of(const http1::RequestHead& head, std::string_view peer_ip, bool peer_is_here);
+// Surely somebody at this machine: the peer is here, and does not say that it asks for another.
+bool asks_from_here(const http1::RequestHead& head, const Visitor& visitor, bool peer_is_here);
 
 // At the edge: the user's cookie (or what the application chose instead), else a new cookie, which routes at
 // once but is counted under the client's address until it comes back.

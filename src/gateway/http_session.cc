@@ -9,6 +9,7 @@ namespace {
 
 using io::Task;
 
+constexpr std::size_t kMostKnown = 20;  // host names on the page of one that is not
 constexpr milliseconds kKeepBuffer{2'000};
 constexpr int kInformational = 32;  // answers of 1xx before the one that counts
 
@@ -152,7 +153,7 @@ std::optional<Page> HttpSession::locate() {
   if (head_.method == "CONNECT") return Page{501, "CONNECT is not supported: this is no forward proxy."};
   if (arrival_.origin->kind == ListenerKind::http) {
     const route::Service* service = now_.routes->by_host(head_.authority);
-    if (!service) return unknown_host_page(head_.authority, now_.routes->hosts(20));
+    if (!service) return unknown_host();
     now_.to = {service->environment, service, service->http_port()};
     if (now_.to.port == 0)
       return Page{404,
@@ -162,6 +163,13 @@ std::optional<Page> HttpSession::locate() {
     if (!now_.to.service) return Page{503, "Nothing serves this address at present. See `naru status`.", 1};
   }
   return std::nullopt;
+}
+
+// What runs here is nobody's business who comes over the network.
+Page HttpSession::unknown_host() const {
+  const Visitor visitor = visitor_of(head_, arrival_.client_ip, arrival_.from_here);
+  if (!asks_from_here(head_, visitor, arrival_.from_here)) return unknown_host_page(head_.authority);
+  return unknown_host_page(head_.authority, now_.routes->hosts(kMostKnown), visitor.https);
 }
 
 // Until the table says that there are instances. Status 0: the client went away.

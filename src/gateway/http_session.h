@@ -78,6 +78,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   io::Task<bool> read_head();
   io::Task<After> serve_request();
   std::optional<Page> locate();
+  Page unknown_host() const;
   io::Task<std::optional<Page>> wait_for_instances();
   void assign();
   io::Task<After> forward();

@@ -59,17 +59,28 @@ Page refused_page(const format::http1::Refusal& refusal) {
                                       remedy_of(refusal.status))};
 }
 
-Page unknown_host_page(std::string_view host, const std::vector<std::string>& known) {
-  std::string text = host.empty() ? "The request names no host."
-                                  : fmt::format("Nothing is known by the host name '{}'.", shown(host));
-  text += known.empty() ? "\nNo application answers here yet: push one." : "\nKnown here:";
-  for (const std::string& name : known) text += "\n  http://" + name;
-  return {404, std::move(text)};
+Page unknown_host_page(std::string_view authority) {
+  return {404, authority.empty() ? std::string("The request names no host.")
+                                 : fmt::format("Nothing is known by the host name '{}'.", shown(authority))};
+}
+
+Page unknown_host_page(std::string_view authority, const std::vector<std::string>& known, bool https) {
+  const auto colon = authority.rfind(':');
+  const bool port = colon != std::string_view::npos && authority.find(']', colon) == std::string_view::npos;
+  Page page = unknown_host_page(authority);
+  page.text += known.empty() ? "\nNo application answers here yet: push one." : "\nKnown here:";
+  for (const std::string& name : known)
+    page.text += fmt::format("\n  {}://{}{}", https ? "https" : "http", name,
+                             port ? shown(authority.substr(colon)) : std::string());
+  return page;
 }
 
 Page no_instance_page(std::string_view label) {
   return {503,
-          fmt::format("There is no ready instance of {}.\nSee `naru ps` and `naru logs` for why.", label), 1};
+          fmt::format("There is no ready instance of {}.\nSee `naru ps` and `naru logs` for why; what was "
+                      "stopped, `naru app start` starts again.",
+                      label),
+          1};
 }
 
 Page hold_full_page(std::string_view label, const Bounds& bounds) {

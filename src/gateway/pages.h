@@ -22,7 +22,10 @@ struct Page {
 std::string render_page(const Page& page, bool head_only, bool close);
 
 Page refused_page(const format::http1::Refusal& refusal);
-Page unknown_host_page(std::string_view host, const std::vector<std::string>& known);
+// `authority` is the request's: "host", "host:port" or "".
+Page unknown_host_page(std::string_view authority);
+// The same for a person at this machine, who may know the names: at the port that they came by.
+Page unknown_host_page(std::string_view authority, const std::vector<std::string>& known, bool https);
 Page no_instance_page(std::string_view label);
 Page hold_full_page(std::string_view label, const Bounds& bounds);
 Page unreachable_page(std::string_view label, std::string_view why);

@@ -98,12 +98,35 @@ TEST(Gateway, SaysWhatIsWrongWhenNobodyCanAnswer) {
   const std::string none = world.ask(get());
   EXPECT_THAT(none, StartsWith("HTTP/1.1 503"));
   EXPECT_THAT(none, HasSubstr("no ready instance of shop/web"));
-  const std::string unknown = world.ask(get("/", "", "nobody.example"));
-  EXPECT_THAT(unknown, StartsWith("HTTP/1.1 404"));
-  EXPECT_THAT(unknown, HasSubstr("http://web.production.shop.localhost"));
+  EXPECT_THAT(none, HasSubstr("naru app start"));
   world.stable().stop();
   world.publish();
   EXPECT_THAT(world.ask(get()), StartsWith("HTTP/1.1 502"));
+}
+
+TEST(Gateway, TellsWhatIsKnownHereToPeopleAtThisMachineWithThePortThatTheyUsed) {
+  World world;
+  world.publish();
+  const std::string known = "web.production.shop.localhost";
+  const std::string at_port = world.ask(get("/", "", "nobody.example:8080"));
+  EXPECT_THAT(at_port, StartsWith("HTTP/1.1 404"));
+  EXPECT_THAT(at_port, HasSubstr("\n  http://" + known + ":8080\n"));
+  EXPECT_THAT(world.ask(get("/", "", "nobody.example")), HasSubstr("\n  http://" + known + "\n"));
+  EXPECT_THAT(world.ask(get("/", "", "[::1]")), HasSubstr("\n  http://" + known + "\n"));
+  EXPECT_THAT(world.ask(get("/", "X-Forwarded-For: 127.0.0.1\r\n", "nobody.example")), HasSubstr(known));
+}
+
+TEST(Gateway, TellsOthersOnlyThatNothingIsKnownByThatName) {
+  World world;
+  world.publish();
+  for (const char* proxy :
+       {"X-Forwarded-For: 203.0.113.9\r\n", "X-Forwarded-For: 127.0.0.1, 10.1.2.3\r\n",
+        "Forwarded: for=203.0.113.9\r\n", "X-Real-IP: 203.0.113.9\r\n", "Via: 1.1 edge\r\n"}) {
+    const std::string unknown = world.ask(get("/", proxy, "nobody.example:8080"));
+    EXPECT_THAT(unknown, StartsWith("HTTP/1.1 404")) << proxy;
+    EXPECT_THAT(unknown, HasSubstr("Nothing is known by the host name 'nobody.example:8080'.")) << proxy;
+    EXPECT_THAT(unknown, Not(HasSubstr("shop"))) << proxy;
+  }
 }
 
 TEST(Gateway, MalformedHeadsNeverReachAnInstance) {
