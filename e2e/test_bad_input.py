@@ -175,7 +175,7 @@ class Start(OneApp):
         self.mode("eat")
         self.app.edit("compose.yaml", "    build: web\n", "    build: web\n    deploy: { resources: { limits: { memory: 48M } } }\n")
         self.app.edit("compose.yaml", "ready_deadline: 20s", "ready_deadline: 8s")
-        self.comes_back("Eats memory", "web", "killed: it reached its memory limit", "see `naru logs shop/web`")
+        self.comes_back("Eats memory", "web", "killed: it reached its memory limit of 48 MiB .raise deploy.resources.limits.memory.", "see `naru logs shop/web`")
 
     def test_a_program_that_does_not_exist_is_named(self):
         self.app.edit("web/Dockerfile", 'CMD ["perl"', 'CMD ["perll"')

@@ -77,14 +77,18 @@ class Registry(naru.Case):
     def test_6_a_push_reaches_nothing_else_on_this_machine(self):
         closed = naru.free_port()
         app = naru.App(self.platform, "spy", {"compose.yaml": "services: {}\n"})
-        said = []
+        said, hints = [], []
         for port in (self.platform.port, self.platform.gateway_port, closed):
             place = f"127.0.0.1:{port}"
             app.write({"compose.yaml": f"services:\n  web:\n    image: {place}/a/b:1\n"})
             app.commit(place)
-            said.append(app.push(check=False).stdout.split("[web]", 1)[1].splitlines()[0].replace(place, "PLACE"))
+            lines = app.push(check=False).stdout.split("[web]", 1)[1].splitlines()
+            said.append(lines[0].replace(place, "PLACE"))
+            hints.append("\n".join(lines[1:]).replace(place, "PLACE"))
         self.assert_says(said[0], "PLACE: a push may not pull from this machine")
         self.assertEqual(len(set(said)), 1, said)
+        for hint in hints:
+            self.assert_says(hint, "naru up --allow-registry PLACE")
 
 
 if __name__ == "__main__":

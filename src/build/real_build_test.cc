@@ -162,6 +162,15 @@ TEST(RealBuild, NamesABaseImageThatIsNotInTheStore) {
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, Code::base_image_missing);
   EXPECT_NE(result.error().context.find("does not answer"), std::string::npos) << result.error().context;
+  StoreImages refused(
+      *store,
+      [](const format::ImageReference&, const Images::Progress&, std::stop_token) -> Result<image::Image> {
+        return std::unexpected(Error{Code::registry_refused, "10.0.0.7:5000: not from here", 0,
+                                     "naru up --allow-registry 10.0.0.7:5000"});
+      });
+  const auto forbidden = Builder(bench, refused, *cache, clock).build(request, {});
+  ASSERT_FALSE(forbidden);
+  EXPECT_EQ(forbidden.error().hint(), "naru up --allow-registry 10.0.0.7:5000");
 }
 
 }  // namespace

@@ -11,8 +11,12 @@ Result<image::Image> StoreImages::resolve(const format::ImageReference& referenc
   progress(fmt::format("pulling {}", reference.familiar()));
   auto pulled = pull_(reference, progress, stop);
   if (pulled || pulled.error().code == Code::build_cancelled) return pulled;
-  return fail(Code::base_image_missing, "the image {} is not here, and could not be pulled: {}",
-              reference.familiar(), pulled.error().message());
+  const Error& cause = pulled.error();
+  // What a person can do about a registry that is not allowed is known by who refused it.
+  return std::unexpected(Error{Code::base_image_missing,
+                               fmt::format("the image {} is not here, and could not be pulled: {}",
+                                           reference.familiar(), cause.message()),
+                               0, cause.code == Code::registry_refused ? std::string(cause.hint()) : ""});
 }
 
 }  // namespace naru::build

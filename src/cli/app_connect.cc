@@ -10,6 +10,7 @@ namespace naru::cli {
 namespace {
 
 constexpr int kMostNames = 1000;
+constexpr std::size_t kLongestName = 24;
 
 Result<std::string> whole_app(const AppOptions& options, std::string_view verb) {
   const Target target = TRY(parse_app(options.app));
@@ -33,6 +34,22 @@ Result<std::string> url_of(const ControlClient& control, const std::string& app)
 void tell_of_other_trust(const Session& session, const ControlClient& control) {
   if (!control.place().ca.empty() && !session.variable("GIT_SSL_CAINFO").value_or("").empty())
     session.notice("GIT_SSL_CAINFO is set, and git believes it instead of NARU_CA: unset it before a push");
+}
+
+// 'My App' -> "my-app".
+std::string suggested_name(std::string_view wish) {
+  std::string name;
+  for (const char c : wish) {
+    const char lower = c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+    const bool letter = lower >= 'a' && lower <= 'z', digit = c >= '0' && c <= '9';
+    if (letter || (digit && !name.empty()))
+      name += lower;
+    else if (!name.empty() && name.back() != '-')
+      name += '-';
+    if (name.size() == kLongestName) break;
+  }
+  while (name.ends_with('-')) name.pop_back();
+  return name.empty() ? "shop" : name;
 }
 
 std::string push_line(const GitRemote& remote) {
@@ -64,6 +81,14 @@ Result<std::string> token_for(const ControlClient& control, const std::string& a
 }  // namespace
 
 Done app_create(const Session& session, const AppOptions& options) {
+  // What cannot be a name at all; the server says the same of what only it refuses.
+  if (!parse_app(options.app))
+    return std::unexpected(
+        Error{Code::invalid_argument,
+              fmt::format("'{}' cannot be an application's name: it takes 1 to 24 of a-z, 0-9 and '-', "
+                          "beginning with a letter",
+                          clean(options.app.substr(0, 64))),
+              0, "as: naru app create " + suggested_name(options.app)});
   const std::string app = TRY(whole_app(options, "create"));
   auto remote = GitRemote::here();
   // Before anything is made: a remote that is in use must not lead elsewhere from now on.

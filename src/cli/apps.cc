@@ -1,10 +1,15 @@
 // `naru app ls|rm|stop|start`.
+#include <chrono>
+#include <thread>
+
 #include "cli/target.h"
 #include "cli/verbs.h"
 
 namespace naru::cli {
 
 namespace {
+
+constexpr milliseconds kStopPatience{90'000}, kPause{200};
 
 void tell_volumes(const Session& session, const Json& answer) {
   if (list(answer, "volumes").empty()) return;
@@ -109,11 +114,46 @@ Done app_remove(const Session& session, const AppOptions& options) {
   return 0;
 }
 
+namespace {
+
+// Until what ran has finished its requests and is gone: then its volumes are free.
+Result<void> wait_until_gone(const Session& session, const ControlClient& control, const Target& target) {
+  const std::string path =
+      fmt::format("/v1/ps?{}&{}", query_part("app", target.app), query_part("env", target.env));
+  const auto deadline = std::chrono::steady_clock::now() + kStopPatience;
+  for (std::size_t told = 0;;) {
+    const Json answer = TRY(control.get(path));
+    const Json& left = list(answer, "instances");
+    if (left.empty()) return {};
+    if (std::chrono::steady_clock::now() > deadline) {
+      std::vector<std::string> names;
+      for (const Json& instance : left) names.push_back(text(instance, "id"));
+      return std::unexpected(
+          Error{Code::timeout,
+                fmt::format("{}: {} not stopped within {}", target.text(), fmt::join(names, ", "),
+                            humanize(kStopPatience)),
+                0,
+                fmt::format("it is tried again; naru ps {} shows what is left, naru logs {} "
+                            "what it says",
+                            target.text(), target.text())});
+    }
+    if (left.size() != told && !session.json)
+      session.notice(fmt::format("{} finish{} requests and stop{}", count_text(left.size(), "container"),
+                                 left.size() == 1 ? "es its" : " their", left.size() == 1 ? "s" : ""));
+    told = left.size();
+    std::this_thread::sleep_for(kPause);
+  }
+}
+
+}  // namespace
+
 Done app_stop(const Session& session, const AppOptions& options) {
   const Target target = TRY(parse_app(options.app));
-  return after_command(session,
-                       TRY(session.control().post(fmt::format("/v1/apps/{}/stop", path_part(target.app)),
-                                                  {{"env", target.env}})));
+  const ControlClient control = session.control();
+  const Json status =
+      TRY(control.post(fmt::format("/v1/apps/{}/stop", path_part(target.app)), {{"env", target.env}}));
+  TRY(wait_until_gone(session, control, target));
+  return after_command(session, status);
 }
 
 Done app_start(const Session& session, const AppOptions& options) {

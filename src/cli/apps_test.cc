@@ -189,6 +189,33 @@ TEST(App, ThatIsTakenIsSaidWithTheWayToConnect) {
   EXPECT_NE(run_on(control, {"app", "create", "shop"}).err.find("naru app connect shop"), std::string::npos);
 }
 
+TEST(App, ThatIsStoppedIsWaitedForUntilItsContainersAreGone) {
+  FakeControl control({{"POST /v1/apps/shop/stop", {{"app", "shop"}, {"message", "stopped"}}}});
+  int asked = 0;
+  control.special["GET /v1/ps?app=shop&env=production"] =
+      [&](io::Request&, io::ResponseWriter& response) -> io::Task<void> {
+    Json left = Json::array();
+    for (int i = asked++; i < 3; ++i) left.push_back({{"id", "shop-web-7"}, {"phase", "retiring"}});
+    const Json answer{{"instances", left}};
+    (void)co_await response.send_json(200, answer);
+  };
+  const auto ran = run_on(control, {"app", "stop", "shop"});
+  EXPECT_EQ(ran.status, 0) << ran.err;
+  EXPECT_EQ(asked, 4) << "until none was left";
+  EXPECT_EQ(ran.out, "shop: stopped\n");
+  EXPECT_TRUE(ran.err.contains("note: 3 containers finish their requests and stop\n")) << ran.err;
+  EXPECT_TRUE(ran.err.contains("note: 1 container finishes its requests and stops\n")) << ran.err;
+}
+
+TEST(App, OfANameThatCannotBeIsToldWhichNamesAreAllowed) {
+  for (const char* name : {"My App", "shop!", "-x", "a/b/c"}) {
+    const auto ran = run_on(FakeControl(), {"app", "create", "--", name});
+    EXPECT_EQ(ran.status, 1) << name;
+    EXPECT_TRUE(ran.err.contains("it takes 1 to 24 of a-z, 0-9 and '-', beginning with a letter")) << ran.err;
+  }
+  EXPECT_TRUE(run_on(FakeControl(), {"app", "create", "My App"}).err.contains("naru app create my-app\n"));
+}
+
 TEST(Confirming, WhatCannotBeUndoneNeedsAYesWhereNobodyCanBeAsked) {
   FakeControl control({{"DELETE /v1/apps/shop", Json::object()},
                        {"DELETE /v1/apps/shop/environments/staging", Json::object()},

@@ -65,14 +65,24 @@ void add_grants(const Session& session, const std::string& verb, const std::stri
 }
 
 // What `naru promote` and `naru rollback` may be given.
-void add_releases(const Session& session, const std::string& named, std::vector<std::string>& names) {
+void add_releases(const Session& session, const std::string& named, bool only_served,
+                  std::vector<std::string>& names) {
   const auto target = parse_app(named);
   if (!target) return;
   const auto answer = session.control().get(
       fmt::format("/v1/apps/{}/releases?{}", path_part(target->app), query_part("env", target->env)));
   if (!answer) return;
   for (const Json& release : list(*answer, "releases"))
-    names.push_back(fmt::format("v{}", number(release, "version")));
+    if (!flag(release, "current") && (!only_served || flag(release, "served")))
+      names.push_back(fmt::format("v{}", number(release, "version")));
+}
+
+// The member `key` of each row of a list that control has.
+void add_named(const Session& session, const char* path, const char* rows, const char* key,
+               std::vector<std::string>& names) {
+  const auto answer = session.control().get(path);
+  if (!answer) return;
+  for (const Json& row : list(*answer, rows)) names.push_back(text(row, key));
 }
 
 }  // namespace
@@ -121,7 +131,11 @@ void complete(const CLI::App& root, const std::vector<std::string>& words, const
     if (kind.find("SERVICE") != std::string::npos)
       slash == std::string::npos ? add_apps(session, names)
                                  : add_services(session, prefix.substr(0, slash), names);
-    if (kind == "RELEASE") add_releases(session, words[words.size() - 2], names);
+    if (kind == "RELEASE")
+      add_releases(session, words[words.size() - 2], at->get_name() == "rollback", names);
+    if (kind == "VOLUME") add_named(session, "/v1/volumes", "volumes", "name", names);
+    if (kind == "REFERENCE" && (at->get_name() == "rm" || at->get_name() == "history"))
+      add_named(session, "/v1/images", "images", "reference", names);
     if (kind == "GRANT") add_grants(session, at->get_name(), first, names);
     if (kind == "SHELL") names = {"bash", "zsh", "fish"};
   }

@@ -15,6 +15,7 @@ TEST(Delivery, CommandsOfPeopleArePostedWithTheirEnvironment) {
                        {"POST /v1/apps/shop/abort", status},
                        {"POST /v1/apps/shop/rollback", status},
                        {"POST /v1/apps/shop/stop", status},
+                       {"GET /v1/ps?app=shop&env=production", {{"instances", Json::array()}}},
                        {"POST /v1/apps/shop/start", status}});
   EXPECT_EQ(run_on(control, {"promote", "shop/staging"}).out, "shop/staging: done\n");
   EXPECT_EQ(Json::parse(control.last_body()), (Json{{"env", "staging"}}));
@@ -117,6 +118,22 @@ TEST(Pipeline, ThatFailedIsRetriedByHand) {
   run_on(control, {"pipeline", "retry", "shop", "17", "--json"});
   EXPECT_EQ(Json::parse(control.last_body()), (Json{{"id", 17}}));
   EXPECT_EQ(run_on(control, {"pipeline"}).status, 1) << "an application is needed";
+}
+
+TEST(Variables, ThatDoNotChangeAreToldAndDeliverNothing) {
+  FakeControl control({{"POST /v1/apps/shop/env",
+                        {{"used_by", Json::object()}, {"unchanged", Json::array()}, {"not_set", {"NOPE"}}}}});
+  const auto none = run_on(control, {"env", "unset", "shop", "NOPE"});
+  EXPECT_EQ(none.status, 0);
+  EXPECT_EQ(none.out,
+            "shop: 0 variables removed\nNothing changes for what runs: no commit is delivered again.\n");
+  EXPECT_EQ(none.err, "note: NOPE was not set\n");
+  const FakeControl same(
+      {{"POST /v1/apps/shop/env",
+        {{"used_by", {{"A", {"web"}}}}, {"unchanged", {"A"}}, {"not_set", Json::array()}}}});
+  const auto again = run_on(same, {"env", "set", "shop", "A=1"});
+  EXPECT_TRUE(again.out.starts_with("shop: 0 variables set\n")) << again.out;
+  EXPECT_EQ(again.err, "note: A has that value already\n");
 }
 
 TEST(Variables, AreSetUnsetListedAndImported) {

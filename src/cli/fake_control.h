@@ -115,7 +115,7 @@ struct RunOptions {
   std::map<std::string, std::string> environment = {};
   Processes processes = {};
   bool colour = false, interactive = false;
-  int columns = 120;
+  int columns = 120, rows = 0;
   std::optional<std::string> typed = {};  // a person sits there, and types this
 };
 
@@ -128,6 +128,7 @@ inline Ran run_line(std::vector<std::string> words, RunOptions options = {}) {
   terminal.interactive = options.interactive;
   if (options.typed) terminal.read_line = [&] { return *options.typed; };
   terminal.columns = options.columns;
+  terminal.rows = options.rows;
   const FixedClock clock;
   const GetVariable variable = [&](const char* name) -> std::optional<std::string> {
     const auto found = options.environment.find(name);

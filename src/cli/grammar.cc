@@ -14,6 +14,10 @@ std::vector<std::string> names_of(const CLI::App& app) {
   return names;
 }
 
+constexpr const char* kFooter =
+    "Every command explains itself: naru COMMAND --help\nWhere Naru is: --data DIR or NARU_DATA; elsewhere "
+    "NARU_URL, NARU_TOKEN and, for a certificate of your own, NARU_CA.";
+
 std::string path_of(const CLI::App* app) {
   return app->get_parent() == nullptr ? app->get_name() : path_of(app->get_parent()) + " " + app->get_name();
 }
@@ -68,9 +72,7 @@ Grammar::Grammar() : root_("Naru carries a change from a push to its users, safe
   root_.set_version_flag("--version", fmt::format("naru {}", kVersion), "Print the version");
   add_common(&root_);  // also before the verb
   root_.require_subcommand(0, 1);
-  root_.footer(
-      "Every command explains itself: naru COMMAND --help\nWhere Naru is: --data DIR or NARU_DATA; elsewhere "
-      "NARU_URL, NARU_TOKEN and, for a certificate of your own, NARU_CA.");
+  root_.footer(kFooter);
   add_platform_verbs(*this);
   add_delivery_verbs(*this);
 }
@@ -81,8 +83,20 @@ void Grammar::add_common(CLI::App* app) {
       ->type_name("DIR");
 }
 
-CLI::App* Grammar::group(CLI::App* parent, const std::string& name, const std::string& description) {
+namespace {
+
+std::string examples_text(const std::vector<std::string>& examples) {
+  std::string text = "Examples:";
+  for (const std::string& example : examples) text += "\n  " + example;
+  return text;
+}
+
+}  // namespace
+
+CLI::App* Grammar::group(CLI::App* parent, const std::string& name, const std::string& description,
+                         const std::vector<std::string>& examples) {
   CLI::App* group = parent->add_subcommand(name, description)->group("Commands");
+  group->footer(examples_text(examples) + "\n\n" + kFooter);
   group->require_subcommand(0, 1);
   group->callback([this, group] {
     if (group->get_subcommands().empty()) throw CLI::CallForHelp();
@@ -94,9 +108,7 @@ CLI::App* Grammar::verb(CLI::App* parent, const std::string& name, const std::st
                         const std::vector<std::string>& examples, Verb run) {
   CLI::App* verb = parent->add_subcommand(name, description)->group("Commands");
   add_common(verb);
-  std::string footer = "Examples:";
-  for (const std::string& example : examples) footer += "\n  " + example;
-  verb->footer(footer);
+  verb->footer(examples_text(examples));
   verb->callback([this, verb, run = std::move(run)] {
     if (verb->get_subcommands().empty()) chosen_ = run;  // else its own subcommand was meant
   });
@@ -148,7 +160,13 @@ Grammar::Parsed Grammar::parse(std::vector<std::string> words) {
     while (!app->get_subcommands().empty()) app = app->get_subcommands().front();
     return app;
   };
-  const auto help = [&] { return at()->help(at() == &root_ ? "naru" : path_of(at())); };
+  const auto help = [&] {
+    std::string text = at()->help(at() == &root_ ? "naru" : path_of(at()));
+    // An option that is not shown leaves its empty line.
+    for (auto blank = text.find("\n\n\n"); blank != std::string::npos; blank = text.find("\n\n\n"))
+      text.erase(blank, 1);
+    return text;
+  };
   try {
     std::ranges::reverse(words);  // CLI11 takes them from the back
     root_.parse(std::move(words));

@@ -30,7 +30,8 @@ class Grammar {
   Parsed parse(std::vector<std::string> words);
 
   // For what adds verbs.
-  CLI::App* group(CLI::App* parent, const std::string& name, const std::string& description);
+  CLI::App* group(CLI::App* parent, const std::string& name, const std::string& description,
+                  const std::vector<std::string>& examples);
   // `examples`: lines "naru ps shop", each with an optional "  # why".
   CLI::App* verb(CLI::App* parent, const std::string& name, const std::string& description,
                  const std::vector<std::string>& examples, Verb run);

@@ -67,17 +67,20 @@ void add_rollouts(Grammar& grammar) {
 }
 
 void add_variables(Grammar& grammar) {
-  CLI::App* group = grammar.group(&grammar.root(), "env", "Variables and secrets: set, unset, ls, import");
+  CLI::App* group = grammar.group(&grammar.root(), "env", "Variables and secrets: set, unset, ls, import",
+                                  {"naru env set shop API_KEY=secret     # delivers the commit again with it",
+                                   "naru env ls shop/staging", "naru env import shop .env"});
   {
     const auto [verb, options] = add<VariableOptions>(
-        grammar, group, "set", "Set variables; the current commit is delivered again with them",
+        grammar, group, "set",
+        "Set variables; the current commit is delivered again with them, if a service sees a change",
         {"naru env set shop API_KEY=secret", "naru env set shop/staging A=1 B=2"}, variables_set);
     verb->add_option("APP", options->app, kApp)->required();
     verb->add_option("NAME=VALUE", options->words, "What to set")->required()->type_name("");
   }
   {
     const auto [verb, options] = add<VariableOptions>(
-        grammar, group, "unset", "Remove variables",
+        grammar, group, "unset", "Remove variables; one that was not set is told, and is no error",
         {"naru env unset shop API_KEY", "naru env unset shop/staging A B"}, variables_unset);
     verb->add_option("APP", options->app, kApp)->required();
     verb->add_option("NAME", options->words, "What to remove")->required()->type_name("");
@@ -131,7 +134,8 @@ void add_exec_and_events(Grammar& grammar) {
 
 void add_operator(Grammar& grammar) {
   CLI::App* root = &grammar.root();
-  CLI::App* volume = grammar.group(root, "volume", "Volumes: ls, rm");
+  CLI::App* volume = grammar.group(root, "volume", "Volumes: ls, rm",
+                                   {"naru volume ls", "naru volume rm shop.production.data"});
   add_plain(grammar, volume, "ls", "List volumes", {"naru volume ls", "naru volume ls --json"}, volume_list);
   const auto [remove, name] = add<VolumeOptions>(
       grammar, volume, "rm", "Remove a volume and what it holds",
@@ -140,7 +144,10 @@ void add_operator(Grammar& grammar) {
   remove->add_option("VOLUME", name->name, "As `naru volume ls` shows it")->required();
   remove->add_flag("-y,--yes", name->yes, "Do not ask; needed where standard input is no terminal");
 
-  CLI::App* token = grammar.group(root, "token", "Tokens of the API and of git: create, ls, rm");
+  CLI::App* token =
+      grammar.group(root, "token", "Tokens of the API and of git: create, ls, rm",
+                    {"naru token create laptop             # for everything",
+                     "naru token create ci --app shop      # for one application", "naru token rm laptop"});
   const auto [create, wanted] =
       add<TokenOptions>(grammar, token, "create", "Make a token, shown once",
                         {"naru token create laptop", "naru token create ci --app shop"}, token_create);

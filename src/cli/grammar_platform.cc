@@ -47,8 +47,10 @@ void add_up_and_down(Grammar& grammar) {
 }
 
 void add_app(Grammar& grammar) {
-  CLI::App* group = grammar.group(&grammar.root(), "app",
-                                  "Applications: create, connect, ls, rm, stop, start, allow, disallow");
+  CLI::App* group =
+      grammar.group(&grammar.root(), "app", "Applications: create, connect, ls, rm, stop, start, allow, disallow",
+                    {"naru app create shop         # in its repository: then git push naru main",
+                     "naru app ls", "naru app stop shop/staging"});
   using Run = Done (*)(const Session&, const AppOptions&);
   constexpr const char* kWhole = "The application, as shop";
   constexpr const char* kApp = "The application, as shop or shop/staging";
@@ -76,8 +78,8 @@ void add_app(Grammar& grammar) {
            "naru app rm shop/staging    # this one alone", "naru app rm shop --yes      # without asking"},
           app_remove);
   remove->add_flag("-y,--yes", options->yes, "Do not ask; needed where standard input is no terminal");
-  add("stop", "Stop an application's containers", kApp, {"naru app stop shop", "naru app stop shop/staging"},
-      app_stop);
+  add("stop", "Stop an application's containers, and wait (up to 90 s) until they are gone; volumes stay",
+      kApp, {"naru app stop shop", "naru app stop shop/staging"}, app_stop);
   add("start", "Start a stopped application", kApp, {"naru app start shop", "naru app start shop/staging"},
       app_start);
 }
@@ -136,7 +138,9 @@ void add_looking(Grammar& grammar) {
 
 void add_image(Grammar& grammar) {
   CLI::App* group =
-      grammar.group(&grammar.root(), "image", "Images: ls, pull, import, rm, history, bootstrap");
+      grammar.group(&grammar.root(), "image", "Images: ls, pull, import, rm, history, bootstrap",
+                    {"sudo naru image bootstrap              # makes debian:bookworm-slim",
+                     "naru image pull docker.io/library/redis:7", "naru image ls"});
   using Run = Done (*)(const Session&, const ImageOptions&);
   const auto add = [&](const char* name, const char* description, const std::vector<std::string>& examples,
                        Run run) {
@@ -160,8 +164,8 @@ void add_image(Grammar& grammar) {
              "docker save shop/web | gzip > web.tgz && naru image import web.tgz shop/web:v1"},
             image_import);
     verb->add_option("FILE", options->file, "The tar")->required();
-    verb->add_option("REFERENCE,--reference", options->reference,
-                     "The name it gets, as debian:bookworm-slim");
+    verb->add_option("REFERENCE", options->reference, "The name it gets, as debian:bookworm-slim");
+    verb->add_option("--reference", options->reference)->group("");  // as scripts write it
   }
   {
     const auto [verb, options] =

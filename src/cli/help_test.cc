@@ -33,8 +33,12 @@ TEST(Help, OfEachVerbIsAsItWasAgreed) {
 TEST(Help, OfEachVerbHasTwoExamplesOrMoreAndTheJsonOption) {
   Grammar grammar;
   each_verb(grammar.root(), {}, [](const std::vector<std::string>& path, const CLI::App& app) {
-    if (!app.get_subcommands([](const CLI::App*) { return true; }).empty()) return;
     const std::string footer = app.get_footer();
+    const bool group = !app.get_subcommands([](const CLI::App*) { return true; }).empty();
+    if (group && !path.empty()) {
+      EXPECT_TRUE(footer.starts_with("Examples:\n  ")) << fmt::format("{}", fmt::join(path, " "));
+    }
+    if (group) return;
     EXPECT_GE(std::ranges::count(footer, '\n'), 2) << fmt::format("{}", fmt::join(path, " "));
     EXPECT_NE(app.get_option_no_throw("--json"), nullptr);
   });
@@ -150,7 +154,15 @@ TEST(Completion, OffersVerbsOptionsApplicationsAndServices) {
       {{"GET /v1/apps",
         {{"apps",
           {{{"name", "shop"}, {"environments", {{{"name", "production"}}, {{"name", "staging"}}}}}}}}},
-       {"GET /v1/apps/shop/status", {{"services", {{{"name", "web"}}, {{"name", "catalog"}}}}}}});
+       {"GET /v1/apps/shop/status", {{"services", {{{"name", "web"}}, {{"name", "catalog"}}}}}},
+       {"GET /v1/volumes",
+        {{"volumes", {{{"name", "shop.production.data"}}, {{"name", "blog.production.x"}}}}}},
+       {"GET /v1/images", {{"images", {{{"reference", "docker.io/library/debian:bookworm-slim"}}}}}},
+       {"GET /v1/apps/shop/releases?env=production",
+        {{"releases",
+          {{{"version", 3}, {"current", true}, {"served", true}},
+           {{"version", 2}, {"served", false}},
+           {{"version", 1}, {"served", true}}}}}}});
   const auto complete = [&](std::vector<std::string> words) {
     words.insert(words.begin(), "__complete");
     return testing::run_on(control, words).out;
@@ -161,6 +173,11 @@ TEST(Completion, OffersVerbsOptionsApplicationsAndServices) {
   EXPECT_EQ(complete({"status", ""}), "shop\nshop/staging\n");
   EXPECT_EQ(complete({"exec", "shop/c"}), "shop/catalog\n");
   EXPECT_EQ(complete({"completion", ""}), "bash\nzsh\nfish\n");
+  EXPECT_EQ(complete({"volume", "rm", "shop.p"}), "shop.production.data\n");
+  EXPECT_EQ(complete({"image", "rm", ""}), "docker.io/library/debian:bookworm-slim\n");
+  EXPECT_EQ(complete({"image", "pull", ""}), "") << "what is here need not be pulled";
+  EXPECT_EQ(complete({"rollback", "shop", "v"}), "v1\n") << "what was live";
+  EXPECT_EQ(complete({"promote", "shop", "v"}), "v2\nv1\n") << "what may be tried again";
   EXPECT_EQ(complete({}), run_line({"__complete", ""}).out);
   for (const char* shell : {"bash", "zsh", "fish"})
     EXPECT_NE(run_line({"completion", shell}).out.find("naru __complete"), std::string::npos);

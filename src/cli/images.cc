@@ -49,6 +49,7 @@ class Progress {
   void show(std::string_view text) {
     if (!drawn_) return;
     shown_ = true;
+    if (session_.terminal.measure) session_.terminal.measure(session_.terminal);
     session_.print("\r\x1b[K{}", fit(fmt::format("{}: {}", what_, clean(text)),
                                      std::max(20, session_.terminal.columns - 1)));
   }

@@ -50,10 +50,15 @@ std::string requirement(const Json& planned) {
 std::string steps_table(const Json& rollout, const View& view) {
   const Json& planned = list(rollout, "planned");
   const Json& steps = list(rollout, "steps");
-  const bool stepping = text(rollout, "phase") == "stepping";
+  const std::string phase = text(rollout, "phase");
+  const bool stepping = phase == "stepping";
+  // A person's "go on" ends a step without a verdict: what it carried went out all the same.
+  const bool went_out = phase == "completing" || phase == "done";
+  const std::size_t rows = stepping || phase == "preparing" ? std::max(planned.size(), steps.size())
+                                                            : steps.size();  // no others will be taken
   const auto until = number(rollout, "ended") > 0 ? number(rollout, "ended") : view.now_ms;
   Table table({"", "STEP", "USERS", "DURATION", "VERDICT"});
-  for (std::size_t i = 0; i < std::max(planned.size(), steps.size()); ++i) {
+  for (std::size_t i = 0; i < rows; ++i) {
     const Json want = i < planned.size() ? planned[i] : Json();
     const auto weight = i < steps.size() ? number(steps[i], "weight") : number(want, "weight");
     const std::string name = fmt::format("{}", i + 1);
@@ -65,9 +70,9 @@ std::string steps_table(const Json& rollout, const View& view) {
     const bool current = i + 1 == steps.size() && passed == 0;
     std::string verdict = text(steps[i], "verdict");
     if (verdict.empty() && current) verdict = text(rollout, "reason");
-    const std::string mark = passed > 0            ? view.style.paint(Tone::good, "✓")
-                             : current && stepping ? view.style.paint(Tone::accent, "▶")
-                                                   : view.style.paint(Tone::bad, "✗");
+    const std::string mark = passed > 0 || (current && went_out) ? view.style.paint(Tone::good, "✓")
+                             : current && stepping               ? view.style.paint(Tone::accent, "▶")
+                                                                 : view.style.paint(Tone::bad, "✗");
     table.row({mark, name, percent(weight), between(started, passed > 0 ? passed : until),
                fit(verdict, std::max(40, view.columns - 34))});
   }

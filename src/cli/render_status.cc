@@ -7,6 +7,8 @@ namespace naru::cli {
 
 namespace {
 
+constexpr std::size_t kToldOfError = 200;  // bytes by which an error is known again
+
 std::string commit_of(const Json& holder) {
   return text(holder, "commit").substr(0, 7);
 }
@@ -44,11 +46,13 @@ std::string services_table(const Json& status, const View& view) {
   return table.empty() ? "" : table.text(view.style, "  ");
 }
 
-std::string pipeline_line(const Json& pipeline, const View& view) {
+// `said`: the message above it, which may tell the same error.
+std::string pipeline_line(const Json& pipeline, std::string_view said, const View& view) {
   if (!pipeline.is_object()) return "";
   const std::string state = text(pipeline, "state");
   if (state == "succeeded") return "";
-  const std::string error = text(pipeline, "error");
+  std::string error = text(pipeline, "error");
+  if (said.contains(error.substr(0, kToldOfError))) error.clear();
   return fmt::format("  {} {} of {}{}\n", view.style.paint(Tone::dim, "pipeline"),
                      view.style.paint(tone_of_phase(state), state), commit_of(pipeline),
                      error.empty() ? "" : ": " + fit(error, std::max(30, view.columns - 40)));
@@ -110,10 +114,10 @@ std::string render_status(const Json& status, const View& view) {
   std::string out =
       fmt::format("{}  {}\n", view.style.paint(Tone::bold, fmt::format("{}/{}", text(status, "app"), env)),
                   release_line(status, view));
-  if (const std::string message = text(status, "message"); !message.empty())
-    out += fmt::format("  {}\n", message);
+  const std::string message = text(status, "message");
+  if (!message.empty()) out += fmt::format("  {}\n", message);
   out += rollout_lines(member(status, "rollout"), view);
-  out += pipeline_line(member(status, "pipeline"), view);
+  out += pipeline_line(member(status, "pipeline"), message, view);
   const Json& pending = member(status, "pending");
   if (pending.is_object())
     out += fmt::format("  next: v{}{}\n", number(pending, "version"),

@@ -10,53 +10,60 @@ namespace naru::cli {
 
 namespace {
 
-constexpr std::string_view kHideCursor = "\x1b[?25l", kShowCursor = "\x1b[?25h";
+// The other screen, which keeps nothing of what was drawn, and no cursor; back to where the person was.
+constexpr std::string_view kEnter = "\x1b[?1049h\x1b[?25l", kLeave = "\x1b[?25h\x1b[?1049l";
+// A picture from the upper left of an empty window, shown when it is whole (where the terminal knows that
+// mode).
+constexpr std::string_view kBegin = "\x1b[?2026h\x1b[H\x1b[J", kEnd = "\x1b[?2026l";
 
 View view_of(const Session& session) {
   return {session.terminal.style, session.columns(), session.now_ms()};
 }
 
+void tell_terminal(std::string_view what) {
+  if (::write(STDOUT_FILENO, what.data(), what.size()) < 0) ::_exit(1);
+}
 void leave_cleanly(int) {
-  constexpr std::string_view kEnd = "\x1b[?25h\n";
-  if (::write(STDOUT_FILENO, kEnd.data(), kEnd.size()) < 0) ::_exit(1);
+  tell_terminal(kLeave);
   ::_exit(0);
 }
+void pause_cleanly(int) {  // Ctrl-Z; the next picture comes by itself
+  tell_terminal(kLeave);
+  ::raise(SIGSTOP);
+  tell_terminal(kEnter);
+}
 
-// Redraws in place: up by as many lines as were drawn, each line cleared to its end.
+// Draws each picture over the one before, within the window: nothing scrolls, so nothing is left in its
+// history.
 class Screen {
  public:
-  explicit Screen(const Terminal& terminal) : terminal_(terminal) {
-    struct sigaction action{};
-    action.sa_handler = leave_cleanly;
-    ::sigaction(SIGINT, &action, &before_);
-    terminal_.out(kHideCursor);
+  explicit Screen(Terminal& terminal) : terminal_(terminal) {
+    for (std::size_t i = 0; i < std::size(kSignals); ++i) {
+      struct sigaction action{};
+      action.sa_flags = SA_RESTART;
+      action.sa_handler = kSignals[i] == SIGTSTP ? pause_cleanly : leave_cleanly;
+      ::sigaction(kSignals[i], &action, &before_[i]);
+    }
+    terminal_.out(kEnter);
   }
   ~Screen() {
-    terminal_.out(kShowCursor);
-    ::sigaction(SIGINT, &before_, nullptr);
+    terminal_.out(kLeave);
+    for (std::size_t i = 0; i < std::size(kSignals); ++i) ::sigaction(kSignals[i], &before_[i], nullptr);
   }
   Screen(const Screen&) = delete;
   Screen& operator=(const Screen&) = delete;
 
-  void draw(const std::string& picture) {
-    std::string out = lines_ > 0 ? fmt::format("\x1b[{}A\r", lines_) : "";
-    lines_ = 0;
-    std::string_view rest = picture;
-    while (!rest.empty()) {
-      const auto end = std::min(rest.find('\n'), rest.size());
-      out += rest.substr(0, end);
-      out += "\x1b[K\n";
-      // A line wider than the terminal takes several rows of it.
-      lines_ += 1 + std::max(0, display_width(rest.substr(0, end)) - 1) / std::max(1, terminal_.columns);
-      rest.remove_prefix(std::min(rest.size(), end + 1));
-    }
-    terminal_.out(out + "\x1b[J");
+  // `command` prints what does not fit.
+  void draw(std::string_view picture, std::string_view command) {
+    terminal_.out(fmt::format("{}{}{}", kBegin,
+                              fit_rows(picture, terminal_.columns, terminal_.rows, terminal_.style, command),
+                              kEnd));
   }
 
  private:
-  const Terminal& terminal_;
-  struct sigaction before_{};
-  int lines_ = 0;
+  static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGTSTP};
+  Terminal& terminal_;
+  struct sigaction before_[std::size(kSignals)] = {};
 };
 
 // Without a terminal: a line whenever something else is said.
@@ -74,9 +81,11 @@ Done watch(const Session& session, const Target& target) {
   const auto show = [&](const std::string& name, const Json& data) {
     if (session.json) return session.json_line({{"event", name}, {"data", data}});
     if (screen) {
+      if (session.terminal.measure) session.terminal.measure(session.terminal);
       const std::string table = render_traffic(traffic, view_of(session));
       return screen->draw(render_status(status, view_of(session)) + (table.empty() ? "" : "\n" + table) +
-                          session.paint(Tone::dim, "\n  Ctrl-C leaves\n"));
+                              session.paint(Tone::dim, "\n  Ctrl-C leaves\n"),
+                          "naru status " + target.text());
     }
     if (const std::string line = plain_line(status); line != last) session.say(last = line);
   };

@@ -49,6 +49,63 @@ TEST(Status, WatchedWithoutATerminalPrintsALineForEachNewMessageOfItsEnvironment
   EXPECT_EQ(ran.err, "note: control ended the stream; it may be restarting\n");
 }
 
+// A canary of an application with many services, watched in a window of so many rows.
+std::vector<std::string> watched(int columns, int rows) {
+  Json status = status_view();
+  for (int i = 0; i < 30; ++i)
+    status["services"].push_back({{"name", fmt::format("service-{}", i)},
+                                  {"revision", "aaaabbbbcccc"},
+                                  {"ready", 1},
+                                  {"wanted", 1},
+                                  {"addresses", Json::array()}});
+  FakeControl control({{"GET /v1/apps/shop/status?env=production", status}});
+  control.special["GET /v1/live?app=shop"] = [](io::Request&,
+                                                io::ResponseWriter& response) -> io::Task<void> {
+    (void)co_await response.start_events();
+    (void)co_await response.finish();
+  };
+  const std::string out =
+      run_on(control, {"status", "shop", "--watch"}, {.interactive = true, .columns = columns, .rows = rows})
+          .out;
+  // What is between the beginning of the one picture and its end.
+  const auto begin = out.find("\x1b[H\x1b[J") + 6, end = out.find("\x1b[?2026l");
+  EXPECT_LT(begin, end) << out;
+  EXPECT_TRUE(out.starts_with("\x1b[?1049h")) << "not on the person's own screen";
+  EXPECT_TRUE(out.contains("\x1b[?1049l")) << "and back again";
+  std::vector<std::string> lines;
+  std::istringstream picture(out.substr(begin, end - begin));
+  for (std::string line; std::getline(picture, line);) lines.push_back(line);
+  EXPECT_FALSE(out.substr(begin, end - begin).ends_with('\n')) << "that would scroll";
+  return lines;
+}
+
+TEST(Status, WatchedShowsTheMostImportantWithinTheWindowAndSaysWhatItHides) {
+  for (const auto& [columns, rows] : {std::pair(80, 24), std::pair(80, 12), std::pair(40, 9)}) {
+    const auto lines = watched(columns, rows);
+    int taken = 0;
+    for (const std::string& line : lines) taken += 1 + std::max(0, display_width(line) - 1) / columns;
+    EXPECT_LE(taken, rows) << columns;
+    ASSERT_GE(lines.size(), 4U);
+    EXPECT_TRUE(lines[0].starts_with("shop/production")) << lines[0];
+    EXPECT_TRUE(lines[1].contains("holding at 25%")) << lines[1];
+    EXPECT_TRUE(lines[2].contains("v3 ")) << "the share: " << lines[2];
+    EXPECT_TRUE(lines.back().contains("more lines: naru status shop")) << lines.back();
+  }
+  EXPECT_TRUE(watched(80, 100).back().contains("Ctrl-C leaves")) << "all of it where there is room";
+  EXPECT_TRUE(watched(80, 0).back().contains("Ctrl-C leaves")) << "or where the height is not known";
+  EXPECT_EQ(watched(80, 1).size(), 1U);
+}
+
+TEST(Status, TellsAPipelinesErrorOnce) {
+  Json status = status_view();
+  status["message"] =
+      "v3 serves everybody; the last push failed: compose.yaml:7: no such service (name another)";
+  const auto out =
+      run_on(FakeControl({{"GET /v1/apps/shop/status?env=production", status}}), {"status", "shop"}).out;
+  EXPECT_EQ(out.find("compose.yaml:7"), out.rfind("compose.yaml:7")) << out;
+  EXPECT_TRUE(out.contains("  pipeline failed of fedcba9\n")) << out;
+}
+
 TEST(Ps, ListsInstancesOfAnApplicationOrOfOneEnvironment) {
   const Json answer{
       {"instances",
@@ -125,11 +182,28 @@ TEST(Rollout, ThatTheJudgeTookBackSaysAtWhichStep) {
   Json view = rollout_view();
   view["phase"] = "rolled-back";
   view["reason"] = "errors for 4 of 9 canary users at 5%";
-  view["planned"][2]["min_users"] = 1;
   const auto out =
       run_on(FakeControl({{"GET /v1/apps/shop/rollout?env=production", view}}), {"rollout", "shop"}).out;
   EXPECT_NE(out.find("\n  rolled back: errors for 4 of 9 canary users at 5%\n"), std::string::npos) << out;
-  EXPECT_NE(out.find("1 user and 30s unless it is surely good sooner\n"), std::string::npos) << out;
+}
+
+TEST(Rollout, SaysOfAStepThatIsToComeWhatItNeeds) {
+  Json view = rollout_view();
+  view["planned"][2]["min_users"] = 1;
+  const auto out =
+      run_on(FakeControl({{"GET /v1/apps/shop/rollout?env=production", view}}), {"rollout", "shop"}).out;
+  EXPECT_TRUE(out.contains("1 user and 30s unless it is surely good sooner\n")) << out;
+}
+
+TEST(Rollout, ThatAPersonPromotedShowsItsStepAsGoneOutAndNoOthers) {
+  Json view = rollout_view();
+  view["phase"] = "done";
+  view["reason"] = "a person said go on";
+  const auto out =
+      run_on(FakeControl({{"GET /v1/apps/shop/rollout?env=production", view}}), {"rollout", "shop"}).out;
+  EXPECT_TRUE(out.contains("  ✓  2     25%")) << out;
+  EXPECT_FALSE(out.contains("✗")) << out;
+  EXPECT_FALSE(out.contains("100%    -")) << "a step that is not taken any more: " << out;
 }
 
 TEST(Rollout, ThatWasRolledBackSaysWhy) {

@@ -87,10 +87,23 @@ std::string line_of_stdin() {
   return line;
 }
 
-int columns_of(int fd) {
+constexpr int kMostOfWindow = 4;  // a line of a picture takes at most the fourth part of a window
+
+void measure_output(Terminal& terminal) {
   winsize size{};
-  if (::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
-  return 100;
+  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) return;
+  if (size.ws_col > 0) terminal.columns = size.ws_col;
+  terminal.rows = size.ws_row;
+}
+
+std::vector<std::string_view> lines_of(std::string_view text) {
+  std::vector<std::string_view> lines;
+  while (!text.empty()) {
+    const auto end = std::min(text.find('\n'), text.size());
+    lines.push_back(text.substr(0, end));
+    text.remove_prefix(std::min(text.size(), end + 1));
+  }
+  return lines;
 }
 
 }  // namespace
@@ -114,7 +127,10 @@ Terminal Terminal::system() {
   const bool plain =
       environment_variable("TERM") == "dumb" || !environment_variable("NO_COLOR").value_or("").empty();
   terminal.style.colour = terminal.interactive && !plain;
-  if (terminal.interactive) terminal.columns = columns_of(STDOUT_FILENO);
+  if (terminal.interactive) {
+    terminal.measure = measure_output;
+    measure_output(terminal);
+  }
   return terminal;
 }
 
@@ -150,14 +166,49 @@ std::string fit(std::string_view text, int columns) {
   if (display_width(text) <= columns) return std::string(text);
   std::string out;
   int width = 0;
+  bool coloured = false;
   while (!text.empty()) {
+    if (const std::size_t escape = escape_length(text)) {
+      out += text.substr(0, escape);
+      text.remove_prefix(escape);
+      coloured = true;
+      continue;
+    }
     const Character c = first_character(text);
     width += character_width(c.code);
     if (width > columns - 1) break;
     out += text.substr(0, c.bytes);
     text.remove_prefix(c.bytes);
   }
-  return out + "…";
+  return out + (coloured ? "…\x1b[0m" : "…");
+}
+
+std::string fit_rows(std::string_view picture, int columns, int rows, const Style& style,
+                     std::string_view command) {
+  columns = std::max(1, columns);
+  const auto lines = lines_of(picture);
+  const auto rows_of = [columns](std::string_view line) {
+    return 1 + std::max(0, display_width(line) - 1) / columns;
+  };
+  int needed = 0;
+  for (const std::string_view line : lines) needed += rows_of(line);
+  if (rows <= 0 || needed <= rows) return fmt::format("{}", fmt::join(lines, "\n"));
+  std::vector<std::string> shown;
+  int left = rows;
+  for (std::size_t i = 0; i < lines.size() && left > 0; ++i) {
+    std::string line = fit(lines[i], columns * std::max(1, rows / kMostOfWindow));
+    const bool last = i + 1 == lines.size();
+    const int taken = rows_of(line);
+    if (rows > 1 && taken > left - (last ? 0 : 1)) {
+      line = style.paint(Tone::dim,
+                         fit(fmt::format("  … {} more lines: {}", lines.size() - i, command), columns));
+      shown.push_back(std::move(line));
+      break;
+    }
+    left -= taken;
+    shown.push_back(std::move(line));
+  }
+  return fmt::format("{}", fmt::join(shown, "\n"));
 }
 
 std::string Table::text(const Style& style, std::string_view indent) const {

@@ -24,6 +24,9 @@ struct Terminal {
   bool interactive = false;  // output is a terminal: redrawing makes sense
   Style style;
   int columns = 100;
+  int rows = 0;  // 0: not known, nothing is cut
+  // Asks the terminal again, for its window may have been resized; null where there is none.
+  std::function<void(Terminal&)> measure;
 
   // Standard output and error; colours only on a terminal and without NO_COLOR (no-color.org).
   static Terminal system();
@@ -37,8 +40,13 @@ int display_width(std::string_view text);
 std::string clean(std::string_view text);
 // A line that a program printed, for a terminal: nothing steers it but colours, which end with the line.
 std::string clean_coloured(std::string_view line);
-// Cut to `columns` with an ellipsis.
+// Cut to `columns` with an ellipsis; colours end with it.
 std::string fit(std::string_view text, int columns);
+// What a window shows of a picture of several lines that is redrawn in place: the first lines, long
+// ones cut, and a last one that says how many are hidden and that `command` prints them. No
+// line break at its end, for that would scroll. `rows` 0: as it is.
+std::string fit_rows(std::string_view picture, int columns, int rows, const Style& style,
+                     std::string_view command);
 
 // Rows under a heading, columns two spaces apart. Cells may be painted. Trailing blanks are left out.
 class Table {

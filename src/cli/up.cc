@@ -333,10 +333,23 @@ Done down_already(const Session& session, const ControlPlace& place, const Error
   return 0;
 }
 
+// Some things are asked over the socket alone, by who is root on the machine where Naru runs.
+Result<void> check_here(const ControlPlace& place, std::string_view command) {
+  if (place.local()) return {};
+  return std::unexpected(Error{
+      Code::forbidden,
+      fmt::format("`naru {}` works only on the machine where Naru runs, and NARU_URL leads to {}", command,
+                  clean(place.url)),
+      0,
+      fmt::format("on that machine: sudo naru {0}; or, if it is this one: sudo env -u NARU_URL naru {0}",
+                  command)});
+}
+
 }  // namespace
 
 Done down(const Session& session, const DownOptions& options) {
   const ControlPlace place = session.place();
+  TRY(check_here(place, options.all ? "down --all" : "down"));
   const ControlClient control(place);
   const std::string on = options.all ? "" : running_on(control);
   const auto told = control.post("/v1/down", {{"all", options.all}});
@@ -371,6 +384,7 @@ Done down(const Session& session, const DownOptions& options) {
 }
 
 Done open_console(const Session& session) {
+  TRY(check_here(session.place(), "open"));
   const Json link = TRY(session.control().post("/v1/login-link"));
   if (session.json)
     session.document(link);

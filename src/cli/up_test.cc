@@ -9,6 +9,17 @@ using testing::run_line;
 using testing::run_on;
 using testing::RunOptions;
 
+TEST(Operator, WhatOnlyTheServerMayIsSaidWithTheCommandToRunThere) {
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"open"}, {"down"}, {"down", "--all"}}) {
+    const std::string command = fmt::format("{}", fmt::join(words, " "));
+    const auto ran = testing::run_line(words, {.environment = {{"NARU_URL", "http://naru.example:7433"}}});
+    EXPECT_EQ(ran.status, 1);
+    EXPECT_TRUE(ran.err.contains("leads to http://naru.example:7433")) << ran.err;
+    EXPECT_TRUE(ran.err.contains("on that machine: sudo naru " + command + ";")) << ran.err;
+  }
+}
+
 TEST(Errors, OfControlArePrintedWithTheirHint) {
   const auto ran = run_on(FakeControl(), {"releases", "shop"});
   EXPECT_EQ(ran.status, 1);

@@ -13,6 +13,13 @@ namespace naru::cli {
 
 namespace {
 
+std::vector<std::string> names_of(const Json& answer, const char* key) {
+  std::vector<std::string> names;
+  for (const Json& name : list(answer, key))
+    if (name.is_string()) names.push_back(clean(name.get<std::string>()));
+  return names;
+}
+
 // A variable reaches only what names it: said when nothing does.
 void tell_use(const Session& session, const Json& used_by) {
   if (!used_by.is_object()) return;
@@ -38,13 +45,19 @@ Done change(const Session& session, const Target& target, const Json& set, const
     session.document(answer);
     return 0;
   }
-  const auto count = set.size() + unset.size();
+  const std::vector<std::string> unchanged = names_of(answer, "unchanged"),
+                                 not_set = names_of(answer, "not_set");
+  const auto count = set.size() + unset.size() - unchanged.size() - not_set.size();
   session.print("{}: {} variable{} {}\n", target.text(), count, count == 1 ? "" : "s",
                 unset.empty() ? "set" : "removed");
+  for (const std::string& name : not_set) session.notice(name + " was not set");
+  for (const std::string& name : unchanged) session.notice(name + " has that value already");
   tell_use(session, member(answer, "used_by"));
   if (const auto pipeline = number(answer, "pipeline"); pipeline > 0)
     session.print("The current commit is delivered again with them: naru pipeline {} {} --log\n", target.app,
                   pipeline);
+  else if (answer.contains("unchanged"))
+    session.say("Nothing changes for what runs: no commit is delivered again.\n");
   return 0;
 }
 

@@ -9,6 +9,10 @@ namespace naru::control {
 
 namespace {
 
+constexpr std::string_view kOwnPages =
+    "do it in the console itself, or send a token (`naru token create`) instead of the cookie, without "
+    "Origin";
+
 std::vector<std::string_view> segments_of(std::string_view path) {
   std::vector<std::string_view> out;
   while (!path.empty()) {
@@ -143,9 +147,13 @@ Result<void> Api::check_origin(const io::Request& request) const {
   const auto origin = request.header("origin");
   const std::string ours = (request.is_tls() ? "https://" : "http://") + std::string(request.authority());
   if (origin && !io::http1::iequals(*origin, ours))
-    return fail(Code::forbidden, "a request from {} may not change anything here", origin->substr(0, 200));
+    return std::unexpected(
+        Error{Code::forbidden,
+              fmt::format("a request from {} may not change anything here", origin->substr(0, 200)), 0,
+              std::string(kOwnPages)});
   if (const auto site = request.header("sec-fetch-site"); site && *site == "cross-site")
-    return fail(Code::forbidden, "a request from another site may not change anything here");
+    return std::unexpected(Error{Code::forbidden, "a request from another site may not change anything here",
+                                 0, std::string(kOwnPages)});
   return {};
 }
 

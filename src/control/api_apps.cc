@@ -333,6 +333,22 @@ Result<command::SetVariables> variables_command(const Json& body, const EnvKey& 
   return wanted;
 }
 
+// What is as it is wanted already.
+Json without_change(const State& state, const command::SetVariables& wanted) {
+  Json unchanged = Json::array(), not_set = Json::array();
+  const auto found = state.environments.find(wanted.environment);
+  const auto value_of = [&](const std::string& name) -> const std::string* {
+    if (found == state.environments.end()) return nullptr;
+    const auto variable = found->second.variables.find(name);
+    return variable == found->second.variables.end() ? nullptr : &variable->second;
+  };
+  for (const auto& [name, value] : wanted.set)
+    if (const std::string* now = value_of(name); now != nullptr && *now == value) unchanged.push_back(name);
+  for (const std::string& name : wanted.unset)
+    if (value_of(name) == nullptr) not_set.push_back(name);
+  return {{"unchanged", std::move(unchanged)}, {"not_set", std::move(not_set)}};
+}
+
 Answer set_variables(Call& call) {
   CO_TRY(const Json body, co_await read_json(call));
   CO_TRY(const std::string name, text_member(body, "env", "production"));
@@ -345,12 +361,15 @@ Answer set_variables(Call& call) {
       });
     };
     TRY(context.core.read([&](const State& state) { return check_app(state, app); }));
+    Json answer = context.core.read([&](const State& state) { return without_change(state, wanted); });
+    command::SetVariables change = wanted;
+    change.unseen_by = commit_that_does_not_see(context.core, context.data, wanted);
     const PipelineId before = newest();
-    TRY(context.core.submit(wanted));
+    TRY(context.core.submit(std::move(change)));
     const PipelineId after = newest();
     std::vector<std::string> names;
     for (const auto& [name, value] : wanted.set) names.push_back(name);
-    Json answer{{"used_by", services_that_see(context.core, context.data, wanted.environment, names)}};
+    answer["used_by"] = services_that_see(context.core, context.data, wanted.environment, names);
     if (after != before) answer["pipeline"] = after;
     return answer;
   };

@@ -43,7 +43,9 @@ TEST_F(Api, RefusesForeignHostsAndSites) {
   const std::string token = create_app("shop");
   io::Headers headers = bearer(token);
   headers.push_back({"Origin", "http://evil.example"});
-  EXPECT_EQ(remote("POST", "/v1/apps/shop/stop", headers).status, 403);
+  const auto foreign = remote("POST", "/v1/apps/shop/stop", headers);
+  EXPECT_EQ(foreign.status, 403);
+  EXPECT_TRUE(std::string(json(foreign)["error"]["hint"]).contains("in the console itself")) << foreign.body;
   headers = bearer(token);
   headers.push_back({"Sec-Fetch-Site", "cross-site"});
   EXPECT_EQ(remote("POST", "/v1/apps/shop/stop", headers).status, 403);

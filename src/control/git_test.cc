@@ -147,6 +147,30 @@ TEST_F(Git, WhoSetsAVariableIsToldWhichServicesSeeIt) {
   EXPECT_FALSE(used["PORT"].empty());
 }
 
+TEST_F(Git, AVariableThatChangesNothingForAnyServiceDeliversNothingAgain) {
+  const std::string output = push(clone("one", {{"compose.yaml",
+                                                 "services:\n  web:\n    image: localhost:1/none:1\n"
+                                                 "    environment: [KEY]\n"}}));
+  ASSERT_TRUE(accepted(output)) << output;
+  ASSERT_EQ(pipelines().size(), 1U);
+  const auto change = [&](const char* body) { return json(local("POST", "/v1/apps/shop/env", body)); };
+  const Json unseen = change(R"({"set":{"NOBODY":"1"}})");
+  EXPECT_FALSE(unseen.contains("pipeline")) << unseen.dump();
+  EXPECT_EQ(json(local("GET", "/v1/apps/shop/env"))["variables"][0]["name"], "NOBODY") << "kept for later";
+  const Json seen = change(R"({"set":{"KEY":"1"}})");
+  EXPECT_TRUE(seen.contains("pipeline")) << seen.dump();
+  EXPECT_EQ(pipelines().size(), 2U);
+  const Json same = change(R"({"set":{"KEY":"1"}})");
+  EXPECT_FALSE(same.contains("pipeline"));
+  EXPECT_EQ(same["unchanged"], Json{"KEY"});
+  const Json none = change(R"({"unset":["NOPE"]})");
+  EXPECT_FALSE(none.contains("pipeline"));
+  EXPECT_EQ(none["not_set"], Json{"NOPE"});
+  EXPECT_FALSE(change(R"({"unset":["NOBODY"]})").contains("pipeline"));
+  EXPECT_EQ(pipelines().size(), 2U);
+  EXPECT_TRUE(change(R"({"unset":["KEY"]})").contains("pipeline"));
+}
+
 TEST_F(Git, AFaultInTheComposeFileRefusesThePushWithItsPlace) {
   const auto repository = clone("one", {{"compose.yaml", "services:\n  web:\n    image: [1\n"}});
   const std::string output = push(repository);

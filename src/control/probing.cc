@@ -5,6 +5,9 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <cctype>
+
 #include "base/fd.h"
 #include "base/log.h"
 #include "control/executor.h"
@@ -41,12 +44,21 @@ Result<void> connect_to(const std::string& address, std::uint16_t port, millisec
   return {};
 }
 
-std::string first_line(const std::string& text) {
-  const std::string line = text.substr(0, text.find('\n'));
-  return line.substr(0, 200);
-}
-
 }  // namespace
+
+std::string telling_line(std::string_view output) {
+  constexpr std::string_view kBlank = " \t\r";
+  std::string_view told;
+  while (!output.empty()) {
+    std::string_view line = output.substr(0, output.find('\n'));
+    output.remove_prefix(std::min(output.size(), line.size() + 1));
+    line.remove_prefix(std::min(line.find_first_not_of(kBlank), line.size()));
+    line = line.substr(0, line.find_last_not_of(kBlank) + 1);
+    if (std::ranges::any_of(line, [](unsigned char c) { return std::isalnum(c) != 0 || c >= 0x80; }))
+      told = line;
+  }
+  return std::string(told.substr(0, 200));
+}
 
 bool ProbePlaces::take(const std::string& app) {
   std::size_t& count = taken_[app];
@@ -205,7 +217,7 @@ std::optional<Probing::Outcome> Probing::check(const Target& target) {
       return Outcome{false,
                      fmt::format("its health check took longer than {}", humanize(target.health.timeout))};
     if (result->exit_code == 0) return Outcome{true, {}};
-    const std::string said = first_line(result->output);
+    const std::string said = telling_line(result->output);
     return Outcome{false, fmt::format("its health check exits with {}{}{}", result->exit_code,
                                       said.empty() ? "" : ": ", said)};
   }

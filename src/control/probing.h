@@ -27,6 +27,10 @@ class ProbePlaces {
   std::map<std::string, std::size_t> taken_;
 };
 
+// Of what a failed health check printed: its last line with a letter or digit (a Python program says what was
+// wrong after "Traceback", not before). At most 200 bytes.
+std::string telling_line(std::string_view output);
+
 // What a person should know of the probes that the image asks for; "" when there is nothing.
 std::string probe_notice(const ServiceSpec& service, const ImageInfo& image);
 

@@ -32,6 +32,16 @@ TEST(Probing, SaysThatAnImageAsksForMoreTimeThanAProbeMayTake) {
   EXPECT_EQ(probe_notice(service, image), "");
 }
 
+TEST(Probing, OfWhatAFailedCheckPrintsTheLastLineThatSaysSomethingIsTold) {
+  EXPECT_EQ(telling_line("Traceback (most recent call last):\n  File \"<string>\", line 1\n"
+                         "ConnectionRefusedError: [Errno 111] Connection refused\n\n  \r\n"),
+            "ConnectionRefusedError: [Errno 111] Connection refused");
+  EXPECT_EQ(telling_line("curl: (7) no server\n    ^^^^^\n---\n"), "curl: (7) no server");
+  EXPECT_EQ(telling_line("아직\n"), "아직");
+  EXPECT_EQ(telling_line("\n\n"), "");
+  EXPECT_EQ(telling_line(std::string(500, 'x')).size(), 200U);
+}
+
 TEST(ProbePlaces, AnApplicationWhoseChecksHangLeavesPlacesToOthers) {
   ProbePlaces places;
   std::size_t taken = 0;

@@ -3,6 +3,7 @@
 #include "control/checkout.h"
 #include "control/plan.h"
 #include "control/views.h"
+#include "pipeline/pipeline.h"
 
 namespace naru::control {
 
@@ -57,6 +58,29 @@ std::map<std::string, std::vector<std::string>> services_that_see(const Core& co
     out[names[i]] = tried ? differing(as_it_is->spec, tried->spec) : all_of(as_it_is->spec);
   }
   return out;
+}
+
+std::string commit_that_does_not_see(const Core& core, const ipc::DataFolder& data,
+                                     const command::SetVariables& change) {
+  struct Now {
+    std::string app, commit;
+    std::map<std::string, std::string> variables;
+  };
+  const Now now = core.read([&](const State& state) {
+    const auto found = state.environments.find(change.environment);
+    const Pipeline* again =
+        found == state.environments.end() ? nullptr : pipeline::to_rerun(state, change.environment);
+    return again == nullptr ? Now{} : Now{again->app, again->commit, found->second.variables};
+  });
+  if (now.commit.empty()) return {};
+  auto variables = now.variables;
+  for (const auto& [name, value] : change.set) variables[name] = value;
+  for (const std::string& name : change.unset) variables.erase(name);
+  const auto checkout = check_out(data, now.app, now.commit);
+  if (!checkout) return {};
+  const auto before = read_compose(*checkout, now.app, now.variables);
+  const auto after = read_compose(*checkout, now.app, variables);
+  return before && after && before->spec == after->spec ? now.commit : std::string();
 }
 
 }  // namespace naru::control

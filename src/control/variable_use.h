@@ -20,4 +20,9 @@ std::map<std::string, std::vector<std::string>> services_that_see(const Core& co
                                                                   const EnvKey& environment,
                                                                   const std::vector<std::string>& names);
 
+// The commit that this change of variables would deliver again (pipeline::to_rerun), when its compose file
+// says the same with and without it; "" when it does not, or cannot be read. Blocks: git and files.
+std::string commit_that_does_not_see(const Core& core, const ipc::DataFolder& data,
+                                     const command::SetVariables& change);
+
 }  // namespace naru::control

@@ -140,9 +140,10 @@ std::string rollout_message(const State& state, const Rollout& rollout) {
   const std::string to = version_of(state, rollout.to);
   switch (rollout.phase) {
     case RolloutPhase::preparing:
-      return rollout.reason.empty()
+      if (!rollout.reason.empty()) return fmt::format("starting {}: {}", to, rollout.reason);
+      return rollout.from
                  ? fmt::format("starting {}; users meet {} only", to, version_of(state, rollout.from))
-                 : fmt::format("starting {}: {}", to, rollout.reason);
+                 : fmt::format("starting {}", to);
     case RolloutPhase::stepping:
       if (rollout.reason.empty())
         return fmt::format("{} goes to {} of the users", to, percent(weight_of(rollout)));
@@ -349,8 +350,11 @@ Json instance_view(const State& state, const Instance& instance, const Surroundi
 }
 
 namespace {
+// What has just begun has none yet: somebody gives one when he has looked.
 // With what the newest rollout cannot know: it ended well, and then a port turned out to be somebody else's.
 std::string reason_of(const State& state, const Rollout& rollout, const Surroundings& around) {
+  const bool early = rollout.phase == RolloutPhase::preparing || rollout.phase == RolloutPhase::stepping;
+  if (early && rollout.reason.empty()) return rollout_message(state, rollout);
   const auto environment = state.environments.find(env_key(rollout.app, rollout.environment));
   if (environment == state.environments.end() || environment->second.stable != rollout.to ||
       newest_rollout(state, environment->second) != &rollout)
@@ -363,7 +367,9 @@ Json rollout_view(const State& state, const Rollout& rollout, const Surroundings
   const Release* from = state.release(rollout.from);
   const Release* to = state.release(rollout.to);
   Json planned = Json::array();
-  for (const CanaryStep& step : rollout.policy.steps)
+  const std::vector<CanaryStep> none,
+      &steps = rollout::takes_steps(state, rollout) ? rollout.policy.steps : none;
+  for (const CanaryStep& step : steps)
     planned.push_back(
         {{"weight", step.weight}, {"min_duration", step.min_duration}, {"min_users", step.min_users}});
   return {{"id", rollout.id},
@@ -394,6 +400,14 @@ Json rollout_view(const State& state, const Rollout& rollout, const Surroundings
           {"failed_requests", failed_requests(rollout, around)}};
 }
 
+namespace {
+// A build that was under way when its pipeline ended was cancelled then.
+WallTime ended_at(const Pipeline& pipeline, const BuildStage& build) {
+  const bool cut = build.state == StageState::cancelled && build.started != WallTime{};
+  return build.finished == WallTime{} && cut ? pipeline.finished : build.finished;
+}
+}  // namespace
+
 Json pipeline_view(const State& state, const Pipeline& pipeline) {
   Json builds = Json::array();
   for (const BuildStage& build : pipeline.builds)
@@ -401,7 +415,7 @@ Json pipeline_view(const State& state, const Pipeline& pipeline) {
                       {"state", build.state},
                       {"cached", build.cached},
                       {"started", build.started},
-                      {"finished", build.finished},
+                      {"finished", ended_at(pipeline, build)},
                       {"error", build.error.substr(0, kMaxError)}});
   const Release* release = state.release(pipeline.release);
   return {{"id", pipeline.id},

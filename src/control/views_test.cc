@@ -150,6 +150,44 @@ TEST(Views, SayWhatARolloutWaitsFor) {
   EXPECT_EQ(status(state)["message"], "v1 serves everybody; v2 was taken back: web fails");
 }
 
+TEST(Views, EndACancelledBuildWithItsPipeline) {
+  Pipeline pipeline;
+  pipeline.state = StageState::failed;
+  pipeline.finished = from_epoch_ms(9'000);
+  BuildStage build;
+  build.service = "web";
+  build.state = StageState::cancelled;
+  pipeline.builds = {build, build};
+  pipeline.builds[1].started = from_epoch_ms(4'000);
+  const Json view = pipeline_view(State{}, pipeline);
+  EXPECT_EQ(view["builds"][0]["finished"], 0) << "it never began";
+  EXPECT_EQ(view["builds"][1]["finished"], 9'000);
+}
+
+TEST(Views, PlanStepsOnlyForWhatTakesThem) {
+  State state = small_state();
+  Rollout& rollout = begin_rollout(state);
+  rollout.policy.steps = {{BasisPoints{500}, 30s, 50}, {BasisPoints{2500}, 30s, 50}};
+  const auto planned = [&] { return rollout_view(state, rollout, {})["planned"].size(); };
+  EXPECT_EQ(planned(), 2U);
+  rollout.is_rollback = true;
+  EXPECT_EQ(planned(), 0U);
+  rollout.is_rollback = false;
+  rollout.from.reset();
+  EXPECT_EQ(planned(), 0U) << "a first release";
+}
+
+TEST(Views, SayOfAStepThatBeginsWhoMeetsIt) {
+  State state = small_state();
+  Rollout& rollout = begin_rollout(state);
+  rollout.reason.clear();
+  EXPECT_EQ(rollout_view(state, rollout, {})["reason"], "v2 goes to 5% of the users");
+  rollout.phase = RolloutPhase::preparing;
+  EXPECT_EQ(rollout_view(state, rollout, {})["reason"], "starting v2; users meet v1 only");
+  rollout.from.reset();
+  EXPECT_EQ(rollout_view(state, rollout, {})["reason"], "starting v2");
+}
+
 TEST(Views, SayWhatTheJudgeHasTakenBack) {
   State state = small_state();
   Rollout& rollout = begin_rollout(state);

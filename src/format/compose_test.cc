@@ -5,9 +5,11 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <set>
 
 #include "base/rng.h"
+#include "format/quantity.h"
 #include "model/capabilities.h"
 
 namespace naru::format {
@@ -308,6 +310,72 @@ TEST(Compose, AcceptsItsOwnNulls) {
   EXPECT_TRUE(
       parse("services:\n  web:\n    image: x\n    ports:\n    environment:\n    volumes: ~\n    "
             "build:\nvolumes:\n"));
+}
+
+// ---- docs/compose.md, the page that people read
+
+const char* const kPage = "docs/compose.md";
+
+TEST(ComposePage, NamesEveryKeyThatTheReaderKnows) {
+  // The words of the page's code spans, without its examples.
+  const std::string page = std::regex_replace(read(kPage), std::regex("```[^`]*```"), "");
+  std::set<std::string> told;
+  const std::regex span("`([^`]+)`"), word("[a-z_0-9]+"), key(R"re(\{\s*"([a-z_0-9]+)",)re");
+  for (std::sregex_iterator at(page.begin(), page.end(), span), end; at != end; ++at) {
+    const std::string code = (*at)[1];
+    for (std::sregex_iterator part(code.begin(), code.end(), word); part != end; ++part)
+      told.insert(part->str());
+  }
+  std::size_t keys = 0;
+  for (const auto& file : fs::directory_iterator("src/format")) {
+    const std::string name = file.path().filename();
+    if (!name.starts_with("compose") || !name.ends_with(".cc") || name.ends_with("_test.cc")) continue;
+    const std::string source = read(file.path());
+    for (std::sregex_iterator at(source.begin(), source.end(), key), end; at != end; ++at, ++keys)
+      EXPECT_TRUE(told.contains((*at)[1]))
+          << name << " reads `" << (*at)[1] << "`, and " << kPage << " does not name it";
+  }
+  EXPECT_GT(keys, 150U) << "the pattern no longer finds how keys are written";
+}
+
+// What the page's table says is the default of a key, without what stands behind it.
+std::string told_default(const std::string& key) {
+  const std::string page = read(kPage), begin = "| `" + key + "` | ";
+  const auto at = page.find(begin);
+  if (at == std::string::npos) return "no row of " + key;
+  const auto cell = page.find(" | `", at + begin.size()) + 4;
+  return page.substr(cell, page.find('`', cell) - cell);
+}
+
+TEST(ComposePage, TellsTheDefaultsThatHold) {
+  const RolloutPolicy policy;
+  const ProbeSpec probe;
+  EXPECT_EQ(parse_duration(told_default("bake")), policy.bake);
+  EXPECT_EQ(parse_duration(told_default("warm_up")), policy.warm_up);
+  EXPECT_EQ(parse_duration(told_default("ready_deadline")), policy.ready_deadline);
+  EXPECT_EQ(parse_duration(told_default("steps[].duration")), CanaryStep().min_duration);
+  EXPECT_EQ(told_default("steps[].users"), fmt::format("{}", CanaryStep().min_users));
+  EXPECT_EQ(told_default("alpha"), fmt::format("{}", policy.alpha));
+  EXPECT_EQ(told_default("objective"), fmt::format("{}%", policy.error_objective * 100));
+  EXPECT_EQ(told_default("margin"), fmt::format("{}", policy.error_margin));
+  EXPECT_EQ(told_default("latency_margin"), fmt::format("{}", policy.latency_margin));
+  EXPECT_EQ(told_default("probe.path"), probe.path);
+  EXPECT_EQ(told_default("probe.rate"), fmt::format("{}", probe.rate));
+  EXPECT_EQ(told_default("test"), ServiceSpec().test_target);
+}
+
+TEST(ComposePage, HasExamplesThatAreReadWithoutAWarning) {
+  const std::string page = read(kPage);
+  const std::string fence = "```yaml\n";
+  std::size_t examples = 0;
+  for (auto at = page.find(fence); at != std::string::npos; at = page.find(fence, at + 1), ++examples) {
+    const auto begin = at + fence.size();
+    const std::string text = page.substr(begin, page.find("```", begin) - begin);
+    const auto file = parse_compose(text, input());
+    ASSERT_TRUE(file) << file.error().message() << "\n" << text;
+    EXPECT_TRUE(file->warnings.empty()) << file->warnings.front().text();
+  }
+  EXPECT_GE(examples, 3U);
 }
 
 }  // namespace

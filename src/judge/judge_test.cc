@@ -206,6 +206,14 @@ TEST(Judge, DoesNotRollBackADifferenceInsideTheMargin) {
   EXPECT_LE(alarms, 3);
 }
 
+TEST(Judge, AsksForNoTrafficWhileAStepHasJustBegun) {
+  Quiet quiet;
+  quiet.now.in_step = quiet.now.since_canary = 1s;
+  quiet.now.canary = {};
+  quiet.now.stable = {};
+  EXPECT_EQ(quiet.look().value().reason, "holding at 5%: 0 of 50 users so far");
+}
+
 TEST(Judge, SaysWhatToDoWhenThereIsNoTraffic) {
   Quiet quiet;
   quiet.now.in_step = quiet.now.since_canary = 3600s;

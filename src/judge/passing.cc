@@ -13,6 +13,7 @@ namespace {
 constexpr double kSuspiciousM = 20;
 constexpr double kSuspiciousP = 0.02;
 // A step that is held by suspicion for so much longer than planned needs a person.
+constexpr milliseconds kBeforeAdvice{10'000};  // into a step: users may be on their way
 constexpr int kPatience = 10;
 constexpr milliseconds kLeastPatience{300'000};
 
@@ -117,6 +118,8 @@ Verdict pass_or_wait(const View& view) {
   const Observation& now = view.now();
   const std::uint64_t users = now.canary.users_seen;
   const std::uint64_t wanted = std::max<std::uint64_t>(view.step.min_users, 1);  // no traffic is never a pass
+  if (users < wanted && now.in_step < kBeforeAdvice)
+    return hold(fmt::format("holding at {}: {} of {} users so far", view.at(), users, wanted));
   if (users < wanted)
     return hold(fmt::format("holding at {}: {} of {} users; send traffic, add a probe, or naru promote {}",
                             view.at(), users, wanted, view.target));

@@ -31,6 +31,8 @@ struct SetVariables {
   std::map<std::string, std::string> set;
   std::vector<std::string> unset;
   std::string by;
+  // A commit whose files were read and say the same with and without this change: it is not delivered again.
+  std::string unseen_by{};
 };
 // `recovered`: found in the repository at start, not pushed now; nothing when the commit was integrated
 // before.

@@ -187,16 +187,19 @@ const Release* newest_current(const State& state, const EnvKey& environment) {
 
 }  // namespace
 
+const Pipeline* to_rerun(const State& state, const EnvKey& environment) {
+  const Pipeline* again = newest(state, state.environments.at(environment).app);
+  if (again == nullptr || unfinished(*again)) return again;
+  const Release* release = newest_current(state, environment);
+  if (release == nullptr) return again;
+  const auto made = state.pipelines.find(release->pipeline);
+  return made == state.pipelines.end() ? again : &made->second;
+}
+
 void rerun(Changes& changes, const EnvKey& environment, const std::string& subject) {
-  const State& state = changes.state();
-  const std::string app = state.environments.at(environment).app;
-  const Pipeline* again = newest(state, app);
+  const Pipeline* again = to_rerun(changes.state(), environment);
   if (again == nullptr) return;
-  if (!unfinished(*again))
-    if (const Release* release = newest_current(state, environment))
-      if (const auto made = state.pipelines.find(release->pipeline); made != state.pipelines.end())
-        again = &made->second;
-  start(changes, {app, again->ref, again->commit, subject, again->author}, true);
+  start(changes, {again->app, again->ref, again->commit, subject, again->author}, true);
 }
 
 std::vector<std::string> undeclared_environments(const State& state, const std::string& app,

@@ -16,6 +16,8 @@ void decide(Changes& changes, const command::PlanFinished& result);
 void decide(Changes& changes, const command::BuildFinished& result);
 // Ends what of the application has not ended.
 void cancel(Changes& changes, const std::string& app, const std::string& reason);
+// What `rerun` runs again; null before the first push.
+const Pipeline* to_rerun(const State& state, const EnvKey& environment);
 // What is being integrated, on its way to users or runs, again with other variables of `environment`: never
 // an older commit than a newer one that did not come back.
 void rerun(Changes& changes, const EnvKey& environment, const std::string& subject);

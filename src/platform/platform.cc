@@ -114,8 +114,20 @@ class Dispatch {
     const auto found = changes_.state().environments.find(c.environment);
     if (found->second.variables.size() + c.set.size() > kMaxVariables)
       return fail(Code::too_large, "{}: {} variables is the most", c.environment, kMaxVariables);
-    changes_.emit(event::VariablesSet{c.environment, c.set, c.unset});
-    pipeline::rerun(changes_, c.environment, "variables changed");
+    // What is so already is no change, and brings nothing to users again.
+    event::VariablesSet changed{c.environment, c.set, c.unset};
+    const auto& now = found->second.variables;
+    const auto is_so = [&](const auto& wanted) {
+      const auto there = now.find(wanted.first);
+      return there != now.end() && there->second == wanted.second;
+    };
+    std::erase_if(changed.set, is_so);
+    std::erase_if(changed.unset, [&](const std::string& name) { return !now.contains(name); });
+    if (changed.set.empty() && changed.unset.empty()) return {};
+    changes_.emit(std::move(changed));
+    const Pipeline* again = pipeline::to_rerun(changes_.state(), c.environment);
+    if (again != nullptr && again->commit != c.unseen_by)
+      pipeline::rerun(changes_, c.environment, "variables changed");
     return {};
   }
 

@@ -228,39 +228,6 @@ TEST(Platform, RollingBackByHandRebuildsNothing) {
   EXPECT_FALSE(world.happened("BuildStarted"));
 }
 
-TEST(Platform, VariablesThatAreSetDuringACanaryAreDeliveredWithItsCommit) {
-  World world = World::released();
-  world.release_new("api");
-  ASSERT_EQ(world.current().phase, RolloutPhase::stepping);
-  world.must(command::SetVariables{"shop/production", {{"A", "1"}}, {}, "ada"});
-  EXPECT_EQ(world.state.pipelines.rbegin()->second.commit, "c2");
-  world.settle();
-  EXPECT_EQ(world.state.release(world.current().to)->version, 3U);
-  EXPECT_EQ(world.state.release(world.current().to)->commit, "c2");
-}
-
-TEST(Platform, VariablesThatAreSetAfterACanaryCameBackAreDeliveredWithWhatRuns) {
-  World world = World::released();
-  world.stoppable = false;  // it takes a while to come back
-  world.release_new("api");
-  world.judge(command::Outcome::roll_back);
-  ASSERT_EQ(world.current().phase, RolloutPhase::rolling_back);
-  world.must(command::SetVariables{"shop/production", {{"A", "1"}}, {}, "ada"});
-  EXPECT_EQ(world.state.pipelines.rbegin()->second.commit, "c1");
-}
-
-TEST(Platform, VariablesThatAreSetAfterGoingBackByHandDoNotBringTheNewerCommitAgain) {
-  World world = World::released();
-  world.spec.rollout.strategy = StrategyKind::all_at_once;
-  world.release_new("api");
-  world.must(command::Rollback{"shop/production", {}, "ada"});
-  world.must(command::SetVariables{"shop/production", {{"A", "1"}}, {}, "ada"});
-  EXPECT_EQ(world.state.pipelines.rbegin()->second.commit, "c1") << "on its way back";
-  world.settle();
-  world.must(command::SetVariables{"shop/production", {{"A", "2"}}, {}, "ada"});
-  EXPECT_EQ(world.state.pipelines.rbegin()->second.commit, "c1") << "back";
-}
-
 TEST(Platform, WhileAReleaseIsTakenBackItIsSaidToWait) {
   World world = World::released();
   world.release_new("api");
@@ -357,6 +324,22 @@ TEST(Platform, AContainerThatDiesStartsAgain) {
   world.settle();
   EXPECT_EQ(world.state.instances.at(before.id).phase, InstancePhase::ready);
   EXPECT_EQ(world.state.instances.at(before.id).attempt, before.attempt + 1);
+}
+
+TEST(Platform, WhatUsedUpItsMemoryIsToldTheLimitAndTheKeyThatRaisesIt) {
+  World world;
+  ApplicationSpec spec = two_services();
+  for (ServiceSpec& service : spec.services) service.resources.memory_bytes = 48 << 20;
+  world.release(spec);
+  const Instance limited = world.state.instances.begin()->second;
+  world.must(command::ContainerExited{limited.container(), 137, true});
+  EXPECT_EQ(world.state.instances.at(limited.id).error,
+            "killed: it reached its memory limit of 48 MiB (raise deploy.resources.limits.memory)");
+  World free = World::released();
+  const Instance other = free.state.instances.begin()->second;
+  free.must(command::ContainerExited{other.container(), 137, true});
+  EXPECT_EQ(free.state.instances.at(other.id).error,
+            "killed: the machine's memory was used up (it has no memory limit of its own)");
 }
 
 TEST(Platform, AnInstanceStopsOnlyWhenItsLastRequestsHaveHadTheirTime) {

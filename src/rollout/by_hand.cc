@@ -35,8 +35,9 @@ Result<const Release*> find_version(const State& state, const Environment& envir
     if (release.app == environment.app && release.environment == environment.name &&
         release.version == version)
       return &release;
-  return fail(Code::not_found, "{0}: there is no release v{1}; `naru releases {0}` lists what is kept",
-              target(environment), version);
+  return std::unexpected(Error{Code::not_found,
+                               fmt::format("{}: there is no release v{}", target(environment), version), 0,
+                               fmt::format("naru releases {} lists what is kept", target(environment))});
 }
 
 // Nothing else begins while a rollout is under way; one that comes back already ends by itself.

@@ -243,8 +243,18 @@ InstancePhase phase_after_exit(const Instance& instance, const ServiceSpec& spec
   return Phase::waiting;
 }
 
-std::string why_exited(std::optional<std::int32_t> code, bool out_of_memory) {
-  if (out_of_memory) return "killed: it reached its memory limit";
+std::string in_mib(std::uint64_t bytes) {
+  constexpr std::uint64_t kMib = 1 << 20;
+  return bytes % kMib == 0 ? fmt::format("{} MiB", bytes / kMib) : fmt::format("{} bytes", bytes);
+}
+
+std::string why_exited(std::optional<std::int32_t> code, bool out_of_memory, std::uint64_t limit) {
+  if (out_of_memory)
+    return limit == 0 ? "killed: the machine's memory was used up (it has no memory limit of its own)"
+                      : fmt::format(
+                            "killed: it reached its memory limit of {} (raise "
+                            "deploy.resources.limits.memory)",
+                            in_mib(limit));
   if (!code) return "its exit status is lost (reboot, or everything was killed at once)";
   if (*code > 128 && *code <= 128 + kLastSignal) return fmt::format("killed by signal {}", *code - 128);
   return fmt::format("exited with {}", *code);
@@ -262,7 +272,8 @@ void exited(Changes& changes, const Instance& instance, std::optional<std::int32
   const bool clean = code == 0 && error.empty();
   const Phase next =
       spec == nullptr ? Phase::failed : phase_after_exit(instance, *spec, clean, changes.now());
-  if (error.empty() && !clean) error = why_exited(code, out_of_memory);
+  if (error.empty() && !clean)
+    error = why_exited(code, out_of_memory, spec == nullptr ? 0 : spec->resources.memory_bytes);
   changes.emit(event::InstanceExited{id, code, out_of_memory, std::move(error), next,
                                      changes.now() + back_off(instance.restarts_by(changes.now()))});
 }

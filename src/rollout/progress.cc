@@ -42,6 +42,16 @@ void start_rollout(Changes& changes, const EnvKey& key, ReleaseId to, bool is_ro
   changes.emit(event::RolloutStarted{std::move(rollout)});
 }
 
+bool takes_steps(const State& state, const Rollout& rollout) {
+  if (!rollout.from || rollout.is_rollback || rollout.policy.strategy != StrategyKind::canary) return false;
+  const Release *from = state.release(rollout.from), *to = state.release(rollout.to);
+  if (from == nullptr || to == nullptr) return true;  // forgotten since
+  // Who is recreated has no two sides to compare: everybody meets it already.
+  return std::ranges::any_of(changed_services(from, *to), [&](const ReleaseService* service) {
+    return taken_over(from, *to, *service).empty();
+  });
+}
+
 std::string port_taken_by(const TakenPort& taken) {
   return fmt::format("host port {} of {} belongs to {}", taken.port, taken.service, taken.owner);
 }
@@ -169,11 +179,8 @@ class Progress {
       waiting = fmt::format("the network of {} cannot be made: {}", rollout_.environment,
                             environment_.network_error);
     }
-    // What only recreates a stateful service has no two sides to compare: everybody meets it already.
-    const bool two_sides =
-        std::ranges::any_of(changed, [&](const ReleaseService* service) { return !is_swap(*service); });
     if (waiting.empty()) {
-      if (!two_sides || !has_stable_users()) return go_on_to_everybody();
+      if (rollout_.policy.steps.empty() || !takes_steps(state(), rollout_)) return go_on_to_everybody();
       if (rollout_.slow_us < 0) return;  // the judge looks at once
       if (stepping() < kMaxStepping) return begin_step(0);
       return say(fmt::format(
@@ -208,11 +215,6 @@ class Progress {
     return watched_since(state(), environment_, since);
   }
 
-  bool has_stable_users() const {
-    return from_ != nullptr && !rollout_.is_rollback && rollout_.policy.strategy == StrategyKind::canary &&
-           !rollout_.policy.steps.empty();
-  }
-
   // The last of them that is not; none when all are ready.
   const ReleaseService* not_ready(const std::vector<const ReleaseService*>& services) const {
     const ReleaseService* found = nullptr;
@@ -230,8 +232,6 @@ class Progress {
     });
     return reason;
   }
-
-  bool is_swap(const ReleaseService& service) const { return !taken_over(from_, to_, service).empty(); }
 
   bool swap_stateful(const std::vector<const ReleaseService*>& changed) {
     for (const ReleaseService* service : changed) {

@@ -68,6 +68,9 @@ void advance_rollout(Changes& changes, const EnvKey& environment);
 std::string version_name(const State& state, std::optional<ReleaseId> id);
 std::string port_taken_by(const TakenPort& taken);
 void change_phase(Changes& changes, RolloutId id, RolloutPhase phase, std::string reason);
+// It goes to users in the steps of its policy: a rollback, a first release, and what only recreates a
+// stateful service go to everybody at once.
+bool takes_steps(const State& state, const Rollout& rollout);
 void start_rollout(Changes& changes, const EnvKey& environment, ReleaseId to, bool is_rollback);
 
 // The services of `to` whose revision differs from the one in `from` (all, when there is no `from`), without
