@@ -47,10 +47,10 @@ void add_up_and_down(Grammar& grammar) {
 }
 
 void add_app(Grammar& grammar) {
-  CLI::App* group =
-      grammar.group(&grammar.root(), "app", "Applications: create, connect, ls, rm, stop, start, allow, disallow",
-                    {"naru app create shop         # in its repository: then git push naru main",
-                     "naru app ls", "naru app stop shop/staging"});
+  CLI::App* group = grammar.group(
+      &grammar.root(), "app", "Applications: create, connect, ls, rm, stop, start, allow, disallow",
+      {"naru app create shop         # in its repository: then git push naru main", "naru app ls",
+       "naru app stop shop/staging"});
   using Run = Done (*)(const Session&, const AppOptions&);
   constexpr const char* kWhole = "The application, as shop";
   constexpr const char* kApp = "The application, as shop or shop/staging";
