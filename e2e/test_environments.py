@@ -26,7 +26,7 @@ class Environments(naru.Case):
         self.platform.naru("env", "set", "ledger/staging", "GREETING=good morning")
         refused = self.app.push(check=False)
         self.assertNotEqual(refused.returncode, 0)
-        self.assert_says(refused.stdout, r"services.teller: variables give it another image in staging")
+        self.assert_says(refused.stdout, r"compose\.yml:\d+:\d+: services\.teller\.build: variables give it another image in staging")
         self.app.edit("compose.yml", ', args: { GREETING: "${GREETING:-hello}" }', "")
         self.app.commit("One image for all")
         pushed = self.app.push()
