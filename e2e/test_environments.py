@@ -31,7 +31,7 @@ class Environments(naru.Case):
         self.app.commit("One image for all")
         pushed = self.app.push()
         self.assert_says(pushed.stdout, r"remote: release v1 of ledger is made", r"remote: it comes to production when staging serves it", r"remote: staging:")
-        told = re.search(r"remote: staging:\s+remote:   book +\w+://localhost:(\d+)\s", pushed.stdout)
+        told = re.search(r"remote: staging:[\s\S]*?remote:   book +tcp://localhost:(\d+)\s", pushed.stdout)
         self.assertTrue(told, pushed.stdout)
         type(self).told_port = int(told[1])
 
