@@ -174,7 +174,7 @@ class Road(naru.Case):
         self.app.commit("To be aborted")
         self.app.push()
         self.app.wait_rollout("stepping")
-        naru.wait_until(lambda: "0 of 10 users" in self.app.status()["message"], "status says that it holds")
+        naru.wait_until(lambda: "send traffic" in self.app.status()["message"], "status says that it holds")
         self.assert_says(self.app.status()["message"], r"holding at 10%: 0 of 10 users.*send traffic.*naru promote ledger")
         self.assert_says(self.platform.naru("status", "ledger").stdout, "0 of 10 users")
         self.platform.naru("abort", "ledger")
