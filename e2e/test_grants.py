@@ -115,6 +115,9 @@ class Grants(naru.Case):
         self.assertGreater(cap["at"], 0)
         self.assert_says(self.platform.naru("status", "shop").stdout, "allowed cap:NET_ADMIN, bind:")
         self.assert_says(self.platform.naru("events", "shop").stdout, r"grants changed: allowed cap:NET_ADMIN, allowed bind:.*, by ")
+        pipelines = len(self.app.pipelines())
+        self.platform.naru("env", "set", "shop", "NOBODY=1")
+        self.assertEqual(len(self.app.pipelines()), pipelines, "the file is read with what is allowed: nothing of it sees that variable")
 
     def test_06_a_folder_that_is_written_is_state(self):
         [store] = [s for s in self.app.status()["services"] if s["name"] == "store"]

@@ -35,7 +35,7 @@ Result<std::filesystem::path> check_out(const ipc::DataFolder& data, const std::
 // Reads the checkout's compose file. Errors: compose_missing, and parse_compose's.
 Result<format::ComposeFile> read_compose(const std::filesystem::path& checkout, const std::string& app,
                                          const std::map<std::string, std::string>& variables,
-                                         std::vector<Grant> grants = {});
+                                         std::vector<Grant> grants);
 // All refs of the repository: name and commit.
 Result<std::vector<std::pair<std::string, std::string>>> refs_of(const ipc::DataFolder& data,
                                                                  const std::string& app);

@@ -470,7 +470,8 @@ TEST(GitProcess, HasItsMemoryBoundedAndIsKilledBeforeNaru) {
 }
 
 TEST(Checkout, AFolderWithoutAComposeFileIsNamed) {
-  const auto read = read_compose(std::filesystem::path(testing::TempDir()) / "no-such-checkout", "shop", {});
+  const auto read =
+      read_compose(std::filesystem::path(testing::TempDir()) / "no-such-checkout", "shop", {}, {});
   ASSERT_FALSE(read);
   EXPECT_EQ(read.error().code, Code::compose_missing);
 }

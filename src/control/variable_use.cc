@@ -78,8 +78,9 @@ std::string commit_that_does_not_see(const Core& core, const ipc::DataFolder& da
   for (const std::string& name : change.unset) variables.erase(name);
   const auto checkout = check_out(data, now.app, now.commit);
   if (!checkout) return {};
-  const auto before = read_compose(*checkout, now.app, now.variables);
-  const auto after = read_compose(*checkout, now.app, variables);
+  const std::vector<Grant> grants = grants_of(core, now.app);
+  const auto before = read_compose(*checkout, now.app, now.variables, grants);
+  const auto after = read_compose(*checkout, now.app, variables, grants);
   return before && after && before->spec == after->spec ? now.commit : std::string();
 }
 
