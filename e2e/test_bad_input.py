@@ -166,6 +166,19 @@ class Start(OneApp):
         self.app.edit("compose.yaml", "ready_deadline: 20s", "ready_deadline: 4s")
         self.comes_back("Never healthy", "web", "ready|healthy", "see `naru logs shop/web`")
 
+    def test_a_commit_and_a_health_check_that_speak_no_utf8_end_nothing(self):
+        control = self.platform.pids()["control"]
+        said = "\\351" * 150 + "\\352\\270\\200" * 100
+        self.app.edit("compose.yaml", "    build: web\n", f"""    build: web
+    healthcheck: {{ test: ["CMD", "perl", "-e", 'print STDERR "{said}"; exit 1'], interval: 200ms, retries: 1 }}
+""")
+        self.app.edit("compose.yaml", "ready_deadline: 20s", "ready_deadline: 4s")
+        self.app.git("config", "i18n.commitEncoding", "none")
+        self.addCleanup(self.app.git, "config", "--unset", "i18n.commitEncoding")
+        self.comes_back(os.fsdecode(b"caf\xe9 \xff"), "web", "[?\ufffd]{50}")
+        self.assertEqual(self.app.pipelines()[0]["subject"], "caf? ?")
+        self.assertEqual(self.platform.pids()["control"], control, "control runs on")
+
     def test_a_service_that_crashes_at_once_comes_back_with_its_status(self):
         self.mode("crash")
         self.app.edit("compose.yaml", "ready_deadline: 20s", "ready_deadline: 6s")

@@ -58,6 +58,8 @@ def check_layers(errors):
                 errors.append(f"{place}: {folder} decides; it does no I/O: {line}")
             if folder != "store" and "sqlite3.h" in line:
                 errors.append(f"{place}: SQLite is used in src/store and nowhere else")
+            if ".dump(" in line and "test" not in path.name and path.name != "json.cc":
+                errors.append(f"{place}: dump() throws at bytes that are not UTF-8; model/json_text.h writes JSON")
 
 
 def check_errors(errors):

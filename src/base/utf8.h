@@ -12,6 +12,9 @@ struct Character {
   bool malformed = false;  // then one byte, its code U+FFFD
 };
 
+// As much of a text as `most` bytes hold, and no half character at its end.
+std::string_view beginning(std::string_view text, std::size_t most);
+
 // The one that a text, which is not empty, begins with.
 Character first_character(std::string_view text);
 

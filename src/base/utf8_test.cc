@@ -14,6 +14,13 @@ TEST(Utf8, TakesCharactersAndSingleBytesOfWhatIsNone) {
     EXPECT_TRUE(first_character(text).malformed && first_character(text).bytes == 1) << text;
 }
 
+TEST(Utf8, ABeginningEndsWithAWholeCharacter) {
+  EXPECT_EQ(beginning("\xea\xb8\x80!", 9), "\xea\xb8\x80!");
+  EXPECT_EQ(beginning("a\xea\xb8\x80!", 3), "a");
+  EXPECT_EQ(beginning("a\xea\xb8\x80!", 4), "a\xea\xb8\x80");
+  EXPECT_EQ(beginning("\x80\x80\x80", 2), "");
+}
+
 TEST(Printable, LeavesTextAndTakesWhatSteersATerminal) {
   EXPECT_EQ(printable("plain\ttext\nwith caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"),
             "plain\ttext\nwith caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80");

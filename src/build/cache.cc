@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "base/rng.h"
+#include "model/json_text.h"
 
 namespace naru::build {
 
@@ -63,7 +64,7 @@ Result<StepCache> StepCache::open(fs::path folder) {
 }
 
 Result<void> StepCache::write(const fs::path& path, const Json& json) const {
-  const std::string bytes = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  const std::string bytes = json_text(json);
   const fs::path temp = fs::path(path).replace_extension("." + secure_random_hex(8) + ".tmp");
   Fd file(::open(temp.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!file) return fail_errno(Code::system, "writing {}", temp.string());

@@ -1,6 +1,6 @@
 #include "build/output_lines.h"
 
-#include "model/json.h"
+#include "model/json_text.h"
 
 namespace naru::build {
 
@@ -35,8 +35,7 @@ void OutputLines::emit() {
     }
   }
   // The JSON writer's replacement of what is not UTF-8, without its quotes and escapes.
-  const Json valid =
-      Json::parse(Json(plain).dump(-1, ' ', false, Json::error_handler_t::replace), nullptr, false);
+  const Json valid = Json::parse(json_text(plain), nullptr, false);
   if (valid.is_string()) plain = valid.get<std::string>();
   each_(plain);
   tail_.push_back(std::move(plain));

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "format/path_glob.h"
+#include "model/json_text.h"
 
 namespace naru::build {
 
@@ -129,7 +130,7 @@ Result<void> StagePlanner::operator()(const format::RunInstruction& i) {
   step.run.user = stage_.config.user;
   std::vector<std::string>& env = step.run.env;
   env = stage_.config.env;
-  step.parts.push_back({"the command", Json(step.run.argv).dump()});
+  step.parts.push_back({"the command", json_text(step.run.argv)});
   for (const std::string& variable : env) {
     const auto equals = std::min(variable.find('='), variable.size());
     step.parts.push_back({"the variable " + variable.substr(0, equals), variable.substr(equals)});
@@ -168,7 +169,7 @@ Result<void> StagePlanner::operator()(const format::CopyInstruction& i) {
   if (copy.sources.size() > 1 && !copy.dest.ends_with('/'))
     return fail(Code::dockerfile_invalid,
                 "with several sources the destination must be a directory and end with '/'");
-  step.parts = {{i.add ? "ADD's sources" : "the sources", Json(copy.sources).dump()},
+  step.parts = {{i.add ? "ADD's sources" : "the sources", json_text(copy.sources)},
                 {"the destination", copy.dest},
                 {"the owner", copy.chown},
                 {"the mode", copy.chmod}};

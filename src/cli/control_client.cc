@@ -11,6 +11,7 @@
 #include "cli/event_stream.h"
 #include "format/http1.h"
 #include "ipc/data_folder.h"
+#include "model/json_text.h"
 
 namespace naru::cli {
 
@@ -170,7 +171,7 @@ Result<Json> ControlClient::ask(std::string_view method, std::string_view path, 
   io::FetchRequest wanted = request(method, path);
   if (!body.is_null()) {
     wanted.headers.push_back({"Content-Type", "application/json"});
-    wanted.body = body.dump(-1, ' ', false, Json::error_handler_t::replace);
+    wanted.body = json_text(body);
   }
   wanted.idle_timeout = std::chrono::minutes(3);  // removing an application waits for its containers
   const auto answer = fetch(std::move(wanted));
@@ -184,7 +185,7 @@ Result<void> ControlClient::stream(std::string_view method, std::string_view pat
   io::FetchRequest wanted = request(method, path);
   if (!body.is_null()) {
     wanted.headers.push_back({"Content-Type", "application/json"});
-    wanted.body = body.dump(-1, ' ', false, Json::error_handler_t::replace);
+    wanted.body = json_text(body);
   }
   int status = 0;
   std::string refused;

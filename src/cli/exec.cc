@@ -12,6 +12,7 @@
 #include "cli/target.h"
 #include "cli/verbs.h"
 #include "io/exec_frames.h"
+#include "model/json_text.h"
 
 namespace naru::cli {
 
@@ -250,10 +251,13 @@ Done exec(const Session& session, const ExecOptions& options) {
   request.headers.push_back({"Connection", "Upgrade"});
   request.headers.push_back({"Upgrade", "naru-exec"});
   request.headers.push_back({"Content-Type", "application/json"});
-  request.body =
-      Json{{"argv", options.argv}, {"env", options.env},  {"user", options.user}, {"cwd", options.cwd},
-           {"tty", tty},           {"rows", size.ws_row}, {"cols", size.ws_col}}
-          .dump(-1, ' ', false, Json::error_handler_t::replace);
+  request.body = json_text(Json{{"argv", options.argv},
+                                {"env", options.env},
+                                {"user", options.user},
+                                {"cwd", options.cwd},
+                                {"tty", tty},
+                                {"rows", size.ws_row},
+                                {"cols", size.ws_col}});
   request.idle_timeout = kQuiet;
   std::optional<InputPump> pump;
   if (interactive) input = TRY(InputPump::start(*reactor, STDIN_FILENO, pump));

@@ -1,5 +1,6 @@
 #include "cli/fields.h"
 #include "cli/render.h"
+#include "model/json_text.h"
 
 namespace naru::cli {
 
@@ -18,7 +19,7 @@ std::string words_of(const std::string& name) {
 
 std::string value_text(const Json& value) {
   if (value.is_string()) return clean(value.get_ref<const std::string&>());
-  if (value.is_number() || value.is_boolean()) return value.dump();
+  if (value.is_number() || value.is_boolean()) return json_text(value);
   return {};
 }
 

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "base/utf8.h"
+#include "model/json_text.h"
 
 namespace naru::cli {
 
@@ -37,7 +38,7 @@ void Session::error(const Error& error) const {
   const std::string message = printable(error.message()), hint = printable(error.hint());
   if (json) {
     const Json body{{"code", code_info(error.code).name}, {"message", message}, {"hint", hint}};
-    return terminal.err(Json{{"error", body}}.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+    return terminal.err(json_text(Json{{"error", body}}) + "\n");
   }
   terminal.err(fmt::format("{} {}\n", paint(Tone::bad, "error:"), message));
   if (!hint.empty()) terminal.err(fmt::format("{} {}\n", paint(Tone::accent, "hint:"), hint));
@@ -71,11 +72,11 @@ int Session::ended() const {
 }
 
 void Session::document(const Json& json) const {
-  terminal.out(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  terminal.out(json_text(json, 2) + "\n");
 }
 
 void Session::json_line(const Json& json) const {
-  terminal.out(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+  terminal.out(json_text(json) + "\n");
 }
 
 }  // namespace naru::cli

@@ -17,6 +17,7 @@
 #include "format/oci.h"
 #include "io/address.h"
 #include "ipc/data_folder.h"
+#include "model/json_text.h"
 
 namespace naru::cli {
 
@@ -105,9 +106,8 @@ Done run_in_foreground(const Session& session, const ControlPlace& place, const 
 
 // What the process that goes on by itself says when it could not.
 void tell_failure(int fd, const Error& error) {
-  const std::string said =
-      Json{{"code", code_info(error.code).name}, {"message", error.message()}, {"hint", error.hint()}}.dump(
-          -1, ' ', false, Json::error_handler_t::replace);
+  const std::string said = json_text(
+      Json{{"code", code_info(error.code).name}, {"message", error.message()}, {"hint", error.hint()}});
   if (::write(fd, said.data(), said.size()) < 0) ::_exit(1);
 }
 
@@ -139,7 +139,7 @@ Error failure_from(int fd, int status) {
                         WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status)),
             0,
             {}};
-  return ControlClient::refusal(500, Json{{"error", Json::parse(said, nullptr, false)}}.dump());
+  return ControlClient::refusal(500, json_text(Json{{"error", Json::parse(said, nullptr, false)}}));
 }
 
 Result<Fd> open_log(const ipc::DataFolder& folder) {

@@ -1,6 +1,7 @@
 #include "container/bundle.h"
 
 #include "container/engine.h"
+#include "model/json_text.h"
 #include "os/file.h"
 #include "os/process.h"
 
@@ -15,8 +16,7 @@ constexpr std::size_t kMaxJson = 4 << 20;
 }
 
 Result<void> Bundle::write_json(std::string_view name, const Json& json) const {
-  return os::write_file_atomically(file(name),
-                                   json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  return os::write_file_atomically(file(name), json_text(json, 2) + "\n");
 }
 
 Result<Json> Bundle::read_json(std::string_view name) const {

@@ -5,6 +5,7 @@
 #include "control/known_names.h"
 #include "control/pipeline_log.h"
 #include "control/views.h"
+#include "model/json_text.h"
 
 namespace naru::control {
 
@@ -15,10 +16,6 @@ constexpr milliseconds kPoll{150}, kLive{200};
 constexpr MonoTime::duration kQuiet = 15s;
 constexpr std::uint64_t kMaxTime = 1ULL << 48;  // milliseconds: far away, and no overflow
 constexpr std::size_t kMaxPastSent = 4U << 20;  // of a screen full of charts
-
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
 
 // Of one application, or of all for who may see all.
 Result<std::string> app_to_watch(const Call& call) {
@@ -62,7 +59,7 @@ Result<Batch> read_batch(const Core& core, std::optional<std::uint64_t> after, s
   for (const store::StoredEvent& event : stored) {
     batch.last = event.sequence;
     if (everything || !is_noise(event))
-      batch.events.emplace_back(event.sequence, dump(event_json(event, secrets)));
+      batch.events.emplace_back(event.sequence, json_text(event_json(event, secrets)));
   }
   if (batch.events.size() > limit)
     batch.events.erase(batch.events.begin(), batch.events.end() - static_cast<std::ptrdiff_t>(limit));
@@ -132,7 +129,7 @@ std::vector<std::string> changed_statuses(Context& context, const std::string& a
   std::vector<std::string> out;
   Sent now;
   for (const auto& [key, view] : views) {
-    std::string text = dump(view);
+    std::string text = json_text(view);
     now[key] = std::hash<std::string>()(text);
     const auto before = sent.find(key);
     if (before == sent.end() || before->second != now[key]) out.push_back(std::move(text));
@@ -165,7 +162,7 @@ Answer live(Call& call) {
       for (const auto& [key, traffic] : call.context.sampler.traffic()) {
         if (!app.empty() && traffic.value("app", "") != app) continue;
         quiet = false;
-        CO_TRY_VOID(co_await call.response.event("traffic", dump(traffic)));
+        CO_TRY_VOID(co_await call.response.event("traffic", json_text(traffic)));
       }
     }
     const MonoTime now = call.context.clock.mono();

@@ -2,6 +2,7 @@
 #include "control/api.h"
 #include "control/api_log_reader.h"
 #include "control/known_names.h"
+#include "model/json_text.h"
 
 namespace naru::control {
 
@@ -37,8 +38,7 @@ using Lines = std::vector<LogLine>;
 
 Answer send_lines(Call& call, const Lines& lines) {
   for (const LogLine& line : lines)
-    CO_TRY_VOID(co_await call.response.event(
-        "line", line_json(line).dump(-1, ' ', false, Json::error_handler_t::replace)));
+    CO_TRY_VOID(co_await call.response.event("line", json_text(line_json(line))));
   co_return Result<void>();
 }
 

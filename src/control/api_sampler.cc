@@ -1,6 +1,7 @@
 #include "control/api_sampler.h"
 
 #include "base/wait.h"
+#include "model/json_text.h"
 
 namespace naru::control {
 
@@ -144,8 +145,7 @@ void Sampler::sample() {
   {
     const std::lock_guard lock(mutex_);
     for (const auto& [key, traffic] : fresh)
-      past_.add(at, key, environments.at(key).first,
-                traffic.dump(-1, ' ', false, Json::error_handler_t::replace));
+      past_.add(at, key, environments.at(key).first, json_text(traffic));
     traffic_ = std::move(fresh);
   }
   ++samples_;

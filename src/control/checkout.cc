@@ -12,6 +12,7 @@
 
 #include "base/fd.h"
 #include "base/rng.h"
+#include "base/utf8.h"
 #include "os/file.h"
 #include "os/process.h"
 
@@ -161,7 +162,7 @@ Result<std::string> run_program(const std::vector<std::string>& argv,
     return fail(Code::too_large, "{} printed more than {} bytes", argv[0], max_output);
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
     return fail(Code::system, "{} failed: {}", argv[0],
-                errors.substr(errors.size() > 500 ? errors.size() - 500 : 0));
+                printable(std::string_view(errors).substr(errors.size() > 500 ? errors.size() - 500 : 0)));
   return output;
 }
 
@@ -183,8 +184,8 @@ Result<CommitInfo> commit_info(const ipc::DataFolder& data, const std::string& a
   std::int64_t seconds_since_epoch = 0;
   std::from_chars(time.data(), time.data() + time.size(), seconds_since_epoch);
   info.time = seconds(seconds_since_epoch);
-  info.author = std::string(next_line(rest)).substr(0, 200);
-  info.subject = std::string(next_line(rest)).substr(0, 300);
+  info.author = printable(beginning(next_line(rest), 200));
+  info.subject = printable(beginning(next_line(rest), 300));
   return info;
 }
 

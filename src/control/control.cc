@@ -18,6 +18,7 @@
 #include "control/probing.h"
 #include "control/stop_left.h"
 #include "control/tls_listener.h"
+#include "model/json_text.h"
 #include "os/file.h"
 #include "os/process.h"
 
@@ -279,7 +280,7 @@ void Process::keep_clock() const {
   const Json now{{"boot", os::boot_id().value_or("")},
                  {"mono_ms", std::chrono::floor<milliseconds>(clock_.mono().time_since_epoch())},
                  {"wall", clock_.wall()}};
-  if (auto kept = os::write_file_atomically(data_.control() / "clock.json", now.dump()); !kept)
+  if (auto kept = os::write_file_atomically(data_.control() / "clock.json", json_text(now)); !kept)
     log_event(Level::warn, "control.clock", {{"error", kept.error().message()}});
 }
 
@@ -331,7 +332,7 @@ void Process::start_what_down_stopped() {
   std::error_code ignored;
   if (left.empty())
     std::filesystem::remove(stopped_by_down(), ignored);
-  else if (const auto kept = os::write_file_atomically(stopped_by_down(), Json(left).dump()); !kept)
+  else if (const auto kept = os::write_file_atomically(stopped_by_down(), json_text(left)); !kept)
     log_event(Level::warn, "control.start_environment", {{"error", kept.error().message()}});
 }
 
@@ -379,7 +380,7 @@ Result<std::vector<std::string>> Process::stop_everything() {
   });
   std::set<EnvKey> noted = noted_as_stopped();  // by a `down` after which not all could be started
   noted.insert(keys.begin(), keys.end());
-  TRY(os::write_file_atomically(stopped_by_down(), Json(noted).dump()));
+  TRY(os::write_file_atomically(stopped_by_down(), json_text(noted)));
   noting.unlock();
   for (const EnvKey& key : keys)
     if (auto stopped = core_->submit(command::StopEnvironment{key, true}); !stopped)

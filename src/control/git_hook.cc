@@ -8,7 +8,7 @@
 #include "base/utf8.h"
 #include "io/http_client.h"
 #include "ipc/data_folder.h"
-#include "model/json.h"
+#include "model/json_text.h"
 
 namespace naru::control {
 
@@ -59,7 +59,7 @@ io::FetchRequest request_to(const std::string& path, const Json& body) {
   request.url = "http://localhost" + path;
   request.unix_socket = ipc::DataFolder{variable("NARU_DATA")}.control_socket().string();
   request.headers = {{"Content-Type", "application/json"}};
-  request.body = body.dump(-1, ' ', false, Json::error_handler_t::replace);
+  request.body = json_text(body);
   request.idle_timeout = 3600s;  // a build may be silent for long
   return request;
 }

@@ -376,6 +376,16 @@ TEST_F(Git, EscapeSequencesOfACommitDoNotReachTheTerminal) {
   }
 }
 
+TEST_F(Git, ASubjectThatIsNoTextIsKeptAsFarAsItIs) {
+  const auto repository = clone("one", {{"compose.yaml", kValid}});
+  shell(fmt::format(
+      "cd {} && git -c i18n.commitEncoding=none commit -q --allow-empty -m \"$(printf 'caf\\351 \\377')\"",
+      repository.string()));
+  const std::string output = push(repository);
+  EXPECT_TRUE(accepted(output)) << output;
+  EXPECT_NE(output.find("caf? ?"), std::string::npos) << output;
+}
+
 TEST_F(Git, ABindOfASymbolicLinkIsRefusedWithItsPlace) {
   const auto repository = clone("one", {{"real/page", "x"}});
   shell(fmt::format("cd {} && ln -s real linked && ln -s real/page page", repository.string()));

@@ -1,6 +1,7 @@
 #include "control/judging.h"
 
 #include "base/log.h"
+#include "model/json_text.h"
 
 namespace naru::control {
 
@@ -189,7 +190,7 @@ judge::Observation Judging::observation_of(const View& view, Session& session) c
 
 // After a restart of control: on from what was stored, whatever the counters say now.
 Result<void> Judging::resume(const View& view, Session& session) const {
-  session.state = TRY(judge::load_state(view.rollout.judge.dump()));
+  session.state = TRY(judge::load_state(json_text(view.rollout.judge)));
   session.step = view.rollout.step;
   session.warm = clock_.wall() - view.rollout.first_user >= view.rollout.policy.warm_up;
   if (!session.state.started || session.state.step != view.rollout.step) return {};

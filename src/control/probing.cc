@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "control/executor.h"
 #include "control/pipeline_log.h"
 #include "model/probe_bounds.h"
@@ -57,7 +58,7 @@ std::string telling_line(std::string_view output) {
     if (std::ranges::any_of(line, [](unsigned char c) { return std::isalnum(c) != 0 || c >= 0x80; }))
       told = line;
   }
-  return std::string(told.substr(0, 200));
+  return printable(beginning(told, 200));
 }
 
 bool ProbePlaces::take(const std::string& app) {

@@ -40,6 +40,8 @@ TEST(Probing, OfWhatAFailedCheckPrintsTheLastLineThatSaysSomethingIsTold) {
   EXPECT_EQ(telling_line("아직\n"), "아직");
   EXPECT_EQ(telling_line("\n\n"), "");
   EXPECT_EQ(telling_line(std::string(500, 'x')).size(), 200U);
+  EXPECT_EQ(telling_line(std::string(199, 'x') + "글"), std::string(199, 'x')) << "no half character";
+  EXPECT_EQ(telling_line("caf\xe9 is closed"), "caf? is closed");
 }
 
 TEST(ProbePlaces, AnApplicationWhoseChecksHangLeavesPlacesToOthers) {

@@ -4,6 +4,7 @@
 
 #include "base/rng.h"
 #include "base/utf8.h"
+#include "model/json_text.h"
 #include "os/file.h"
 
 namespace naru::control {
@@ -65,7 +66,7 @@ Result<void> Tokens::save() const {
     return out;
   };
   return os::write_file_atomically(
-      file_, Json{{"tokens", rows(tokens_)}, {"sessions", rows(sessions_)}}.dump(1), 0600);
+      file_, json_text(Json{{"tokens", rows(tokens_)}, {"sessions", rows(sessions_)}}, 1), 0600);
 }
 
 Result<std::string> Tokens::create(const std::string& name, const std::string& app) {

@@ -1,14 +1,13 @@
 #include "format/compose_reading.h"
 
+#include "base/utf8.h"
 #include "format/quantity.h"
 
 namespace naru::format {
 namespace {
 
 std::string cut(std::string_view text, std::size_t most) {
-  if (text.size() <= most) return std::string(text);
-  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0) == 0x80) --most;
-  return std::string(text.substr(0, most)) + "...";
+  return text.size() <= most ? std::string(text) : std::string(beginning(text, most)) + "...";
 }
 
 }  // namespace

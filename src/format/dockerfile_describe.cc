@@ -1,13 +1,13 @@
 // The graph of a Dockerfile as text.
 #include "format/dockerfile.h"
-#include "model/json.h"
+#include "model/json_text.h"
 
 namespace naru::format {
 
 namespace {
 
 std::string literal(std::string_view text) {
-  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+  return json_text(text);
 }
 
 std::string literal(const std::vector<std::string>& words) {

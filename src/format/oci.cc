@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "model/json_text.h"
+
 namespace naru::format {
 
 namespace {
@@ -224,11 +226,6 @@ Result<> parse_run_config(const Json& json, ImageConfig& config) {
   return {};
 }
 
-// Bytes that are no UTF-8 (an ENV may hold them) must not end in an exception.
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 void put(Json& json, const char* key, const std::string& value) {
   if (!value.empty()) json[key] = value;
 }
@@ -291,7 +288,7 @@ Result<ImageManifest> parse_manifest(std::string_view bytes, std::string_view me
   if (const Json* version = member(json, "schemaVersion"); version && *version != 2)
     return fail(Code::unsupported,
                 "manifest: schema version {} (only 2 is supported; push the image again with a current tool)",
-                dump(*version).substr(0, 20));
+                json_text(*version).substr(0, 20));
   const std::string named = TRY(text_at(json, "mediaType", "manifest"));
   // CVE-2021-41190: one document must not be a manifest to one reader and an index to another.
   if (member(json, "manifests") || is_index_type(named))
@@ -357,13 +354,13 @@ std::string write_manifest(const ImageManifest& manifest) {
             {"layers", Json::array()}};
   for (const Descriptor& layer : manifest.layers) json["layers"].push_back(descriptor_json(layer));
   if (!manifest.annotations.empty()) json["annotations"] = manifest.annotations;
-  return dump(json);
+  return json_text(json);
 }
 
 std::string write_index(const ImageIndex& index) {
   Json json{{"schemaVersion", 2}, {"mediaType", kOciIndex}, {"manifests", Json::array()}};
   for (const Descriptor& entry : index.manifests) json["manifests"].push_back(descriptor_json(entry));
-  return dump(json);
+  return json_text(json);
 }
 
 std::string write_config(const ImageConfig& config) {
@@ -395,7 +392,7 @@ std::string write_config(const ImageConfig& config) {
     if (entry.empty_layer) item["empty_layer"] = true;
     json["history"].push_back(std::move(item));
   }
-  return dump(json);
+  return json_text(json);
 }
 
 std::optional<std::string> ImageConfig::env_value(std::string_view name) const {

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "format/dns.h"
+#include "model/json_text.h"
 
 namespace naru::gateway {
 namespace {
@@ -213,7 +214,7 @@ void Steering::take_routes(ControlLink& link, const Json& body) {
   for (const std::string& what : snapshot->left_out())
     log_event(Level::error, "gateway.left_out", {{"error", what}});
   apply(snapshot, link.id);
-  table_file_.save(routes.dump());
+  table_file_.save(json_text(routes));
 }
 
 void Steering::send(ControlLink& link, const Json& body) {

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "io/server_connection.h"
+#include "model/json_text.h"
 
 namespace naru::io {
 
@@ -89,8 +90,7 @@ Task<Result<void>> ResponseWriter::send(int status, std::string_view body, std::
 }
 
 Task<Result<void>> ResponseWriter::send_json(int status, const nlohmann::json& body) {
-  // Bytes that are not UTF-8 (a log line) become U+FFFD rather than an exception.
-  const std::string text = body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  const std::string text = json_text(body) + "\n";
   co_return co_await send(status, text, "application/json");
 }
 

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "base/log.h"
+#include "model/json_text.h"
 
 namespace naru::io {
 
@@ -221,7 +222,7 @@ Task<ServerConnection::Next> ServerConnection::refuse(http1::Refusal refusal, st
   inner["hint"] = hint.empty() ? info.remedy : hint;
   nlohmann::json outer;
   outer["error"] = std::move(inner);
-  const std::string body = outer.dump() + "\n";
+  const std::string body = json_text(outer) + "\n";
   std::string out;
   http1::append_status_line(out, refusal.status);
   http1::append_field(out, "Date", state_->date_now());

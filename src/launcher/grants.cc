@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "model/json_text.h"
 #include "os/file.h"
 
 namespace naru::launcher {
@@ -62,7 +63,7 @@ Result<void> Grants::keep(std::map<std::string, AppGrants> apps) {
   Json rows = Json::array();
   for (const auto& [name, grants] : apps) rows.push_back(grants);
   const Json all{{"apps", std::move(rows)}};
-  TRY(os::write_file_atomically(file(), all.dump(1), 0600));
+  TRY(os::write_file_atomically(file(), json_text(all, 1), 0600));
   apps_ = std::move(apps);
   return {};
 }

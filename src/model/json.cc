@@ -1,5 +1,7 @@
 #include "model/json.h"
 
+#include "model/json_text.h"
+
 namespace naru {
 
 Result<Json> parse_json(std::string_view bytes, std::string_view what) {
@@ -14,6 +16,10 @@ Result<Json> parse_json(std::string_view bytes, std::string_view what) {
   if (too_deep) return fail(Code::malformed, "{}: nested deeper than {}", what, kMaxJsonDepth);
   if (parsed.is_discarded()) return fail(Code::malformed, "{}: not valid JSON", what);
   return parsed;
+}
+
+std::string json_text(const Json& json, int indent) {
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace naru

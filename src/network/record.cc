@@ -7,6 +7,7 @@
 #include <fstream>
 #include <set>
 
+#include "model/json_text.h"
 #include "os/netlink.h"
 
 namespace naru::network {
@@ -106,13 +107,13 @@ bool valid_id(std::string_view id) {
 
 Result<void> save_record(const std::string& folder, const Record& record) {
   const std::string path = path_of(folder, record.info.id);
-  TRY(replace_file(path, Json(record).dump(1), true));
+  TRY(replace_file(path, json_text(record, 1), true));
   return sync_folder(folder);
 }
 
 Result<void> save_leases(const std::string& folder, const Record& record) {
   return replace_file(leases_path_of(folder, record.info.id),
-                      Json(Leases{record.leases, record.places, record.next}).dump(1), false);
+                      json_text(Leases{record.leases, record.places, record.next}, 1), false);
 }
 
 Result<void> remove_record(const std::string& folder, const std::string& id) {

@@ -1,5 +1,7 @@
 #include "pipeline/pipeline.h"
 
+#include "model/json_text.h"
+
 namespace naru::pipeline {
 
 namespace {
@@ -100,7 +102,7 @@ Digest revision_of(const ServiceSpec& spec, const ImageInfo& image) {
   running.build.reset();
   running.image.clear();
   running.test_target.clear();
-  return Digest::of_sha256(Json{{"spec", running}, {"image", image}}.dump());
+  return Digest::of_sha256(json_text(Json{{"spec", running}, {"image", image}}));
 }
 
 Result<void> decide(Changes& changes, const command::Push& push) {

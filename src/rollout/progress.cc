@@ -1,5 +1,6 @@
 #include <cassert>
 
+#include "base/utf8.h"
 #include "model/address.h"
 #include "rollout/rollout.h"
 
@@ -331,7 +332,7 @@ class Progress {
     for (const Instance* instance : left)
       out += fmt::format("; {} of {} does not stop{}{}, it is tried again", instance->id, instance->service,
                          instance->error.empty() ? "" : ": ", instance->error);
-    return out.substr(0, 600);
+    return std::string(beginning(out, 600));
   }
 
   void roll_back() {

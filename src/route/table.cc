@@ -3,6 +3,7 @@
 #include <set>
 
 #include "model/address.h"
+#include "model/json_text.h"
 #include "route/bounds.h"
 #include "route/reach.h"
 
@@ -351,7 +352,7 @@ UdpRoutes udp_routes_of(const State& state, const EnvKey& environment) {
 }
 
 std::string digest_of(const UdpRoutes& routes) {
-  return routes.empty() ? std::string() : Digest::of_sha256(Json(routes).dump()).short_hex();
+  return routes.empty() ? std::string() : Digest::of_sha256(json_text(routes)).short_hex();
 }
 
 std::string user_key_of(const State& state) {
@@ -450,7 +451,7 @@ void reconcile(Changes& changes) {
   settle_udp(changes, builder.udp());
   assign_slots(changes, builder.slot_keys());
   const Json wanted{{"table", table_of(changes.state())}, {"listeners", listeners_of(changes.state())}};
-  std::string digest = Digest::of_sha256(wanted.dump()).short_hex();
+  std::string digest = Digest::of_sha256(json_text(wanted)).short_hex();
   if (digest == changes.state().counters.routes_digest) return;
   const std::uint64_t revision = changes.state().counters.routes_revision + 1;
   changes.emit(event::RoutesChanged{revision, std::move(digest)});

@@ -3,6 +3,7 @@
 #include <sqlite3.h>
 #include <sys/stat.h>
 
+#include "model/json_text.h"
 #include "store/cipher.h"
 
 namespace naru::store {
@@ -135,7 +136,7 @@ struct Store::Impl {
   Sequences evidence;  // that this process wrote and committed, of rollouts under way
 
   std::string encode(bool secret, const Json& json) const {
-    std::string text = json.dump();
+    std::string text = json_text(json);
     return secret ? "\x01" + cipher.seal(text) : text;
   }
   Result<Json> decode(std::string_view body) const {

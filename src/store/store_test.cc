@@ -68,6 +68,20 @@ TEST_F(StoreTest, LoadsWhatWasCommitted) {
   EXPECT_EQ(events[0].app, "shop");
 }
 
+TEST_F(StoreTest, BytesThatAreNoTextDoNotEndTheProcess) {
+  State state;
+  Store store = Store::open(folder_).value();
+  auto events = an_app();
+  Pipeline pipeline;
+  pipeline.id = 1;
+  pipeline.app = "shop";
+  pipeline.subject = "caf\xe9 \xff";
+  events.emplace_back(event::PipelineCreated{pipeline});
+  commit(store, state, std::move(events));
+  EXPECT_EQ(store.load().value().pipelines.at(1).subject, "caf\uFFFD \uFFFD");
+  EXPECT_TRUE(store.events_after(0, 10));
+}
+
 TEST_F(StoreTest, ReplayingTheEventsGivesTheRows) {
   State state;
   Store store = Store::open(folder_).value();
