@@ -12,6 +12,12 @@ namespace {
 // A value that a name does not have: what is read differently with it depends on it.
 constexpr const char* kOther = "naru-other-value";
 
+// A commit, and what its compose file is read with.
+struct Commit {
+  std::string app, id;
+  std::map<std::string, std::string> variables;
+};
+
 std::vector<std::string> all_of(const ApplicationSpec& spec) {
   std::vector<std::string> names;
   for (const ServiceSpec& service : spec.services) names.push_back(service.name);
@@ -33,18 +39,14 @@ std::map<std::string, std::vector<std::string>> services_that_see(const Core& co
                                                                   const ipc::DataFolder& data,
                                                                   const EnvKey& environment,
                                                                   const std::vector<std::string>& names) {
-  struct Now {
-    std::string app, commit;
-    std::map<std::string, std::string> variables;
-  };
-  const Now now = core.read([&](const State& state) {
+  const Commit now = core.read([&](const State& state) {
     const auto found = state.environments.find(environment);
-    if (found == state.environments.end()) return Now{};
+    if (found == state.environments.end()) return Commit{};
     const Pipeline* newest = newest_pipeline(state, found->second.app);
-    return Now{found->second.app, newest == nullptr ? "" : newest->commit, found->second.variables};
+    return Commit{found->second.app, newest == nullptr ? "" : newest->commit, found->second.variables};
   });
-  if (now.commit.empty()) return {};
-  const auto checkout = check_out(data, now.app, now.commit);
+  if (now.id.empty()) return {};
+  const auto checkout = check_out(data, now.app, now.id);
   if (!checkout) return {};
   const std::vector<Grant> grants = grants_of(core, now.app);
   const auto as_it_is = read_compose(*checkout, now.app, now.variables, grants);
@@ -62,26 +64,22 @@ std::map<std::string, std::vector<std::string>> services_that_see(const Core& co
 
 std::string commit_that_does_not_see(const Core& core, const ipc::DataFolder& data,
                                      const command::SetVariables& change) {
-  struct Now {
-    std::string app, commit;
-    std::map<std::string, std::string> variables;
-  };
-  const Now now = core.read([&](const State& state) {
+  const Commit now = core.read([&](const State& state) {
     const auto found = state.environments.find(change.environment);
     const Pipeline* again =
         found == state.environments.end() ? nullptr : pipeline::to_rerun(state, change.environment);
-    return again == nullptr ? Now{} : Now{again->app, again->commit, found->second.variables};
+    return again == nullptr ? Commit{} : Commit{again->app, again->commit, found->second.variables};
   });
-  if (now.commit.empty()) return {};
+  if (now.id.empty()) return {};
   auto variables = now.variables;
   for (const auto& [name, value] : change.set) variables[name] = value;
   for (const std::string& name : change.unset) variables.erase(name);
-  const auto checkout = check_out(data, now.app, now.commit);
+  const auto checkout = check_out(data, now.app, now.id);
   if (!checkout) return {};
   const std::vector<Grant> grants = grants_of(core, now.app);
   const auto before = read_compose(*checkout, now.app, now.variables, grants);
   const auto after = read_compose(*checkout, now.app, variables, grants);
-  return before && after && before->spec == after->spec ? now.commit : std::string();
+  return before && after && before->spec == after->spec ? now.id : std::string();
 }
 
 }  // namespace naru::control
