@@ -19,11 +19,31 @@ NOT_RUN = {
 FOR_EVER = {"naru status hello --watch": "v1 serves everybody"}
 
 
+def blocks(readme):
+    """(language, lines without their comments) of each code block."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / readme).read_text(), re.M | re.S)
+    lines = ((language, [re.sub(r"\s+#( .*)?$", "", line) for line in text.splitlines()]) for language, text in found)
+    return [(language, [line for line in some if line]) for language, some in lines]
+
+
 def commands(readme):
-    """The lines of its `sh` blocks without their comments."""
-    blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / readme).read_text(), re.M | re.S)
-    lines = [re.sub(r"\s+#( .*)?$", "", line) for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line]
+    return [line for language, lines in blocks(readme) if language == "sh" for line in lines]
+
+
+def bones(readme):
+    """What both languages have in common beside the blocks: levels of headings, the figures and commands of each cell of a
+    table, the pages that are linked, and the paragraphs' figures."""
+    text = re.sub(r"^```.*?^```$", "", (ROOT / readme).read_text(), flags=re.M | re.S)
+    figure = r"\d[\d,.]*\d|\d"
+    prose = [line for line in text.splitlines() if not line.startswith("|")]
+    return {
+        "headings": re.findall(r"^#+(?= )", text, re.M),
+        "cells": [[(re.findall(r"`[^`]+`", cell), sorted(re.findall(figure, cell))) for cell in line.split("|")[1:-1]]
+                  for line in text.splitlines() if line.startswith("|")],
+        "links": sorted(link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("README")),
+        "figures": sorted(re.findall(figure, "\n".join(prose))),
+        "commands": sorted(re.findall(r"`((?:naru|\./dev) [^`]+)`", "\n".join(prose))),
+    }
 
 
 class Readme(unittest.TestCase):
@@ -31,7 +51,11 @@ class Readme(unittest.TestCase):
         self.assertTrue(commands("README.md"))
 
     def test_is_the_same_in_both_languages(self):
-        self.assertEqual(commands("README.ko.md"), commands("README.md"))
+        self.assertEqual(blocks("README.ko.md"), blocks("README.md"))
+        korean, english = bones("README.ko.md"), bones("README.md")
+        for part in english:
+            self.assertTrue(english[part], f"nothing is compared: {part}")
+            self.assertEqual(korean[part], english[part], part)
 
     def test_names_only_verbs_and_options_that_there_are(self):
         words = re.findall(r"`(naru [^`]+)`", (ROOT / "README.md").read_text())
