@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <regex>
+#include <set>
 #include <sstream>
 
 #include "base/rng.h"
@@ -258,6 +260,131 @@ TEST(Dockerfile, SurvivesGarbage) {
       EXPECT_TRUE(parsed.error().context.starts_with("Dockerfile:")) << parsed.error().context;
     (void)expand_word(text, [](std::string_view) { return std::optional<std::string>("v"); });
   }
+}
+
+// ---- docs/dockerfile.md, the page that people read
+
+const char* const kPage = "docs/dockerfile.md";
+
+std::vector<std::string> spans_of(const std::string& text) {
+  std::vector<std::string> spans;
+  const std::regex span("`([^`]+)`");
+  for (std::sregex_iterator at(text.begin(), text.end(), span), end; at != end; ++at)
+    spans.push_back((*at)[1]);
+  return spans;
+}
+
+// The rows of the table below the line `heading`, their cells as they stand.
+std::vector<std::vector<std::string>> table(std::string_view heading) {
+  std::istringstream page(read(kPage));
+  std::vector<std::vector<std::string>> rows;
+  std::string line;
+  while (std::getline(page, line) && line != heading) {
+  }
+  while (std::getline(page, line) && !line.starts_with("|")) {
+  }
+  for (; line.starts_with("|"); std::getline(page, line)) {
+    std::istringstream cells(line.substr(1));
+    rows.emplace_back();
+    for (std::string cell; std::getline(cells, cell, '|');) rows.back().push_back(cell);
+  }
+  if (rows.size() > 2) rows.erase(rows.begin(), rows.begin() + 2);
+  return rows;
+}
+
+using Flags = std::map<std::string, std::set<std::string>>;
+
+// What dockerfile.cc hands to only_flags, by keyword: flags that it knows, and those that it says are not
+// supported.
+std::pair<Flags, Flags> flags_of_the_reader() {
+  const std::string source = read("src/format/dockerfile.cc");
+  const std::regex call(R"re(only_flags\((\w+|"[A-Z]+"), args, \{([^}]*)\}(?:,\s*\{([^}]*)\})?\))re"),
+      text(R"re("([a-z-]+)")re");
+  std::pair<Flags, Flags> flags;
+  std::size_t of_copy = 0;
+  for (std::sregex_iterator at(source.begin(), source.end(), call), end; at != end; ++at) {
+    std::string keyword = (*at)[1];
+    if (keyword.starts_with('"'))
+      keyword = keyword.substr(1, keyword.size() - 2);
+    else if ((*at)[2].length() > 0)
+      keyword = of_copy++ == 0 ? "ADD" : "COPY";
+    const std::string known = (*at)[2], not_yet = (*at)[3];
+    for (std::sregex_iterator flag(known.begin(), known.end(), text); flag != end; ++flag)
+      flags.first[keyword].insert("--" + flag->str(1));
+    for (std::sregex_iterator flag(not_yet.begin(), not_yet.end(), text); flag != end; ++flag)
+      flags.second[keyword].insert("--" + flag->str(1));
+  }
+  return flags;
+}
+
+TEST(DockerfilePage, NamesEveryInstructionAndItsFlags) {
+  const std::string source = read("src/format/dockerfile.cc");
+  const auto begin = source.find("kKeywords{");
+  const std::string list = source.substr(begin, source.find("};", begin) - begin);
+  std::set<std::string> known, told;
+  const std::regex word(R"re("([A-Z]+)")re");
+  for (std::sregex_iterator at(list.begin(), list.end(), word), end; at != end; ++at) known.insert((*at)[1]);
+  const auto [flags, not_yet] = flags_of_the_reader();
+  for (const auto& row : table("## Instructions")) {
+    ASSERT_EQ(row.size(), 3U);
+    const auto named = spans_of(row[1]);
+    for (const std::string& keyword : spans_of(row[0])) {
+      told.insert(keyword);
+      EXPECT_EQ(std::set<std::string>(named.begin(), named.end()),
+                flags.contains(keyword) ? flags.at(keyword) : std::set<std::string>())
+          << keyword;
+    }
+  }
+  EXPECT_EQ(told, known);
+  EXPECT_EQ(known.size(), 16U);
+  EXPECT_GE(flags.size(), 4U) << "the pattern no longer finds how flags are read";
+  std::set<std::string> refused;
+  for (const auto& row : table("By the push, before anything is built:"))
+    for (const std::string& span : spans_of(row.at(0))) refused.insert(span);
+  EXPECT_EQ(not_yet.size(), 3U);
+  for (const auto& [keyword, names] : not_yet)
+    for (const std::string& name : names)
+      EXPECT_TRUE(refused.contains(keyword + " " + name)) << keyword << " " << name;
+}
+
+TEST(DockerfilePage, TellsWhatIsRefusedAndHow) {
+  std::size_t lines = 0;
+  for (const auto& row : table("By the push, before anything is built:")) {
+    ASSERT_EQ(row.size(), 3U);
+    const auto code = spans_of(row[1]);
+    ASSERT_EQ(code.size(), 1U) << row[1];
+    for (const std::string& span : spans_of(row[0])) {
+      ++lines;
+      const Error error =
+          error_of(span.starts_with('#') ? span + "\nFROM debian" : "FROM debian\n" + span + " a b\n");
+      EXPECT_EQ(code_info(error.code).name, code[0]) << span;
+      EXPECT_FALSE(error.hint().empty()) << span;
+    }
+  }
+  EXPECT_GE(lines, 20U);
+}
+
+TEST(DockerfilePage, HasAnExampleThatIsReadWithoutAWarning) {
+  const std::string page = read(kPage), fence = "```dockerfile\n";
+  const auto begin = page.find(fence) + fence.size();
+  const auto file = parse_dockerfile(page.substr(begin, page.find("```", begin) - begin), kPage);
+  ASSERT_TRUE(file) << file.error().message();
+  EXPECT_TRUE(file->warnings.empty());
+  EXPECT_EQ(file->stages.size(), 3U);
+  std::set<std::string> used;
+  for (const Stage& stage : file->stages)
+    for (const Instruction& instruction : stage.instructions) used.insert(instruction.keyword);
+  EXPECT_GE(used.size(), 11U);
+}
+
+TEST(DockerfilePage, TellsTheBoundsThatHold) {
+  const std::string page = read(kPage);
+  for (const std::string& bound : {fmt::format("a file of {} MiB", kMaxDockerfileBytes >> 20),
+                                   fmt::format("{} stages", kMaxDockerfileStages),
+                                   fmt::format("{},{:03} instructions", kMaxDockerfileInstructions / 1000,
+                                               kMaxDockerfileInstructions % 1000),
+                                   fmt::format("{} KiB for a word", kMaxExpandedWordBytes >> 10)})
+    EXPECT_NE(page.find(bound), std::string::npos) << bound;
 }
 
 }  // namespace
