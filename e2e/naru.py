@@ -1,7 +1,6 @@
 """A platform of its own for each test module: `naru up` in a fresh data folder on free ports, with a base image, and a
 teardown that leaves nothing behind and says so when something was left."""
 import contextlib
-import hashlib
 import http.client
 import json
 import os
@@ -17,6 +16,8 @@ import time
 import unittest
 import urllib.parse
 from pathlib import Path
+
+from machine import Traces, command_of, connections_to, parent_of, processes_in, processes_with  # noqa: F401: the tests' as well
 
 ROOT = Path(__file__).resolve().parent.parent
 NARU = os.environ.get("NARU", str(ROOT / "build/dev/naru"))
@@ -79,35 +80,6 @@ def run(argv, *, cwd=None, env=None, timeout=120, check=True, input=None):
     return done
 
 
-def processes_with(text):
-    """pid -> command line of every process (no zombies) whose command line contains `text`."""
-    found = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) != os.getpid():
-            with contextlib.suppress(OSError):
-                line = Path(f"/proc/{entry}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                if text in line:
-                    found[int(entry)] = line
-    return found
-
-
-def processes_in(folder):
-    """Pids of those that work in `folder` or below, or whose environment names it."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) != os.getpid():
-            with contextlib.suppress(OSError):
-                if Path(os.readlink(f"/proc/{entry}/cwd")).is_relative_to(folder) or str(folder).encode() in Path(f"/proc/{entry}/environ").read_bytes():
-                    found.append(int(entry))
-    return found
-
-
-def connections_to(port):
-    """Of TCP, those whose end at `port` has not been closed by who listens there."""
-    rows = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
-    return [row for row in rows if int(row[1].rpartition(":")[2], 16) == port and row[3] in ("01", "03", "08")]  # established, arriving, left by its peer
-
-
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path, timeout):
         super().__init__("localhost", timeout=timeout)
@@ -152,13 +124,13 @@ def tcp_lines(port, *questions, host="127.0.0.1", timeout=10):
         return answers
 
 
-class Platform:
+class Platform(Traces):
     """`naru up` as a child, on a data folder of its own."""
 
     def __init__(self, folder=None, in_memory=True, up_options=()):
         self.up_options = list(up_options)
         self.own_folder = folder is None
-        self.data = Path(folder or tempfile.mkdtemp(prefix="naru-e2e-")).resolve()
+        super().__init__(Path(folder or tempfile.mkdtemp(prefix="naru-e2e-")).resolve())
         self.data.chmod(0o755)
         # Thousands of small files: a disk takes longer to remove them than the tests to run.
         self.own_mount = self.own_folder and in_memory
@@ -237,16 +209,6 @@ class Platform:
             self.up.wait(60)
         return pid
 
-    def container_pids(self):
-        """Processes below this platform's cgroups."""
-        pids = set()
-        for group in self.cgroups():
-            for folder, _, files in os.walk(group):
-                if "cgroup.procs" in files:
-                    with contextlib.suppress(OSError):
-                        pids.update(int(p) for p in Path(folder, "cgroup.procs").read_text().split())
-        return {pid for pid in pids if f"--data={self.data}" not in command_of(pid) and pid not in ([self.up.pid] if self.up else [])}
-
     def stop(self, all=False):
         done = self.naru("down", *(["--all"] if all else []), timeout=150)
         self.up.wait(60)
@@ -272,11 +234,6 @@ class Platform:
         left += [f"mount {m}" for m in self.mounts()]
         kernel = self.kernel()
         return left + [f"{kind[:-1]} {name}" for kind in ("cgroups", "links", "tables") for name in kernel[kind]]
-
-    def kernel(self):
-        """What this platform has outside of its data folder."""
-        tables = run(["nft", "list", "tables"]).stdout.split()
-        return {"links": self.links(), "tables": [t for t in tables if t == self.table()], "cgroups": self.cgroups(), "mounts": self.mounts()}
 
     def _clear(self):
         for pid in {*processes_with(f"--data={self.data}"), *([self.up.pid] if self.up and self.up.poll() is None else [])}:
@@ -322,48 +279,11 @@ class Platform:
             done = run([REPLAY, folder], check=False)
             return None if done.returncode == 0 else done.stdout
 
-    # ---- traces of this platform on the machine, named as src/network and src/container name them
-
-    def _hash(self, length):
-        digest = hashlib.sha256(str(self.data).encode()).digest()
-        return "".join("abcdefghijklmnopqrstuvwxyz234567"[b % 32] for b in digest[:length])
-
-    def table(self):
-        return "naru_" + self._hash(5)
-
-    def links(self):
-        prefix = "n" + self._hash(5)
-        return [name for name in os.listdir("/sys/class/net") if name.startswith((prefix + "b", prefix + "v"))]
-
-    def cgroups(self):
-        name = "naru-" + hashlib.sha256(str(self.data).encode()).hexdigest()[:12]
-        found = []
-        for folder, folders, _ in os.walk("/sys/fs/cgroup"):
-            if name in folders:
-                found.append(os.path.join(folder, name))
-            if folder.count("/") > 6:
-                folders.clear()
-        return found
-
     def age(self, name):
         """Seconds since one of the three processes was started."""
         pid = wait_until(lambda: self.pids().get(name), f"{name} runs")
         ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-
-    def cgroups_below(self, name):
-        """Of every hierarchy, the groups below "apps" or "builds"."""
-        return [{e.name for e in os.scandir(p) if e.is_dir()} for p in (os.path.join(g, name) for g in self.cgroups()) if os.path.isdir(p)]
-
-    def bridge_ports(self):
-        """The links that the nft table of the bridge family lets send; None: this kernel has no such table."""
-        done = run(["nft", "list", "set", "bridge", self.table(), "ports"], check=False)
-        return set(re.findall(r'"(\w+)" \.', done.stdout)) if done.returncode == 0 else None
-
-    def mounts(self):
-        prefix = str(self.data) + "/"
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
-        return [line.split(" ")[4] for line in lines if line.split(" ")[4].startswith(prefix)]
 
     def logs_text(self, bytes_each=3000):
         out = ""
@@ -524,20 +444,6 @@ def _pick(status):
     rollout = status["rollout"] or {}
     return {"message": status["message"], "stable": status["stable"], "rollout": {k: rollout.get(k) for k in ("phase", "to_version", "weight", "reason")},
             "instances": [(i["id"], i["phase"], i["error"]) for i in status["instances"]]}
-
-
-def command_of(pid):
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def parent_of(pid):
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
 
 
 class Traffic:

@@ -38,6 +38,12 @@ def sources():
     return [p for p in tracked("src", "sim", "bench", "fuzz", "e2e") if p.suffix in (".cc", ".h")]
 
 
+def programs():
+    """Everything that is written by hand and read by people, C++ and the rest."""
+    others = [p for p in tracked() if p.suffix in (".py", ".mjs", ".js", ".ts", ".svelte", ".sh", ".pl", ".css") or (p.suffix == "" and p.read_bytes()[:2] == b"#!")]
+    return sorted({*sources(), *others})
+
+
 def check_layers(errors):
     for path in tracked("src"):
         parts = path.relative_to(ROOT / "src").parts
@@ -88,11 +94,13 @@ def errors_page(catalogue):
 def measure():
     long_files = {}
     windows = defaultdict(set)
+    for path in programs():
+        length = len(path.read_text(errors="replace").splitlines())
+        if length > MAX_LINES:
+            long_files[str(path.relative_to(ROOT))] = length
     for path in sources():
         lines = path.read_text(errors="replace").splitlines()
         name = str(path.relative_to(ROOT))
-        if len(lines) > MAX_LINES:
-            long_files[name] = len(lines)
         kept = [line.strip() for line in lines]
         kept = [line for line in kept if len(line) > 3 and not line.startswith(("//", "#include"))]
         for i in range(len(kept) - 7):

@@ -1,97 +1,12 @@
-// The console in a real browser. By itself against recorded answers (fake_control.mjs); against a running Naru with
-// NARU_CONSOLE_LINK (a fresh login link) and NARU_CONSOLE_APP (an application that has a release; with NARU_CONSOLE_PROMOTE=1
-// one whose rollout holds, which is promoted):
-//   NARU_CONSOLE_LINK=$(naru open) NARU_CONSOLE_APP=shop scripts/console test
+// The console in a real browser against recorded answers (fake_control.mjs).
 import assert from 'node:assert/strict';
-import { after, before, beforeEach, describe, test } from 'node:test';
+import { after, beforeEach, describe, test } from 'node:test';
 
-import { openBrowser } from './browser.mjs';
 import { isNoWiderThanItsWindow, isReadable, nothingIsUnnamed } from './checks.mjs';
 import { FakeControl } from './fake_control.mjs';
+import { eventually, kPages, kPhone, openPage, text } from './page.mjs';
 
-const link = process.env.NARU_CONSOLE_LINK;
-const app = process.env.NARU_CONSOLE_APP ?? 'shop';
-const kPatience = 60_000; // what is quick is not waited for
-const kPages = ['', '/pipelines', '/releases', '/logs', '/events', '/variables'];
-const kPhone = { width: 390, height: 844 };
-
-let chromium;
-before(async () => {
-  chromium = await openBrowser();
-});
-after(() => chromium.close());
-
-// A page that remembers what it complained about. `expected`: complaints that belong to the test.
-async function openPage(options = {}, context = null) {
-  context ??= await chromium.browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
-  const page = await context.newPage();
-  page.setDefaultTimeout(kPatience);
-  page.complaints = [];
-  page.on('console', (message) => ['error', 'warning'].includes(message.type()) && page.complaints.push(message.text()));
-  page.on('pageerror', (error) => page.complaints.push(String(error)));
-  page.on('request', (request) => {
-    const host = new URL(request.url()).host;
-    if (page.ours && host !== page.ours) page.complaints.push(`asked ${host}`);
-  });
-  return page;
-}
-const eventually = async (probe, what) => {
-  const deadline = Date.now() + kPatience;
-  let last;
-  for (;;) {
-    last = await probe();
-    if (last) return last;
-    if (Date.now() > deadline) assert.fail(`not within ${kPatience} ms: ${what}`);
-    await new Promise((done) => setTimeout(done, 25));
-  }
-};
-const text = (page, id) => page.getByTestId(id).innerText();
-
-describe('the console of a running Naru', { skip: !link && 'NARU_CONSOLE_LINK is not set' }, () => {
-  test('opens by its link, shows the application and fits a phone, without a complaint', async () => {
-    const page = await openPage();
-    page.ours = new URL(link).host;
-    assert.equal((await page.goto(`http://${page.ours}/apps/${app}`)).status(), 401);
-    await page.getByText('naru open').waitFor();
-    page.complaints.length = 0; // the browser says 401 in its console
-    await page.goto(link);
-    await page.getByTestId(`app-${app}-production`).click();
-    await page.getByRole('heading', { name: app, level: 1 }).waitFor();
-    await page.getByTestId('crossing').waitFor();
-    await page.getByText('live', { exact: true }).waitFor();
-    await page.locator('[data-testid=charts] canvas').first().waitFor();
-    const address = await page.getByRole('region', { name: 'Services' }).locator('a[target]').first().getAttribute('href');
-    const visitor = await page.context().newPage(); // a browser knows names below .localhost
-    await eventually(async () => {
-      await visitor.goto(address);
-      return parseFloat(await text(page, 'rps')) > 0;
-    }, 'requests of users');
-    await visitor.close();
-    await page.setViewportSize(kPhone);
-    for (const path of kPages) {
-      await page.goto(`http://${page.ours}/apps/${app}${path}`);
-      await page.getByRole('heading', { name: app, level: 1 }).waitFor();
-      await isNoWiderThanItsWindow(page);
-    }
-    await page.setViewportSize({ width: 1280, height: 860 });
-    if (process.env.NARU_CONSOLE_PROMOTE) await promoteWhatHolds(page);
-    assert.deepEqual(page.complaints, []);
-    await page.context().close();
-  });
-
-  async function promoteWhatHolds(page) {
-    await page.goto(`http://${page.ours}/apps/${app}`);
-    await eventually(async () => /holding at/.test(await text(page, 'verdict')), 'a rollout that holds for want of users');
-    if (process.env.NARU_CONSOLE_SHOT) await page.screenshot({ path: process.env.NARU_CONSOLE_SHOT, fullPage: true });
-    await page.getByTestId('promote').click();
-    await page.getByTestId('confirm').click();
-    await eventually(async () => (await page.getByTestId('rollout').getAttribute('data-phase')) === 'done', 'the rollout is done');
-    await page.goto(`http://${page.ours}/apps/${app}/events`);
-    await page.getByText('promoted by a person').waitFor();
-  }
-});
-
-describe('the console', { skip: !!link && 'a running Naru is tested' }, () => {
+describe('the console', () => {
   let fake;
   beforeEach(async () => {
     await fake?.stop();

@@ -13,7 +13,7 @@ def run_browser_tests(**environment):
     done = subprocess.run([naru.ROOT / "scripts/console", "test"], env=os.environ | environment, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=kPatience)
     passed = re.search(r"^\S+ pass (\d+)$", done.stdout, re.M)
-    if done.returncode != 0 or not passed or int(passed.group(1)) == 0:
+    if done.returncode != 0 or not passed or int(passed.group(1)) == 0 or not re.search(r"^\S+ skipped 0$", done.stdout, re.M):
         raise AssertionError(done.stdout[-20_000:])
     print(f"{passed.group(1)} browser tests passed", flush=True)
 
