@@ -3,9 +3,9 @@
 //
 //   naru-traffic --url=http://127.0.0.1:8000/ --users=5000 --rate=200 --seconds=60 [--threads=8] [--seed=1]
 //
-// Prints one JSON object a line, each second and at the end: requests, failed (no answer, cut short, or 5xx),
-// users, latency of that second, and `releases`: how often each release answered (header X-Release). SIGTERM
-// ends it early.
+// Prints one JSON object a line, each second and at the end: requests, failed (no answer, cut short, or no
+// 200), users, latency of that second, and `releases`: how often each release answered (header X-Release).
+// SIGTERM ends it early.
 #include <csignal>
 
 #include <atomic>
@@ -75,7 +75,7 @@ class Traffic {
     const std::lock_guard lock(mutex_);
     ++requests_;
     latencies_.push_back(took);
-    if (!response || response->status >= 500) {
+    if (!response || response->status != 200) {
       ++failed_;
       return;
     }

@@ -38,7 +38,7 @@ class Users(naru.Beside):
                 status, headers, _ = naru.fetch(self.url, headers={"Cookie": cookies[user]} if user in cookies else {}, timeout=15)
                 if user not in cookies and headers.get("Set-Cookie"):
                     cookies[user] = headers["Set-Cookie"].partition(";")[0]
-                if status >= 500:
+                if status != 200:
                     fault = f"status {status}"
             except (OSError, naru.http.client.HTTPException) as error:
                 fault = repr(error)
