@@ -1,4 +1,4 @@
-"""`./dev bench road`: what it prints is what a program expects, from real containers."""
+"""`./dev bench road` and `./dev bench judge`: what they print is what a program expects, road's from real containers."""
 import json
 import os
 import subprocess
@@ -8,6 +8,7 @@ import unittest
 import naru
 
 ROAD = naru.ROOT / "bench/road"
+JUDGE = naru.Path(naru.NARU).parent / "bench/naru-bench-judge"
 sys.path.insert(0, str(ROAD))
 import road  # noqa: E402
 import rollback  # noqa: E402
@@ -36,6 +37,25 @@ class Bench(unittest.TestCase):
         folder = next(word for word in done.stderr.split() if word.startswith("/") and "naru-bench-" in word)
         self.assertFalse(os.path.exists(folder), "its folder is gone")
         self.assertEqual(naru.processes_with(folder), {})
+
+    def test_the_judge_prints_a_list_of_figures_and_nothing_else(self):
+        done = subprocess.run([JUDGE, "--quick", "--json"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        figures = {figure["name"]: figure for figure in json.loads(done.stdout)}
+        self.assertEqual(set(figures), {"dead_canary_failed_requests", "dead_canary_failed_requests_p99", "worst_sample_vs_wald",
+                                        "worst_sample_vs_wald_all_users", "false_alarm_rate_over_alpha"})
+        for name, figure in figures.items():
+            with self.subTest(name):
+                self.assertEqual(set(figure), {"name", "unit", "naru", "peer", "ratio", "n"})
+                self.assertGreater(figure["n"], 0)
+                if name != "false_alarm_rate_over_alpha":
+                    self.assertEqual(figure["unit"], "requests")
+                    self.assertGreater(figure["naru"], 1)
+                    self.assertGreater(figure["peer"], 1)
+        self.assertLess(figures["dead_canary_failed_requests"]["naru"], 10, "a canary that fails everything is taken back at once")
+        refused = subprocess.run([JUDGE, "--jsno"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        self.assertEqual((refused.returncode, refused.stdout), (2, ""))
+        self.assertIn("usage: naru-bench-judge", refused.stderr)
 
     def test_an_unknown_measurement_is_refused_by_name(self):
         done = bench("--only=start,speed")
