@@ -234,21 +234,34 @@ class Road(naru.Case):
         self.assertNotEqual(missing.returncode, 0)
         self.assert_says(missing.stdout, "nobody", "hint:")
 
-    def test_16_a_changed_book_is_recreated_alone_and_at_no_moment_two_have_the_volume(self):
-        with Watched(self.platform, self.book_port) as watched:
+    def test_16_a_changed_book_is_recreated_alone_and_at_no_moment_of_a_canary_two_have_the_volume(self):
+        with Watched(self.platform, self.book_port) as watched, naru.Traffic(self.url) as traffic:
+            naru.wait_until(lambda: traffic.report.get("users", 0) >= 50, "there is traffic")
             self.app.edit("src/book.py", '"book open,"', '"book is open again,"')
-            self.app.commit("Another book")
+            self.app.edit("src/teller.py", '"no such thing"', '"no such page"')
+            self.app.commit("Another book, and another teller")
             self.app.push()
             version = self.app.newest_version()
+            looks = {}  # share -> the look at which it began, and how many there were since
+            def finished():
+                rollout = self.app.status()["rollout"]
+                if rollout["to_version"] != version:
+                    return None
+                begin, _ = looks.get(rollout["weight"], (watched.ticks, 0))
+                looks[rollout["weight"]] = begin, watched.ticks - begin
+                return rollout["phase"] in ("done", "rolled-back") and rollout
+            rollout = naru.wait_until(finished, "the rollout ends", 120)
+            self.assertEqual((rollout["phase"], sorted(rollout["changed"])), ("done", ["book", "teller"]), rollout["reason"])
+            for weight in (1000, 5000):
+                self.assertGreater(looks[weight][1], 20, f"the teller's canary went through every step: {looks}")
             self.app.wait_live(version)
-            rollout = self.app.status()["rollout"]
-            self.assertIn("book", rollout["changed"])
-            self.assertNotIn("teller", rollout["changed"])
             naru.wait_until(lambda: "book is open again" in self.platform.naru("logs", "ledger/book", "-n", "50").stdout, "the new book says so")
             self.platform.naru("rollback", "ledger")
             back = naru.wait_until(lambda: (r := self.app.status()["rollout"])["is_rollback"] and r["phase"] == "done" and r, "the book before is back", 60)
             self.assertNotEqual(back["to_version"], version)
             naru.wait_until(lambda: naru.tcp_lines(self.book_port, "PING")[1] == "+pong", "the book answers")
+        self.assertEqual(naru.fetch(self.url + "a/b/c")[2], b"no such thing\n", "the teller before is back")
+        self.assertEqual(traffic.report["failed"], 0, traffic.report)
         self.assertGreater(watched.ticks, 50)
         self.assertEqual(watched.together, [], "two containers of the book lived at once")
         self.assertGreaterEqual(len(watched.seen), 3, "the book of before, the new one, and the one of before again")
