@@ -100,13 +100,15 @@ class Compose(OneApp):
 
     def test_an_unknown_service_in_depends_on_is_refused_by_name_and_line(self):
         self.app.edit("compose.yaml", "    build: web\n", "    build: web\n    depends_on: [databse]\n")
-        self.refused("Depends on nobody", r"compose\.yaml:4.*databse")
+        self.refused("Depends on nobody", r"compose\.yaml:4.*databse", r"hint: correct the named lines and push again")
+        self.app.edit("compose.yaml", "services:\n", "services:\n  database:\n    image: debian:bookworm-slim\n    command: sleep 1\n")
+        self.refused("A slip of the pen", r"compose\.yaml:7.*databse", r'hint: did you mean "database"\?')
 
     def test_a_cycle_is_refused_and_shown(self):
         self.app.edit("compose.yaml", "    build: web\n", "    build: web\n    depends_on: [b]\n  b:\n    image: debian:bookworm-slim\n    command: sleep 1\n    depends_on: [web]\n")
         text = (self.app.folder / "compose.yaml").read_text().replace(f'    ports: ["{self.port}:8080"]\n', "")
         (self.app.folder / "compose.yaml").write_text(text)
-        self.refused("A cycle", r"compose\.yaml:\d+", "web", "cycle|circle|waits for itself")
+        self.refused("A cycle", r"compose\.yaml:\d+", "run in a circle: web -> b -> web|run in a circle: b -> web -> b", "hint: take one of them out")
 
     def test_a_missing_dockerfile_is_refused_with_its_path(self):
         (self.app.folder / "web/Dockerfile").unlink()
@@ -149,7 +151,9 @@ class Compose(OneApp):
 class Build(OneApp):
     def test_a_run_that_fails_ends_the_build_with_its_output_and_line(self):
         self.app.edit("web/Dockerfile", "ARG TEXT", "RUN echo the disk of the builder sings; exit 42\nARG TEXT")
-        self.fails_to_build("RUN fails", "the disk of the builder sings", r"Dockerfile:3", "42")
+        self.fails_to_build("RUN fails", "the disk of the builder sings", r"Dockerfile:3", "42", "hint: read the last lines of its output")
+        self.app.edit("web/Dockerfile", "exit 42", "no-such-tool")
+        self.fails_to_build("RUN finds no program", r"Dockerfile:3.*exit code 127", "hint: a command was not found: install its package in an earlier RUN")
 
     def test_a_base_image_that_does_not_exist_is_named(self):
         self.app.edit("web/Dockerfile", "FROM debian:bookworm-slim", "FROM 127.0.0.1:1/nobody/nothing:9")
@@ -193,7 +197,7 @@ class Start(OneApp):
     def test_a_program_that_does_not_exist_is_named(self):
         self.app.edit("web/Dockerfile", 'CMD ["perl"', 'CMD ["perll"')
         self.app.edit("compose.yaml", "ready_deadline: 20s", "ready_deadline: 6s")
-        self.comes_back("No program", "perll")
+        self.comes_back("No program", "'perll' does not exist in the image, or its interpreter does not", "see `naru logs shop/web`")
 
     def mode(self, word):
         self.app.edit("web/Dockerfile", '"web", "8080"]', f'"{word}", "8080"]')
@@ -306,7 +310,7 @@ class Http(OneApp):
                     early = "|HTTP/1\\.1 200 OK" if b"chunked" in body else ""
                     self.assertRegex(answer.partition("\r\n")[0], rf"^(HTTP/1\.1 400 .*{early})$", "it never counts as answered")
                     if " 400 " in answer.partition("\r\n")[0]:
-                        self.assertIn("its body was cut short", answer)
+                        self.assert_refused(port, answer, "400", "its body was cut short", "Correct the program that wrote the request, or the proxy before it")
                     self.assertEqual(naru.fetch(f"http://127.0.0.1:{self.port}/")[2], b"first\n")
         head = f"POST /v1/apps/shop/env HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {self.app.token}\r\nContent-Type: application/json\r\n".encode()
         for body, what in zip(bodies, ("cut short: 90 of 100 bytes are missing", "the chunked body was cut short")):
