@@ -98,7 +98,7 @@ CLI::App* Grammar::group(CLI::App* parent, const std::string& name, const std::s
   CLI::App* group = parent->add_subcommand(name, description)->group("Commands");
   group->footer(examples_text(examples) + "\n\n" + kFooter);
   group->require_subcommand(0, 1);
-  group->callback([this, group] {
+  group->callback([group] {
     if (group->get_subcommands().empty()) throw CLI::CallForHelp();
   });
   return group;

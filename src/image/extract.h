@@ -12,7 +12,7 @@ enum class Whiteouts { translate, refuse };
 class Extraction {
  public:
   Extraction(int root_fd, const UnpackLimits& limits, Whiteouts whiteouts)
-      : root_fd_(root_fd), root_(root_fd), limits_(limits), whiteouts_(whiteouts) {}
+      : root_(root_fd), limits_(limits), whiteouts_(whiteouts) {}
   // All entries, then the folders' times.
   Result<> run(TarReader& reader);
   UnpackReport report;
@@ -37,7 +37,6 @@ class Extraction {
   Result<> apply_metadata(const Entry& entry, int fd);
   Result<> restore_folder_times();
 
-  int root_fd_;
   RootedFolder root_;
   UnpackLimits limits_;
   Whiteouts whiteouts_;
