@@ -218,24 +218,6 @@ std::string_view side_of(const State& state, const Environment& environment, con
   return stable ? "stable" : next ? "canary" : "old";
 }
 
-std::vector<Address> addresses_of(const State& state, const Environment& environment, const Release& release,
-                                  std::uint16_t gateway_port) {
-  std::vector<Address> out;
-  // Published ports first: they are what people open.
-  for (const route::PublishedPort& port : route::published_ports(state, environment, release)) {
-    const std::string& ip = port.spec->host_ip;
-    const std::string host = ip.empty() || ip == "0.0.0.0" || ip == "::" ? "localhost" : ip;
-    out.push_back(
-        {port.service,
-         fmt::format("{}://{}:{}", speaks(*port.spec) == Speaks::http ? "http" : "tcp", host, port.host)});
-  }
-  for (const ReleaseService& service : release.services)
-    if (std::ranges::any_of(service.spec.ports, may_speak_http))
-      out.push_back({service.spec.name, fmt::format("http://{}.{}.{}.localhost:{}", service.spec.name,
-                                                    environment.name, environment.app, gateway_port)});
-  return out;
-}
-
 namespace {
 
 // Host ports of the release that everybody meets that are not open, each with its reason and a remedy.
