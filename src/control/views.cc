@@ -41,13 +41,16 @@ struct Readiness {
 };
 Readiness readiness(const State& state, const Environment& environment, const Release& release,
                     const ReleaseService& service) {
+  // What a rollout has recreated, perhaps under a new name, serves both sides; and while what keeps data is
+  // recreated or comes back, any revision of it does.
+  const ReleaseService* recreated = route::recreated(state, environment, service.spec.name);
+  const ReleaseService& serving = recreated == nullptr ? service : *recreated;
   Readiness out;
   out.wanted =
-      environment.stopped || rollout::is_oneshot(release, service.spec.name) ? 0 : service.spec.replicas;
+      environment.stopped || rollout::is_oneshot(release, service.spec.name) ? 0 : serving.spec.replicas;
   each_instance(state, environment, [&](const Instance& instance) {
-    // While one that keeps data is recreated for a rollout, its newer revision serves both sides.
-    if (instance.service == service.spec.name && instance.phase == InstancePhase::ready &&
-        (instance.revision == service.revision || service.spec.stateful()))
+    if (instance.service == serving.spec.name && instance.phase == InstancePhase::ready &&
+        (recreated != nullptr || instance.revision == service.revision || service.spec.stateful()))
       ++out.ready;
   });
   return out;

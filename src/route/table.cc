@@ -31,6 +31,24 @@ View view_of(const State& state, const Environment& environment) {
   return view;
 }
 
+bool is_swapped(const View& view, const std::string& name) {
+  return view.rollout != nullptr &&
+         std::ranges::find(view.rollout->swapped, name) != view.rollout->swapped.end();
+}
+
+// Who of the new release has taken over the state of a service that it does not have any more: the same
+// under a new name. Users of the old release, who know the old name, go on with it.
+const ReleaseService* heir_of(const View& view, const std::string& name) {
+  const Release* next = view.next;
+  const ReleaseService* before = view.stable == nullptr ? nullptr : view.stable->find(name);
+  if (next == nullptr || before == nullptr || next->find(name) != nullptr) return nullptr;
+  for (const std::string& other : view.rollout->swapped)
+    if (const ReleaseService* heir = next->find(other);
+        heir != nullptr && view.stable->find(other) == nullptr && excludes(*next, heir->spec, before->spec))
+      return heir;
+  return nullptr;
+}
+
 class TableBuilder {
  public:
   explicit TableBuilder(const State& state) : state_(state) {}
@@ -100,24 +118,6 @@ class TableBuilder {
           instance.phase == InstancePhase::ready)
         side.endpoints.push_back({instance.id, instance.address});
     return side;
-  }
-
-  static bool is_swapped(const View& view, const std::string& name) {
-    return view.rollout != nullptr &&
-           std::ranges::find(view.rollout->swapped, name) != view.rollout->swapped.end();
-  }
-
-  // Who of the new release has taken over the state of a service that it does not have any more: the same
-  // under a new name. Users of the old release, who know the old name, go on with it.
-  static const ReleaseService* heir_of(const View& view, const std::string& name) {
-    const Release* next = view.next;
-    const ReleaseService* before = view.stable == nullptr ? nullptr : view.stable->find(name);
-    if (next == nullptr || before == nullptr || next->find(name) != nullptr) return nullptr;
-    for (const std::string& other : view.rollout->swapped)
-      if (const ReleaseService* heir = next->find(other);
-          heir != nullptr && view.stable->find(other) == nullptr && excludes(*next, heir->spec, before->spec))
-        return heir;
-    return nullptr;
   }
 
   void add_service(EnvironmentRoute& route, UdpRoutes& udp, const Environment& environment, const View& view,
@@ -349,6 +349,12 @@ void settle_udp(Changes& changes, const std::map<EnvKey, UdpRoutes>& wanted) {
 }
 
 }  // namespace
+
+const ReleaseService* recreated(const State& state, const Environment& environment, const std::string& name) {
+  const View view = view_of(state, environment);
+  if (const ReleaseService* heir = heir_of(view, name)) return heir;
+  return is_swapped(view, name) ? view.next->find(name) : nullptr;
+}
 
 std::optional<PortSpec> edge_port(const ServiceSpec& service) {
   std::set<std::uint16_t> told;  // by a word of the file: another entry of the same port asks nothing more

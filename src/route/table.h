@@ -24,6 +24,11 @@ std::string digest_of(const UdpRoutes& routes);  // "" of none
 // "host:<port>", without the edge (the supervisor's own).
 std::vector<ListenerSpec> listeners_of(const State& state);
 
+// Who answers at the name of a service of the release that everybody meets, where the rollout under way has
+// recreated what keeps data: the new release's own, or the one that took its volume over under a new name.
+// Null: nobody has.
+const ReleaseService* recreated(const State& state, const Environment& environment, const std::string& name);
+
 // The port of a service that its name at the edge leads to: what is said or known to speak HTTP, else the
 // first that may. Those that the file names come before those that the image exposes. None: nothing could
 // answer.
