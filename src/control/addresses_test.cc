@@ -45,6 +45,12 @@ TEST(Addresses, TellASecondHttpPortOutsideProductionWithTheOneAssigned) {
   EXPECT_EQ(both.urls(), (Urls{"http://localhost:20002", "http://web.staging.shop.localhost:8080"}));
 }
 
+TEST(Addresses, TellAnIpv6AddressInBrackets) {
+  World local("production", {published(8080, 8000, "::1"), published(9300, 9300, "127.0.0.1")});
+  EXPECT_EQ(local.urls(),
+            (Urls{"http://[::1]:8000", "tcp://127.0.0.1:9300", "http://web.production.shop.localhost:8080"}));
+}
+
 TEST(Addresses, TellNoNameThatLeadsNowhere) {
   World database("production", {published(5432, 5432)});
   database.release.services[0].image.exposed = {5432};
