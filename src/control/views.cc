@@ -305,6 +305,7 @@ Json app_summary(const State& state, const App& app, const Surroundings& around)
 
 Json instance_view(const State& state, const Instance& instance, const Surroundings& around) {
   const Release* release = state.release(instance.release);
+  const ReleaseService* service = release == nullptr ? nullptr : release->find(instance.service);
   const auto environment = state.environments.find(env_key(instance.app, instance.environment));
   Json out{
       {"id", instance.id},
@@ -323,6 +324,7 @@ Json instance_view(const State& state, const Instance& instance, const Surroundi
       {"exit_code", instance.exit_code},
       {"out_of_memory", instance.out_of_memory},
       {"oneshot", instance.oneshot},
+      {"stop_grace", service == nullptr ? ServiceSpec().stop_grace : service->spec.stop_grace},
       {"container", instance.container()},
       {"error", instance.error.substr(0, kMaxError)},
       {"started", instance.started},

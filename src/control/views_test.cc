@@ -133,6 +133,7 @@ TEST(Views, SayWhoServesWhom) {
   EXPECT_EQ(status(state)["message"], "v1 serves everybody");
   EXPECT_EQ(status(state)["health"], "ok");
   EXPECT_EQ(status(state)["instances"][0]["side"], "stable");
+  EXPECT_EQ(status(state)["instances"][0]["stop_grace"], 10'000);
   EXPECT_EQ(status(state)["addresses"][0]["url"], "http://localhost:80");
   EXPECT_EQ(status(state)["addresses"][1]["url"], "http://web.production.shop.localhost:8080");
   state.instances.at("shop-web-1").phase = InstancePhase::waiting;
