@@ -337,8 +337,8 @@ Json instance_view(const State& state, const Instance& instance, const Surroundi
 }
 
 namespace {
-// What has just begun has none yet: somebody gives one when he has looked.
-// With what the newest rollout cannot know: it ended well, and then a port turned out to be somebody else's.
+// What has just begun has none yet: somebody gives one when he has looked. The newest rollout's comes with
+// what it cannot know: it ended well, and then a port turned out to be somebody else's.
 std::string reason_of(const State& state, const Rollout& rollout, const Surroundings& around) {
   const bool early = rollout.phase == RolloutPhase::preparing || rollout.phase == RolloutPhase::stepping;
   if (early && rollout.reason.empty()) return rollout_message(state, rollout);
