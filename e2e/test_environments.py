@@ -8,9 +8,9 @@ import naru
 class Environments(naru.Case):
     @classmethod
     def prepare(cls):
-        cls.port, cls.book_port = naru.free_port(), naru.free_port()
+        cls.port, cls.book_port, cls.ssh_port = naru.free_port(), naru.free_port(), naru.free_port()
         cls.app = naru.App.copy(cls.platform, naru.ROOT / "e2e/apps/ledger", "ledger",
-                                [('"9400:9400"', f'"{cls.port}:9400"'), ('"7070:7070/tcp"', f'"{cls.book_port}:7070/tcp"'),
+                                [('"9400:9400"', f'"{cls.ssh_port}:22", "{cls.port}:9400"'), ('"7070:7070/tcp"', f'"{cls.book_port}:7070/tcp"'),
                                  ("x-naru:\n", "x-naru:\n  environments:\n    staging:\n    production: {deploy: manual, after: staging}\n")])
 
     def status(self, name):
@@ -34,6 +34,9 @@ class Environments(naru.Case):
         told = re.search(r"remote: staging:[\s\S]*?remote:   book +tcp://localhost:(\d+)\s", pushed.stdout)
         self.assertTrue(told, pushed.stdout)
         type(self).told_port = int(told[1])
+        # Port 22 comes first in the file, but nobody's name leads there.
+        self.assert_says(pushed.stdout, r"remote: staging:[\s\S]*?remote:   teller +tcp://localhost:\d+\s+remote:   teller +tcp://localhost:\d+\s",
+                         rf"remote:   teller +http://teller\.staging\.ledger\.localhost:{self.platform.gateway_port}\s")
 
     def test_02_staging_serves_it_by_name_and_on_a_free_port(self):
         self.wait_served("ledger/staging", 1)

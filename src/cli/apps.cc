@@ -1,7 +1,4 @@
 // `naru app ls|rm|stop|start`.
-#include <chrono>
-#include <thread>
-
 #include "cli/target.h"
 #include "cli/verbs.h"
 
@@ -9,7 +6,9 @@ namespace naru::cli {
 
 namespace {
 
-constexpr milliseconds kStopPatience{90'000}, kPause{200};
+// For requests under way, for a control that restarts, and for the launcher's own work; what a container is
+// given to stop comes on top.
+constexpr milliseconds kStopPatience{80'000}, kPause{200};
 
 void tell_volumes(const Session& session, const Json& answer) {
   if (list(answer, "volumes").empty()) return;
@@ -116,44 +115,74 @@ Done app_remove(const Session& session, const AppOptions& options) {
 
 namespace {
 
-// Until what ran has finished its requests and is gone: then its volumes are free.
-Result<void> wait_until_gone(const Session& session, const ControlClient& control, const Target& target) {
-  const std::string path =
-      fmt::format("/v1/ps?{}&{}", query_part("app", target.app), query_part("env", target.env));
-  const auto deadline = std::chrono::steady_clock::now() + kStopPatience;
-  for (std::size_t told = 0;;) {
-    const Json answer = TRY(control.get(path));
-    const Json& left = list(answer, "instances");
-    if (left.empty()) return {};
-    if (std::chrono::steady_clock::now() > deadline) {
-      std::vector<std::string> names;
-      for (const Json& instance : left) names.push_back(text(instance, "id"));
-      return std::unexpected(
-          Error{Code::timeout,
-                fmt::format("{}: {} not stopped within {}", target.text(), fmt::join(names, ", "),
-                            humanize(kStopPatience)),
-                0,
-                fmt::format("it is tried again; naru ps {} shows what is left, naru logs {} "
-                            "what it says",
-                            target.text(), target.text())});
+// What follows a stop that control has taken.
+class Stopping {
+ public:
+  Stopping(const Session& session, const Target& target)
+      : session_(session), control_(session.control()), target_(target), begun_(session.clock.mono()) {}
+
+  // Until what ran has finished its requests and is gone: then its volumes are free. The Status of then.
+  Result<Json> finish() {
+    const std::string app = path_part(target_.app), env = query_part("env", target_.env);
+    const std::string path = fmt::format("/v1/ps?{}&{}", query_part("app", target_.app), env);
+    for (std::size_t told = 0;;) {
+      const Json answer = TRY(get(path));
+      const Json& left = list(answer, "instances");
+      if (left.empty()) break;
+      for (const Json& instance : left)
+        grace_ = std::max(grace_, milliseconds(number(instance, "stop_grace")));
+      if (over()) return std::unexpected(goes_on(left));
+      if (left.size() != told && !session_.json)
+        session_.notice(fmt::format("{} finish{} requests and stop{}", count_text(left.size(), "container"),
+                                    left.size() == 1 ? "es its" : " their", left.size() == 1 ? "s" : ""));
+      told = left.size();
+      session_.pause(kPause);
     }
-    if (left.size() != told && !session.json)
-      session.notice(fmt::format("{} finish{} requests and stop{}", count_text(left.size(), "container"),
-                                 left.size() == 1 ? "es its" : " their", left.size() == 1 ? "s" : ""));
-    told = left.size();
-    std::this_thread::sleep_for(kPause);
+    return get(fmt::format("/v1/apps/{}/status?{}", app, env));
   }
-}
+
+ private:
+  milliseconds patience() const { return kStopPatience + grace_; }
+  bool over() const { return session_.clock.mono() - begun_ > patience(); }
+
+  // A control that restarts goes on with the stop.
+  Result<Json> get(const std::string& path) {
+    while (true) {
+      auto answer = control_.get(path);
+      if (answer || answer.error().code != Code::unavailable || over()) return answer;
+      if (!session_.json && !std::exchange(told_of_silence_, true))
+        session_.notice(
+            fmt::format("{}; the stop was taken, and control is asked again", answer.error().message()));
+      session_.pause(kPause);
+    }
+  }
+
+  Error goes_on(const Json& left) const {
+    std::vector<std::string> names;
+    for (const Json& instance : left) names.push_back(text(instance, "id"));
+    return {Code::timeout,
+            fmt::format("{}: {} not stopped within {}", target_.text(), fmt::join(names, ", "),
+                        humanize(patience())),
+            0,
+            fmt::format("the stop goes on without this command; naru ps {} shows what is left, naru logs {} "
+                        "what it says",
+                        target_.text(), target_.text())};
+  }
+
+  const Session& session_;
+  const ControlClient control_;
+  const Target& target_;
+  const MonoTime begun_;
+  milliseconds grace_{0};  // the longest of what is left
+  bool told_of_silence_ = false;
+};
 
 }  // namespace
 
 Done app_stop(const Session& session, const AppOptions& options) {
   const Target target = TRY(parse_app(options.app));
-  const ControlClient control = session.control();
-  const Json status =
-      TRY(control.post(fmt::format("/v1/apps/{}/stop", path_part(target.app)), {{"env", target.env}}));
-  TRY(wait_until_gone(session, control, target));
-  return after_command(session, status);
+  TRY(session.control().post(fmt::format("/v1/apps/{}/stop", path_part(target.app)), {{"env", target.env}}));
+  return after_command(session, TRY(Stopping(session, target).finish()));
 }
 
 Done app_start(const Session& session, const AppOptions& options) {

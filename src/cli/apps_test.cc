@@ -189,22 +189,72 @@ TEST(App, ThatIsTakenIsSaidWithTheWayToConnect) {
   EXPECT_NE(run_on(control, {"app", "create", "shop"}).err.find("naru app connect shop"), std::string::npos);
 }
 
-TEST(App, ThatIsStoppedIsWaitedForUntilItsContainersAreGone) {
-  FakeControl control({{"POST /v1/apps/shop/stop", {{"app", "shop"}, {"message", "stopped"}}}});
-  int asked = 0;
-  control.special["GET /v1/ps?app=shop&env=production"] =
-      [&](io::Request&, io::ResponseWriter& response) -> io::Task<void> {
-    Json left = Json::array();
-    for (int i = asked++; i < 3; ++i) left.push_back({{"id", "shop-web-7"}, {"phase", "retiring"}});
-    const Json answer{{"instances", left}};
+// A control whose application is stopped, and has so many containers left at each question.
+class StoppingControl : public FakeControl {
+ public:
+  StoppingControl()
+      : FakeControl({{"POST /v1/apps/shop/stop",
+                      {{"app", "shop"}, {"message", "stopping"}, {"instances", {{{"id", "shop-web-7"}}}}}},
+                     {"GET /v1/apps/shop/status?env=production",
+                      {{"app", "shop"}, {"message", "stopped"}, {"instances", Json::array()}}}}) {
+    special["GET /v1/ps?app=shop&env=production"] = [this](io::Request&, io::ResponseWriter& response) {
+      return tell(response);
+    };
+  }
+  std::vector<int> left{0};  // the last one again and again; -1: it restarts
+  std::int64_t grace = 10'000;
+  std::size_t asked = 0;
+
+ private:
+  io::Task<void> tell(io::ResponseWriter& response) {
+    const int count = left[std::min(asked++, left.size() - 1)];
+    if (count < 0) {
+      const Error error{Code::unavailable, "control is stopping", 0, "ask again"};
+      (void)co_await response.send_error(error);
+      co_return;
+    }
+    Json instances = Json::array();
+    for (int i = 0; i < count; ++i)
+      instances.push_back({{"id", "shop-web-7"}, {"phase", "retiring"}, {"stop_grace", grace}});
+    const Json answer{{"instances", instances}};
     (void)co_await response.send_json(200, answer);
-  };
+  }
+};
+
+TEST(App, ThatIsStoppedIsWaitedForUntilItsContainersAreGone) {
+  StoppingControl control;
+  control.left = {3, 2, 1, 0};
   const auto ran = run_on(control, {"app", "stop", "shop"});
   EXPECT_EQ(ran.status, 0) << ran.err;
-  EXPECT_EQ(asked, 4) << "until none was left";
+  EXPECT_EQ(control.asked, 4U) << "until none was left";
   EXPECT_EQ(ran.out, "shop: stopped\n");
   EXPECT_TRUE(ran.err.contains("note: 3 containers finish their requests and stop\n")) << ran.err;
   EXPECT_TRUE(ran.err.contains("note: 1 container finishes its requests and stops\n")) << ran.err;
+  control.asked = 0;
+  const Json told = Json::parse(run_on(control, {"app", "stop", "shop", "--json"}).out);
+  EXPECT_EQ(told["instances"], Json::array()) << "as it is after the wait";
+}
+
+TEST(App, IsStoppedOverARestartOfControl) {
+  StoppingControl control;
+  control.left = {1, -1, -1, 1, 0};
+  const auto ran = run_on(control, {"app", "stop", "shop"});
+  EXPECT_EQ(ran.status, 0) << ran.err;
+  EXPECT_EQ(ran.out, "shop: stopped\n");
+  EXPECT_TRUE(ran.err.contains("note: control is stopping; the stop was taken, and control is asked again\n"))
+      << ran.err;
+  control.left = {-1};
+  EXPECT_EQ(run_on(control, {"app", "stop", "shop"}).status, 1) << "not for ever";
+}
+
+TEST(App, IsGivenItsStopGracePeriodToStop) {
+  StoppingControl control;
+  control.left = {1};
+  control.grace = 300'000;
+  const auto ran = run_on(control, {"app", "stop", "shop"});
+  EXPECT_EQ(ran.status, 1);
+  EXPECT_TRUE(ran.err.contains("shop: shop-web-7 not stopped within 6m20s")) << ran.err;
+  EXPECT_TRUE(ran.err.contains("the stop goes on without this command; naru ps shop")) << ran.err;
 }
 
 TEST(App, OfANameThatCannotBeIsToldWhichNamesAreAllowed) {

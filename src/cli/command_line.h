@@ -7,6 +7,6 @@ namespace naru::cli {
 
 // `words` without the program's name. The exit status.
 int run_words(const std::vector<std::string>& words, const Processes& processes, Terminal& terminal,
-              const GetVariable& variable, const Clock& clock);
+              const GetVariable& variable, const Clock& clock, const Pause& pause);
 
 }  // namespace naru::cli

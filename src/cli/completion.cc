@@ -10,9 +10,24 @@ namespace naru::cli {
 
 namespace {
 
+// Bash cuts words at ':' (and at '=', and '@' with some settings), and replaces only what stands behind it:
+// what stood together is put together again, and each answer loses the part that stays.
 constexpr std::string_view kBash = R"(_naru() {
-  local IFS=$'\n'
-  COMPREPLY=($(naru __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+  local IFS=$'\n' line=$COMP_LINE part= kept i n=-1
+  local -a words=()
+  for ((i = 0; i <= COMP_CWORD; i++)); do
+    part=${COMP_WORDS[i]}
+    if ((n >= 0)) && [[ $line == [![:space:]]* ]]; then
+      words[n]+=$part
+    else
+      words[++n]=$part
+    fi
+    line=${line#*"$part"}
+  done
+  kept=${words[n]}
+  [[ $part == *[!:=@]* ]] && kept=${kept%"$part"}
+  COMPREPLY=($(naru __complete "${words[@]:1}" 2>/dev/null))
+  COMPREPLY=("${COMPREPLY[@]#"$kept"}")
 }
 complete -o default -F _naru naru
 )";

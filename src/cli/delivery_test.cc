@@ -16,6 +16,7 @@ TEST(Delivery, CommandsOfPeopleArePostedWithTheirEnvironment) {
                        {"POST /v1/apps/shop/rollback", status},
                        {"POST /v1/apps/shop/stop", status},
                        {"GET /v1/ps?app=shop&env=production", {{"instances", Json::array()}}},
+                       {"GET /v1/apps/shop/status?env=production", status},
                        {"POST /v1/apps/shop/start", status}});
   EXPECT_EQ(run_on(control, {"promote", "shop/staging"}).out, "shop/staging: done\n");
   EXPECT_EQ(Json::parse(control.last_body()), (Json{{"env", "staging"}}));

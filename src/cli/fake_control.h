@@ -20,7 +20,8 @@ constexpr std::int64_t kNow = 1'735'700'000'000;
 class FixedClock final : public Clock {
  public:
   WallTime wall() const override { return from_epoch_ms(kNow); }
-  MonoTime mono() const override { return {}; }
+  MonoTime mono() const override { return now; }
+  MonoTime now;
 };
 
 struct Ran {
@@ -129,12 +130,13 @@ inline Ran run_line(std::vector<std::string> words, RunOptions options = {}) {
   if (options.typed) terminal.read_line = [&] { return *options.typed; };
   terminal.columns = options.columns;
   terminal.rows = options.rows;
-  const FixedClock clock;
+  FixedClock clock;
   const GetVariable variable = [&](const char* name) -> std::optional<std::string> {
     const auto found = options.environment.find(name);
     return found == options.environment.end() ? std::nullopt : std::optional(found->second);
   };
-  ran.status = run_words(words, options.processes, terminal, variable, clock);
+  const Pause pause = [&](milliseconds time) { clock.now += time; };
+  ran.status = run_words(words, options.processes, terminal, variable, clock, pause);
   return ran;
 }
 inline Ran run_on(const FakeControl& control, std::vector<std::string> words, RunOptions options = {}) {

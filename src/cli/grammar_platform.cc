@@ -78,7 +78,9 @@ void add_app(Grammar& grammar) {
            "naru app rm shop/staging    # this one alone", "naru app rm shop --yes      # without asking"},
           app_remove);
   remove->add_flag("-y,--yes", options->yes, "Do not ask; needed where standard input is no terminal");
-  add("stop", "Stop an application's containers, and wait (up to 90 s) until they are gone; volumes stay",
+  add("stop",
+      "Stop an application's containers, and wait (80 s and their stop_grace_period at most) until they are "
+      "gone; volumes stay",
       kApp, {"naru app stop shop", "naru app stop shop/staging"}, app_stop);
   add("start", "Start a stopped application", kApp, {"naru app start shop", "naru app start shop/staging"},
       app_start);

@@ -1,3 +1,5 @@
+#include <fstream>
+
 #include "base/rng.h"
 #include "base/version.h"
 #include "cli/fake_control.h"
@@ -181,6 +183,36 @@ TEST(Completion, OffersVerbsOptionsApplicationsAndServices) {
   EXPECT_EQ(complete({}), run_line({"__complete", ""}).out);
   for (const char* shell : {"bash", "zsh", "fish"})
     EXPECT_NE(run_line({"completion", shell}).out.find("naru __complete"), std::string::npos);
+}
+
+// A person at a real bash, which cuts words at ':'. `script` gives it a terminal.
+TEST(Completion, InBashPutsTogetherWhatStandsAroundAColon) {
+  const io::testing::TemporaryFolder folder;
+  const std::string path = folder.path.string();
+  std::ofstream(path + "/naru") << run_line({"completion", "bash"}).out << R"(
+naru() {
+  if [ "$1" != __complete ]; then echo "$*" >> )"
+                                << path << R"(/said; return; fi
+  printf '%s\n' shop cap:NET_ADMIN cap:NET_RAW debian:book localhost:5000/a:1 | grep "^${@: -1}"
+}
+)";
+  std::ofstream(path + "/typed") << "PS1=; unset HISTFILE; source " << path << "/naru\n"
+                                 << "naru app allow sh\tcap:NET_A\t\n"
+                                 << "naru app allow shop cap:NET_ADMIN cap:NET_R\t\n"
+                                 << "naru image rm debian:\t\n"
+                                 << "naru image rm loc\t\n"
+                                 << "naru image rm localhost:5000/a:\t\n"
+                                 << "naru app allow shop cap: sh\t\nexit\n";
+  const std::string seen = io::testing::shell(fmt::format(
+      "INPUTRC=/dev/null TERM=dumb script -qfc 'bash --norc --noprofile -i' /dev/null < {}/typed", path));
+  EXPECT_EQ(io::testing::shell("cat " + path + "/said"),
+            "app allow shop cap:NET_ADMIN\n"
+            "app allow shop cap:NET_ADMIN cap:NET_RAW\n"
+            "image rm debian:book\n"
+            "image rm localhost:5000/a:1\n"
+            "image rm localhost:5000/a:1\n"
+            "app allow shop cap: shop\n")
+      << seen;
 }
 
 }  // namespace

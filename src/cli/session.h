@@ -15,12 +15,16 @@ namespace naru::cli {
 
 using GetVariable = std::function<std::optional<std::string>(const char* name)>;
 
+// Until something is asked again; tests do not wait.
+using Pause = std::function<void(milliseconds)>;
+
 struct Session {
   static constexpr int kNoEdge = 100'000;
   Terminal& terminal;
   const Processes& processes;
   GetVariable variable;
   const Clock& clock;
+  Pause pause;
   std::string data;  // --data, "" when not given
   bool json = false;
 

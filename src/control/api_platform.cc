@@ -209,10 +209,11 @@ struct Checks {
 // Only the launcher, which is root, sees them.
 void check_firewall(const ipc::LauncherHello& hello, Checks& checks) {
   if (!hello.forward_drops) return;
-  checks.add("firewall", hello.forward_drops->empty(),
-             hello.forward_drops->empty() ? "no other firewall drops what is forwarded"
-                                          : fmt::format("the forward chain drops by default in: {}",
-                                                        fmt::join(*hello.forward_drops, ", ")),
+  const bool none = hello.forward_drops->empty();
+  checks.add("firewall", none,
+             none ? "no other firewall stops what is forwarded"
+                  : fmt::format("what their rules do not allow, chains of another firewall stop: {}",
+                                fmt::join(*hello.forward_drops, ", ")),
              "allow Naru's bridges there (Docker: the chain DOCKER-USER; ufw: `ufw route allow`; firewalld: "
              "zone trusted)");
 }

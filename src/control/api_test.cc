@@ -1,3 +1,4 @@
+#include <poll.h>
 #include <sys/stat.h>
 
 #include "control/api_fixture_test.h"
@@ -285,6 +286,65 @@ TEST_F(Api, KeepsVariablesAndMasksThem) {
   const auto events = local("GET", "/v1/events?app=shop");
   EXPECT_NE(events.body.find("VariablesSet"), std::string::npos) << events.body;
   EXPECT_EQ(events.body.find("open-sesame"), std::string::npos) << events.body;
+}
+
+// A launcher that says one thing to who asks for it, and nothing else.
+class FakeLauncher {
+ public:
+  FakeLauncher(const std::string& socket, Json hello) : listener_(std::move(*ipc::listen_unix(socket))) {
+    thread_ = std::jthread([this, hello = std::move(hello)](const std::stop_token& stop) {
+      std::vector<ipc::Channel> clients;
+      while (!stop.stop_requested()) {
+        pollfd entry{listener_.get(), POLLIN, 0};
+        if (::poll(&entry, 1, 10) == 1)
+          clients.emplace_back(Fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)));
+        for (ipc::Channel& client : clients)
+          if (client.valid()) answer(client, hello);
+      }
+    });
+  }
+
+ private:
+  static void answer(ipc::Channel& client, const Json& hello) {
+    const auto asked = client.read_available();
+    if (!asked) return client.close();
+    for (const ipc::Message& message : *asked) {
+      Json reply{{"id", message.body.value("id", 0U)}};
+      if (message.body.value("op", "") == "hello")
+        reply["result"] = hello;
+      else
+        reply["error"] = ipc::error_to_json({Code::unsupported, "only hello", 0, ""});
+      if (!client.send(reply, 1s)) return client.close();
+    }
+  }
+
+  Fd listener_;
+  std::jthread thread_;
+};
+
+TEST_F(Api, TheDoctorNamesTheChainsOfOtherFirewalls) {
+  const auto check = [&](const std::vector<std::string>& drops) {
+    const FakeLauncher launcher(data_.launcher_socket().string(), {{"version", "1"},
+                                                                   {"boot_id", "0123456789"},
+                                                                   {"cgroup", "v2"},
+                                                                   {"notices", Json::array()},
+                                                                   {"forward_drops", drops}});
+    for (const MonoTime end = SystemClock().mono() + 20s; SystemClock().mono() < end;) {
+      const Json doctor = json(local("GET", "/v1/doctor"));
+      for (const Json& line : doctor["checks"])
+        if (line["name"] == "firewall") return line;
+    }
+    return Json();
+  };
+  const Json well = check({});
+  ASSERT_TRUE(well.is_object()) << "the launcher was never asked";
+  EXPECT_EQ(well["ok"], true);
+  const Json firewalld = check({"inet firewalld filter_FORWARD"});
+  ASSERT_TRUE(firewalld.is_object()) << "nor the second one";
+  EXPECT_EQ(firewalld["ok"], false);
+  EXPECT_EQ(firewalld["detail"],
+            "what their rules do not allow, chains of another firewall stop: inet firewalld filter_FORWARD");
+  EXPECT_TRUE(firewalld["remedy"].get<std::string>().contains("firewalld: zone trusted"));
 }
 
 TEST_F(Api, SaysHowThePlatformIs) {

@@ -140,7 +140,8 @@ class Check {
     return std::unexpected(
         Error{Code::push_refused,
               fmt::format("another push came first: {} is at {} now", update.ref, now->substr(0, 10)), 0,
-              "take it in with `git pull --rebase naru` and push again"});
+              fmt::format("take it in with `git pull --rebase naru {}` and push again",
+                          update.ref.substr(std::string_view("refs/heads/").size()))});
   }
 
   Result<void> check_commit(const std::string& commit) {

@@ -252,7 +252,17 @@ TEST_F(Git, WhoComesSecondIsToldWhatToDo) {
   EXPECT_NE(check(zero).find("another push came first: refs/heads/main is at " + head.substr(0, 10)),
             std::string::npos)
       << check(zero);
-  EXPECT_NE(check(zero).find("git pull --rebase naru"), std::string::npos);
+  // What it says is what he does.
+  const std::string hint = check(zero);
+  const auto begin = hint.find("`git ") + 5;
+  ASSERT_NE(hint.find("`git "), std::string::npos) << hint;
+  const auto second = clone("two", {{"compose.yaml", kValid}, {"two", "2"}});
+  shell(fmt::format("git -C {} remote add naru http://x:{}@127.0.0.1:{}/git/shop.git", second.string(),
+                    token_, port_));
+  const std::string taken_in =
+      shell(fmt::format("git -C {} {}", second.string(), hint.substr(begin, hint.find('`', begin) - begin)));
+  EXPECT_TRUE(accepted(taken_in)) << taken_in;
+  EXPECT_TRUE(accepted(push(second)));
 }
 
 // git has taken the younger push when control hears of the older one.

@@ -41,13 +41,16 @@ struct Readiness {
 };
 Readiness readiness(const State& state, const Environment& environment, const Release& release,
                     const ReleaseService& service) {
+  // What a rollout has recreated, perhaps under a new name, serves both sides; and while what keeps data is
+  // recreated or comes back, any revision of it does.
+  const ReleaseService* recreated = route::recreated(state, environment, service.spec.name);
+  const ReleaseService& serving = recreated == nullptr ? service : *recreated;
   Readiness out;
   out.wanted =
-      environment.stopped || rollout::is_oneshot(release, service.spec.name) ? 0 : service.spec.replicas;
+      environment.stopped || rollout::is_oneshot(release, service.spec.name) ? 0 : serving.spec.replicas;
   each_instance(state, environment, [&](const Instance& instance) {
-    // While one that keeps data is recreated for a rollout, its newer revision serves both sides.
-    if (instance.service == service.spec.name && instance.phase == InstancePhase::ready &&
-        (instance.revision == service.revision || service.spec.stateful()))
+    if (instance.service == serving.spec.name && instance.phase == InstancePhase::ready &&
+        (recreated != nullptr || instance.revision == service.revision || service.spec.stateful()))
       ++out.ready;
   });
   return out;
@@ -218,24 +221,6 @@ std::string_view side_of(const State& state, const Environment& environment, con
   return stable ? "stable" : next ? "canary" : "old";
 }
 
-std::vector<Address> addresses_of(const State& state, const Environment& environment, const Release& release,
-                                  std::uint16_t gateway_port) {
-  std::vector<Address> out;
-  // Published ports first: they are what people open.
-  for (const route::PublishedPort& port : route::published_ports(state, environment, release)) {
-    const std::string& ip = port.spec->host_ip;
-    const std::string host = ip.empty() || ip == "0.0.0.0" || ip == "::" ? "localhost" : ip;
-    out.push_back(
-        {port.service,
-         fmt::format("{}://{}:{}", speaks(*port.spec) == Speaks::http ? "http" : "tcp", host, port.host)});
-  }
-  for (const ReleaseService& service : release.services)
-    if (std::ranges::any_of(service.spec.ports, may_speak_http))
-      out.push_back({service.spec.name, fmt::format("http://{}.{}.{}.localhost:{}", service.spec.name,
-                                                    environment.name, environment.app, gateway_port)});
-  return out;
-}
-
 namespace {
 
 // Host ports of the release that everybody meets that are not open, each with its reason and a remedy.
@@ -320,6 +305,7 @@ Json app_summary(const State& state, const App& app, const Surroundings& around)
 
 Json instance_view(const State& state, const Instance& instance, const Surroundings& around) {
   const Release* release = state.release(instance.release);
+  const ReleaseService* service = release == nullptr ? nullptr : release->find(instance.service);
   const auto environment = state.environments.find(env_key(instance.app, instance.environment));
   Json out{
       {"id", instance.id},
@@ -338,6 +324,7 @@ Json instance_view(const State& state, const Instance& instance, const Surroundi
       {"exit_code", instance.exit_code},
       {"out_of_memory", instance.out_of_memory},
       {"oneshot", instance.oneshot},
+      {"stop_grace", service == nullptr ? ServiceSpec().stop_grace : service->spec.stop_grace},
       {"container", instance.container()},
       {"error", instance.error.substr(0, kMaxError)},
       {"started", instance.started},
@@ -350,8 +337,8 @@ Json instance_view(const State& state, const Instance& instance, const Surroundi
 }
 
 namespace {
-// What has just begun has none yet: somebody gives one when he has looked.
-// With what the newest rollout cannot know: it ended well, and then a port turned out to be somebody else's.
+// What has just begun has none yet: somebody gives one when he has looked. The newest rollout's comes with
+// what it cannot know: it ended well, and then a port turned out to be somebody else's.
 std::string reason_of(const State& state, const Rollout& rollout, const Surroundings& around) {
   const bool early = rollout.phase == RolloutPhase::preparing || rollout.phase == RolloutPhase::stepping;
   if (early && rollout.reason.empty()) return rollout_message(state, rollout);

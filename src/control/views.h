@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 
+#include "control/addresses.h"
 #include "ipc/launcher_client.h"
 #include "ipc/telemetry.h"
 #include "model/event.h"
@@ -29,12 +30,6 @@ Json release_view(const State& state, const Release& release);
 // The newest of the environment, or null.
 const Rollout* newest_rollout(const State& state, const Environment& environment);
 const Pipeline* newest_pipeline(const State& state, const std::string& app);
-
-struct Address {
-  std::string service, url;
-};
-std::vector<Address> addresses_of(const State& state, const Environment& environment, const Release& release,
-                                  std::uint16_t gateway_port);
 
 // One sentence: where the environment stands and what a person may do.
 std::string status_message(const State& state, const Environment& environment, const Surroundings& around);

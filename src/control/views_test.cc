@@ -91,11 +91,49 @@ TEST(Views, CountTheOneThatServesBothSidesAsReady) {
   EXPECT_EQ(status(state)["health"], "ok");
 }
 
+MountSpec some_volume() {
+  MountSpec mount;
+  mount.source = "data";
+  return mount;
+}
+
+// web gets its first volume: the new one serves everybody while the rest of the release is a canary.
+TEST(Views, CountWhatARolloutHasRecreatedAsTheOneThatServes) {
+  State state = small_state();
+  state.releases.at(10).services[0].spec.replicas = 2;
+  state.releases.at(11).services[0].spec.mounts = {some_volume()};
+  Rollout& rollout = begin_rollout(state);
+  state.instances.at("shop-web-1").revision = state.releases.at(11).services[0].revision;
+  EXPECT_EQ(status(state)["health"], "down");
+  rollout.swapped = {"web"};
+  EXPECT_EQ(status(state)["services"][0]["ready"], 1);
+  EXPECT_EQ(status(state)["services"][0]["wanted"], 1) << "what keeps data runs once";
+  EXPECT_EQ(status(state)["health"], "ok");
+}
+
+TEST(Views, CountWhoTookAVolumeOverUnderTheOldName) {
+  State state = small_state();
+  state.releases.at(10).services[0].spec.mounts = {some_volume()};
+  ReleaseService& database = state.releases.at(11).services[0];
+  database.spec.mounts = {some_volume()};
+  database.spec.name = "database";
+  Instance& instance = state.instances.at("shop-web-1");
+  instance.service = "database";
+  instance.revision = database.revision;
+  begin_rollout(state).swapped = {"database"};
+  EXPECT_EQ(status(state)["services"][0]["name"], "web");
+  EXPECT_EQ(status(state)["services"][0]["ready"], 1);
+  EXPECT_EQ(status(state)["health"], "ok");
+  instance.phase = InstancePhase::running;
+  EXPECT_EQ(status(state)["health"], "down");
+}
+
 TEST(Views, SayWhoServesWhom) {
   State state = small_state();
   EXPECT_EQ(status(state)["message"], "v1 serves everybody");
   EXPECT_EQ(status(state)["health"], "ok");
   EXPECT_EQ(status(state)["instances"][0]["side"], "stable");
+  EXPECT_EQ(status(state)["instances"][0]["stop_grace"], 10'000);
   EXPECT_EQ(status(state)["addresses"][0]["url"], "http://localhost:80");
   EXPECT_EQ(status(state)["addresses"][1]["url"], "http://web.production.shop.localhost:8080");
   state.instances.at("shop-web-1").phase = InstancePhase::waiting;

@@ -280,11 +280,18 @@ void settle_probe(ComposeReading& reading, const std::vector<ServiceDraft>& serv
           {"probe a service with `ports` or `expose`"});
     return;
   }
-  const auto open = std::ranges::find_if(services, [&](const ServiceDraft& draft) {
-    return answers(draft) &&
-           std::ranges::any_of(draft.spec.ports, [](const PortSpec& port) { return port.host.has_value(); });
-  });
-  const auto any = open != services.end() ? open : std::ranges::find_if(services, answers);
+  // What is known to speak HTTP before what may, and then what people open.
+  const auto first = [&](Speaks what, bool published) {
+    return std::ranges::find_if(services, [&](const ServiceDraft& draft) {
+      return !draft.spec.stateful() && std::ranges::any_of(draft.spec.ports, [&](const PortSpec& port) {
+        return speaks(port) == what && (port.host || !published);
+      });
+    });
+  };
+  auto any = services.end();
+  for (const Speaks what : {Speaks::http, Speaks::unknown})
+    for (const bool published : {true, false})
+      if (any == services.end()) any = first(what, published);
   if (any == services.end())
     return reading.error(at, "found a probe, but no service that answers HTTP",
                          {"give the service that it should ask `ports` or `expose`"});

@@ -338,6 +338,20 @@ TEST(ComposePage, NamesEveryKeyThatTheReaderKnows) {
   EXPECT_GT(keys, 150U) << "the pattern no longer finds how keys are written";
 }
 
+TEST(Compose, AProbeAsksWhatIsKnownToSpeakHttpBeforeWhatMay) {
+  const auto asked = [](std::string_view services) {
+    const auto file =
+        parse_compose(fmt::format("services:\n{}x-naru: {{ rollout: {{ probe: / }} }}\n", services), input());
+    return file ? file->spec.rollout.probe->service : file.error().message();
+  };
+  const std::string book = "  book: { image: x, ports: [\"7070:7070\"] }\n",
+                    inner = "  inner: { image: x, expose: [\"8080\"] }\n",
+                    web = "  web: { image: x, ports: [\"222:22\", \"80:8080\"] }\n";
+  EXPECT_EQ(asked(book + inner + web), "web");
+  EXPECT_EQ(asked(book + inner), "inner");
+  EXPECT_EQ(asked(book), "book");
+}
+
 // What the page's table says is the default of a key, without what stands behind it.
 std::string told_default(const std::string& key) {
   const std::string page = read(kPage), begin = "| `" + key + "` | ";

@@ -47,25 +47,25 @@ Port port_of(Worker& worker, const Arrival& arrival) {
           std::string(to.service->protocol_of(to.port)), true};
 }
 
-enum class Speaks : std::uint8_t { http, bytes, nothing_yet, gone };
+enum class FirstWords : std::uint8_t { http, bytes, nothing_yet, gone };
 
 // What the client says first; `early` is what it said.
-Task<Speaks> listen_to_client(io::Stream& client, milliseconds patience, std::string& early) {
+Task<FirstWords> listen_to_client(io::Stream& client, milliseconds patience, std::string& early) {
   io::Deadline deadline = io::after(patience);
   early.reserve(kSniffBytes);
   while (true) {
     const std::size_t have = early.size();
-    if (have >= kSniffBytes) co_return Speaks::bytes;
+    if (have >= kSniffBytes) co_return FirstWords::bytes;
     early.resize(kSniffBytes);
     auto got = co_await client.read(std::span<char>(early).subspan(have), deadline);
     early.resize(have + (got ? *got : 0));
     if (!got && got.error().code == Code::timeout)
-      co_return early.empty() ? Speaks::nothing_yet : Speaks::bytes;
-    if (!got) co_return Speaks::gone;
-    if (*got == 0) co_return early.empty() ? Speaks::gone : Speaks::bytes;
+      co_return early.empty() ? FirstWords::nothing_yet : FirstWords::bytes;
+    if (!got) co_return FirstWords::gone;
+    if (*got == 0) co_return early.empty() ? FirstWords::gone : FirstWords::bytes;
     const http1::Protocol protocol = http1::sniff(early);
-    if (protocol == http1::Protocol::http1) co_return Speaks::http;
-    if (protocol != http1::Protocol::need_more) co_return Speaks::bytes;
+    if (protocol == http1::Protocol::http1) co_return FirstWords::http;
+    if (protocol != http1::Protocol::need_more) co_return FirstWords::bytes;
     if (have == 0) deadline = io::after(kFirstBytes);
   }
 }
@@ -130,9 +130,9 @@ Task<void> serve_undecided(Worker& worker, io::Stream client, Arrival arrival, P
     if (!hung_up(dialled->upstream->stream)) worker.remember_speaks_first(port.key);
     co_return co_await relay_bytes(worker, back, std::move(*dialled), std::string());
   }
-  const Speaks speaks = co_await listen_to_client(back, kFirstBytes, early);
-  if (speaks == Speaks::gone) co_return;
-  if (speaks != Speaks::http)
+  const FirstWords words = co_await listen_to_client(back, kFirstBytes, early);
+  if (words == FirstWords::gone) co_return;
+  if (words != FirstWords::http)
     co_return co_await relay_bytes(worker, back, std::move(*dialled), std::move(early));
   worker.upstreams().give_back(std::move(dialled->upstream));
   co_await serve_http(worker, std::move(back), std::move(arrival), std::move(early));
@@ -165,13 +165,13 @@ Task<void> serve_connection(Worker& worker, io::Stream client, std::shared_ptr<c
   if (port.protocol == "tcp" || worker.speaks_first(port.key))
     co_return co_await serve_bytes(worker, std::move(client), std::move(arrival), std::string());
   switch (co_await listen_to_client(client, kSilence, early)) {
-    case Speaks::gone:
+    case FirstWords::gone:
       co_return;
-    case Speaks::http:
+    case FirstWords::http:
       co_return co_await serve_http(worker, std::move(client), std::move(arrival), std::move(early));
-    case Speaks::bytes:
+    case FirstWords::bytes:
       co_return co_await serve_bytes(worker, std::move(client), std::move(arrival), std::move(early));
-    case Speaks::nothing_yet:
+    case FirstWords::nothing_yet:
       co_return co_await serve_undecided(worker, std::move(client), std::move(arrival), std::move(port));
   }
 }

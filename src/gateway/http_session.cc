@@ -157,7 +157,9 @@ std::optional<Page> HttpSession::locate() {
     now_.to = {service->environment, service, service->http_port()};
     if (now_.to.port == 0)
       return Page{404,
-                  fmt::format("{} speaks no HTTP: it has no port that could answer here.", service->label)};
+                  fmt::format("{} names no port that may speak HTTP. One that does says `app_protocol: http` "
+                              "in the compose file.",
+                              service->label)};
   } else {
     now_.to = destination_of(*now_.routes, arrival_);
     if (!now_.to.service) return Page{503, "Nothing serves this address at present. See `naru status`.", 1};

@@ -57,7 +57,7 @@ NARU_JSON(VolumeInfo)
 struct LauncherHello {
   std::string version, boot_id, cgroup;
   std::vector<std::string> notices;
-  // Tables of other firewalls that drop what is forwarded; none: it could not be found out.
+  // Chains of other firewalls that stop what is forwarded; none: it could not be found out.
   std::optional<std::vector<std::string>> forward_drops{};
 };
 NARU_JSON(LauncherHello)

@@ -12,8 +12,8 @@ namespace {
 // Evidence that is too weak to roll back and too strong to go on.
 constexpr double kSuspiciousM = 20;
 constexpr double kSuspiciousP = 0.02;
-// A step that is held by suspicion for so much longer than planned needs a person.
 constexpr milliseconds kBeforeAdvice{10'000};  // into a step: users may be on their way
+// A step that is held by suspicion for so much longer than planned needs a person.
 constexpr int kPatience = 10;
 constexpr milliseconds kLeastPatience{300'000};
 

@@ -1,4 +1,5 @@
 #include "platform/test_world.h"
+#include "route/snapshot.h"
 
 namespace naru::platform {
 namespace {
@@ -263,6 +264,37 @@ TEST(Environments, ATcpPortOutsideProductionIsAssignedAndChangedWhenItIsTaken) {
   EXPECT_TRUE(listens(world.state.ports.at(key)));
   world.release(two_environments());
   EXPECT_TRUE(world.state.ports.empty());
+}
+
+// Of a service whose name leads to one of several ports: a forge with ssh, which keeps data.
+TEST(Environments, EveryPortThatTheNameDoesNotLeadToIsAssigned) {
+  World world;
+  ApplicationSpec spec = two_environments();
+  spec.services[1].ports = {{22, 222, "", Transport::tcp, ""},
+                            {3000, 3000, "", Transport::tcp, ""},
+                            {8088, 8088, "", Transport::tcp, ""}};
+  spec.services[1].mounts = {{MountKind::volume, "data", "/data", false, 0}};
+  spec.services[0].ports = {{5432, 5432, "", Transport::tcp, ""}};
+  spec.volumes = {"data"};
+  world.release(spec);
+  std::vector<std::string> assigned;
+  for (const auto& [key, port] : world.state.ports) assigned.push_back(key);
+  EXPECT_EQ(assigned, (std::vector<std::string>{"shop/staging/api/22", "shop/staging/api/8088",
+                                                "shop/staging/web/5432"}));
+  const RouteTable table = route::table_of(world.state);
+  const auto snapshot = route::Snapshot::compile(table);
+  for (const char* environment : {"staging", "production"}) {
+    const route::Service* api = snapshot->by_host(fmt::format("api.{}.shop.localhost", environment));
+    ASSERT_NE(api, nullptr);
+    EXPECT_EQ(api->http_port(), 3000) << environment;
+  }
+  EXPECT_EQ(snapshot->hosts(9),
+            (std::vector<std::string>{"api.production.shop.localhost", "api.staging.shop.localhost"}))
+      << "a database answers nobody by name";
+  const std::string listener = fmt::format("host:{}", world.state.ports.at("shop/staging/api/8088"));
+  const auto route = std::ranges::find(table.host_ports, listener, &HostPortRoute::listener);
+  ASSERT_NE(route, table.host_ports.end());
+  EXPECT_EQ(route->port, 8088);
 }
 
 TEST(Environments, ATcpPortIsKnownWhenTheReleaseIsMade) {

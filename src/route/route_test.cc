@@ -5,6 +5,7 @@
 
 #include "base/rng.h"
 #include "route/snapshot.h"
+#include "route/table.h"
 
 namespace naru::route {
 namespace {
@@ -169,6 +170,37 @@ TEST(Snapshot, LeavesOutWhatCannotBeRoutedAndNothingElse) {
         }
       },
       "host ports");
+}
+
+PortSpec tcp(std::uint16_t port, std::string app_protocol = "") {
+  return {port, std::nullopt, "", Transport::tcp, std::move(app_protocol)};
+}
+
+std::uint16_t leads_to(std::vector<PortSpec> ports, std::vector<std::uint16_t> exposed = {}) {
+  ReleaseService service;
+  service.spec.ports = std::move(ports);
+  service.image.exposed = std::move(exposed);
+  const auto edge = edge_port(service);
+  return edge ? edge->container : 0;
+}
+
+TEST(EdgePort, IsWhatSpeaksHttpBeforeWhatMayAndNeverWhatDoesNot) {
+  EXPECT_EQ(leads_to({tcp(22), tcp(3000)}), 3000) << "a forge: ssh first";
+  EXPECT_EQ(leads_to({tcp(9300), tcp(8086), tcp(8088)}), 8086);
+  EXPECT_EQ(leads_to({tcp(8086), tcp(9300, "http")}), 9300) << "a word of the file";
+  EXPECT_EQ(leads_to({tcp(22), tcp(9300)}), 9300);
+  EXPECT_EQ(leads_to({tcp(8080, "tcp"), tcp(9300)}), 9300);
+  EXPECT_EQ(leads_to({tcp(8080), tcp(8080, "tcp"), tcp(9300)}), 9300) << "one port, two entries";
+  EXPECT_EQ(leads_to({tcp(5432)}), 0);
+  EXPECT_EQ(leads_to({PortSpec{8080, std::nullopt, "", Transport::udp, ""}}), 0);
+}
+
+TEST(EdgePort, OfTheImageCountsWhereTheFileNamesNone) {
+  EXPECT_EQ(leads_to({}, {22, 9300, 3000}), 3000);
+  EXPECT_EQ(leads_to({}, {22, 9300}), 9300);
+  EXPECT_EQ(leads_to({tcp(22)}, {22, 3000}), 3000);
+  EXPECT_EQ(leads_to({tcp(9300)}, {80}), 9300) << "the program was told to listen elsewhere";
+  EXPECT_EQ(leads_to({}, {5432, 6379}), 0);
 }
 
 TEST(Ipv4, ReadsFourDecimalNumbersAndNothingElse) {

@@ -32,6 +32,24 @@ View view_of(const State& state, const Environment& environment) {
   return view;
 }
 
+bool is_swapped(const View& view, const std::string& name) {
+  return view.rollout != nullptr &&
+         std::ranges::find(view.rollout->swapped, name) != view.rollout->swapped.end();
+}
+
+// Who of the new release has taken over the state of a service that it does not have any more: the same
+// under a new name. Users of the old release, who know the old name, go on with it.
+const ReleaseService* heir_of(const View& view, const std::string& name) {
+  const Release* next = view.next;
+  const ReleaseService* before = view.stable == nullptr ? nullptr : view.stable->find(name);
+  if (next == nullptr || before == nullptr || next->find(name) != nullptr) return nullptr;
+  for (const std::string& other : view.rollout->swapped)
+    if (const ReleaseService* heir = next->find(other);
+        heir != nullptr && view.stable->find(other) == nullptr && excludes(*next, heir->spec, before->spec))
+      return heir;
+  return nullptr;
+}
+
 class TableBuilder {
  public:
   explicit TableBuilder(const State& state) : state_(state) {}
@@ -103,24 +121,6 @@ class TableBuilder {
     return side;
   }
 
-  static bool is_swapped(const View& view, const std::string& name) {
-    return view.rollout != nullptr &&
-           std::ranges::find(view.rollout->swapped, name) != view.rollout->swapped.end();
-  }
-
-  // Who of the new release has taken over the state of a service that it does not have any more: the same
-  // under a new name. Users of the old release, who know the old name, go on with it.
-  static const ReleaseService* heir_of(const View& view, const std::string& name) {
-    const Release* next = view.next;
-    const ReleaseService* before = view.stable == nullptr ? nullptr : view.stable->find(name);
-    if (next == nullptr || before == nullptr || next->find(name) != nullptr) return nullptr;
-    for (const std::string& other : view.rollout->swapped)
-      if (const ReleaseService* heir = next->find(other);
-          heir != nullptr && view.stable->find(other) == nullptr && excludes(*next, heir->spec, before->spec))
-        return heir;
-    return nullptr;
-  }
-
   void add_service(EnvironmentRoute& route, UdpRoutes& udp, const Environment& environment, const View& view,
                    const std::string& name) {
     const auto address = environment.virtual_addresses.find(name);
@@ -168,20 +168,17 @@ class TableBuilder {
     }
   }
 
-  // Those that tell the gateway something: a protocol, or (the first that may speak HTTP) where the service's
-  // name at the edge leads. Any other port is reached unlisted: an image may EXPOSE ten thousand.
+  // Those that tell the gateway something: where the name at the edge leads, and what the file says of
+  // others. Any other port is reached unlisted: an image may EXPOSE ten thousand.
   static std::vector<ServicePort> ports_of(const ReleaseService& service) {
     std::vector<ServicePort> ports;
-    bool may_speak_http = false;
-    const auto add = [&](std::uint16_t port, const std::string& protocol) {
-      if (std::ranges::find(ports, port, &ServicePort::port) != ports.end()) return;
-      if (protocol.empty() && may_speak_http) return;
-      ports.push_back({port, protocol});
-      may_speak_http |= protocol != "tcp";
-    };
+    if (const auto edge = edge_port(service)) ports.push_back({edge->container, edge->app_protocol});
+    std::set<std::uint16_t> listed;
+    for (const ServicePort& port : ports) listed.insert(port.port);
     for (const PortSpec& port : service.spec.ports)
-      if (port.transport == Transport::tcp) add(port.container, port.app_protocol);
-    for (const std::uint16_t port : service.image.exposed) add(port, "");
+      if (port.transport == Transport::tcp && !port.app_protocol.empty() &&
+          listed.insert(port.container).second)
+        ports.push_back({port.container, port.app_protocol});
     return ports;
   }
 
@@ -242,10 +239,21 @@ std::string port_key(const Environment& environment, const std::string& service,
   return fmt::format("{}/{}/{}/{}", environment.app, environment.name, service, container);
 }
 
-// Its name at the edge is enough for what surely speaks HTTP, and for nothing else.
-bool needs_assigned_port(const std::string& environment, const PortSpec& port) {
-  return environment != kProduction && port.host && port.transport == Transport::tcp &&
-         speaks(port) != Speaks::http;
+bool is_published(const PortSpec& port) {
+  return port.host && port.transport == Transport::tcp;
+}
+
+// Outside production: every port but the one that the service's name at the edge leads to, if that surely
+// speaks HTTP. Of several entries for one port of the container the first.
+std::vector<const PortSpec*> assigned_ports(const std::string& environment, const ServiceSpec& service) {
+  std::vector<const PortSpec*> ports;
+  if (environment == kProduction) return ports;
+  const auto edge = edge_port(service);
+  std::set<std::uint16_t> done;
+  if (edge && speaks(*edge) == Speaks::http) done.insert(edge->container);
+  for (const PortSpec& port : service.ports)
+    if (is_published(port) && done.insert(port.container).second) ports.push_back(&port);
+  return ports;
 }
 
 std::set<std::uint16_t> declared_ports(const State& state) {
@@ -279,9 +287,8 @@ std::set<std::string> wanted_ports(const State& state) {
     for (const Release* release : {state.release(environment.stable), newest[key]}) {
       if (release == nullptr) continue;
       for (const ReleaseService& service : release->services)
-        for (const PortSpec& port : service.spec.ports)
-          if (needs_assigned_port(environment.name, port))
-            wanted.insert(port_key(environment, service.spec.name, port.container));
+        for (const PortSpec* port : assigned_ports(environment.name, service.spec))
+          wanted.insert(port_key(environment, service.spec.name, port->container));
     }
   return wanted;
 }
@@ -344,6 +351,41 @@ void settle_udp(Changes& changes, const std::map<EnvKey, UdpRoutes>& wanted) {
 
 }  // namespace
 
+const ReleaseService* recreated(const State& state, const Environment& environment, const std::string& name) {
+  const View view = view_of(state, environment);
+  if (const ReleaseService* heir = heir_of(view, name)) return heir;
+  return is_swapped(view, name) ? view.next->find(name) : nullptr;
+}
+
+std::optional<PortSpec> edge_port(const ServiceSpec& service) {
+  std::set<std::uint16_t> told;  // by a word of the file: another entry of the same port asks nothing more
+  for (const PortSpec& port : service.ports)
+    if (port.transport == Transport::tcp && !port.app_protocol.empty()) told.insert(port.container);
+  std::optional<PortSpec> best;
+  int rank = 0;
+  for (const PortSpec& port : service.ports) {
+    const bool said = !port.app_protocol.empty();
+    if (!said && told.contains(port.container)) continue;
+    const Speaks what = speaks(port);
+    const int its = what == Speaks::other ? 0 : what == Speaks::unknown ? 1 : said ? 3 : 2;
+    if (its > rank) best = port, rank = its;
+  }
+  return best;
+}
+
+std::optional<PortSpec> edge_port(const ReleaseService& service) {
+  if (auto declared = edge_port(service.spec)) return declared;
+  std::optional<PortSpec> unknown;
+  for (const std::uint16_t exposed : service.image.exposed) {
+    PortSpec port{
+        .container = exposed, .host = {}, .host_ip = {}, .transport = Transport::tcp, .app_protocol = {}};
+    const Speaks what = speaks(port);
+    if (what == Speaks::http) return port;
+    if (what == Speaks::unknown && !unknown) unknown = std::move(port);
+  }
+  return unknown;
+}
+
 UdpRoutes udp_routes_of(const State& state, const EnvKey& environment) {
   TableBuilder builder(state);
   builder.build();
@@ -389,32 +431,32 @@ Result<void> check_host_ports_fit(const State& state, const std::string& app, co
         stable != nullptr && environment.app != app)
       others += published_ports(state, environment, *stable).size();
   for (const ServiceSpec& service : spec.services)
-    for (const PortSpec& port : service.ports)
-      if (port.host && port.transport == Transport::tcp)
-        for (const EnvironmentSpec& environment : spec.every_environment())
-          if (environment.name == kProduction || needs_assigned_port(environment.name, port)) ++ours;
+    for (const EnvironmentSpec& environment : spec.every_environment())
+      ours += environment.name == kProduction
+                  ? static_cast<std::size_t>(std::ranges::count_if(service.ports, is_published))
+                  : assigned_ports(environment.name, service).size();
   if (ours == 0 || others + ours <= kMaxHostPorts) return {};
   return std::unexpected(
       Error{Code::too_large,
             fmt::format("{} host ports in all environments, beside {} of other applications; {} is the most "
                         "that one Naru publishes",
                         ours, others, kMaxHostPorts),
-            0, "publish those only that are asked from outside; HTTP needs none outside production"});
+            0, "publish those only that are asked from outside"});
 }
 
 std::vector<PublishedPort> published_ports(const State& state, const Environment& environment,
                                            const Release& release) {
   std::vector<PublishedPort> ports;
-  for (const ReleaseService& service : release.services)
-    for (const PortSpec& port : service.spec.ports) {
-      if (!port.host || port.transport != Transport::tcp) continue;
-      if (environment.name == kProduction) {
-        ports.push_back({service.spec.name, &port, *port.host});
-      } else if (needs_assigned_port(environment.name, port)) {
-        const auto assigned = state.ports.find(port_key(environment, service.spec.name, port.container));
-        if (assigned != state.ports.end()) ports.push_back({service.spec.name, &port, assigned->second});
-      }
-    }
+  for (const ReleaseService& service : release.services) {
+    const std::string& name = service.spec.name;
+    if (environment.name == kProduction)
+      for (const PortSpec& port : service.spec.ports)
+        if (is_published(port)) ports.push_back({name, &port, *port.host});
+    for (const PortSpec* port : assigned_ports(environment.name, service.spec))
+      if (const auto assigned = state.ports.find(port_key(environment, name, port->container));
+          assigned != state.ports.end())
+        ports.push_back({name, port, assigned->second});
+  }
   return ports;
 }
 

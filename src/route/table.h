@@ -24,14 +24,25 @@ std::string digest_of(const UdpRoutes& routes);  // "" of none
 // "host:<port>", without the edge (the supervisor's own).
 std::vector<ListenerSpec> listeners_of(const State& state);
 
+// Who answers at the name of a service of the release that everybody meets, where the rollout under way has
+// recreated what keeps data: the new release's own, or the one that took its volume over under a new name.
+// Null: nobody has.
+const ReleaseService* recreated(const State& state, const Environment& environment, const std::string& name);
+
+// The port of a service that its name at the edge leads to: what is said or known to speak HTTP, else the
+// first that may. Those that the file names come before those that the image exposes. None: nothing could
+// answer.
+std::optional<PortSpec> edge_port(const ServiceSpec& service);  // by the file alone
+std::optional<PortSpec> edge_port(const ReleaseService& service);
+
 // A TCP port of this machine that leads to a service.
 struct PublishedPort {
   std::string service;
   const PortSpec* spec = nullptr;  // borrowed from the release
   std::uint16_t host = 0;
 };
-// In production the ports that the compose file names; elsewhere an assigned one for each of those without a
-// name at the edge (which HTTP has), once reconcile() has assigned it.
+// In production the ports that the compose file names; elsewhere an assigned one for each of those but the
+// one that edge_port() names and that surely speaks HTTP, once reconcile() has assigned it.
 std::vector<PublishedPort> published_ports(const State& state, const Environment& environment,
                                            const Release& release);
 
