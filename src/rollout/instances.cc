@@ -182,14 +182,17 @@ class Converger {
     const bool rolling =
         rollout != nullptr && rollout->to == release.id && rollout->phase == RolloutPhase::preparing;
     if (!rolling) return true;
-    if (!want.oneshot && !service.spec.stateful() && !oneshots_done(release, *rollout)) return false;
+    if (!want.oneshot && !service.spec.stateful() && !oneshots_done(release, *rollout, service.spec.name))
+      return false;
     return std::ranges::all_of(service.spec.depends_on, [&](const Dependency& dependency) {
       return is_met(changes_.state(), environment_, release, *rollout, dependency);
     });
   }
-  bool oneshots_done(const Release& release, const Rollout& rollout) const {
+  // But for those that need `service` themselves.
+  bool oneshots_done(const Release& release, const Rollout& rollout, const std::string& service) const {
     return rollout.is_rollback || std::ranges::all_of(release.services, [&](const ReleaseService& s) {
-             return !is_oneshot(release, s.spec.name) || rollout.oneshots_done.contains(s.spec.name);
+             return !is_oneshot(release, s.spec.name) || rollout.oneshots_done.contains(s.spec.name) ||
+                    depends_transitively(release, s.spec.name, service);
            });
   }
 
