@@ -161,18 +161,13 @@ std::string taken_back(const State& state, const Rollout& rollout) {
   return fmt::format("{} was taken back: {}", version_of(state, rollout.to), rollout.reason);
 }
 
-// From when on its containers have had to become ready (rollout/progress.cc measures the same); none while it
-// waits for something else.
-WallTime waiting_since(const State& state, const Rollout& rollout) {
+// Since when the deadline runs for what it waits for; none when none does.
+WallTime waiting_since(const State& state, const Rollout& rollout, const Surroundings& around) {
   const auto environment = state.environments.find(env_key(rollout.app, rollout.environment));
-  if (rollout.phase != RolloutPhase::preparing || environment == state.environments.end()) return {};
-  WallTime since{};
-  each_instance(state, environment->second, [&](const Instance& instance) {
-    if (instance.oneshot || instance.phase == InstancePhase::ready) return;
-    if (side_of(state, environment->second, instance.service, instance.revision.short_hex()) == "canary")
-      since = std::max({since, instance.created, instance.started});
-  });
-  return since == WallTime{} ? since : rollout::watched_since(state, environment->second, since);
+  if (rollout.phase != RolloutPhase::preparing || environment == state.environments.end() ||
+      environment->second.stopped)
+    return {};
+  return rollout::waiting_of(state, environment->second, rollout, around.now).since.value_or(WallTime{});
 }
 
 std::string pipeline_message(const Pipeline& pipeline) {
@@ -383,7 +378,7 @@ Json rollout_view(const State& state, const Rollout& rollout, const Surroundings
           {"bake", rollout.policy.bake},
           {"is_rollback", rollout.is_rollback},
           {"phase", rollout.phase},
-          {"waiting_since", waiting_since(state, rollout)},
+          {"waiting_since", waiting_since(state, rollout, around)},
           {"ready_deadline", rollout.policy.ready_deadline},
           {"step", rollout.step},
           {"steps", rollout.steps},

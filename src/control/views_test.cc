@@ -7,6 +7,7 @@
 #include "control/api_fixture_test.h"
 #include "control/api_log_reader.h"
 #include "control/tokens.h"
+#include "rollout/rollout.h"
 
 namespace naru::control {
 namespace {
@@ -218,12 +219,38 @@ TEST(Views, SayWhatTheJudgeHasTakenBack) {
   EXPECT_EQ(release_view(state, state.releases.at(11))["taken_back"], false) << "it is tried once more";
 }
 
+// The same that ends the rollout: what takes its own time has none.
+TEST(Views, ShowNoDeadlineWhileAnOldOneMakesRoom) {
+  State state = small_state();
+  Rollout& rollout = begin_rollout(state);
+  rollout.phase = RolloutPhase::preparing;
+  rollout.created = from_epoch_ms(1'000);
+  MountSpec mount;
+  mount.source = "data";
+  for (Release* release : {&state.releases.at(10), &state.releases.at(11)})
+    release->services[0].spec.mounts = {mount};
+  EXPECT_EQ(rollout_view(state, rollout, {})["waiting_since"], 1'000);
+  rollout.swapped = {"web"};
+  Instance& old = state.instances.at("shop-web-1");
+  old.phase = InstancePhase::stopping;
+  old.retired_at = from_epoch_ms(2'000);
+  EXPECT_EQ(rollout_view(state, rollout, {})["waiting_since"], 0);
+  Surroundings later;
+  later.now =
+      from_epoch_ms(2'000) + state.releases.at(10).services[0].spec.stop_grace + rollout::kStopPatience + 1ms;
+  EXPECT_EQ(rollout_view(state, rollout, later)["waiting_since"], 1'000) << "it has had its time";
+  later.now -= 1ms;
+  EXPECT_EQ(rollout_view(state, rollout, later)["waiting_since"], 0);
+}
+
 TEST(Views, SaySinceWhenARolloutWaitsForItsContainers) {
   State state = small_state();
   Rollout& rollout = begin_rollout(state);
   rollout.phase = RolloutPhase::preparing;
   rollout.policy.ready_deadline = milliseconds(120'000);
   EXPECT_EQ(rollout_view(state, rollout, {})["waiting_since"], 0);
+  rollout.created = from_epoch_ms(500);
+  EXPECT_EQ(rollout_view(state, rollout, {})["waiting_since"], 500);
   Instance fresh = state.instances.at("shop-web-1");
   fresh.id = "shop-web-2";
   fresh.revision = state.releases.at(11).services[0].revision;
