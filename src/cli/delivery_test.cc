@@ -130,10 +130,17 @@ TEST(Variables, ThatDoNotChangeAreToldAndDeliverNothing) {
   EXPECT_EQ(none.err, "note: NOPE was not set\n");
   const FakeControl same(
       {{"POST /v1/apps/shop/env",
-        {{"used_by", {{"A", {"web"}}}}, {"unchanged", {"A"}}, {"not_set", Json::array()}}}});
+        {{"used_by", {{"A", {"web"}}}}, {"unchanged", {"A"}}, {"not_set", Json::array()}, {"hint", ""}}}});
   const auto again = run_on(same, {"env", "set", "shop", "A=1"});
   EXPECT_TRUE(again.out.starts_with("shop: 0 variables set\n")) << again.out;
   EXPECT_EQ(again.err, "note: A has that value already\n");
+  const FakeControl failed({{"POST /v1/apps/shop/env",
+                             {{"used_by", {{"A", {"web"}}}},
+                              {"unchanged", {"A"}},
+                              {"not_set", Json::array()},
+                              {"hint", "pipeline 7 failed: `naru pipeline retry shop`"}}}});
+  EXPECT_EQ(run_on(failed, {"env", "set", "shop", "A=1"}).err,
+            "note: A has that value already\nnote: pipeline 7 failed: `naru pipeline retry shop`\n");
 }
 
 TEST(Variables, AreSetUnsetListedAndImported) {

@@ -163,6 +163,10 @@ TEST_F(Git, AVariableThatChangesNothingForAnyServiceDeliversNothingAgain) {
   const Json same = change(R"({"set":{"KEY":"1"}})");
   EXPECT_FALSE(same.contains("pipeline"));
   EXPECT_EQ(same["unchanged"], Json{"KEY"});
+  ASSERT_TRUE(eventually([&] { return pipelines()[0]["state"] == "failed"; }));
+  EXPECT_NE(change(R"({"set":{"KEY":"1"}})")["hint"].get<std::string>().find("`naru pipeline retry shop`"),
+            std::string::npos)
+      << "what runs does not have it";
   const Json none = change(R"({"unset":["NOPE"]})");
   EXPECT_FALSE(none.contains("pipeline"));
   EXPECT_EQ(none["not_set"], Json{"NOPE"});

@@ -7,6 +7,7 @@
 #include "control/api_fixture_test.h"
 #include "control/api_log_reader.h"
 #include "control/tokens.h"
+#include "control/variable_use.h"
 #include "rollout/rollout.h"
 
 namespace naru::control {
@@ -217,6 +218,35 @@ TEST(Views, SayWhatTheJudgeHasTakenBack) {
   again.phase = RolloutPhase::stepping;
   state.rollouts[21] = again;
   EXPECT_EQ(release_view(state, state.releases.at(11))["taken_back"], false) << "it is tried once more";
+}
+
+TEST(Views, NameTheWayOfVariablesToWhatRuns) {
+  State state = small_state();
+  const auto way = [&] { return way_to_deliver(state, "shop/production"); };
+  Environment& environment = state.environments.at("shop/production");
+  EXPECT_EQ(way_to_deliver(state, "shop/staging"), "");
+  EXPECT_EQ(way(), "") << "v2 is still to come";
+  environment.offered = 11;
+  EXPECT_NE(way().find("v2 did not stay, so that what runs may not have it: `naru promote shop v2`"),
+            std::string::npos)
+      << way();
+  environment.pending = 11;
+  EXPECT_NE(way().find("v2 waits for a person"), std::string::npos) << way();
+  environment.approved = true;
+  EXPECT_EQ(way(), "");
+  environment.pending.reset();
+  Rollout& rollout = begin_rollout(state);
+  EXPECT_EQ(way(), "") << "on its way";
+  rollout.phase = RolloutPhase::done;
+  environment.rollout.reset();
+  environment.stable = 11;
+  EXPECT_EQ(way(), "");
+  state.pipelines[30].id = 30;
+  state.pipelines[30].app = "shop";
+  EXPECT_EQ(way(), "");
+  state.pipelines[30].state = StageState::failed;
+  EXPECT_NE(way().find("pipeline 30 failed"), std::string::npos) << way();
+  EXPECT_NE(way().find("`naru pipeline retry shop`"), std::string::npos) << way();
 }
 
 // The same that ends the rollout: what takes its own time has none.
