@@ -259,6 +259,23 @@ TEST_F(Git, WhoComesSecondIsToldWhatToDo) {
   EXPECT_NE(check(zero).find("git pull --rebase naru"), std::string::npos);
 }
 
+TEST_F(Git, ABusyHostPortAtPlanningNamesTheRetry) {
+  std::uint16_t port = 0, free = 0;
+  const Fd taken(listen_tcp(port));
+  close(listen_tcp(free));
+  const auto repository = clone("one", {{"compose.yaml",
+                                         "services:\n  web:\n    image: localhost:1/none:1\n"
+                                         "    ports: ['${PORT}:80']\n"}});
+  ASSERT_EQ(local("POST", "/v1/apps/shop/env", Json{{"set", {{"PORT", std::to_string(free)}}}}.dump()).status,
+            200);
+  ASSERT_TRUE(accepted(push(repository)));
+  local("POST", "/v1/apps/shop/env", Json{{"set", {{"PORT", std::to_string(port)}}}}.dump());
+  ASSERT_TRUE(eventually([&] { return pipelines()[0]["state"] == "failed"; }));
+  const Json failed = pipelines()[0];
+  EXPECT_NE(failed["error"].get<std::string>().find("is taken on this machine"), std::string::npos) << failed;
+  EXPECT_EQ(failed["hint"], "then, without a new commit: naru pipeline retry shop");
+}
+
 // git has taken the younger push when control hears of the older one.
 TEST_F(Git, ALateHookDeliversWhatTheBranchNamesNow) {
   const auto repository = clone("one", {{"compose.yaml", kValid}});
