@@ -1,5 +1,6 @@
 // What changes a release: promote and its kin, releases, pipelines, variables.
 #include "cli/fake_control.h"
+#include "cli/render.h"
 
 namespace naru::cli {
 namespace {
@@ -60,6 +61,16 @@ TEST(Releases, ShowWhichIsCurrentAndWhatChanged) {
                                   {"current", false},
                                   {"services", {changed}}}}}}}});
   expect_golden("releases.txt", run_on(control, {"releases", "shop"}).out);
+}
+
+TEST(Releases, SayNothingOfWhatIsForgotten) {
+  const Json release{
+      {"version", 7}, {"services", {{{"name", "web"}, {"changed", Json()}}}}},
+      releases{{"releases", {release}}};
+  const std::string out = render_releases(releases, {Style{true}, 100, kNow});
+  EXPECT_EQ(out.find("all"), std::string::npos) << out;
+  EXPECT_EQ(out.find("nothing"), std::string::npos) << out;
+  EXPECT_NE(out.find(" - "), std::string::npos) << out;
 }
 
 TEST(Pipeline, ShowsTheNewestOrTheNamedOneAndItsLog) {

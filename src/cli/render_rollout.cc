@@ -239,16 +239,20 @@ std::string render_releases(const Json& releases, const View& view) {
   Table table({"", "RELEASE", "COMMIT", "SUBJECT", "AUTHOR", "MADE", "CHANGED", ""});
   for (const Json& release : list(releases, "releases")) {
     std::vector<std::string> changed;
-    for (const Json& service : list(release, "services"))
+    bool known = true;
+    for (const Json& service : list(release, "services")) {
+      known = known && !member(service, "changed").is_null();
       if (flag(service, "changed")) changed.push_back(text(service, "name"));
+    }
     const auto all = list(release, "services").size();
     table.row({flag(release, "current") ? view.style.paint(Tone::good, "●") : " ",
                fmt::format("v{}", number(release, "version")), text(release, "commit").substr(0, 7),
                fit(text(release, "subject"), 50), fit(text(release, "author"), 24),
                ago(number(release, "created"), view.now_ms),
-               changed.size() == all ? "all"
-               : changed.empty()     ? "nothing"
-                                     : fit(fmt::format("{}", fmt::join(changed, ", ")), 40),
+               !known                  ? "-"
+               : changed.size() == all ? "all"
+               : changed.empty()       ? "nothing"
+                                       : fit(fmt::format("{}", fmt::join(changed, ", ")), 40),
                view.style.paint(Tone::bad, flag(release, "taken_back")   ? "taken back"
                                            : flag(release, "superseded") ? "superseded"
                                                                          : "")});

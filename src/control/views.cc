@@ -434,13 +434,15 @@ Json release_view(const State& state, const Release& release) {
   for (const auto& [id, other] : state.releases)
     if (other.app == release.app && other.environment == release.environment && id < release.id)
       before = &other;
+  const bool forgotten = before == nullptr && release.version > 1;
   Json services = Json::array();
   for (const ReleaseService& service : release.services) {
     const ReleaseService* same = before == nullptr ? nullptr : before->find(service.spec.name);
+    const bool changed = same == nullptr || same->revision != service.revision;
     services.push_back({{"name", service.spec.name},
                         {"revision", service.revision.short_hex()},
                         {"image", service.image.manifest.text()},
-                        {"changed", same == nullptr || same->revision != service.revision}});
+                        {"changed", forgotten ? Json() : Json(changed)}});
   }
   bool current = false;
   for (const auto& [key, environment] : state.environments)

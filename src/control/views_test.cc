@@ -220,6 +220,13 @@ TEST(Views, SayWhatTheJudgeHasTakenBack) {
   EXPECT_EQ(release_view(state, state.releases.at(11))["taken_back"], false) << "it is tried once more";
 }
 
+TEST(Views, DoNotGuessWhatChangedSinceAReleaseThatIsForgotten) {
+  State state = small_state();
+  EXPECT_EQ(release_view(state, state.releases.at(10))["services"][0]["changed"], true) << "the first";
+  state.releases.erase(10);
+  EXPECT_EQ(release_view(state, state.releases.at(11))["services"][0]["changed"], Json());
+}
+
 TEST(Views, NameTheWayOfVariablesToWhatRuns) {
   State state = small_state();
   const auto way = [&] { return way_to_deliver(state, "shop/production"); };

@@ -195,7 +195,7 @@ export interface ReleaseView {
   taken_back: boolean;
   superseded: boolean;
   served: boolean;
-  services: { name: string; revision: string; image: string; changed: boolean }[];
+  services: { name: string; revision: string; image: string; changed: boolean | null }[];
 }
 
 export interface StoredEvent {
