@@ -63,11 +63,12 @@ TEST(Releases, ShowWhichIsCurrentAndWhatChanged) {
   expect_golden("releases.txt", run_on(control, {"releases", "shop"}).out);
 }
 
-TEST(Releases, SayNothingOfWhatIsForgotten) {
+TEST(Releases, SayNothingOfWhatIsForgottenAndSupersededIsNoFault) {
   const Json release{
-      {"version", 7}, {"services", {{{"name", "web"}, {"changed", Json()}}}}},
+      {"version", 7}, {"superseded", true}, {"services", {{{"name", "web"}, {"changed", Json()}}}}},
       releases{{"releases", {release}}};
   const std::string out = render_releases(releases, {Style{true}, 100, kNow});
+  EXPECT_NE(out.find(Style{true}.paint(Tone::dim, "superseded")), std::string::npos) << out;
   EXPECT_EQ(out.find("all"), std::string::npos) << out;
   EXPECT_EQ(out.find("nothing"), std::string::npos) << out;
   EXPECT_NE(out.find(" - "), std::string::npos) << out;

@@ -151,14 +151,16 @@ std::string rollout_message(const State& state, const Rollout& rollout) {
     case RolloutPhase::completing:
       return fmt::format("everybody meets {}; {} is being stopped", to, version_of(state, rollout.from));
     case RolloutPhase::rolling_back:
-      return fmt::format("{} is being taken back: {}", to, rollout.reason);
+      return rollout::was_superseded(rollout) ? fmt::format("{} is {}", to, rollout.reason)
+                                              : fmt::format("{} is being taken back: {}", to, rollout.reason);
     default:
       return {};
   }
 }
 
 std::string taken_back(const State& state, const Rollout& rollout) {
-  return fmt::format("{} was taken back: {}", version_of(state, rollout.to), rollout.reason);
+  return fmt::format("{} was {}{}", version_of(state, rollout.to),
+                     rollout::was_superseded(rollout) ? "" : "taken back: ", rollout.reason);
 }
 
 // Since when the deadline runs for what it waits for; none when none does.
@@ -378,6 +380,7 @@ Json rollout_view(const State& state, const Rollout& rollout, const Surroundings
           {"bake", rollout.policy.bake},
           {"is_rollback", rollout.is_rollback},
           {"phase", rollout.phase},
+          {"superseded", rollout::was_superseded(rollout)},
           {"waiting_since", waiting_since(state, rollout, around)},
           {"ready_deadline", rollout.policy.ready_deadline},
           {"step", rollout.step},

@@ -196,6 +196,7 @@ TEST(Views, SayWhatTheJudgeHasTakenBack) {
   const Json first = release_view(state, state.releases.at(10)),
              second = release_view(state, state.releases.at(11));
   EXPECT_EQ(second["taken_back"], false);
+  EXPECT_EQ(rollout_view(state, rollout, {})["superseded"], false);
   EXPECT_EQ(first["services"][0]["changed"], true);
   EXPECT_EQ(second["services"][0]["changed"], true);
   EXPECT_EQ(second["served"], false);
@@ -213,6 +214,12 @@ TEST(Views, SayWhatTheJudgeHasTakenBack) {
   rollout.reason = "superseded by v3";
   EXPECT_EQ(release_view(state, state.releases.at(11))["taken_back"], false);
   EXPECT_EQ(release_view(state, state.releases.at(11))["superseded"], true);
+  EXPECT_EQ(rollout_view(state, rollout, {})["superseded"], true);
+  EXPECT_EQ(status(state)["message"], "v1 serves everybody; v2 was superseded by v3");
+  rollout.phase = RolloutPhase::rolling_back;
+  state.environments["shop/production"].rollout = 20;
+  EXPECT_EQ(status(state)["message"], "v2 is superseded by v3");
+  EXPECT_EQ(rollout_view(state, rollout, {})["superseded"], true);
   Rollout again = rollout;
   again.id = 21;
   again.phase = RolloutPhase::stepping;

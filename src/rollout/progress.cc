@@ -10,7 +10,8 @@ using Phase = RolloutPhase;
 constexpr std::string_view kSupersededBy = "superseded by ";
 
 bool was_superseded(const Rollout& rollout) {
-  return rollout.phase == Phase::rolled_back && rollout.reason.starts_with(kSupersededBy);
+  return (rollout.phase == Phase::rolling_back || rollout.phase == Phase::rolled_back) &&
+         rollout.reason.starts_with(kSupersededBy);
 }
 
 std::string version_name(const State& state, std::optional<ReleaseId> id) {

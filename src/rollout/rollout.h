@@ -115,7 +115,7 @@ WallTime watched_since(const State& state, const Environment& environment, WallT
 // What the environment served before its stable release, and goes back to by `naru rollback`: none when there
 // is none.
 const Release* previous_release(const State& state, const Environment& environment);
-// A newer release took its place before it was judged.
+// A newer release took its place before it was judged: it has come back, or is on its way.
 bool was_superseded(const Rollout& rollout);
 // Everybody of its environment met it: a rollback goes to no other.
 bool has_served(const State& state, const Release& release);

@@ -109,6 +109,7 @@ export interface RolloutView {
   bake?: number;
   is_rollback?: boolean;
   phase: Phase;
+  superseded: boolean;
   step: number;
   steps: { weight: number; started: number; passed: number; verdict: string }[];
   planned: { weight: number; min_duration: number; min_users: number }[];
