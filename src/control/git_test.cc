@@ -259,6 +259,22 @@ TEST_F(Git, WhoComesSecondIsToldWhatToDo) {
   EXPECT_NE(check(zero).find("git pull --rebase naru"), std::string::npos);
 }
 
+TEST_F(Git, WhoComesSecondLeavesNoFiles) {
+  const auto repository = clone("one", {{"compose.yaml", kValid}});
+  ASSERT_TRUE(accepted(push(repository)));
+  commit(repository, {{"two", "2"}});
+  push(repository, "HEAD:refs/heads/other");  // its objects are there
+  const std::string second = shell("git -C " + repository.string() + " rev-parse HEAD").substr(0, 40);
+  const auto refused =
+      local("POST", "/internal/check",
+            Json{{"app", "shop"},
+                 {"updates", {{{"old", std::string(40, '0')}, {"new", second}, {"ref", "refs/heads/main"}}}}}
+                .dump());
+  EXPECT_NE(refused.body.find("another push came first"), std::string::npos) << refused.body;
+  EXPECT_TRUE(std::filesystem::exists(data_.checkouts() / "shop" / head_of_repository()));
+  EXPECT_FALSE(std::filesystem::exists(data_.checkouts() / "shop" / second));
+}
+
 TEST_F(Git, ABusyHostPortAtPlanningNamesTheRetry) {
   std::uint16_t port = 0, free = 0;
   const Fd taken(listen_tcp(port));
