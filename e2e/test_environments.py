@@ -30,7 +30,8 @@ class Environments(naru.Case):
         self.app.edit("compose.yml", ', args: { GREETING: "${GREETING:-hello}" }', "")
         self.app.commit("One image for all")
         pushed = self.app.push()
-        self.assert_says(pushed.stdout, r"remote: release v1 of ledger is made", r"remote: it comes to production when staging serves it", r"remote: staging:")
+        self.assert_says(pushed.stdout, r"remote: release v1 of ledger is made", r"remote: it comes to production when staging serves it",
+                         r"remote: watch it go to the users: naru status ledger --watch", r"remote: staging:")
         told = re.search(r"remote: staging:[\s\S]*?remote:   book +tcp://localhost:(\d+)\s", pushed.stdout)
         self.assertTrue(told, pushed.stdout)
         type(self).told_port = int(told[1])

@@ -369,6 +369,10 @@ describe('the console', () => {
     Object.assign(rollout, { phase: 'done', ended: Date.now(), reason: 'every step passed' });
     fake.tell();
     await eventually(async () => (await page.getByTestId('notes').count()) === 0, 'what has ended waits for nothing');
+    Object.assign(rollout, { phase: 'rolled-back', superseded: true, steps: [{ weight: 500, started: 1, passed: 0, verdict: '' }], reason: 'superseded by v8' });
+    fake.tell();
+    await page.getByTestId('rollout').getByText('superseded', { exact: true }).waitFor();
+    assert.equal(await page.locator('[data-testid=rollout] li.bad').count(), 0, 'no fault of its own');
     await leave(page);
   });
 

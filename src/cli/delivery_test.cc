@@ -1,5 +1,6 @@
 // What changes a release: promote and its kin, releases, pipelines, variables.
 #include "cli/fake_control.h"
+#include "cli/render.h"
 
 namespace naru::cli {
 namespace {
@@ -61,6 +62,17 @@ TEST(Releases, ShowWhichIsCurrentAndWhatChanged) {
                                   {"current", false},
                                   {"services", {changed}}}}}}}});
   expect_golden("releases.txt", run_on(control, {"releases", "shop"}).out);
+}
+
+TEST(Releases, SayNothingOfWhatIsForgottenAndSupersededIsNoFault) {
+  const Json release{
+      {"version", 7}, {"superseded", true}, {"services", {{{"name", "web"}, {"changed", Json()}}}}},
+      releases{{"releases", {release}}};
+  const std::string out = render_releases(releases, {Style{true}, 100, kNow});
+  EXPECT_NE(out.find(Style{true}.paint(Tone::dim, "superseded")), std::string::npos) << out;
+  EXPECT_EQ(out.find("all"), std::string::npos) << out;
+  EXPECT_EQ(out.find("nothing"), std::string::npos) << out;
+  EXPECT_NE(out.find(" - "), std::string::npos) << out;
 }
 
 TEST(Pipeline, ShowsTheNewestOrTheNamedOneAndItsLog) {
@@ -131,10 +143,17 @@ TEST(Variables, ThatDoNotChangeAreToldAndDeliverNothing) {
   EXPECT_EQ(none.err, "note: NOPE was not set\n");
   const FakeControl same(
       {{"POST /v1/apps/shop/env",
-        {{"used_by", {{"A", {"web"}}}}, {"unchanged", {"A"}}, {"not_set", Json::array()}}}});
+        {{"used_by", {{"A", {"web"}}}}, {"unchanged", {"A"}}, {"not_set", Json::array()}, {"hint", ""}}}});
   const auto again = run_on(same, {"env", "set", "shop", "A=1"});
   EXPECT_TRUE(again.out.starts_with("shop: 0 variables set\n")) << again.out;
   EXPECT_EQ(again.err, "note: A has that value already\n");
+  const FakeControl failed({{"POST /v1/apps/shop/env",
+                             {{"used_by", {{"A", {"web"}}}},
+                              {"unchanged", {"A"}},
+                              {"not_set", Json::array()},
+                              {"hint", "pipeline 7 failed: `naru pipeline retry shop`"}}}});
+  EXPECT_EQ(run_on(failed, {"env", "set", "shop", "A=1"}).err,
+            "note: A has that value already\nnote: pipeline 7 failed: `naru pipeline retry shop`\n");
 }
 
 TEST(Variables, AreSetUnsetListedAndImported) {

@@ -28,5 +28,7 @@ std::string split_bar(std::int64_t canary_basis_points, int width, const Style& 
 std::string render_event(const Json& event, const View& view);
 
 Tone tone_of_phase(const std::string& phase);
+// A rollout's; one that a newer release took the place of is no fault.
+std::string painted_phase(const Json& rollout, const View& view);
 
 }  // namespace naru::cli

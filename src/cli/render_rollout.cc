@@ -30,13 +30,12 @@ std::string title(const Json& rollout, const View& view) {
 
 std::string bar_line(const Json& rollout, const View& view) {
   const auto weight = number(rollout, "weight");
-  const std::string phase = text(rollout, "phase");
   const std::string from =
       member(rollout, "from_version").is_number() ? fmt::format("v{} ", number(rollout, "from_version")) : "";
   return fmt::format(
       "  {}{} {}  {}\n", view.style.paint(Tone::good, from), split_bar(weight, 50, view.style),
       view.style.paint(Tone::accent, fmt::format("v{} {}", number(rollout, "to_version"), percent(weight))),
-      view.style.paint(tone_of_phase(phase), phase));
+      painted_phase(rollout, view));
 }
 
 std::string requirement(const Json& planned) {
@@ -52,6 +51,7 @@ std::string steps_table(const Json& rollout, const View& view) {
   const Json& steps = list(rollout, "steps");
   const std::string phase = text(rollout, "phase");
   const bool stepping = phase == "stepping";
+  const Tone fault = flag(rollout, "superseded") ? Tone::dim : Tone::bad;
   // A person's "go on" ends a step without a verdict: what it carried went out all the same.
   const bool went_out = phase == "completing" || phase == "done";
   const std::size_t rows = stepping || phase == "preparing" ? std::max(planned.size(), steps.size())
@@ -72,7 +72,7 @@ std::string steps_table(const Json& rollout, const View& view) {
     if (verdict.empty() && current) verdict = text(rollout, "reason");
     const std::string mark = passed > 0 || (current && went_out) ? view.style.paint(Tone::good, "✓")
                              : current && stepping               ? view.style.paint(Tone::accent, "▶")
-                                                                 : view.style.paint(Tone::bad, "✗");
+                                                                 : view.style.paint(fault, "✗");
     table.row({mark, name, percent(weight), between(started, passed > 0 ? passed : until),
                fit(verdict, std::max(40, view.columns - 34))});
   }
@@ -147,6 +147,11 @@ std::string failed_table(const Json& rollout, const View& view) {
 
 }  // namespace
 
+std::string painted_phase(const Json& rollout, const View& view) {
+  const std::string phase = text(rollout, "phase");
+  return view.style.paint(flag(rollout, "superseded") ? Tone::dim : tone_of_phase(phase), phase);
+}
+
 std::string waiting_lines(const Json& rollout, const View& view) {
   const std::string phase = text(rollout, "phase");
   std::string out;
@@ -192,7 +197,10 @@ std::string render_rollout(const Json& rollout, const View& view) {
   const std::string phase = text(rollout, "phase");
   if (!reason.empty() && phase != "stepping") {  // else it stands at its step
     const char* back = phase == "rolled-back" ? "rolled back" : phase == "rolling-back" ? "rolling back" : "";
-    out += fmt::format("\n  {}{}{}\n", view.style.paint(Tone::bad, back), *back != 0 ? ": " : "", reason);
+    if (flag(rollout, "superseded"))  // no fault of its own
+      out += fmt::format("\n  {}\n", view.style.paint(Tone::dim, reason));
+    else
+      out += fmt::format("\n  {}{}{}\n", view.style.paint(Tone::bad, back), *back != 0 ? ": " : "", reason);
   }
   if (const std::string waiting = waiting_lines(rollout, view); !waiting.empty()) out += "\n" + waiting;
   if (const std::string evidence = evidence_table(verdict, view); !evidence.empty())
@@ -239,19 +247,23 @@ std::string render_releases(const Json& releases, const View& view) {
   Table table({"", "RELEASE", "COMMIT", "SUBJECT", "AUTHOR", "MADE", "CHANGED", ""});
   for (const Json& release : list(releases, "releases")) {
     std::vector<std::string> changed;
-    for (const Json& service : list(release, "services"))
+    bool known = true;
+    for (const Json& service : list(release, "services")) {
+      known = known && !member(service, "changed").is_null();
       if (flag(service, "changed")) changed.push_back(text(service, "name"));
+    }
     const auto all = list(release, "services").size();
     table.row({flag(release, "current") ? view.style.paint(Tone::good, "●") : " ",
                fmt::format("v{}", number(release, "version")), text(release, "commit").substr(0, 7),
                fit(text(release, "subject"), 50), fit(text(release, "author"), 24),
                ago(number(release, "created"), view.now_ms),
-               changed.size() == all ? "all"
-               : changed.empty()     ? "nothing"
-                                     : fit(fmt::format("{}", fmt::join(changed, ", ")), 40),
-               view.style.paint(Tone::bad, flag(release, "taken_back")   ? "taken back"
-                                           : flag(release, "superseded") ? "superseded"
-                                                                         : "")});
+               !known                  ? "-"
+               : changed.size() == all ? "all"
+               : changed.empty()       ? "nothing"
+                                       : fit(fmt::format("{}", fmt::join(changed, ", ")), 40),
+               flag(release, "superseded")
+                   ? view.style.paint(Tone::dim, "superseded")
+                   : view.style.paint(Tone::bad, flag(release, "taken_back") ? "taken back" : "")});
   }
   return table.empty() ? "There is no release yet; push a commit.\n" : table.text(view.style);
 }

@@ -78,7 +78,7 @@ std::string rollout_lines(const Json& rollout, const View& view) {
                      split_bar(weight, 40, view.style),
                      view.style.paint(Tone::accent,
                                       fmt::format("v{} {}", number(rollout, "to_version"), percent(weight))),
-                     view.style.paint(tone_of_phase(phase), phase)) +
+                     painted_phase(rollout, view)) +
          waiting_lines(rollout, view);
 }
 

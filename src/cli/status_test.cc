@@ -1,4 +1,5 @@
 // What runs and who meets what: `naru status`, `ps`, `rollout`, against a control that answers from here.
+#include "cli/render.h"
 #include "cli/test_views.h"
 
 namespace naru::cli {
@@ -185,6 +186,19 @@ TEST(Rollout, ThatTheJudgeTookBackSaysAtWhichStep) {
   const auto out =
       run_on(FakeControl({{"GET /v1/apps/shop/rollout?env=production", view}}), {"rollout", "shop"}).out;
   EXPECT_NE(out.find("\n  rolled back: errors for 4 of 9 canary users at 5%\n"), std::string::npos) << out;
+}
+
+TEST(Rollout, ThatANewerOneTookThePlaceOfIsNoFault) {
+  Json view = rollout_view();
+  view["phase"] = "rolled-back";
+  view["superseded"] = true;
+  view["reason"] = "superseded by v5";
+  const FakeControl control({{"GET /v1/apps/shop/rollout?env=production", view}});
+  const auto out = run_on(control, {"rollout", "shop"}).out;
+  EXPECT_NE(out.find("\n  superseded by v5\n"), std::string::npos) << out;
+  EXPECT_EQ(out.find("rolled back: "), std::string::npos) << out;
+  const std::string dim = Style{true}.paint(Tone::dim, "superseded by v5");
+  EXPECT_NE(render_rollout(view, {Style{true}, 100, kNow}).find(dim), std::string::npos);
 }
 
 TEST(Rollout, SaysOfAStepThatIsToComeWhatItNeeds) {

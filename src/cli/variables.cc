@@ -58,6 +58,7 @@ Done change(const Session& session, const Target& target, const Json& set, const
                   pipeline);
   else if (answer.contains("unchanged"))
     session.say("Nothing changes for what runs: no commit is delivered again.\n");
+  if (const std::string hint = text(answer, "hint"); !hint.empty()) session.notice(hint);
   return 0;
 }
 

@@ -370,7 +370,11 @@ Answer set_variables(Call& call) {
     std::vector<std::string> names;
     for (const auto& [name, value] : wanted.set) names.push_back(name);
     answer["used_by"] = services_that_see(context.core, context.data, wanted.environment, names);
-    if (after != before) answer["pipeline"] = after;
+    if (after != before)
+      answer["pipeline"] = after;
+    else if (!answer["unchanged"].empty() || !answer["not_set"].empty())
+      answer["hint"] =
+          context.core.read([&](const State& state) { return way_to_deliver(state, wanted.environment); });
     return answer;
   };
   CO_TRY(const Json answer, co_await call.work(std::move(job)));

@@ -95,7 +95,7 @@ bool is_transient(const Error& error) {
   return error.code == Code::unavailable || error.code == Code::closed || error.code == Code::busy;
 }
 
-std::string retry_hint(const Error& error, const std::string& app) {
+std::string retry_of(const Error& error, const std::string& app) {
   switch (error.code) {
     case Code::base_image_missing:
     case Code::image_unknown:
@@ -108,10 +108,15 @@ std::string retry_hint(const Error& error, const std::string& app) {
     case Code::network_exhausted:
     case Code::worker_failed:
     case Code::port_taken:
-      return fmt::format("{}; then, without a new commit: naru pipeline retry {}", error.hint(), app);
+      return "then, without a new commit: naru pipeline retry " + app;
     default:
-      return std::string(error.hint());
+      return {};
   }
+}
+
+std::string retry_hint(const Error& error, const std::string& app) {
+  const std::string retry = retry_of(error, app);
+  return retry.empty() ? std::string(error.hint()) : fmt::format("{}; {}", error.hint(), retry);
 }
 
 Executor::Executor(Parts parts)
@@ -174,7 +179,8 @@ std::optional<Command> Executor::plan(const Action& action) {
   const auto refuse = [&](const Error& error) {
     result.error = error.message();
     // Errors of the file bring their hints with each line.
-    if (result.error.find("hint: ") == std::string::npos) result.hint = retry_hint(error, pipeline->app);
+    const bool told = result.error.find("hint: ") != std::string::npos;
+    result.hint = told ? retry_of(error, pipeline->app) : retry_hint(error, pipeline->app);
     parts_.log.append(pipeline->id,
                       result.hint.empty() ? result.error : result.error + "\nhint: " + result.hint);
   };

@@ -93,8 +93,10 @@ class Executor {
 // The launcher does not answer now: worth another try, unlike every other error.
 bool is_transient(const Error& error);
 
-// What to do about a pipeline's error; names the retry where its cause lies outside of the commit (a base
-// image, a registry, the network, the disk).
+// The retry, for an error of a pipeline whose cause lies outside of the commit (a base image, a registry, the
+// network, the disk); "" for others.
+std::string retry_of(const Error& error, const std::string& app);
+// What to do about a pipeline's error, with the retry.
 std::string retry_hint(const Error& error, const std::string& app);
 
 }  // namespace naru::control

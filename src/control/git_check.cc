@@ -129,8 +129,8 @@ class Check {
       return;
     }
     if (update.ref != delivered) return;
-    if (auto fine = check_commit(update.commit); !fine) return say_error(fine.error());
-    if (auto first = check_first(update); !first) say_error(first.error());
+    if (auto first = check_first(update); !first) return say_error(first.error());
+    if (auto fine = check_commit(update.commit); !fine) say_error(fine.error());
   }
 
   // git refuses the later one of two pushes itself, but says only that it cannot lock the branch.

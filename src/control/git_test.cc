@@ -163,6 +163,10 @@ TEST_F(Git, AVariableThatChangesNothingForAnyServiceDeliversNothingAgain) {
   const Json same = change(R"({"set":{"KEY":"1"}})");
   EXPECT_FALSE(same.contains("pipeline"));
   EXPECT_EQ(same["unchanged"], Json{"KEY"});
+  ASSERT_TRUE(eventually([&] { return pipelines()[0]["state"] == "failed"; }));
+  EXPECT_NE(change(R"({"set":{"KEY":"1"}})")["hint"].get<std::string>().find("`naru pipeline retry shop`"),
+            std::string::npos)
+      << "what runs does not have it";
   const Json none = change(R"({"unset":["NOPE"]})");
   EXPECT_FALSE(none.contains("pipeline"));
   EXPECT_EQ(none["not_set"], Json{"NOPE"});
@@ -263,6 +267,39 @@ TEST_F(Git, WhoComesSecondIsToldWhatToDo) {
       shell(fmt::format("git -C {} {}", second.string(), hint.substr(begin, hint.find('`', begin) - begin)));
   EXPECT_TRUE(accepted(taken_in)) << taken_in;
   EXPECT_TRUE(accepted(push(second)));
+}
+
+TEST_F(Git, WhoComesSecondLeavesNoFiles) {
+  const auto repository = clone("one", {{"compose.yaml", kValid}});
+  ASSERT_TRUE(accepted(push(repository)));
+  commit(repository, {{"two", "2"}});
+  push(repository, "HEAD:refs/heads/other");  // its objects are there
+  const std::string second = shell("git -C " + repository.string() + " rev-parse HEAD").substr(0, 40);
+  const auto refused =
+      local("POST", "/internal/check",
+            Json{{"app", "shop"},
+                 {"updates", {{{"old", std::string(40, '0')}, {"new", second}, {"ref", "refs/heads/main"}}}}}
+                .dump());
+  EXPECT_NE(refused.body.find("another push came first"), std::string::npos) << refused.body;
+  EXPECT_TRUE(std::filesystem::exists(data_.checkouts() / "shop" / head_of_repository()));
+  EXPECT_FALSE(std::filesystem::exists(data_.checkouts() / "shop" / second));
+}
+
+TEST_F(Git, ABusyHostPortAtPlanningNamesTheRetry) {
+  std::uint16_t port = 0, free = 0;
+  const Fd taken(listen_tcp(port));
+  close(listen_tcp(free));
+  const auto repository = clone("one", {{"compose.yaml",
+                                         "services:\n  web:\n    image: localhost:1/none:1\n"
+                                         "    ports: ['${PORT}:80']\n"}});
+  ASSERT_EQ(local("POST", "/v1/apps/shop/env", Json{{"set", {{"PORT", std::to_string(free)}}}}.dump()).status,
+            200);
+  ASSERT_TRUE(accepted(push(repository)));
+  local("POST", "/v1/apps/shop/env", Json{{"set", {{"PORT", std::to_string(port)}}}}.dump());
+  ASSERT_TRUE(eventually([&] { return pipelines()[0]["state"] == "failed"; }));
+  const Json failed = pipelines()[0];
+  EXPECT_NE(failed["error"].get<std::string>().find("is taken on this machine"), std::string::npos) << failed;
+  EXPECT_EQ(failed["hint"], "then, without a new commit: naru pipeline retry shop");
 }
 
 // git has taken the younger push when control hears of the older one.

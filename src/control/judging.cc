@@ -10,10 +10,9 @@ namespace {
 constexpr milliseconds kLook{100};
 constexpr milliseconds kStore{1'000};
 
-// Crashes of instances that had been ready, and how long they ran since. Instances of both releases count for
-// neither.
-void count_crashes(const State& state, const Rollout& rollout, WallTime now,
-                   judge::Observation& observation) {
+// f(instance, it is the new release's). Instances of both releases are neither's.
+template <class F>
+void each_judged(const State& state, const Rollout& rollout, F f) {
   const Release* from = state.release(rollout.from);
   const Release* to = state.release(rollout.to);
   const auto has = [](const Release* release, const Instance& instance) {
@@ -24,11 +23,18 @@ void count_crashes(const State& state, const Rollout& rollout, WallTime now,
     if (instance.app != rollout.app || instance.environment != rollout.environment || instance.oneshot)
       continue;
     const bool old_side = has(from, instance), new_side = has(to, instance);
-    if (old_side == new_side) continue;
-    judge::CrashCounts& counts = new_side ? observation.canary_crashes : observation.stable_crashes;
+    if (old_side != new_side) f(instance, new_side);
+  }
+}
+
+// Crashes of instances that had been ready, and how long they ran since.
+void count_crashes(const State& state, const Rollout& rollout, WallTime now,
+                   judge::Observation& observation) {
+  each_judged(state, rollout, [&](const Instance& instance, bool canary) {
+    judge::CrashCounts& counts = canary ? observation.canary_crashes : observation.stable_crashes;
     counts.crashes += instance.crashes;
     counts.instance_seconds += std::chrono::duration<double>(instance.exposed_until(now)).count();
-  }
+  });
 }
 
 std::vector<judge::LatencyBucket> buckets_of(const ipc::Histogram& histogram) {
@@ -70,6 +76,7 @@ std::string remark_on(std::vector<InnerCalls> callers, bool users_seen) {
 struct Judging::View {
   Rollout rollout;
   judge::Observation crashes;
+  std::map<std::string, WallTime> ready;  // the canary's containers that have been ready, and when last
   // Slots and their owners: of the stable side's services. Each has a name at the edge.
   std::vector<std::pair<std::uint32_t, std::uint64_t>> stable_slots;
   struct Caller {
@@ -107,8 +114,11 @@ void Judging::look() {
     for (const auto& [key, environment] : state.environments) {
       const Rollout* rollout = state.active_rollout(environment);
       if (rollout == nullptr || environment.stopped) continue;
-      View view{*rollout, {}, {}, {}};
+      View view{*rollout, {}, {}, {}, {}};
       count_crashes(state, *rollout, now, view.crashes);
+      each_judged(state, *rollout, [&](const Instance& instance, bool canary) {
+        if (canary && instance.was_ready) view.ready[instance.container()] = instance.ready_at;
+      });
       for (const Release* release : {state.release(rollout->from), state.release(rollout->to)})
         if (release != nullptr)
           for (const ReleaseService& service : release->services)
@@ -168,6 +178,17 @@ void Judging::keep_rising(Session& session, judge::Observation& observation) {
     observation.*which = session.raw.*which = std::max(observation.*which, session.raw.*which);
 }
 
+// A cold instance is slow: who was slow while one of the canary's warmed up is no evidence, on either side.
+// Errors always are. A container is cold once: a health check that fails for a moment makes it no newer.
+bool Judging::warms_up(const View& view, Session& session, milliseconds since_canary) const {
+  std::erase_if(session.first_ready, [&](const auto& row) { return !view.ready.contains(row.first); });
+  session.first_ready.insert(view.ready.begin(), view.ready.end());
+  milliseconds warm = since_canary;
+  for (const auto& [container, ready] : session.first_ready)
+    warm = std::min(warm, std::max(clock_.wall() - ready, milliseconds(0)));
+  return warm < view.rollout.policy.warm_up;
+}
+
 judge::Observation Judging::observation_of(const View& view, Session& session) const {
   const ipc::EvidenceCounters counters = telemetry_.evidence_of(view.rollout.evidence_slot);
   judge::Observation observation = view.crashes;
@@ -177,12 +198,14 @@ judge::Observation Judging::observation_of(const View& view, Session& session) c
   observation.canary = counts_of(counters.canary);
   observation.stable = counts_of(counters.stable);
   keep_rising(session, observation);
-  // A cold instance is slow: who was slow while it warmed up is no evidence. Errors always are.
-  if (!session.warm) {
-    session.slow_ignored_canary = observation.canary.users_slow;
-    session.slow_ignored_stable = observation.stable.users_slow;
-    session.warm = observation.since_canary >= view.rollout.policy.warm_up;
+  const std::uint64_t slow_canary = observation.canary.users_slow,
+                      slow_stable = observation.stable.users_slow;
+  if (warms_up(view, session, observation.since_canary)) {
+    session.slow_ignored_canary += slow_canary - session.slow_seen_canary;
+    session.slow_ignored_stable += slow_stable - session.slow_seen_stable;
   }
+  session.slow_seen_canary = slow_canary;
+  session.slow_seen_stable = slow_stable;
   observation.canary.users_slow -= std::min(observation.canary.users_slow, session.slow_ignored_canary);
   observation.stable.users_slow -= std::min(observation.stable.users_slow, session.slow_ignored_stable);
   return observation;
@@ -192,7 +215,6 @@ judge::Observation Judging::observation_of(const View& view, Session& session) c
 Result<void> Judging::resume(const View& view, Session& session) const {
   session.state = TRY(judge::load_state(json_text(view.rollout.judge)));
   session.step = view.rollout.step;
-  session.warm = clock_.wall() - view.rollout.first_user >= view.rollout.policy.warm_up;
   if (!session.state.started || session.state.step != view.rollout.step) return {};
   const judge::Observation& last = session.state.last;
   const ipc::EvidenceCounters counters = telemetry_.evidence_of(view.rollout.evidence_slot);
@@ -206,6 +228,8 @@ Result<void> Judging::resume(const View& view, Session& session) const {
   session.slow_ignored_stable = ignored(counters.stable.users_slow, last.stable.users_slow);
   session.raw.canary.users_slow += session.slow_ignored_canary;
   session.raw.stable.users_slow += session.slow_ignored_stable;
+  session.slow_seen_canary = session.raw.canary.users_slow;
+  session.slow_seen_stable = session.raw.stable.users_slow;
   return {};
 }
 
@@ -258,6 +282,7 @@ void Judging::observe(const View& view) {
   if (session.step != rollout.step) {  // fresh counters; crashes and time are of the whole rollout
     session.step = rollout.step;
     session.slow_ignored_canary = session.slow_ignored_stable = 0;
+    session.slow_seen_canary = session.slow_seen_stable = 0;
     for (judge::Observation* kept : {&session.raw, &session.before}) {
       kept->canary = kept->stable = {};
       kept->in_step = milliseconds(0);

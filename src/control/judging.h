@@ -32,8 +32,10 @@ class Judging {
     judge::State state;
     std::uint32_t step = ~0U;
     MonoTime stored{};
-    std::uint64_t slow_ignored_canary = 0, slow_ignored_stable = 0;  // users slow while the canary warmed up
-    bool warm = false;
+    // Of users slow in this step: those of the warm-ups, and all at the last look.
+    std::uint64_t slow_ignored_canary = 0, slow_ignored_stable = 0;
+    std::uint64_t slow_seen_canary = 0, slow_seen_stable = 0;
+    std::map<std::string, WallTime> first_ready;  // of the canary's containers
     judge::Observation
         before;  // added to what is read: counters that began anew (a reboot) go on from where they were
     judge::Observation raw;                            // as read last
@@ -45,6 +47,7 @@ class Judging {
   void look();
   void baseline(const View& view);
   void observe(const View& view);
+  bool warms_up(const View& view, Session& session, milliseconds since_canary) const;
   static void keep_rising(Session& session, judge::Observation& observation);
   Result<void> resume(const View& view, Session& session) const;  // judge_state
   void hold(const Rollout& rollout, const std::string& why);

@@ -23,9 +23,9 @@ TEST(Remark, NamesWhoLosesTheCohortAndSaysThatCallsAloneAreNotJudged) {
 // A core whose rollout of v2 is at its first step, and the counters that the gateway would write.
 class JudgingTest : public testing::Test {
  protected:
-  explicit JudgingTest(bool stepping = true) {
+  explicit JudgingTest(bool stepping = true, milliseconds ago = 0ms) {
     std::filesystem::create_directories(folder_);
-    fill(stepping);
+    fill(stepping, clock_.wall() - ago);
     core_ = std::move(Core::open(folder_, clock_).value());
     core_->start();
     judging_.emplace(*core_, telemetry_, clock_);
@@ -37,9 +37,9 @@ class JudgingTest : public testing::Test {
     std::filesystem::remove_all(folder_, ignored);
   }
 
-  void fill(bool stepping) {
+  void fill(bool stepping, WallTime begun) {
     State state;
-    Changes changes(state, clock_.wall());
+    Changes changes(state, begun);
     App app;
     app.name = "shop";
     changes.emit(event::AppCreated{app});
@@ -66,7 +66,8 @@ class JudgingTest : public testing::Test {
     rollout_.app = "shop";
     rollout_.environment = "production";
     rollout_.policy.steps[0].min_duration = 1h;
-    rollout_.created = rollout_.phase_since = clock_.wall();
+    rollout_.policy.warm_up = kWarmUp;
+    rollout_.created = rollout_.phase_since = begun;
     changes.emit(event::RolloutStarted{rollout_});
     if (stepping) {
       changes.emit(event::StepStarted{rollout_.id, 0, BasisPoints{500}, 0, 0});
@@ -123,6 +124,17 @@ class JudgingTest : public testing::Test {
     return rollout().reason;
   }
 
+  void user(std::uint32_t bucket, bool bad, bool slow) {
+    telemetry_.evidence(0, {.side = ipc::Side::canary, .bucket = bucket, .bad = bad, .slow = slow});
+  }
+  // What the judge has been shown of the canary's users, once it has seen so many.
+  Json shown(std::uint64_t users) const {
+    const std::string said = fmt::format("{} of 50 users", users);
+    EXPECT_NE(reason_with(said).find(said), std::string::npos) << rollout().reason;
+    return rollout().judge.at("last").at("canary");
+  }
+
+  static constexpr milliseconds kWarmUp = 1h;
   SystemClock clock_;
   std::string folder_ = testing::TempDir() + "naru-judging-" + secure_random_hex(6);
   ipc::Telemetry telemetry_ = std::move(ipc::Telemetry::create().value());
@@ -180,6 +192,58 @@ TEST_F(JudgingTest, OnlyCrashesOfInstancesThatHadBeenReadyAreEvidence) {
   const Json seen = rollout().judge.at("last").at("canary_crashes");
   EXPECT_EQ(seen.at("crashes"), 1) << seen.dump();
   EXPECT_LT(seen.at("instance_seconds"), 60.0) << "the hour before it was ready does not count";
+}
+
+TEST_F(JudgingTest, WhoIsSlowWhileTheCanaryWarmsUpIsNoEvidenceAndWhoMeetsErrorsIs) {
+  user(1, false, true);
+  user(2, true, true);
+  judging_->start();
+  const Json seen = shown(2);
+  EXPECT_EQ(seen.at("users_slow"), 0) << seen;
+  EXPECT_EQ(seen.at("users_bad"), 1) << seen;
+}
+
+// Its users have met it for longer than it warms up.
+class WarmTest : public JudgingTest {
+ protected:
+  WarmTest() : JudgingTest(true, 2 * kWarmUp) {}
+
+  // Instances of v2 that run become ready.
+  void be_ready() {
+    struct Known {
+      std::string id;
+      std::uint32_t attempt = 0;
+      ActionId action = 0;
+    };
+    const auto all = core_->read([](const State& state) {
+      std::vector<Known> found;
+      for (const auto& [id, instance] : state.instances) {
+        if (instance.revision != Digest::of_sha256("web 2")) continue;
+        found.push_back({id, instance.attempt, 0});
+        for (const auto& [action, row] : state.outbox)
+          if (row.kind == ActionKind::start_instance && row.subject == id) found.back().action = action;
+      }
+      return found;
+    });
+    ASSERT_EQ(all.size(), 2U);
+    for (const Known& instance : all) {
+      ASSERT_TRUE(core_->submit(
+          command::InstanceStarted{instance.action, instance.id, instance.attempt, "10.88.0.9", 42}));
+      ASSERT_TRUE(core_->submit(command::Probed{instance.id, instance.attempt, true, ""}));
+    }
+  }
+};
+
+TEST_F(WarmTest, AContainerThatIsReadyForTheFirstTimeIsColdAgain) {
+  user(1, false, true);
+  judging_->start();
+  EXPECT_EQ(shown(1).at("users_slow"), 1);
+  be_ready();
+  user(2, false, true);
+  user(3, true, false);
+  const Json seen = shown(3);
+  EXPECT_EQ(seen.at("users_slow"), 1) << "as before: " << seen;
+  EXPECT_EQ(seen.at("users_bad"), 1) << seen;
 }
 
 // Control has died, and with the machine went the counters, too.

@@ -1,5 +1,7 @@
 #include "control/variable_use.h"
 
+#include <ranges>
+
 #include "control/checkout.h"
 #include "control/plan.h"
 #include "control/views.h"
@@ -80,6 +82,35 @@ std::string commit_that_does_not_see(const Core& core, const ipc::DataFolder& da
   const auto before = read_compose(*checkout, now.app, now.variables, grants);
   const auto after = read_compose(*checkout, now.app, variables, grants);
   return before && after && before->spec == after->spec ? now.id : std::string();
+}
+
+std::string way_to_deliver(const State& state, const EnvKey& key) {
+  const auto found = state.environments.find(key);
+  if (found == state.environments.end()) return {};
+  const Environment& environment = found->second;
+  const std::string target = target_of(environment.app, environment.name);
+  const Pipeline* pipeline = newest_pipeline(state, environment.app);
+  if (pipeline != nullptr && pipeline->state == StageState::failed)
+    return fmt::format(
+        "pipeline {} failed, so that what runs may not have it yet: `naru pipeline retry {}` delivers its "
+        "commit again",
+        pipeline->id, environment.app);
+  const Release* stable = state.release(environment.stable);
+  const Rollout* rollout = state.active_rollout(environment);
+  for (const auto& [id, release] : std::views::reverse(state.releases)) {
+    if (release.app != environment.app || release.environment != environment.name) continue;
+    const bool runs = stable != nullptr && release.version <= stable->version;
+    const bool comes = id > environment.offered || (rollout != nullptr && rollout->to == id) ||
+                       (environment.pending == id && environment.approved);
+    if (runs || comes) return {};
+    if (environment.pending == id)
+      return fmt::format("v{} waits for a person, and what runs may not have it yet: `naru promote {}`",
+                         release.version, target);
+    return fmt::format(
+        "v{0} did not stay, so that what runs may not have it: `naru promote {1} v{0}` tries it again",
+        release.version, target);
+  }
+  return {};
 }
 
 }  // namespace naru::control

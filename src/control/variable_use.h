@@ -25,4 +25,8 @@ std::map<std::string, std::vector<std::string>> services_that_see(const Core& co
 std::string commit_that_does_not_see(const Core& core, const ipc::DataFolder& data,
                                      const command::SetVariables& change);
 
+// Of a change that delivered nothing, for nothing was other than it is: what may keep the variables from what
+// runs all the same, and the command that brings them there. "" = nothing does.
+std::string way_to_deliver(const State& state, const EnvKey& environment);
+
 }  // namespace naru::control

@@ -154,28 +154,25 @@ std::string rollout_message(const State& state, const Rollout& rollout) {
     case RolloutPhase::completing:
       return fmt::format("everybody meets {}; {} is being stopped", to, version_of(state, rollout.from));
     case RolloutPhase::rolling_back:
-      return fmt::format("{} is being taken back: {}", to, rollout.reason);
+      return rollout::was_superseded(rollout) ? fmt::format("{} is {}", to, rollout.reason)
+                                              : fmt::format("{} is being taken back: {}", to, rollout.reason);
     default:
       return {};
   }
 }
 
 std::string taken_back(const State& state, const Rollout& rollout) {
-  return fmt::format("{} was taken back: {}", version_of(state, rollout.to), rollout.reason);
+  return fmt::format("{} was {}{}", version_of(state, rollout.to),
+                     rollout::was_superseded(rollout) ? "" : "taken back: ", rollout.reason);
 }
 
-// From when on its containers have had to become ready (rollout/progress.cc measures the same); none while it
-// waits for something else.
-WallTime waiting_since(const State& state, const Rollout& rollout) {
+// Since when the deadline runs for what it waits for; none when none does.
+WallTime waiting_since(const State& state, const Rollout& rollout, const Surroundings& around) {
   const auto environment = state.environments.find(env_key(rollout.app, rollout.environment));
-  if (rollout.phase != RolloutPhase::preparing || environment == state.environments.end()) return {};
-  WallTime since{};
-  each_instance(state, environment->second, [&](const Instance& instance) {
-    if (instance.oneshot || instance.phase == InstancePhase::ready) return;
-    if (side_of(state, environment->second, instance.service, instance.revision.short_hex()) == "canary")
-      since = std::max({since, instance.created, instance.started});
-  });
-  return since == WallTime{} ? since : rollout::watched_since(state, environment->second, since);
+  if (rollout.phase != RolloutPhase::preparing || environment == state.environments.end() ||
+      environment->second.stopped)
+    return {};
+  return rollout::waiting_of(state, environment->second, rollout, around.now).since.value_or(WallTime{});
 }
 
 std::string pipeline_message(const Pipeline& pipeline) {
@@ -370,7 +367,8 @@ Json rollout_view(const State& state, const Rollout& rollout, const Surroundings
           {"bake", rollout.policy.bake},
           {"is_rollback", rollout.is_rollback},
           {"phase", rollout.phase},
-          {"waiting_since", waiting_since(state, rollout)},
+          {"superseded", rollout::was_superseded(rollout)},
+          {"waiting_since", waiting_since(state, rollout, around)},
           {"ready_deadline", rollout.policy.ready_deadline},
           {"step", rollout.step},
           {"steps", rollout.steps},
@@ -426,13 +424,15 @@ Json release_view(const State& state, const Release& release) {
   for (const auto& [id, other] : state.releases)
     if (other.app == release.app && other.environment == release.environment && id < release.id)
       before = &other;
+  const bool forgotten = before == nullptr && release.version > 1;
   Json services = Json::array();
   for (const ReleaseService& service : release.services) {
     const ReleaseService* same = before == nullptr ? nullptr : before->find(service.spec.name);
+    const bool changed = same == nullptr || same->revision != service.revision;
     services.push_back({{"name", service.spec.name},
                         {"revision", service.revision.short_hex()},
                         {"image", service.image.manifest.text()},
-                        {"changed", same == nullptr || same->revision != service.revision}});
+                        {"changed", forgotten ? Json() : Json(changed)}});
   }
   bool current = false;
   for (const auto& [key, environment] : state.environments)

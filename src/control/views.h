@@ -18,6 +18,7 @@ struct Surroundings {
   std::map<std::string, std::string> listener_errors;  // "host:8080" -> why it could not be opened
   std::map<std::string, ipc::ContainerStats> usage;    // container -> what it uses
   const ipc::Telemetry* telemetry = nullptr;           // for failed requests; may be null
+  WallTime now{};                                      // for what is overdue
 };
 
 Json app_summary(const State& state, const App& app, const Surroundings& around);

@@ -7,6 +7,8 @@
 #include "control/api_fixture_test.h"
 #include "control/api_log_reader.h"
 #include "control/tokens.h"
+#include "control/variable_use.h"
+#include "rollout/rollout.h"
 
 namespace naru::control {
 namespace {
@@ -232,6 +234,7 @@ TEST(Views, SayWhatTheJudgeHasTakenBack) {
   const Json first = release_view(state, state.releases.at(10)),
              second = release_view(state, state.releases.at(11));
   EXPECT_EQ(second["taken_back"], false);
+  EXPECT_EQ(rollout_view(state, rollout, {})["superseded"], false);
   EXPECT_EQ(first["services"][0]["changed"], true);
   EXPECT_EQ(second["services"][0]["changed"], true);
   EXPECT_EQ(second["served"], false);
@@ -249,11 +252,77 @@ TEST(Views, SayWhatTheJudgeHasTakenBack) {
   rollout.reason = "superseded by v3";
   EXPECT_EQ(release_view(state, state.releases.at(11))["taken_back"], false);
   EXPECT_EQ(release_view(state, state.releases.at(11))["superseded"], true);
+  EXPECT_EQ(rollout_view(state, rollout, {})["superseded"], true);
+  EXPECT_EQ(status(state)["message"], "v1 serves everybody; v2 was superseded by v3");
+  rollout.phase = RolloutPhase::rolling_back;
+  state.environments["shop/production"].rollout = 20;
+  EXPECT_EQ(status(state)["message"], "v2 is superseded by v3");
+  EXPECT_EQ(rollout_view(state, rollout, {})["superseded"], true);
   Rollout again = rollout;
   again.id = 21;
   again.phase = RolloutPhase::stepping;
   state.rollouts[21] = again;
   EXPECT_EQ(release_view(state, state.releases.at(11))["taken_back"], false) << "it is tried once more";
+}
+
+TEST(Views, DoNotGuessWhatChangedSinceAReleaseThatIsForgotten) {
+  State state = small_state();
+  EXPECT_EQ(release_view(state, state.releases.at(10))["services"][0]["changed"], true) << "the first";
+  state.releases.erase(10);
+  EXPECT_EQ(release_view(state, state.releases.at(11))["services"][0]["changed"], Json());
+}
+
+TEST(Views, NameTheWayOfVariablesToWhatRuns) {
+  State state = small_state();
+  const auto way = [&] { return way_to_deliver(state, "shop/production"); };
+  Environment& environment = state.environments.at("shop/production");
+  EXPECT_EQ(way_to_deliver(state, "shop/staging"), "");
+  EXPECT_EQ(way(), "") << "v2 is still to come";
+  environment.offered = 11;
+  EXPECT_NE(way().find("v2 did not stay, so that what runs may not have it: `naru promote shop v2`"),
+            std::string::npos)
+      << way();
+  environment.pending = 11;
+  EXPECT_NE(way().find("v2 waits for a person"), std::string::npos) << way();
+  environment.approved = true;
+  EXPECT_EQ(way(), "");
+  environment.pending.reset();
+  Rollout& rollout = begin_rollout(state);
+  EXPECT_EQ(way(), "") << "on its way";
+  rollout.phase = RolloutPhase::done;
+  environment.rollout.reset();
+  environment.stable = 11;
+  EXPECT_EQ(way(), "");
+  state.pipelines[30].id = 30;
+  state.pipelines[30].app = "shop";
+  EXPECT_EQ(way(), "");
+  state.pipelines[30].state = StageState::failed;
+  EXPECT_NE(way().find("pipeline 30 failed"), std::string::npos) << way();
+  EXPECT_NE(way().find("`naru pipeline retry shop`"), std::string::npos) << way();
+}
+
+// The same that ends the rollout: what takes its own time has none.
+TEST(Views, ShowNoDeadlineWhileAnOldOneMakesRoom) {
+  State state = small_state();
+  Rollout& rollout = begin_rollout(state);
+  rollout.phase = RolloutPhase::preparing;
+  rollout.created = from_epoch_ms(1'000);
+  MountSpec mount;
+  mount.source = "data";
+  for (Release* release : {&state.releases.at(10), &state.releases.at(11)})
+    release->services[0].spec.mounts = {mount};
+  EXPECT_EQ(rollout_view(state, rollout, {})["waiting_since"], 1'000);
+  rollout.swapped = {"web"};
+  Instance& old = state.instances.at("shop-web-1");
+  old.phase = InstancePhase::stopping;
+  old.retired_at = from_epoch_ms(2'000);
+  EXPECT_EQ(rollout_view(state, rollout, {})["waiting_since"], 0);
+  Surroundings later;
+  later.now =
+      from_epoch_ms(2'000) + state.releases.at(10).services[0].spec.stop_grace + rollout::kStopPatience + 1ms;
+  EXPECT_EQ(rollout_view(state, rollout, later)["waiting_since"], 1'000) << "it has had its time";
+  later.now -= 1ms;
+  EXPECT_EQ(rollout_view(state, rollout, later)["waiting_since"], 0);
 }
 
 TEST(Views, SaySinceWhenARolloutWaitsForItsContainers) {
@@ -262,6 +331,8 @@ TEST(Views, SaySinceWhenARolloutWaitsForItsContainers) {
   rollout.phase = RolloutPhase::preparing;
   rollout.policy.ready_deadline = milliseconds(120'000);
   EXPECT_EQ(rollout_view(state, rollout, {})["waiting_since"], 0);
+  rollout.created = from_epoch_ms(500);
+  EXPECT_EQ(rollout_view(state, rollout, {})["waiting_since"], 500);
   Instance fresh = state.instances.at("shop-web-1");
   fresh.id = "shop-web-2";
   fresh.revision = state.releases.at(11).services[0].revision;

@@ -255,6 +255,16 @@ TEST(Judge, HoldsTheLastStepUntilTheRolloutIsBaked) {
   const Verdict verdict = quiet.look().value();
   EXPECT_EQ(verdict.kind, VerdictKind::hold);
   EXPECT_THAT(verdict.reason, HasSubstr("baking"));
+  // Until it is surely good, the time of the step counts as well: the longer one is said.
+  Quiet few;
+  few.now.step = 2;
+  few.now.canary.users_seen = few.now.stable.users_seen = 60;
+  few.now.in_step = 20s;
+  few.now.since_canary = 65s;
+  EXPECT_THAT(few.look().value().reason, HasSubstr("at most 55"));
+  few.now.since_canary = 118s;
+  few.now.in_step = 21s;
+  EXPECT_THAT(few.look().value().reason, HasSubstr("at most 9"));
   quiet.now.since_canary = 120s;
   EXPECT_EQ(quiet.look().value().kind, VerdictKind::promote);
 }

@@ -125,13 +125,14 @@ Verdict pass_or_wait(const View& view) {
                             view.at(), users, wanted, view.target));
   if (const Evidence* e = suspicious(view)) return suspect(view, *e);
   const bool early = now.in_step < view.step.min_duration;
+  const bool last = now.step + 1 == view.policy.steps.size();
+  const milliseconds bake = last ? view.policy.bake - now.since_canary : milliseconds(0);
   if (early && !surely_good(view))
     return hold(fmt::format("holding at {}: {} users, nothing speaks against it; at most {} to go", view.at(),
-                            users, humanize(view.step.min_duration - now.in_step)));
-  const bool last = now.step + 1 == view.policy.steps.size();
-  if (last && now.since_canary < view.policy.bake)
+                            users, humanize(std::max(view.step.min_duration - now.in_step, bake))));
+  if (bake > milliseconds(0))
     return hold(fmt::format("holding at {}: baking, {} to go before everybody; nothing speaks against it",
-                            view.at(), humanize(view.policy.bake - now.since_canary)));
+                            view.at(), humanize(bake)));
   const Evidence& errors = view.evidence.front();
   return {VerdictKind::promote,
           "",

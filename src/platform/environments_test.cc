@@ -311,6 +311,40 @@ TEST(Environments, ATcpPortIsKnownWhenTheReleaseIsMade) {
   EXPECT_EQ(world.state.ports.at("shop/staging/api/6379"), port);
 }
 
+// The push that made v2 has told it; v3, which has none, waits for a person before it comes here.
+TEST(Environments, APortOfWhatRollsOutIsKeptThoughANewerReleaseHasNone) {
+  ApplicationSpec spec = two_services();
+  spec.rollout.strategy = StrategyKind::all_at_once;
+  spec.environments = {{"production", DeployMode::manual, ""}, {"late", DeployMode::automatic, "production"}};
+  ApplicationSpec with_port = spec;
+  with_port.services[1].ports = {{6379, 6379, "", Transport::tcp, ""}};
+  World world;
+  const auto deliver = [&](const ApplicationSpec& late) {
+    world.elsewhere["late"] = late;
+    world.release(spec);
+    world.must(command::Promote{"shop/production", "ada"});
+    world.settle();
+  };
+  deliver(spec);
+  with_port.rollout.strategy = StrategyKind::canary;
+  world.judge_looks = false;
+  deliver(with_port);
+  const Rollout* rollout = world.state.active_rollout(world.state.environments.at("shop/late"));
+  ASSERT_NE(rollout, nullptr);
+  ASSERT_EQ(world.state.release(rollout->to)->version, 2U);
+  const std::uint16_t port = world.state.ports.at("shop/late/api/6379");
+  world.elsewhere["late"] = spec;
+  world.release(spec);
+  ASSERT_EQ(world.state.releases.rbegin()->second.version, 3U);
+  ASSERT_TRUE(world.state.ports.contains("shop/late/api/6379"));
+  world.judge_looks = true;
+  world.settle();
+  world.must(command::Promote{"shop/late", "ada"});
+  world.settle();
+  EXPECT_EQ(served(world, "shop/late"), 2U);
+  EXPECT_EQ(world.state.ports.at("shop/late/api/6379"), port);
+}
+
 TEST(Environments, AnAssignedPortGivesWayToOneThatAReleaseDeclaresSince) {
   World world;
   ApplicationSpec spec = two_environments();

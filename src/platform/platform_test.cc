@@ -135,6 +135,16 @@ ApplicationSpec with_state(std::string flavour) {
   return spec;
 }
 
+TEST(Platform, AOneShotMayNeedAServiceThatKeepsNothing) {
+  ApplicationSpec spec = two_services();
+  spec.services[0].depends_on = {{"migrate", DependencyCondition::completed}};
+  spec.services.push_back(service("migrate", {{"queue", DependencyCondition::started}}));
+  spec.services.push_back(service("queue"));
+  World world = World::released(spec);
+  EXPECT_EQ(world.current().phase, RolloutPhase::done) << world.current().reason;
+  EXPECT_EQ(world.started, (std::vector<std::string>{"queue", "migrate", "api", "web"}));
+}
+
 // An image may EXPOSE ten thousand: what is published is one table for all applications.
 TEST(Platform, AnImageThatExposesManyPortsHoldsNobodyElseUp) {
   World world;

@@ -98,6 +98,72 @@ TEST(Takeover, TheDeadlineBeginsWhenTheOldOneHasGone) {
   EXPECT_EQ(world.current().phase, RolloutPhase::done) << world.current().reason;
 }
 
+// Something else that does not stop changes nothing for who takes its time.
+TEST(Takeover, TheDeadlineBeginsWhenTheOldOneHasGoneThoughAnotherHangs) {
+  World world = World::released(with({writer("store")}));
+  world.stoppable = false;
+  world.release_new("web");
+  ASSERT_EQ(world.current().phase, RolloutPhase::stepping);
+  world.must(command::Promote{"shop/production", "ada"});
+  world.settle();
+  ASSERT_EQ(world.current().phase, RolloutPhase::done) << world.current().reason;
+  ASSERT_EQ(world.count("web"), 2) << "the old one hangs";
+  ApplicationSpec next = with({writer("database")});
+  next.rollout.ready_deadline = 4s;
+  world.push(next);
+  world.settle(60);
+  EXPECT_EQ(world.current().phase, RolloutPhase::preparing) << world.current().reason;
+  EXPECT_EQ(world.current().swapped, std::vector<std::string>{"database"});
+}
+
+ApplicationSpec on_a_cache(std::vector<ServiceSpec> others) {
+  others.push_back(writer("db", {{"cache", DependencyCondition::healthy}}));
+  others.push_back(service("cache"));
+  ApplicationSpec spec = with(std::move(others));
+  spec.rollout.ready_deadline = 4s;
+  return spec;
+}
+
+TEST(Takeover, TheOldOneServesUntilWhatTheNewOneDependsOnIsReady) {
+  World world = World::released(with({writer("db")}));
+  world.sick = {"cache"};
+  world.push(on_a_cache({}));
+  world.settle(8);
+  EXPECT_EQ(world.current().phase, RolloutPhase::preparing) << world.current().reason;
+  EXPECT_TRUE(world.current().swapped.empty());
+  EXPECT_EQ(world.count("db"), 1);
+  EXPECT_EQ(world.current().reason, "cache is not ready: nobody answers on 8080") << "not: db";
+  const std::vector<std::string> before = world.started;
+  world.settle();
+  EXPECT_EQ(world.current().phase, RolloutPhase::rolled_back);
+  EXPECT_EQ(world.current().reason,
+            "cache is not ready: nobody answers on 8080, for 4.0s; see `naru logs shop/cache`");
+  EXPECT_EQ(world.started, before) << "db was not touched";
+  world.sick.clear();
+  world.must(command::Promote{"shop/production", "ada", 2});
+  world.settle();
+  EXPECT_EQ(world.current().phase, RolloutPhase::stepping) << world.current().reason;
+  EXPECT_EQ(world.current().swapped, std::vector<std::string>{"db"});
+  EXPECT_EQ(world.count("db"), 1);
+}
+
+// A one-shot that writes what the old one holds can run only when that has gone, and the cache waits for it:
+// the new one is not made, and nobody holds it back.
+TEST(Takeover, WhoIsNotMadeForWantOfAnotherGivesTheVolumeBackAfterTheDeadline) {
+  World world = World::released(with({writer("store")}));
+  world.sick = {"cache"};
+  ApplicationSpec next = on_a_cache({writer("migrate")});
+  next.services[0].depends_on = {{"migrate", DependencyCondition::completed}};
+  world.push(next);
+  for (int i = 0; i < 20 && world.count("cache") == 0; ++i) world.settle(1);
+  ASSERT_EQ(world.started, (std::vector<std::string>{"store", "web", "migrate", "cache", "web"}));
+  ASSERT_EQ(world.current().phase, RolloutPhase::preparing) << world.current().reason;
+  ASSERT_EQ(world.count("store") + world.count("db"), 0);
+  world.settle();
+  EXPECT_EQ(world.current().phase, RolloutPhase::rolled_back) << world.current().reason;
+  EXPECT_EQ(world.count("store"), 1);
+}
+
 TEST(Takeover, WhatOneReleaseLetsTwoServicesWriteTheyWriteSideBySide) {
   World world = World::released(with({writer("store")}));
   world.release(with({writer("store"), writer("backup")}));

@@ -52,7 +52,7 @@ TEST(Variables, AVariableThatDoesNotChangeDeliversNothingAgain) {
   world.must(command::SetVariables{"shop/production", {}, {"B", "NOPE"}, "ada"});
   EXPECT_EQ(world.state.pipelines.size(), pipelines + 2);
   EXPECT_FALSE(world.production().variables.contains("B"));
-  EXPECT_GE(world.state.releases.size(), releases);
+  EXPECT_EQ(world.state.releases.size(), releases + 1) << "the last one is not made yet";
 }
 
 TEST(Variables, AVariableThatTheCommitDoesNotSeeIsKeptAndDeliversNothingAgain) {

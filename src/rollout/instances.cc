@@ -9,13 +9,6 @@ using Phase = InstancePhase;
 // A status of 128 and a signal's number is that signal's, as shells have it; 255 is a program's own.
 constexpr std::int32_t kLastSignal = 64;
 
-// Its container may exist and hold the volume.
-bool occupies(const Instance& instance) {
-  return instance.phase == Phase::starting || instance.phase == Phase::running ||
-         instance.phase == Phase::ready || instance.phase == Phase::retiring ||
-         instance.phase == Phase::stopping;
-}
-
 bool belongs(const Instance& instance, const Environment& environment) {
   return instance.app == environment.app && instance.environment == environment.name;
 }
@@ -189,24 +182,17 @@ class Converger {
     const bool rolling =
         rollout != nullptr && rollout->to == release.id && rollout->phase == RolloutPhase::preparing;
     if (!rolling) return true;
-    if (!want.oneshot && !service.spec.stateful() && !oneshots_done(release, *rollout)) return false;
-    return std::ranges::all_of(service.spec.depends_on,
-                               [&](const Dependency& d) { return met(release, *rollout, d); });
+    if (!want.oneshot && !service.spec.stateful() && !oneshots_done(release, *rollout, service.spec.name))
+      return false;
+    return std::ranges::all_of(service.spec.depends_on, [&](const Dependency& dependency) {
+      return is_met(changes_.state(), environment_, release, *rollout, dependency);
+    });
   }
-  bool oneshots_done(const Release& release, const Rollout& rollout) const {
+  // But for those that need `service` themselves.
+  bool oneshots_done(const Release& release, const Rollout& rollout, const std::string& service) const {
     return rollout.is_rollback || std::ranges::all_of(release.services, [&](const ReleaseService& s) {
-             return !is_oneshot(release, s.spec.name) || rollout.oneshots_done.contains(s.spec.name);
-           });
-  }
-  bool met(const Release& release, const Rollout& rollout, const Dependency& dependency) const {
-    if (dependency.condition == DependencyCondition::completed)
-      return rollout.is_rollback || rollout.oneshots_done.contains(dependency.service);
-    const ReleaseService* service = release.find(dependency.service);
-    return service == nullptr || std::ranges::any_of(changes_.state().instances, [&](const auto& row) {
-             const Instance& i = row.second;
-             if (!belongs(i, environment_) || i.service != dependency.service) return false;
-             return i.phase == Phase::ready ||
-                    (dependency.condition == DependencyCondition::started && i.phase == Phase::running);
+             return !is_oneshot(release, s.spec.name) || rollout.oneshots_done.contains(s.spec.name) ||
+                    depends_transitively(release, s.spec.name, service);
            });
   }
 

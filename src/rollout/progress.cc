@@ -11,7 +11,8 @@ using Phase = RolloutPhase;
 constexpr std::string_view kSupersededBy = "superseded by ";
 
 bool was_superseded(const Rollout& rollout) {
-  return rollout.phase == Phase::rolled_back && rollout.reason.starts_with(kSupersededBy);
+  return (rollout.phase == Phase::rolling_back || rollout.phase == Phase::rolled_back) &&
+         rollout.reason.starts_with(kSupersededBy);
 }
 
 std::string version_name(const State& state, std::optional<ReleaseId> id) {
@@ -63,19 +64,6 @@ bool routes_settled(const State& state) {
   return state.counters.routes_acked == state.counters.routes_revision;
 }
 
-// A stateful service is recreated alone; a one-shot that does not need it runs first, so that its failure
-// touches nothing. One that writes a volume of what goes can run only when that has gone.
-bool may_swap(const Release& to, const Rollout& rollout, const ReleaseService& service,
-              const std::vector<const ReleaseService*>& going) {
-  if (rollout.is_rollback) return true;
-  return std::ranges::none_of(to.services, [&](const ReleaseService& other) {
-    return is_oneshot(to, other.spec.name) && !rollout.oneshots_done.contains(other.spec.name) &&
-           !depends_transitively(to, other.spec.name, service.spec.name) &&
-           std::ranges::none_of(
-               going, [&](const ReleaseService* old) { return excludes(to, other.spec, old->spec); });
-  });
-}
-
 // One environment's rollout, moved as far as the state allows.
 class Progress {
  public:
@@ -105,13 +93,23 @@ class Progress {
 
   bool finish_oneshots() {
     std::vector<std::string> done;
-    each_instance([&](const Instance& instance) {
+    each([&](const Instance& instance) {
       if (instance.oneshot && instance.release == rollout_.to && instance.phase == InstancePhase::completed &&
           !rollout_.oneshots_done.contains(instance.service))
         done.push_back(instance.service);
     });
     for (const std::string& service : done) changes_.emit(event::OneshotCompleted{rollout_.id, service});
     return !done.empty();
+  }
+
+  void end_when_late() {
+    if (rollout_.phase != Phase::preparing) return;
+    const Waiting waiting = waiting_of(state(), environment_, rollout_, changes_.now());
+    const milliseconds deadline = rollout_.policy.ready_deadline;
+    if (waiting.since && changes_.now() - *waiting.since > deadline)
+      change_phase(changes_, rollout_.id, Phase::rolling_back,
+                   fmt::format("{}, for {}{}", waiting.reason, humanize(deadline),
+                               waiting.service.empty() ? "" : see_logs(waiting.service)));
   }
 
  private:
@@ -135,22 +133,15 @@ class Progress {
   }
 
   template <class F>
-  void each_instance(F f) const {
-    for (const auto& [id, instance] : state().instances)
-      if (instance.app == environment_.app && instance.environment == environment_.name) f(instance);
-  }
-  // Runs only because of the new release.
-  bool is_new(const Instance& instance) const {
-    const ReleaseService* ours = to_.find(instance.service);
-    const ReleaseService* before = from_ == nullptr ? nullptr : from_->find(instance.service);
-    return ours != nullptr && ours->revision == instance.revision &&
-           (instance.oneshot || before == nullptr || before->revision != instance.revision);
+  void each(F f) const {
+    each_instance(state(), environment_, f);
   }
 
   std::string failure() const {
     std::string reason;
-    each_instance([&](const Instance& instance) {
-      if (!reason.empty() || !is_new(instance) || instance.phase == InstancePhase::stopping) return;
+    each([&](const Instance& instance) {
+      if (!reason.empty() || !is_new(from_, to_, instance) || instance.phase == InstancePhase::stopping)
+        return;
       if (instance.phase == InstancePhase::failed)
         reason = instance.oneshot
                      ? fmt::format("the one-shot service {} failed: {}", instance.service, instance.error)
@@ -168,70 +159,38 @@ class Progress {
     if (finish_oneshots()) return;
     const auto changed = changed_services(from_, to_);
     if (swap_stateful(changed)) return;
-    std::string waiting;
-    for (const ReleaseService& service : to_.services)
-      if (is_oneshot(to_, service.spec.name) && !rollout_.is_rollback &&
-          !rollout_.oneshots_done.contains(service.spec.name))
-        waiting = fmt::format("waiting for the one-shot service {} to end", service.spec.name);
-    const ReleaseService* unready = not_ready(changed);
-    if (unready != nullptr) waiting = why_not_ready(*unready);
-    if (!environment_.network && !environment_.network_error.empty()) {
-      unready = nullptr;  // nothing of it has run: there is no log
-      waiting = fmt::format("the network of {} cannot be made: {}", rollout_.environment,
-                            environment_.network_error);
-    }
-    if (waiting.empty()) {
+    const Waiting waiting = waiting_of(state(), environment_, rollout_, changes_.now());
+    if (waiting.reason.empty()) {
       if (rollout_.policy.steps.empty() || !takes_steps(state(), rollout_)) return go_on_to_everybody();
       if (rollout_.slow_us < 0) return;  // the judge looks at once
       if (stepping() < kMaxStepping) return begin_step(0);
       return say(fmt::format(
           "{} releases are being judged, the most at once: it waits for one of them to end", kMaxStepping));
     }
-    if (changes_.now() - waiting_since() > rollout_.policy.ready_deadline)
-      return change_phase(changes_, rollout_.id, Phase::rolling_back,
-                          fmt::format("{}, for {}{}", waiting, humanize(rollout_.policy.ready_deadline),
-                                      unready == nullptr ? "" : see_logs(unready->spec.name)));
-    say(waiting);
+    say(waiting.reason);
   }
   std::string see_logs(const std::string& service) const {
     return fmt::format("; see `naru logs {}/{}`", target_of(rollout_.app, rollout_.environment), service);
   }
 
-  // The deadline is for an instance that runs and does not become ready; a one-shot may take its time (`naru
-  // abort` ends it), and who takes a volume over begins when its last owner has gone.
-  WallTime waiting_since() const {
-    WallTime since = rollout_.created;
-    bool overdue = false;
-    std::set<std::string> made;
-    each_instance([&](const Instance& instance) {
-      overdue = overdue || is_overdue(instance);
-      if (!is_new(instance)) return;
-      made.insert(instance.service);
-      const bool works = instance.oneshot && (instance.phase == InstancePhase::starting ||
-                                              instance.phase == InstancePhase::running);
-      since = works ? changes_.now() : std::max({since, instance.created, instance.started});
-    });
-    for (const std::string& heir : rollout_.swapped)
-      if (!made.contains(heir) && !overdue) since = changes_.now();
-    return watched_since(state(), environment_, since);
-  }
-
-  // The last of them that is not; none when all are ready.
-  const ReleaseService* not_ready(const std::vector<const ReleaseService*>& services) const {
-    const ReleaseService* found = nullptr;
-    for (const ReleaseService* service : services)
-      if (!all_ready(state(), environment_, *service)) found = service;
-    return found;
-  }
-
-  std::string why_not_ready(const ReleaseService& service) const {
-    std::string reason = fmt::format("{} is not ready", service.spec.name);
-    each_instance([&](const Instance& instance) {
-      if (instance.service == service.spec.name && instance.revision == service.revision &&
-          !instance.error.empty())
-        reason = fmt::format("{} is not ready: {}", service.spec.name, instance.error);
-    });
-    return reason;
+  // A stateful service is recreated alone, and as late as can be: a one-shot that does not need it runs
+  // first, and what it depends on is there, so that neither's failure touches anything. One-shots that write
+  // a volume of what goes can run only when that has gone; what it depends on may wait for them.
+  bool may_swap(const ReleaseService& service, const std::vector<const ReleaseService*>& going) const {
+    bool held_by_the_old = false;
+    for (const ReleaseService& other : to_.services) {
+      if (rollout_.is_rollback || !is_oneshot(to_, other.spec.name) ||
+          rollout_.oneshots_done.contains(other.spec.name) ||
+          depends_transitively(to_, other.spec.name, service.spec.name))
+        continue;
+      if (std::ranges::none_of(
+              going, [&](const ReleaseService* old) { return excludes(to_, other.spec, old->spec); }))
+        return false;
+      held_by_the_old = true;
+    }
+    return held_by_the_old || std::ranges::all_of(service.spec.depends_on, [&](const Dependency& on) {
+             return is_met(state(), environment_, to_, rollout_, on);
+           });
   }
 
   bool swap_stateful(const std::vector<const ReleaseService*>& changed) {
@@ -239,7 +198,7 @@ class Progress {
       const std::string& name = service->spec.name;
       const bool swapped = std::ranges::find(rollout_.swapped, name) != rollout_.swapped.end();
       const auto going = taken_over(from_, to_, *service);
-      if (swapped || going.empty() || !may_swap(to_, rollout_, *service, going)) continue;
+      if (swapped || going.empty() || !may_swap(*service, going)) continue;
       changes_.emit(event::ServiceSwapped{rollout_.id, name, true});
       return true;
     }
@@ -289,8 +248,8 @@ class Progress {
     }
     if (!rollout_.resume && rollout_.steps.back().passed == WallTime{}) return;  // the judge decides
     // More users only for what runs: it may have crashed since, and who says go on does not say fall down.
-    if (const ReleaseService* unready = not_ready(changed_services(from_, to_)))
-      return say(why_not_ready(*unready));
+    if (const auto* unready = not_ready(state(), environment_, changed_services(from_, to_)))
+      return say(why_not_ready(state(), environment_, *unready));
     if (rollout_.resume) return go_on_to_everybody();
     if (rollout_.step + 1 < rollout_.policy.steps.size()) return begin_step(rollout_.step + 1);
     const auto baked = changes_.now() - rollout_.first_user;
@@ -310,7 +269,7 @@ class Progress {
   template <class Predicate>
   std::vector<const Instance*> instances_left(Predicate wanted) const {
     std::vector<const Instance*> left;
-    each_instance([&](const Instance& instance) {
+    each([&](const Instance& instance) {
       if (wanted(instance)) left.push_back(&instance);
     });
     return left;
@@ -318,14 +277,9 @@ class Progress {
   // All are gone, or those that are left were asked to stop and had more than their time. The launcher goes
   // on trying, and nothing starts on a volume that they hold; but nobody waits for them for ever.
   bool may_end_beside(const std::vector<const Instance*>& left) const {
-    return std::ranges::all_of(left, [&](const Instance* instance) { return is_overdue(*instance); });
-  }
-  bool is_overdue(const Instance& instance) const {
-    const Release* release = state().release(instance.release);
-    const ReleaseService* service = release == nullptr ? nullptr : release->find(instance.service);
-    const milliseconds grace = service == nullptr ? milliseconds(0) : service->spec.stop_grace;
-    return instance.phase == InstancePhase::stopping &&
-           changes_.now() - watched_since(state(), environment_, instance.retired_at) > grace + kStopPatience;
+    return std::ranges::all_of(left, [&](const Instance* instance) {
+      return is_overdue(state(), environment_, *instance, changes_.now());
+    });
   }
   static std::string told(const std::vector<const Instance*>& left) {
     std::string out;
@@ -341,7 +295,8 @@ class Progress {
       changes_.emit(event::ServiceSwapped{rollout_.id, service, false});
       return say(fmt::format("{}; {}", rollout_.reason, data_stays(service)));
     }
-    const auto left = instances_left([this](const Instance& instance) { return is_new(instance); });
+    const auto left =
+        instances_left([this](const Instance& instance) { return is_new(from_, to_, instance); });
     if (!may_end_beside(left) || !routes_settled(state())) return;
     const std::string reason = rollout_.reason + told(left);
     if (old_ready()) return change_phase(changes_, rollout_.id, Phase::rolled_back, reason);
@@ -439,8 +394,14 @@ void advance_rollout(Changes& changes, const EnvKey& key) {
 }
 
 void reconcile(Changes& changes, const EnvKey& key) {
+  const std::size_t before = changes.events().size();
   advance_rollout(changes, key);
   converge_instances(changes, key);
+  if (changes.events().size() > before) return;
+  // Only when nothing is left to start: what could not be started before has its time from now on.
+  const Environment& environment = changes.state().environments.at(key);
+  const Rollout* rollout = changes.state().active_rollout(environment);
+  if (rollout != nullptr && !environment.stopped) Progress(changes, key, *rollout).end_when_late();
 }
 
 // Fixed before the first step: a threshold that moved with the data would not be evidence.

@@ -45,6 +45,18 @@ inline constexpr std::uint32_t kEvidenceSlots = 16;  // ipc/telemetry.h has as m
 // Rollouts in a step at the same time: one slot is free whenever one of them takes its next step.
 inline constexpr std::uint32_t kMaxStepping = kEvidenceSlots - 1;
 
+template <class F>
+void each_instance(const State& state, const Environment& environment, F f) {
+  for (const auto& [id, instance] : state.instances)
+    if (instance.app == environment.app && instance.environment == environment.name) f(instance);
+}
+// Its container may exist and hold the volume.
+bool occupies(const Instance& instance);
+// Runs only because of `to`.
+bool is_new(const Release* from, const Release& to, const Instance& instance);
+// It was asked to stop and has had more than its time.
+bool is_overdue(const State& state, const Environment& environment, const Instance& instance, WallTime now);
+
 // A service of `release` that another one waits for with service_completed_successfully.
 bool is_oneshot(const Release& release, std::string_view service);
 // `service` reaches `on` by depends_on.
@@ -80,13 +92,30 @@ std::vector<const ReleaseService*> changed_services(const Release* from, const R
 // nobody else may run it, so that they go before it comes.
 std::vector<const ReleaseService*> taken_over(const Release* from, const Release& to,
                                               const ReleaseService& service);
+// What `release`, which is being rolled out, waits for before what depends so is started.
+bool is_met(const State& state, const Environment& environment, const Release& release,
+            const Rollout& rollout, const Dependency& dependency);
+// One of them that is not ready, rather one that waits for no other of them; null when all are.
+const ReleaseService* not_ready(const State& state, const Environment& environment,
+                                const std::vector<const ReleaseService*>& services);
+std::string why_not_ready(const State& state, const Environment& environment, const ReleaseService& service);
+
+// What a release waits for while it is prepared.
+struct Waiting {
+  std::string reason;   // "" = for nothing
+  std::string service;  // whose log tells more; "" = nobody's
+  // Since when the deadline of its policy runs; none while it waits for what takes its own time.
+  std::optional<WallTime> since;
+};
+Waiting waiting_of(const State& state, const Environment& environment, const Rollout& rollout, WallTime now);
+
 // The later of `since` and the moment from which somebody looks (or, of a stopped one, since when it should
 // stop): no deadline runs while the environment is stopped or Naru is down.
 WallTime watched_since(const State& state, const Environment& environment, WallTime since);
 // What the environment served before its stable release, and goes back to by `naru rollback`: none when there
 // is none.
 const Release* previous_release(const State& state, const Environment& environment);
-// A newer release took its place before it was judged.
+// A newer release took its place before it was judged: it has come back, or is on its way.
 bool was_superseded(const Rollout& rollout);
 // Everybody of its environment met it: a rollback goes to no other.
 bool has_served(const State& state, const Release& release);

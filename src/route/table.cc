@@ -277,19 +277,25 @@ std::uint16_t free_port(const State& state, std::uint16_t after) {
   return 0;
 }
 
-// Of what everybody meets, and of the newest release: the push that makes it tells its addresses.
+// Of what everybody meets, and of what is or may be on its way there: the push that makes a release tells its
+// addresses. Of environments one after another, a newer one may be made meanwhile.
 std::set<std::string> wanted_ports(const State& state) {
-  std::map<std::string, const Release*> newest;
+  std::map<EnvKey, const Release*> newest;
   for (const auto& [id, release] : state.releases)
     newest[env_key(release.app, release.environment)] = &release;
   std::set<std::string> wanted;
-  for (const auto& [key, environment] : state.environments)
-    for (const Release* release : {state.release(environment.stable), newest[key]}) {
-      if (release == nullptr) continue;
-      for (const ReleaseService& service : release->services)
-        for (const PortSpec* port : assigned_ports(environment.name, service.spec))
-          wanted.insert(port_key(environment, service.spec.name, port->container));
-    }
+  for (const auto& [id, release] : state.releases) {
+    const auto found = state.environments.find(env_key(release.app, release.environment));
+    if (found == state.environments.end()) continue;
+    const Environment& environment = found->second;
+    const Rollout* rollout = state.active_rollout(environment);
+    const bool comes = id > environment.offered || environment.pending == id ||
+                       (rollout != nullptr && rollout->to == id) || newest.at(found->first) == &release;
+    if (!comes && environment.stable != id) continue;
+    for (const ReleaseService& service : release.services)
+      for (const PortSpec* port : assigned_ports(environment.name, service.spec))
+        wanted.insert(port_key(environment, service.spec.name, port->container));
+  }
   return wanted;
 }
 

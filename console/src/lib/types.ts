@@ -109,6 +109,7 @@ export interface RolloutView {
   bake?: number;
   is_rollback?: boolean;
   phase: Phase;
+  superseded: boolean;
   step: number;
   steps: { weight: number; started: number; passed: number; verdict: string }[];
   planned: { weight: number; min_duration: number; min_users: number }[];
@@ -195,7 +196,7 @@ export interface ReleaseView {
   taken_back: boolean;
   superseded: boolean;
   served: boolean;
-  services: { name: string; revision: string; image: string; changed: boolean }[];
+  services: { name: string; revision: string; image: string; changed: boolean | null }[];
 }
 
 export interface StoredEvent {

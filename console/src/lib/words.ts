@@ -107,7 +107,9 @@ export function tell(event: { event: string } & Record<string, unknown>): Told {
       return { ...told, text: text(event.verdict) };
     case 'RolloutPhaseChanged': {
       const words = phaseWords[event.phase as Phase] ?? ['quiet', text(event.phase)];
-      return { ...told, tone: words[0], title: `rollout: ${words[1]}`, text: text(event.reason) };
+      // A newer release took its place: no fault of its own.
+      const tone = text(event.reason).startsWith('superseded by ') ? 'quiet' : words[0];
+      return { ...told, tone, title: `rollout: ${words[1]}`, text: text(event.reason) };
     }
     case 'RolloutResumed':
       return { ...told, text: event.by ? `by ${text(event.by)}` : '' };
