@@ -65,7 +65,8 @@ Result<void> Tokens::save() const {
     return out;
   };
   return os::write_file_atomically(
-      file_, Json{{"tokens", rows(tokens_)}, {"sessions", rows(sessions_)}}.dump(1), 0600);
+      file_, Json{{"tokens", rows(tokens_)}, {"sessions", rows(sessions_)}}.dump(1),
+      {.durable = os::Durable::yes});
 }
 
 Result<std::string> Tokens::create(const std::string& name, const std::string& app) {

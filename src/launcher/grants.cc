@@ -62,7 +62,7 @@ Result<void> Grants::keep(std::map<std::string, AppGrants> apps) {
   Json rows = Json::array();
   for (const auto& [name, grants] : apps) rows.push_back(grants);
   const Json all{{"apps", std::move(rows)}};
-  TRY(os::write_file_atomically(file(), all.dump(1), 0600));
+  TRY(os::write_file_atomically(file(), all.dump(1), {.durable = os::Durable::yes}));
   apps_ = std::move(apps);
   return {};
 }

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "base/rng.h"
+#include "os/counted_fsync_test.h"
 #include "os/file.h"
 
 namespace naru::launcher {
@@ -69,6 +70,14 @@ TEST_F(GrantsTest, OutliveTheLauncherInAFileOfRootAlone) {
   grants = Grants::open(root / "data", clock);
   EXPECT_FALSE(may("shop", net_admin));
   EXPECT_TRUE(grants->list().empty());
+}
+
+TEST_F(GrantsTest, AreOnTheDiskBeforeTheyAreAnswered) {
+  ASSERT_TRUE(grants->allow("shop", {"cap:NET_ADMIN"}, "ada"));
+  const int files = os::synced.files, folders = os::synced.folders;
+  ASSERT_TRUE(grants->disallow("shop", {"cap:NET_ADMIN"}, "ada"));
+  EXPECT_EQ(os::synced.files, files + 1);
+  EXPECT_EQ(os::synced.folders, folders + 1);
 }
 
 TEST_F(GrantsTest, ADamagedFileGivesNothing) {
