@@ -1,8 +1,5 @@
 #include "launcher/grants.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include "base/log.h"
 #include "os/file.h"
 
@@ -49,8 +46,8 @@ std::string name_of(std::string_view by) {
 
 }  // namespace
 
-std::unique_ptr<Grants> Grants::open(fs::path data, const Clock& clock) {
-  std::unique_ptr<Grants> grants(new Grants(std::move(data), clock));
+std::unique_ptr<Grants> Grants::open(fs::path data, const Clock& clock, MachineFolders folders) {
+  std::unique_ptr<Grants> grants(new Grants(std::move(data), clock, std::move(folders)));
   if (auto apps = read(grants->file()))
     grants->apps_ = std::move(*apps);
   else
@@ -82,23 +79,10 @@ Result<void> Grants::check_place(const Grant& grant) const {
   return {};
 }
 
-// The same way as when a container is started: no symbolic link on it.
-Result<void> Grants::check_folder(const Grant& grant) const {
-  if (grant.kind != GrantKind::bind) return {};
-  const Fd root = TRY(os::open_folder("/"));
-  const auto opened = os::open_beneath(root.get(), grant.name.substr(1), O_PATH);
-  struct stat info{};
-  if (!opened)
-    return std::unexpected(
-        opened.error().code == Code::not_found
-            ? Error{Code::not_found, fmt::format("{}: there is no {}", grant.text(), grant.name), 0,
-                    fmt::format("make it first: mkdir -p -m 700 {}", grant.name)}
-            : Error{Code::forbidden, fmt::format("{}: {}", grant.text(), opened.error().message()), 0,
-                    fmt::format("symbolic links are not followed; name what it leads to: readlink -f {}",
-                                grant.name)});
-  if (::fstat(opened->get(), &info) != 0 || (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode)))
-    return fail(Code::forbidden, "{}: it is neither a folder nor a file", grant.text());
-  return {};
+Result<OpenedFolder> Grants::open_folder(const Grant& grant) const {
+  auto opened = folders_.open(grant.name);
+  if (!opened) opened.error().context = fmt::format("{}: {}", grant.text(), opened.error().context);
+  return opened;
 }
 
 // State is never run twice; what several programs write needs one application that says who may.
@@ -117,9 +101,24 @@ Result<void> Grants::check_only_writer(const std::string& app, const Grant& gran
   return {};
 }
 
+std::set<std::string> Grants::names_of(const std::string& app) const {
+  const std::lock_guard lock(mutex_);
+  std::set<std::string> names;
+  if (const auto found = apps_.find(app); found != apps_.end())
+    for (const GrantRecord& record : found->second.grants) names.insert(record.grant);
+  return names;
+}
+
 Result<AppGrants> Grants::allow(const std::string& app, const std::vector<std::string>& texts,
                                 const std::string& by) {
   const std::vector<Grant> wanted = TRY(parse(texts));
+  const std::set<std::string> before = names_of(app);
+  // Without the lock: a folder may let us wait, and every start asks for grants.
+  for (const Grant& grant : wanted) {
+    if (before.contains(grant.text()) || grant.kind != GrantKind::bind) continue;
+    TRY(check_place(grant));
+    TRY(open_folder(grant));
+  }
   const std::lock_guard lock(mutex_);
   if (!apps_.contains(app) && apps_.size() >= kMaxApps)
     return fail(Code::too_large, "{} applications have grants; that is the most", kMaxApps);
@@ -129,8 +128,6 @@ Result<AppGrants> Grants::allow(const std::string& app, const std::vector<std::s
   bool changed = false;
   for (const Grant& grant : wanted) {
     if (std::ranges::find(its.grants, grant.text(), &GrantRecord::grant) != its.grants.end()) continue;
-    TRY(check_place(grant));
-    TRY(check_folder(grant));
     TRY(check_only_writer(app, grant));
     its.grants.push_back({grant.text(), name_of(by), now});
     changed = true;
