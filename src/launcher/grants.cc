@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "os/file.h"
+#include "os/mount_table.h"
 
 namespace naru::launcher {
 
@@ -48,6 +49,8 @@ std::string name_of(std::string_view by) {
 
 std::unique_ptr<Grants> Grants::open(fs::path data, const Clock& clock, MachineFolders folders) {
   std::unique_ptr<Grants> grants(new Grants(std::move(data), clock, std::move(folders)));
+  std::error_code ignored;
+  grants->canonical_ = fs::weakly_canonical(grants->data_, ignored);
   if (auto apps = read(grants->file()))
     grants->apps_ = std::move(*apps);
   else
@@ -64,24 +67,51 @@ Result<void> Grants::keep(std::map<std::string, AppGrants> apps) {
   return {};
 }
 
-// Naru's own folder, by whatever name: in it lie the variables of everybody, and this file.
-Result<void> Grants::check_place(const Grant& grant) const {
+std::unexpected<Error> Grants::refuse_own(const Grant& grant) const {
+  return std::unexpected(Error{
+      Code::forbidden,
+      fmt::format("{}: the data folder of Naru, {}, is no application's", grant.text(), data_.string()), 0,
+      "let the application have a folder of its own, below /srv say"});
+}
+
+// By the names that are known without asking a disk.
+Result<void> Grants::check_name(const Grant& grant) const {
   if (grant.kind != GrantKind::bind) return {};
-  std::error_code ignored;
-  for (const fs::path& name : {data_, fs::canonical(data_, ignored)}) {
-    const auto own = machine_path(name.string());
-    if (own && folders_meet(grant.name, *own))
-      return std::unexpected(
-          Error{Code::forbidden,
-                fmt::format("{}: the data folder of Naru, {}, is no application's", grant.text(), *own), 0,
-                "let the application have a folder of its own, below /srv say"});
+  for (const fs::path& name : {data_, canonical_})
+    if (const auto own = machine_path(name.string()); own && folders_meet(grant.name, *own))
+      return refuse_own(grant);
+  return {};
+}
+
+// By whatever name, also of a disk that is mounted on several places: in Naru's own folder lie the variables
+// of everybody, and the list of grants.
+Result<void> Grants::check_place(const Grant& grant, const OpenedFolder& folder) const {
+  const Fd own = TRY(os::open_folder(data_));
+  const std::vector<os::Mount> mounts = TRY(os::mount_table());
+  std::vector<os::Place> places{TRY(os::place_of(own.get(), mounts))};
+  for (const os::Mount& mount : mounts)
+    if (lies_in(mount.point, canonical_.string())) places.push_back({mount.device, mount.root});
+  const os::Place asked = TRY(os::place_of(folder.fd.get(), mounts));
+  for (const os::Place& place : places)
+    if (place.device == asked.device && folders_meet(place.path, asked.path)) return refuse_own(grant);
+  // One file system under two device numbers.
+  for (fs::path around = canonical_; !around.empty(); around = around.parent_path()) {
+    struct stat info{};
+    if (::stat(around.c_str(), &info) == 0 && info.st_dev == folder.info.st_dev &&
+        info.st_ino == folder.info.st_ino)
+      return refuse_own(grant);
+    if (around == around.parent_path()) break;
   }
   return {};
 }
 
 Result<OpenedFolder> Grants::open_folder(const Grant& grant) const {
   auto opened = folders_.open(grant.name);
-  if (!opened) opened.error().context = fmt::format("{}: {}", grant.text(), opened.error().context);
+  if (!opened) {
+    opened.error().context = fmt::format("{}: {}", grant.text(), opened.error().context);
+    return opened;
+  }
+  TRY(check_place(grant, *opened));
   return opened;
 }
 
@@ -116,7 +146,7 @@ Result<AppGrants> Grants::allow(const std::string& app, const std::vector<std::s
   // Without the lock: a folder may let us wait, and every start asks for grants.
   for (const Grant& grant : wanted) {
     if (before.contains(grant.text()) || grant.kind != GrantKind::bind) continue;
-    TRY(check_place(grant));
+    TRY(check_name(grant));
     TRY(open_folder(grant));
   }
   const std::lock_guard lock(mutex_);
@@ -195,7 +225,7 @@ Result<void> Grants::check(const std::string& app, std::span<const Grant> needs)
     if (const std::string why = why_never(need); !why.empty())
       return std::unexpected(Error{Code::forbidden, fmt::format("{}: {}", need.text(), why), 0,
                                    "it can be granted to no application"});
-    TRY(check_place(need));
+    TRY(check_name(need));
     if (!is_covered(need, given))
       return std::unexpected(Error{Code::forbidden,
                                    fmt::format("{} is not allowed {}", app.empty() ? "it" : app, need.text()),

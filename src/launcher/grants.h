@@ -40,7 +40,8 @@ class Grants {
 
   // forbidden: it needs what its application was not given; the remedy is the command that gives it.
   Result<void> check(const std::string& app, std::span<const Grant> needs) const;
-  // A folder to be mounted. May block for some seconds: to be called without any lock.
+  // A folder to be mounted, which is not Naru's own by another name. May block for some seconds: to be called
+  // without any lock. forbidden, and what MachineFolders::open answers.
   Result<OpenedFolder> open_folder(const Grant& grant) const;
 
  private:
@@ -49,10 +50,12 @@ class Grants {
   std::filesystem::path file() const { return data_ / "grants.json"; }
   std::set<std::string> names_of(const std::string& app) const;
   Result<void> check_only_writer(const std::string& app, const Grant& grant) const;
-  Result<void> check_place(const Grant& grant) const;
+  Result<void> check_name(const Grant& grant) const;
+  Result<void> check_place(const Grant& grant, const OpenedFolder& folder) const;
+  std::unexpected<Error> refuse_own(const Grant& grant) const;
   Result<void> keep(std::map<std::string, AppGrants> apps);  // on an error the former ones stay
 
-  std::filesystem::path data_;
+  std::filesystem::path data_, canonical_;
   const Clock& clock_;
   MachineFolders folders_;
   mutable std::mutex mutex_;

@@ -1,6 +1,9 @@
 #include "launcher/grants.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
 
 #include <fstream>
 
@@ -132,6 +135,38 @@ TEST_F(GrantsTest, WhatGivesTheMachineAwayIsGivenToNobody) {
   grants = Grants::open(root / "data", clock);
   EXPECT_FALSE(may("shop", {GrantKind::capability, "SYS_ADMIN", false}));
   EXPECT_FALSE(may("shop", {GrantKind::bind, "/srv", false}));
+}
+
+// `mount --bind /big/naru /var/lib/naru`, with what lies on a disk of its own in it. In a child with mounts
+// of its own.
+TEST_F(GrantsTest, TheDataFolderIsNobodysByTheOtherNamesOfItsDisk) {
+  if (::geteuid() != 0) GTEST_SKIP() << "mounts need root";
+  for (const char* folder : {"big/naru/control", "big/else", "volumes/shop", "var/volumes"})
+    fs::create_directories(root / folder);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const auto bind_on = [&](const char* from, const char* to) {
+      return ::mount((root / from).c_str(), (root / to).c_str(), nullptr, MS_BIND, nullptr) == 0;
+    };
+    fs::create_directories(root / "big/naru/volumes");
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        !bind_on("big/naru", "data") || !bind_on("volumes", "data/volumes"))
+      ::_exit(100);
+    grants = Grants::open(root / "data", clock);
+    int wrong = 0;
+    for (const char* folder : {"big", "big/naru", "big/naru/control", "volumes", "volumes/shop"})
+      for (const char* how : {"", ":rw"})
+        wrong += refusal("shop", bind(folder, how)) == Code::forbidden &&
+                         !grants->open_folder(need(folder, how[0] != 0))
+                     ? 0
+                     : 1;
+    wrong += grants->allow("shop", {bind("big/else"), bind("photos")}, "ada") ? 0 : 10;
+    ::_exit(wrong);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0) << WEXITSTATUS(status) % 10 << " folders of Naru's could be granted";
 }
 
 TEST_F(GrantsTest, OneApplicationAloneWritesInAFolder) {
