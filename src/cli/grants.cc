@@ -2,6 +2,7 @@
 // it asks the kernel whether this is root (docs/decisions/0011).
 #include <unistd.h>
 
+#include <filesystem>
 #include <set>
 #include <thread>
 
@@ -14,7 +15,11 @@ namespace naru::cli {
 
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr milliseconds kPatience{10'000}, kPause{50};
+constexpr std::size_t kMostLooked = 2'000;  // entries of a folder that is given
+constexpr int kDeepest = 3;                 // folders
 
 Result<std::string> whole_app(const GrantOptions& options, std::string_view verb) {
   const Target target = TRY(parse_app(options.app));
@@ -93,6 +98,28 @@ Result<Json> known_to_control(const Session& session, const AppGrants& wanted) {
   }
 }
 
+// A socket or FIFO in it: that a folder is mounted to be read keeps nobody from speaking there. Near the top,
+// and of what is there now; "" = none was seen.
+std::string spoken_at(const fs::path& folder) {
+  std::error_code ignored;
+  fs::recursive_directory_iterator at(folder, fs::directory_options::skip_permission_denied, ignored);
+  for (std::size_t left = kMostLooked; left > 0 && at != fs::recursive_directory_iterator(); --left) {
+    if (at->is_socket(ignored) || at->is_fifo(ignored)) return at->path().string();
+    if (at.depth() + 1 >= kDeepest) at.disable_recursion_pending();
+    at.increment(ignored);
+  }
+  return "";
+}
+
+void warn_of_sockets(const Session& session, const std::string& app, const Grant& grant) {
+  if (grant.kind != GrantKind::bind) return;
+  if (const std::string found = spoken_at(grant.name); !found.empty())
+    session.notice(fmt::format(
+        "{} lies in it: {} can speak there, as the machine's root. Unless that is meant, take the grant back "
+        "(naru app disallow {} {}) and give a folder without sockets",
+        clean(found), app, app, clean(grant.text())));
+}
+
 }  // namespace
 
 Done app_allow(const Session& session, const GrantOptions& options) {
@@ -105,6 +132,7 @@ Done app_allow(const Session& session, const GrantOptions& options) {
   TRY(grants_of(session, app));  // there is such an application
   const Json answer =
       TRY(known_to_control(session, TRY(launcher->allow(app, options.grants, operator_of(session)))));
+  for (const Grant& grant : wanted) warn_of_sockets(session, app, grant);
   if (session.json) {
     session.document(answer);
     return 0;

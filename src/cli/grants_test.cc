@@ -1,8 +1,10 @@
 // `naru app allow` and `disallow`, with a launcher that answers what a test says.
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <thread>
 
 #include "cli/fake_control.h"
@@ -95,6 +97,27 @@ TEST(Grants, AreGivenByTheLauncherToRootAlone) {
       << given.out;
   EXPECT_EQ(launcher.asked().value("by", ""), "ada");
   EXPECT_EQ(launcher.has(), std::vector<std::string>{"cap:NET_ADMIN"});
+}
+
+TEST(Grants, OfAFolderWithASocketOrAFifoSayWhoCanBeSpokenTo) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root gives";
+  FakeControl control;
+  const std::string folder = control.data() + "/photos", given = "bind:" + folder;
+  std::filesystem::create_directories(folder + "/2024/may/late");
+  control.otherwise = answer({grant(given)});
+  FakeLauncher launcher(control);
+  const std::vector<std::string> allow{"app", "allow", "shop", given};
+  ASSERT_EQ(::mkfifo((folder + "/2024/may/late/too-deep").c_str(), 0600), 0);
+  const auto quiet = run_on(control, allow);
+  EXPECT_EQ(quiet.status, 0) << quiet.err;
+  EXPECT_EQ(quiet.err, "");
+  EXPECT_NE(quiet.out.find("speak as the machine's root to who listens at a socket"), std::string::npos)
+      << quiet.out;
+  const auto listener = ipc::listen_unix(folder + "/2024/db");
+  const auto warned = run_on(control, allow);
+  EXPECT_EQ(warned.status, 0) << warned.err;
+  EXPECT_NE(warned.err.find(folder + "/2024/db lies in it: shop can speak there"), std::string::npos)
+      << warned.err;
 }
 
 TEST(Grants, TakenBackSayWhoGoesOnWithThem) {

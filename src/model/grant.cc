@@ -160,8 +160,10 @@ std::string reach_of(const Grant& grant) {
     const Grantable* known = grantable(grant.name);
     return known == nullptr ? "" : std::string(known->reach);
   }
-  if (!grant.writable) return "It can read all that lies there, whoever it belongs to";
-  return "It can change all that lies there as the machine's root, also make programs that run as root: keep "
+  if (!grant.writable)
+    return "It can read all that lies there, whoever it belongs to, and speak as the machine's root to who "
+           "listens at a socket or FIFO in it";
+  return "It can speak to who listens at a socket or FIFO in it, and change all that lies there as the machine's root, also make programs that run as root: keep "
          "other users of the machine out of the folder (chmod 700)";
 }
 
