@@ -121,6 +121,11 @@ TEST_F(GrantsTest, WhatGivesTheMachineAwayIsGivenToNobody) {
         std::string("bind:/etc/ssl"), std::string("bind:/proc/1"), std::string("bind:/sys"),
         std::string("bind:/dev/shm"), std::string("bind:/root"), std::string("bind:/var"),
         std::string("bind:/var/run/docker.sock"), std::string("bind:/run/containerd"),
+        std::string("bind:/var/lib/lxc"), std::string("bind:/var/lib/lxd/storage-pools"),
+        std::string("bind:/var/lib/incus"), std::string("bind:/var/lib/machines"),
+        std::string("bind:/var/lib/libvirt/images"), std::string("bind:/var/lib/rancher"),
+        std::string("bind:/var/snap/docker"), std::string("bind:/var/spool/at"), std::string("bind:/var/spool"),
+        std::string("bind:/var/lib/dpkg:rw"), std::string("bind:/var/lib/systemd/linger:rw"),
         std::string("bind:/usr:rw"), std::string("bind:/usr/local:rw"), bind("data"), bind("data/control"),
         bind(".", ":rw")}) {
     EXPECT_EQ(refusal("shop", grant), Code::forbidden) << grant;
