@@ -172,6 +172,7 @@ Result<Json> ControlClient::ask(std::string_view method, std::string_view path, 
     wanted.headers.push_back({"Content-Type", "application/json"});
     wanted.body = body.dump(-1, ' ', false, Json::error_handler_t::replace);
   }
+  wanted.total_timeout = patience_;
   wanted.idle_timeout = std::chrono::minutes(3);  // removing an application waits for its containers
   const auto answer = fetch(std::move(wanted));
   if (!answer) return std::unexpected(explain(answer.error()));

@@ -172,6 +172,16 @@ Answer status(Call& call) {
 
 // They are given on the machine alone, by the launcher: docs/decisions/0011.
 Answer grants(Call& call) {
+  if (const std::string of = call.query("of"); !of.empty()) {
+    // Also of one that nobody could be given any more: then nobody uses it.
+    const auto grant = parse_grant(of);
+    CO_TRY(const Json users, call.context.core.read([&](const State& state) -> Result<Json> {
+      TRY(check_app(state, call.app()));
+      const auto used_by = grant ? users_of(state, call.app(), *grant) : std::set<std::string>();
+      return Json{{"app", call.app()}, {"grant", of}, {"used_by", used_by}};
+    }));
+    co_return co_await call.response.send_json(200, users);
+  }
   CO_TRY(const Json view, call.context.core.read([&](const State& state) -> Result<Json> {
     TRY(check_app(state, call.app()));
     return Json{{"app", call.app()}, {"grants", grants_view(state, state.apps.at(call.app()))}};
