@@ -1,4 +1,5 @@
 // Applications: what they are, where they stand, what people do with them.
+#include "base/log.h"
 #include "control/api.h"
 #include "control/git_repository.h"
 #include "control/grant_view.h"
@@ -103,11 +104,6 @@ Json volumes_of(Context& context, const std::string& prefix) {
   return volumes;
 }
 
-bool has_grants(const State& state, const std::string& app) {
-  const auto found = state.apps.find(app);
-  return found != state.apps.end() && !found->second.grants.empty();
-}
-
 // All of the application but its volumes, which the answer names.
 Result<Json> remove_app(Context& context, const std::string& app) {
   const auto environments = TRY(context.core.read([&](const State& state) -> Result<std::vector<EnvKey>> {
@@ -120,11 +116,14 @@ Result<Json> remove_app(Context& context, const std::string& app) {
   TRY(stop_and_wait(context, app, environments));
   {
     const auto held = context.housekeeping.names();
+    // One that stays keeps its tokens and its grants; the next one of the name has neither.
+    TRY(context.grants_to_drop.begin(app));
+    const auto removed = context.core.submit(command::RemoveApp{app});
+    context.grants_to_drop.end(app, removed.has_value());
+    if (!removed) return std::unexpected(removed.error());
     TRY(context.tokens.remove_app(app));
-    // First these: the next application of that name must not have them.
-    if (context.core.read([&](const State& state) { return has_grants(state, app); }))
-      TRY(context.launcher.drop_grants(app));
-    TRY(context.core.submit(command::RemoveApp{app}));
+    if (const auto dropped = context.grants_to_drop.settle(); !dropped)  // when the launcher is back
+      log_event(Level::warn, "control.grants_to_drop", {{"error", dropped.error().message()}});
     context.housekeeping.remove_strays();  // its images follow in the background
   }
   return Json{{"app", app}, {"removed", true}, {"volumes", volumes_of(context, app + ".")}};
