@@ -23,15 +23,11 @@ constexpr std::size_t kMostLooked = 2'000;  // entries of a folder that is given
 constexpr int kDeepest = 3;                 // folders
 
 Result<std::string> whole_app(const GrantOptions& options, std::string_view verb) {
-  const Target target = TRY(parse_app(options.app));
-  if (options.app.find('/') == std::string::npos) return target.app;
-  return std::unexpected(
-      Error{Code::invalid_argument,
-            fmt::format("'{}' names an environment; what is allowed counts in every environment",
-                        clean(options.app)),
-            0,
-            fmt::format("naru app {} {} {}", verb, target.app,
-                        clean(fmt::format("{}", fmt::join(options.grants, " "))))});
+  return parse_whole_app(options.app, "what is allowed counts in every environment",
+                         [&](const std::string& app) {
+                           return fmt::format("naru app {} {} {}", verb, app,
+                                              clean(fmt::format("{}", fmt::join(options.grants, " "))));
+                         });
 }
 
 Result<Json> grants_of(const ControlClient& control, const std::string& app) {
