@@ -62,7 +62,11 @@ Result<void> Grants::keep(std::map<std::string, AppGrants> apps) {
   Json rows = Json::array();
   for (const auto& [name, grants] : apps) rows.push_back(grants);
   const Json all{{"apps", std::move(rows)}};
-  TRY(os::write_file_atomically(file(), all.dump(1), {.durable = os::Durable::yes}));
+  const std::string text = all.dump(1);
+  if (text.size() > kMaxFile)  // it would not be read again
+    return fail(Code::too_large, "the grants of all applications would be {} bytes; {} is the most",
+                text.size(), kMaxFile);
+  TRY(os::write_file_atomically(file(), text, {.durable = os::Durable::yes}));
   apps_ = std::move(apps);
   return {};
 }

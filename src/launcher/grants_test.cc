@@ -186,6 +186,23 @@ TEST_F(GrantsTest, OneApplicationAloneWritesInAFolder) {
   EXPECT_TRUE(grants->allow("shop", {bind("photos/2024", ":rw")}, "ada"));
 }
 
+TEST_F(GrantsTest, AreNotWrittenLargerThanTheyAreReadAgain) {
+  const std::string path(1000, 'x');
+  std::string text = R"({"apps": [)";
+  for (int app = 0; app < 252; ++app) {
+    text += fmt::format(R"({}{{"app": "app-{}", "grants": [)", app == 0 ? "" : ", ", app);
+    for (int i = 0; i < 64; ++i)
+      text += fmt::format(R"({}{{"grant": "bind:/srv/{}-{}"}})", i == 0 ? "" : ", ", i, path);
+    text += "]}";
+  }
+  std::ofstream(root / "data/grants.json") << text << "]}";
+  grants = Grants::open(root / "data", clock);
+  ASSERT_EQ(grants->list().size(), 252U);
+  EXPECT_EQ(refusal("shop", "cap:NET_ADMIN"), Code::too_large);
+  EXPECT_EQ(grants->list().size(), 252U);
+  EXPECT_EQ(Grants::open(root / "data", clock)->list().size(), 252U);
+}
+
 TEST_F(GrantsTest, AreAllGivenOrNone) {
   EXPECT_FALSE(grants->allow("shop", {"cap:NET_ADMIN", "bind:/etc"}, "ada"));
   EXPECT_FALSE(may("shop", net_admin));
