@@ -18,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr milliseconds kPatience{10'000}, kPause{50};
-constexpr milliseconds kBeside{5'000};  // for control, where the launcher has done it already
+constexpr milliseconds kBeside{5'000};      // for control, where the launcher has done it already
 constexpr std::size_t kMostLooked = 2'000;  // entries of a folder that is given
 constexpr int kDeepest = 3;                 // folders
 
@@ -83,8 +83,8 @@ std::set<std::string> names_in(const Json& answer) {
   return names;
 }
 
-// The launcher tells control; what is said here is true of the next push. `settled`: of the names that control
-// knows; others may be giving and taking at the same time.
+// The launcher tells control; what is said here is true of the next push. `settled`: of the names that
+// control knows; others may be giving and taking at the same time.
 template <class Settled>
 Result<Json> known_to_control(const ControlClient& control, const std::string& app, Settled settled) {
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
@@ -132,10 +132,9 @@ Done app_allow(const Session& session, const GrantOptions& options) {
       TRY(launcher_of(session, fmt::format("naru app allow {} {}", app, fmt::join(options.grants, " "))));
   TRY(grants_of(session.control(), app));  // there is such an application
   TRY(launcher->allow(app, options.grants, operator_of(session)));
-  const Json answer =
-      TRY(known_to_control(session.control(), app, [&](const std::set<std::string>& names) {
-        return std::ranges::all_of(wanted, [&](const Grant& grant) { return names.contains(grant.text()); });
-      }));
+  const Json answer = TRY(known_to_control(session.control(), app, [&](const std::set<std::string>& names) {
+    return std::ranges::all_of(wanted, [&](const Grant& grant) { return names.contains(grant.text()); });
+  }));
   for (const Grant& grant : wanted) warn_of_sockets(session, app, grant);
   if (session.json) {
     session.document(answer);

@@ -25,9 +25,12 @@ Answer version(Call& call) {
   const auto standing = context.tls_standing();
   const bool unserved = standing && standing->names.empty();
   const Json answer{{"https_refused", unserved ? standing->refused : ""},
-                    {"version", context.version},           {"data", context.data.root.string()},
-                    {"gateway_port", context.gateway_port}, {"api_port", context.tcp_port},
-                    {"https", url_elsewhere(context)},      {"started", context.started}};
+                    {"version", context.version},
+                    {"data", context.data.root.string()},
+                    {"gateway_port", context.gateway_port},
+                    {"api_port", context.tcp_port},
+                    {"https", url_elsewhere(context)},
+                    {"started", context.started}};
   co_return co_await call.response.send_json(200, answer);
 }
 
@@ -260,7 +263,8 @@ void check_certificate(const Context& context, Checks& checks) {
   if (!standing)
     return checks.add("certificate", false, "the supervisor has not given one", "see the log of control");
   const std::string remedy =
-      "mend the files that `naru up --tls-cert --tls-key` named; they are read again when they change, and when "
+      "mend the files that `naru up --tls-cert --tls-key` named; they are read again when they change, and "
+      "when "
       "the supervisor gets SIGHUP";
   if (standing->names.empty())
     return checks.add("certificate", false,
@@ -271,10 +275,9 @@ void check_certificate(const Context& context, Checks& checks) {
   if (!standing->refused.empty())
     return checks.add(
         "certificate", false,
-        fmt::format("{}; its files have changed and were refused: {}", detail, standing->refused),
-        remedy);
-  checks.add("certificate", standing->not_after - context.clock.wall() >= standing->renewal(), std::move(detail),
-             "renew it in its file, which is read again when it changes");
+        fmt::format("{}; its files have changed and were refused: {}", detail, standing->refused), remedy);
+  checks.add("certificate", standing->not_after - context.clock.wall() >= standing->renewal(),
+             std::move(detail), "renew it in its file, which is read again when it changes");
 }
 
 Result<Json> doctor_json(Context& context) {

@@ -249,8 +249,8 @@ void Process::on_launcher_event(const Json& event) {
   launcher_changed_.notify_all();
 }
 
-// What the operator allows is the launcher's to know. What an application has that is not known here stays: it
-// may be we who have lost it.
+// What the operator allows is the launcher's to know. What an application has that is not known here stays:
+// it may be we who have lost it.
 Result<void> Process::list_grants() {
   TRY(grants_to_drop_->settle());
   auto apps = TRY(launcher_->list_grants());

@@ -28,7 +28,10 @@ Result<std::map<std::string, bool>> read(const std::filesystem::path& file) {
 GrantsToDrop::GrantsToDrop(std::filesystem::path file, const Exists& exists, Drop drop)
     : file_(std::move(file)), drop_(std::move(drop)) {
   auto apps = read(file_);
-  if (!apps) return log_event(Level::error, "control.grants_to_drop", {{"error", apps.error().message()}});
+  if (!apps) {
+    log_event(Level::error, "control.grants_to_drop", {{"error", apps.error().message()}});
+    return;
+  }
   // Cut short in the middle of a removal: the state knows whether it happened.
   std::erase_if(*apps, [&](const auto& row) { return !row.second && exists(row.first); });
   for (auto& [app, gone] : *apps) gone = true;

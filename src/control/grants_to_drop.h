@@ -25,8 +25,8 @@ class GrantsToDrop {
   // Around the command: what was begun and did not happen is forgotten.
   Result<void> begin(const std::string& app);
   void end(const std::string& app, bool removed);
-  // Drops those of all that are gone; with the application made anew too, which nobody can have given anything
-  // while the launcher was away. What cannot be dropped stays for the next time.
+  // Drops those of all that are gone; with the application made anew too, which nobody can have given
+  // anything while the launcher was away. What cannot be dropped stays for the next time.
   Result<void> settle();
 
  private:

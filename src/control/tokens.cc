@@ -64,9 +64,9 @@ Result<void> Tokens::save() const {
       out.push_back({{"name", row.name}, {"app", row.app}, {"hash", row.hash}, {"created", row.created}});
     return out;
   };
-  return os::write_file_atomically(
-      file_, Json{{"tokens", rows(tokens_)}, {"sessions", rows(sessions_)}}.dump(1),
-      {.durable = os::Durable::yes});
+  return os::write_file_atomically(file_,
+                                   Json{{"tokens", rows(tokens_)}, {"sessions", rows(sessions_)}}.dump(1),
+                                   {.durable = os::Durable::yes});
 }
 
 Result<std::string> Tokens::create(const std::string& name, const std::string& app) {

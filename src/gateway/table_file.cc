@@ -54,8 +54,7 @@ void TableFile::work() {
     const std::string bytes = std::move(*next_);
     next_.reset();
     lock.unlock();
-    if (const auto written = os::write_file_atomically(path_, bytes, {.durable = os::Durable::yes});
-        !written)
+    if (const auto written = os::write_file_atomically(path_, bytes, {.durable = os::Durable::yes}); !written)
       log_event(Level::error, "gateway.table_not_kept", {{"error", written.error().message()}});
     lock.lock();
   }

@@ -72,10 +72,10 @@ Result<void> Grants::keep(std::map<std::string, AppGrants> apps) {
 }
 
 std::unexpected<Error> Grants::refuse_own(const Grant& grant) const {
-  return std::unexpected(Error{
-      Code::forbidden,
-      fmt::format("{}: the data folder of Naru, {}, is no application's", grant.text(), data_.string()), 0,
-      "let the application have a folder of its own, below /srv say"});
+  return std::unexpected(
+      Error{Code::forbidden,
+            fmt::format("{}: the data folder of Naru, {}, is no application's", grant.text(), data_.string()),
+            0, "let the application have a folder of its own, below /srv say"});
 }
 
 // By the names that are known without asking a disk.

@@ -115,19 +115,36 @@ TEST_F(GrantsTest, AFolderMustBeThereAndReachedWithoutALink) {
 TEST_F(GrantsTest, WhatGivesTheMachineAwayIsGivenToNobody) {
   fs::create_directory_symlink(root / "data", root / "other-name");
   const auto named_otherwise = Grants::open(root / "other-name", clock);
-  for (const std::string& grant :
-       {std::string("cap:SYS_ADMIN"), std::string("cap:SYS_PTRACE"), std::string("cap:ALL"),
-        std::string("cap:CHOWN"), std::string("bind:/"), std::string("bind:/etc"),
-        std::string("bind:/etc/ssl"), std::string("bind:/proc/1"), std::string("bind:/sys"),
-        std::string("bind:/dev/shm"), std::string("bind:/root"), std::string("bind:/var"),
-        std::string("bind:/var/run/docker.sock"), std::string("bind:/run/containerd"),
-        std::string("bind:/var/lib/lxc"), std::string("bind:/var/lib/lxd/storage-pools"),
-        std::string("bind:/var/lib/incus"), std::string("bind:/var/lib/machines"),
-        std::string("bind:/var/lib/libvirt/images"), std::string("bind:/var/lib/rancher"),
-        std::string("bind:/var/snap/docker"), std::string("bind:/var/spool/at"), std::string("bind:/var/spool"),
-        std::string("bind:/var/lib/dpkg:rw"), std::string("bind:/var/lib/systemd/linger:rw"),
-        std::string("bind:/usr:rw"), std::string("bind:/usr/local:rw"), bind("data"), bind("data/control"),
-        bind(".", ":rw")}) {
+  for (const std::string& grant : {std::string("cap:SYS_ADMIN"),
+                                   std::string("cap:SYS_PTRACE"),
+                                   std::string("cap:ALL"),
+                                   std::string("cap:CHOWN"),
+                                   std::string("bind:/"),
+                                   std::string("bind:/etc"),
+                                   std::string("bind:/etc/ssl"),
+                                   std::string("bind:/proc/1"),
+                                   std::string("bind:/sys"),
+                                   std::string("bind:/dev/shm"),
+                                   std::string("bind:/root"),
+                                   std::string("bind:/var"),
+                                   std::string("bind:/var/run/docker.sock"),
+                                   std::string("bind:/run/containerd"),
+                                   std::string("bind:/var/lib/lxc"),
+                                   std::string("bind:/var/lib/lxd/storage-pools"),
+                                   std::string("bind:/var/lib/incus"),
+                                   std::string("bind:/var/lib/machines"),
+                                   std::string("bind:/var/lib/libvirt/images"),
+                                   std::string("bind:/var/lib/rancher"),
+                                   std::string("bind:/var/snap/docker"),
+                                   std::string("bind:/var/spool/at"),
+                                   std::string("bind:/var/spool"),
+                                   std::string("bind:/var/lib/dpkg:rw"),
+                                   std::string("bind:/var/lib/systemd/linger:rw"),
+                                   std::string("bind:/usr:rw"),
+                                   std::string("bind:/usr/local:rw"),
+                                   bind("data"),
+                                   bind("data/control"),
+                                   bind(".", ":rw")}) {
     EXPECT_EQ(refusal("shop", grant), Code::forbidden) << grant;
     EXPECT_FALSE(named_otherwise->allow("shop", {grant}, "ada")) << grant;
   }

@@ -206,8 +206,7 @@ std::string render_ruleset(const std::string& table, const std::string& bridge_p
   const Separation inside = render_separation(separated_ones(networks), false);
   std::string text = fmt::format("add table inet {0}\ndelete table inet {0}\ntable inet {0} {{\n", table) +
                      sets(networks) + udp_sets(networks, support) + inside.sets + inside.chains +
-                     fmt::format(fmt::runtime(kChains), bridge_prefix, inner_port, kExcepted,
-                                 kNotExcepted);
+                     fmt::format(fmt::runtime(kChains), bridge_prefix, inner_port, kExcepted, kNotExcepted);
   if (support != UdpSupport::none) text += fmt::format(fmt::runtime(kUdpChain));
   if (support == UdpSupport::full) text += fmt::format(fmt::runtime(kZoneChain), bridge_prefix);
   return text + "}\n";

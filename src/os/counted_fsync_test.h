@@ -18,6 +18,7 @@ inline Synced synced;
 
 extern "C" int fsync(int fd) {
   struct stat about{};
-  if (::fstat(fd, &about) == 0) ++(S_ISDIR(about.st_mode) ? naru::os::synced.folders : naru::os::synced.files);
+  if (::fstat(fd, &about) == 0)
+    ++(S_ISDIR(about.st_mode) ? naru::os::synced.folders : naru::os::synced.files);
   return static_cast<int>(::syscall(SYS_fsync, fd));
 }

@@ -37,10 +37,9 @@ TEST(MountTable, OneFolderIsAtOnePlaceWhateverItsNames) {
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
-    const bool mounted = ::unshare(CLONE_NEWNS) == 0 &&
-                         ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-                         ::mount((base / "big/naru").c_str(), (base / "other").c_str(), nullptr, MS_BIND,
-                                 nullptr) == 0;
+    const bool mounted =
+        ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+        ::mount((base / "big/naru").c_str(), (base / "other").c_str(), nullptr, MS_BIND, nullptr) == 0;
     const auto mounts = mount_table();
     if (!mounted || !mounts) ::_exit(2);
     const auto at = [&](const char* name) {

@@ -18,8 +18,8 @@ class CertificateFiles {
   const io::ServerPem& pem() const { return pem_; }
   // Reads them when they are not as they were, or when `forced`. True: they were read, are good and in their
   // time. Without a pair so far one that is over is taken: better than none. tls_failure, not_found, system:
-  // they cannot be served, and the remedy says what to do; the pair that was served goes on. Of what stands in
-  // the files the error is given once for each change; whatever may pass by itself is tried again by the
+  // they cannot be served, and the remedy says what to do; the pair that was served goes on. Of what stands
+  // in the files the error is given once for each change; whatever may pass by itself is tried again by the
   // next call.
   Result<bool> refresh(WallTime now, bool forced = false);
 
