@@ -339,8 +339,7 @@ class Tls(naru.Case):
     # ---- what is refused at the start
 
     def test_what_cannot_be_served_is_refused_at_the_start(self):
-        good, other = self.authority.sign("good"), self.authority.sign("other")
-        nameless = self.authority.sign("nameless", names="email:somebody@example.org")
+        good = self.authority.sign("good")
 
         def refused(*options):
             done = naru.run([naru.NARU, "up", "--data", self.folder / "refused", "--port", str(naru.free_port()), "--gateway-port", str(naru.free_port()), *options],
@@ -348,16 +347,33 @@ class Tls(naru.Case):
             self.assertNotEqual(done.returncode, 0, done.stdout)
             self.assertFalse((self.folder / "refused/run").exists(), "nothing is made before that")
             return done.stdout
-
-        def pair(certificate, key):
-            return refused("--tls-listen", f":{naru.free_port()}", "--tls-cert", certificate, "--tls-key", key)
         self.assert_says(refused("--tls-listen", "0.0.0.0:7443"), "never in clear", "hint: .*--tls-cert FILE --tls-key FILE")
         self.assert_says(refused("--tls-cert", good[0]), "--tls-cert without --tls-listen")
         self.assert_says(refused("--tls-listen", "everywhere", "--tls-cert", good[0], "--tls-key", good[1]), "not an address with a port", "--tls-listen :7443")
-        self.assert_says(pair(good[0], other[1]), f"the key in {other[1]} is not the one of the certificate in {good[0]}", "hint: ")
-        self.assert_says(pair(*nameless), "names no server", "hint: .*subjectAltName")
-        self.assert_says(pair(good[0], self.folder / "nothing"), f"{self.folder}/nothing", "hint: .*--tls-key FILE")
-        self.assert_says(pair(good[1], good[1]), "there is no certificate in it", "hint: .*fullchain.pem")
+
+    def test_half_a_renewal_and_a_reboot_stop_no_application(self):
+        good, other = self.authority.sign("half"), self.authority.sign("other-half")
+        key = self.folder / "key-of-half"
+        shutil.copy(other[1], key)
+        port = naru.free_port()
+        platform = naru.Platform(up_options=("--tls-listen", f"127.0.0.1:{port}", "--tls-cert", str(good[0]), "--tls-key", str(key)))
+        self.addCleanup(platform.destroy)
+        platform.start(seed=False)
+        why = f"the key in {key} is not the one of the certificate in {good[0]}"
+        self.assertIn(why, platform.api("GET", "/v1/version")["https_refused"])
+        naru.wait_until(lambda: why in (platform.work / "up.log").read_text(), "the banner says so")
+        said = platform.naru("doctor", check=False)
+        self.assertNotEqual(said.returncode, 0)
+        self.assert_says(said.stdout, "certificate", "other machines are not served")
+        with socket.create_connection(("127.0.0.1", port), 30) as raw:
+            self.assertEqual(raw.recv(1), b"", "closed at once")
+        with self.assertRaises(OSError, msg="only what was asked is opened"):
+            socket.create_connection(("::1", port), 5).close()
+        shutil.copy(good[1], key)
+        naru.wait_until(lambda: platform.api("GET", "/v1/version")["https"] != "", "the mended pair is taken without a restart", 30)
+        self.assertEqual(platform.api("GET", "/v1/version")["https_refused"], "")
+        with socket.create_connection(("127.0.0.1", port), 60) as raw, self.context().wrap_socket(raw, server_hostname="localhost") as connection:
+            self.assertEqual(int(connection.getpeercert()["serialNumber"], 16), self.serial_of(good[0]))
 
     def test_naru_starts_with_a_certificate_that_is_over_and_says_so(self):
         over = self.authority.sign("over", days=-1)

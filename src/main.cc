@@ -1,4 +1,5 @@
 // The only wiring: which process this is, and what it is given.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <malloc.h>
 
@@ -38,6 +39,12 @@ class Inherited {
     std::from_chars(written.data(), written.data() + written.size(), value);
     return value;
   }
+  // Ours alone from here on: what we start (git, with its hooks) gets none of them.
+  int descriptor(const std::string& name) const {
+    const int fd = number(name);
+    if (fd >= 0) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return fd;
+  }
 
  private:
   std::map<std::string, std::string> values_;
@@ -52,16 +59,16 @@ int run_launcher(const Inherited& given) {
   share_the_heap();
   launcher::LauncherOptions options;
   options.data = given.text("data");
-  options.listen_fd = given.number("listen-fd");
+  options.listen_fd = given.descriptor("listen-fd");
   options.allowed_uid = static_cast<unsigned>(given.number("allowed-uid"));
   return launcher::run(options);
 }
 
 int run_gateway(const Inherited& given) {
   gateway::GatewayOptions options;
-  options.supervisor_fd = given.number("supervisor-fd");
-  options.control_listen_fd = given.number("control-fd");
-  options.telemetry_fd = given.number("telemetry-fd");
+  options.supervisor_fd = given.descriptor("supervisor-fd");
+  options.control_listen_fd = given.descriptor("control-fd");
+  options.telemetry_fd = given.descriptor("telemetry-fd");
   options.table_path = ipc::DataFolder{given.text("data")}.gateway_table().string();
   return gateway::run(options);
 }
@@ -70,13 +77,13 @@ int run_control(const Inherited& given) {
   share_the_heap();
   control::ControlOptions options;
   options.data = given.text("data");
-  options.supervisor_fd = given.number("supervisor-fd");
-  options.telemetry_fd = given.number("telemetry-fd");
-  options.unix_listen_fd = given.number("unix-fd");
-  options.tcp_listen_fd = given.number("tcp-fd");
-  options.tcp6_listen_fd = given.number("tcp6-fd");
-  options.tls_listen_fd = given.number("tls-fd");
-  options.tls_channel_fd = given.number("tls-channel-fd");
+  options.supervisor_fd = given.descriptor("supervisor-fd");
+  options.telemetry_fd = given.descriptor("telemetry-fd");
+  options.unix_listen_fd = given.descriptor("unix-fd");
+  options.tcp_listen_fd = given.descriptor("tcp-fd");
+  options.tcp6_listen_fd = given.descriptor("tcp6-fd");
+  options.tls_listen_fd = given.descriptor("tls-fd");
+  options.tls_channel_fd = given.descriptor("tls-channel-fd");
   options.gateway_address = given.text("gateway-address");
   options.gateway_port = static_cast<std::uint16_t>(given.number("gateway-port"));
   if (const int bytes = given.number("max-push-bytes"); bytes > 0)

@@ -13,16 +13,13 @@ constexpr int kMostNames = 1000;
 constexpr std::size_t kLongestName = 24;
 
 Result<std::string> whole_app(const AppOptions& options, std::string_view verb) {
-  const Target target = TRY(parse_app(options.app));
-  if (options.app.find('/') == std::string::npos) return target.app;
-  return std::unexpected(
-      Error{Code::invalid_argument,
-            fmt::format("'{}' names an environment; a repository belongs to the whole application",
-                        clean(options.app)),
-            0,
-            fmt::format("naru app {} {}; its environments stand in the compose file, under "
-                        "x-naru.environments",
-                        verb, target.app)});
+  return parse_whole_app(options.app, "a repository belongs to the whole application",
+                         [&](const std::string& app) {
+                           return fmt::format(
+                               "naru app {} {}; its environments stand in the compose file, under "
+                               "x-naru.environments",
+                               verb, app);
+                         });
 }
 
 Result<std::string> url_of(const ControlClient& control, const std::string& app) {

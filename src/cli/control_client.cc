@@ -173,6 +173,7 @@ Result<Json> ControlClient::ask(std::string_view method, std::string_view path, 
     wanted.headers.push_back({"Content-Type", "application/json"});
     wanted.body = json_text(body);
   }
+  wanted.total_timeout = patience_;
   wanted.idle_timeout = std::chrono::minutes(3);  // removing an application waits for its containers
   const auto answer = fetch(std::move(wanted));
   if (!answer) return std::unexpected(explain(answer.error()));

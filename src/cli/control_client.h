@@ -24,7 +24,9 @@ struct ControlPlace {
 
 class ControlClient {
  public:
-  explicit ControlClient(ControlPlace place) : place_(std::move(place)) {}
+  // `patience`: for one whole answer; 0 = as long as something comes.
+  explicit ControlClient(ControlPlace place, milliseconds patience = 0ms)
+      : place_(std::move(place)), patience_(patience) {}
   // For requests that are not made here. invalid_argument: the token would go in clear over a network, or
   // NARU_CA cannot be used.
   Result<io::ClientOptions> options() const;
@@ -60,6 +62,7 @@ class ControlClient {
   Result<io::Response> fetch(io::FetchRequest request) const;
   Error explain_tls(const Error& error) const;
   ControlPlace place_;
+  milliseconds patience_;
 };
 
 // "key=value", escaped for a query.

@@ -2,6 +2,7 @@
 // it asks the kernel whether this is root (docs/decisions/0011).
 #include <unistd.h>
 
+#include <filesystem>
 #include <set>
 #include <thread>
 
@@ -14,22 +15,23 @@ namespace naru::cli {
 
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr milliseconds kPatience{10'000}, kPause{50};
+constexpr milliseconds kBeside{5'000};      // for control, where the launcher has done it already
+constexpr std::size_t kMostLooked = 2'000;  // entries of a folder that is given
+constexpr int kDeepest = 3;                 // folders
 
 Result<std::string> whole_app(const GrantOptions& options, std::string_view verb) {
-  const Target target = TRY(parse_app(options.app));
-  if (options.app.find('/') == std::string::npos) return target.app;
-  return std::unexpected(
-      Error{Code::invalid_argument,
-            fmt::format("'{}' names an environment; what is allowed counts in every environment",
-                        clean(options.app)),
-            0,
-            fmt::format("naru app {} {} {}", verb, target.app,
-                        clean(fmt::format("{}", fmt::join(options.grants, " "))))});
+  return parse_whole_app(options.app, "what is allowed counts in every environment",
+                         [&](const std::string& app) {
+                           return fmt::format("naru app {} {} {}", verb, app,
+                                              clean(fmt::format("{}", fmt::join(options.grants, " "))));
+                         });
 }
 
-Result<Json> grants_of(const Session& session, const std::string& app) {
-  return session.control().get(fmt::format("/v1/apps/{}/grants", path_part(app)));
+Result<Json> grants_of(const ControlClient& control, const std::string& app) {
+  return control.get(fmt::format("/v1/apps/{}/grants", path_part(app)));
 }
 
 std::string users_text(const Json& grant) {
@@ -40,7 +42,7 @@ std::string users_text(const Json& grant) {
 }
 
 Done show(const Session& session, const std::string& app) {
-  const Json answer = TRY(grants_of(session, app));
+  const Json answer = TRY(grants_of(session.control(), app));
   if (session.json) {
     session.document(answer);
     return 0;
@@ -75,22 +77,48 @@ std::string operator_of(const Session& session) {
   return name && !name->empty() ? *name : "root";
 }
 
-// The launcher tells control; what is said here is true of the next push.
-Result<Json> known_to_control(const Session& session, const AppGrants& wanted) {
+std::set<std::string> names_in(const Json& answer) {
   std::set<std::string> names;
-  for (const GrantRecord& record : wanted.grants) names.insert(record.grant);
+  for (const Json& grant : list(answer, "grants")) names.insert(grant.value("grant", ""));
+  return names;
+}
+
+// The launcher tells control; what is said here is true of the next push. `settled`: of the names that
+// control knows; others may be giving and taking at the same time.
+template <class Settled>
+Result<Json> known_to_control(const ControlClient& control, const std::string& app, Settled settled) {
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
   while (true) {
-    Json answer = TRY(grants_of(session, wanted.app));
-    std::set<std::string> known;
-    for (const Json& grant : list(answer, "grants")) known.insert(grant.value("grant", ""));
-    if (known == names) return answer;
+    Json answer = TRY(grants_of(control, app));
+    if (settled(names_in(answer))) return answer;
     if (std::chrono::steady_clock::now() > deadline)
       return std::unexpected(Error{Code::timeout,
                                    "the launcher keeps it, but control has not heard of it yet", 0,
-                                   fmt::format("see `naru app allow {}` in a moment", wanted.app)});
+                                   fmt::format("see `naru app allow {}` in a moment", app)});
     std::this_thread::sleep_for(kPause);
   }
+}
+
+// A socket or FIFO in it: that a folder is mounted to be read keeps nobody from speaking there. Near the top,
+// and of what is there now; "" = none was seen.
+std::string spoken_at(const fs::path& folder) {
+  std::error_code ignored;
+  fs::recursive_directory_iterator at(folder, fs::directory_options::skip_permission_denied, ignored);
+  for (std::size_t left = kMostLooked; left > 0 && at != fs::recursive_directory_iterator(); --left) {
+    if (at->is_socket(ignored) || at->is_fifo(ignored)) return at->path().string();
+    if (at.depth() + 1 >= kDeepest) at.disable_recursion_pending();
+    at.increment(ignored);
+  }
+  return "";
+}
+
+void warn_of_sockets(const Session& session, const std::string& app, const Grant& grant) {
+  if (grant.kind != GrantKind::bind) return;
+  if (const std::string found = spoken_at(grant.name); !found.empty())
+    session.notice(fmt::format(
+        "{} lies in it: {} can speak there, as the machine's root. Unless that is meant, take the grant back "
+        "(naru app disallow {} {}) and give a folder without sockets",
+        clean(found), app, app, clean(grant.text())));
 }
 
 }  // namespace
@@ -102,9 +130,12 @@ Done app_allow(const Session& session, const GrantOptions& options) {
   for (const std::string& grant : options.grants) wanted.push_back(TRY(parse_grant(grant)));
   const auto launcher =
       TRY(launcher_of(session, fmt::format("naru app allow {} {}", app, fmt::join(options.grants, " "))));
-  TRY(grants_of(session, app));  // there is such an application
-  const Json answer =
-      TRY(known_to_control(session, TRY(launcher->allow(app, options.grants, operator_of(session)))));
+  TRY(grants_of(session.control(), app));  // there is such an application
+  TRY(launcher->allow(app, options.grants, operator_of(session)));
+  const Json answer = TRY(known_to_control(session.control(), app, [&](const std::set<std::string>& names) {
+    return std::ranges::all_of(wanted, [&](const Grant& grant) { return names.contains(grant.text()); });
+  }));
+  for (const Grant& grant : wanted) warn_of_sockets(session, app, grant);
   if (session.json) {
     session.document(answer);
     return 0;
@@ -116,17 +147,46 @@ Done app_allow(const Session& session, const GrantOptions& options) {
   return 0;
 }
 
+// Control is asked last, and only for what is said beside: it must not be able to keep a grant.
 Done app_disallow(const Session& session, const GrantOptions& options) {
   const std::string app = TRY(whole_app(options, "disallow"));
   const auto launcher =
       TRY(launcher_of(session, fmt::format("naru app disallow {} {}", app, fmt::join(options.grants, " "))));
-  const Json before = TRY(grants_of(session, app));
+  AppGrants before;
+  for (AppGrants& its : TRY(launcher->list_grants()))
+    if (its.app == app) before = std::move(its);
   const AppGrants left = TRY(launcher->disallow(app, options.grants, operator_of(session)));
-  Json answer = TRY(known_to_control(session, left));
+  std::set<std::string> gone;
+  for (const GrantRecord& record : before.grants)
+    if (std::ranges::find(left.grants, record.grant, &GrantRecord::grant) == left.grants.end())
+      gone.insert(record.grant);
+
+  const ControlClient control(session.place(), kBeside);
+  std::optional<Error> silent;
   Json taken = Json::array();
-  for (const Json& grant : list(before, "grants"))
-    if (std::ranges::find(left.grants, grant.value("grant", ""), &GrantRecord::grant) == left.grants.end())
-      taken.push_back(grant);
+  for (const GrantRecord& record : before.grants) {
+    if (!gone.contains(record.grant)) continue;
+    Json row = record;
+    const auto users = silent ? Result<Json>(std::unexpected(*silent))
+                              : control.get(fmt::format("/v1/apps/{}/grants?{}", path_part(app),
+                                                        query_part("of", record.grant)));
+    if (users) row["used_by"] = list(*users, "used_by");
+    if (!users) silent = users.error();
+    taken.push_back(std::move(row));
+  }
+  Json answer{{"app", app}, {"grants", left.grants}};
+  if (!silent) {
+    auto known = known_to_control(control, app, [&](const std::set<std::string>& names) {
+      return std::ranges::none_of(gone, [&](const std::string& name) { return names.contains(name); });
+    });
+    if (known) answer = std::move(*known);
+    if (!known) silent = known.error();
+  }
+  if (silent)
+    session.notice(fmt::format(
+        "it is taken back: no start gets it any more. Control has not said who uses it, and a push may be "
+        "taken in before it hears of it: {}",
+        clean(silent->message())));
   if (session.json) {
     answer["disallowed"] = taken;
     session.document(answer);

@@ -1,8 +1,10 @@
 // `naru app allow` and `disallow`, with a launcher that answers what a test says.
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <thread>
 
 #include "cli/fake_control.h"
@@ -50,15 +52,19 @@ class FakeLauncher {
         if (!channel.send({{"id", message->body["id"]}, {"result", take(message->body)}}, 5s)) break;
     }
   }
-  AppGrants take(const Json& request) {
+  Json take(const Json& request) {
     const std::lock_guard lock(mutex_);
+    if (request["op"] == "grant.list") return {{"apps", std::vector{now()}}};
     asked_ = request;
     for (const std::string name : request["grants"]) {
       std::erase(has_, name);
       if (request["op"] == "grant.allow") has_.push_back(name);
     }
+    return now();
+  }
+  AppGrants now() const {
     AppGrants now{"shop", {}, "ada", {}};
-    for (const std::string& name : has_) now.grants.push_back({name, "ada", {}});
+    for (const std::string& name : has_) now.grants.push_back({name, "ada", from_epoch_ms(kNow - 245'000)});
     return now;
   }
 
@@ -87,7 +93,7 @@ TEST(Grants, AreGivenByTheLauncherToRootAlone) {
       run_on(control, {"app", "allow", "shop", "cap:NET_ADMIN"}, {.environment = {{"SUDO_USER", "ada"}}});
   if (::geteuid() != 0) {
     EXPECT_NE(given.err.find("sudo naru app allow shop cap:NET_ADMIN"), std::string::npos) << given.err;
-    return;
+    GTEST_SKIP() << "the rest is root's";
   }
   EXPECT_EQ(given.status, 0) << given.err;
   EXPECT_NE(given.out.find("shop is allowed cap:NET_ADMIN, in all its environments. It can"),
@@ -97,9 +103,31 @@ TEST(Grants, AreGivenByTheLauncherToRootAlone) {
   EXPECT_EQ(launcher.has(), std::vector<std::string>{"cap:NET_ADMIN"});
 }
 
-TEST(Grants, TakenBackSayWhoGoesOnWithThem) {
-  if (::geteuid() != 0) return;
+TEST(Grants, OfAFolderWithASocketOrAFifoSayWhoCanBeSpokenTo) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root gives";
   FakeControl control;
+  const std::string folder = control.data() + "/photos", given = "bind:" + folder;
+  std::filesystem::create_directories(folder + "/2024/may/late");
+  control.otherwise = answer({grant(given)});
+  FakeLauncher launcher(control);
+  const std::vector<std::string> allow{"app", "allow", "shop", given};
+  ASSERT_EQ(::mkfifo((folder + "/2024/may/late/too-deep").c_str(), 0600), 0);
+  const auto quiet = run_on(control, allow);
+  EXPECT_EQ(quiet.status, 0) << quiet.err;
+  EXPECT_EQ(quiet.err, "");
+  EXPECT_NE(quiet.out.find("speak as the machine's root to who listens at a socket"), std::string::npos)
+      << quiet.out;
+  const auto listener = ipc::listen_unix(folder + "/2024/db");
+  const auto warned = run_on(control, allow);
+  EXPECT_EQ(warned.status, 0) << warned.err;
+  EXPECT_NE(warned.err.find(folder + "/2024/db lies in it: shop can speak there"), std::string::npos)
+      << warned.err;
+}
+
+TEST(Grants, TakenBackSayWhoGoesOnWithThem) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root takes back";
+  FakeControl control({{"GET /v1/apps/shop/grants?of=cap%3ANET_ADMIN",
+                        {{"app", "shop"}, {"grant", "cap:NET_ADMIN"}, {"used_by", {"production/vpn"}}}}});
   FakeLauncher launcher(control, {"cap:NET_ADMIN"});
   control.special["GET /v1/apps/shop/grants"] = [&](io::Request&,
                                                     io::ResponseWriter& response) -> io::Task<void> {
@@ -117,6 +145,27 @@ TEST(Grants, TakenBackSayWhoGoesOnWithThem) {
   EXPECT_EQ(taken.out,
             "shop is no longer allowed cap:NET_ADMIN.\n  In use by production/vpn: what runs goes on with it "
             "until it ends; its next start is refused, also after a crash or a restart of the machine.\n");
+}
+
+// Control is down, or held by somebody who wants to keep what the application has.
+TEST(Grants, AreTakenBackWhateverControlSays) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root takes back";
+  FakeControl control;  // it knows of nothing
+  FakeLauncher launcher(control, {"bind:/srv/photos", "cap:NET_ADMIN"});
+  const auto taken = run_on(control, {"app", "disallow", "shop", "cap:NET_ADMIN"});
+  EXPECT_EQ(taken.status, 0) << taken.err;
+  EXPECT_EQ(taken.out, "shop is no longer allowed cap:NET_ADMIN.\n");
+  EXPECT_NE(taken.err.find("it is taken back"), std::string::npos) << taken.err;
+  EXPECT_EQ(launcher.has(), std::vector<std::string>{"bind:/srv/photos"});
+}
+
+// One operator gives while another takes: each waits for his own.
+TEST(Grants, AreSaidAsSoonAsControlKnowsThemWhateverElseItKnows) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root gives";
+  FakeControl control(
+      {{"GET /v1/apps/shop/grants", answer({grant("cap:NET_ADMIN"), grant("cap:SYS_NICE")})}});
+  FakeLauncher launcher(control, {"cap:IPC_LOCK"});
+  EXPECT_EQ(run_on(control, {"app", "allow", "shop", "cap:NET_ADMIN"}).status, 0);
 }
 
 TEST(Grants, AreRefusedBeforeAnybodyIsAskedWhenTheyCannotBe) {

@@ -45,6 +45,15 @@ Result<Target> parse_app(std::string_view text) {
   return target;
 }
 
+Result<std::string> parse_whole_app(std::string_view text, std::string_view why,
+                                    const std::function<std::string(const std::string& app)>& instead) {
+  const Target target = TRY(parse_app(text));
+  if (text.find('/') == std::string_view::npos) return target.app;
+  return std::unexpected(Error{Code::invalid_argument,
+                               fmt::format("'{}' names an environment; {}", clean(std::string(text)), why), 0,
+                               instead(target.app)});
+}
+
 Result<Target> parse_service(std::string_view text) {
   auto parts = TRY(split(text, 3, "a service (APP/SERVICE or APP/ENVIRONMENT/SERVICE, as shop/web)"));
   Target target;

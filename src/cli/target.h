@@ -1,6 +1,7 @@
 // What a person names: "shop", "shop/staging", "shop/catalog", "shop/production/catalog".
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -17,6 +18,9 @@ struct Target {
 
 // APP[/ENV]. invalid_argument
 Result<Target> parse_app(std::string_view text);
+// APP alone. `why`: "a repository belongs to the whole application"; `instead`: what to type, of its name.
+Result<std::string> parse_whole_app(std::string_view text, std::string_view why,
+                                    const std::function<std::string(const std::string& app)>& instead);
 // APP[/SERVICE] or APP/ENV/SERVICE. invalid_argument
 Result<Target> parse_service(std::string_view text);
 // "v3" or "3". invalid_argument

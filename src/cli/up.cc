@@ -48,6 +48,9 @@ std::string banner(const Session& session, const ControlPlace& place, const Json
   if (const std::string elsewhere = text(version, "https"); !elsewhere.empty())
     out += fmt::format("{} {}  (NARU_URL for other machines, with a token of `naru token create`)\n",
                        name("https"), elsewhere);
+  if (const std::string refused = text(version, "https_refused"); !refused.empty())
+    out += fmt::format("{} not served: {}  (see `naru doctor`)\n", name("https"),
+                       session.paint(Tone::bad, clean(refused)));
   out += fmt::format("{} in your repository: naru app create shop{} && git push naru main\n", name("next"),
                      option);
   return out;

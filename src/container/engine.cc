@@ -117,7 +117,7 @@ Result<void> Engine::State::write_spec(const ContainerSpec& spec) const {
   const Bundle folder = bundle(spec.id);
   std::string variables;
   for (const std::string& entry : spec.env) variables.append(entry).push_back('\0');
-  TRY(os::write_file_atomically(folder.file(kVariablesFile), cipher->seal(variables), 0600));
+  TRY(os::write_file_atomically(folder.file(kVariablesFile), cipher->seal(variables)));
   ContainerSpec plain = spec;
   plain.env.clear();
   return folder.write(kSpecFile, plain);

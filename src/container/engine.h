@@ -64,6 +64,14 @@ struct HostMount {
   bool read_only = true;
 };
 
+// A folder or file of the machine that the operator allowed, opened by the launcher: its disk may not answer,
+// and the engine waits for none.
+struct GrantedBind {
+  std::string source;  // as the spec's mount names it
+  int fd = -1;         // O_PATH, borrowed for the call
+  bool directory = true;
+};
+
 struct StartOptions {
   NetworkJoin network;
   std::vector<HostMount> host_mounts;
@@ -72,8 +80,9 @@ struct StartOptions {
   // one overlay.
   std::filesystem::path overlay;
   // What the operator allowed the container's application, checked by the launcher: capabilities of the
-  // spec's cap_add and absolute sources of its binds. Whatever else reaches beyond the container is refused.
-  std::vector<std::string> granted_capabilities, granted_binds;
+  // spec's cap_add and sources of its binds. Whatever else reaches beyond the container is refused.
+  std::vector<std::string> granted_capabilities;
+  std::vector<GrantedBind> granted_binds;
   // Borrowed; >= 0: standard output and error go here instead of to the log.
   int output_fd = -1;
 };

@@ -311,13 +311,19 @@ Result<void> StartPreparation::volume(const ContainerMount& mount) {
 }
 
 Result<void> StartPreparation::bind(const ContainerMount& mount) {
+  const auto attributes = [](bool read_only) -> std::uint64_t {
+    return MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0);
+  };
   const std::string source = normal(mount.source), checkouts = normal(paths_.checkouts);
-  const bool committed = source.starts_with(checkouts + "/");
-  const auto& granted = options_.granted_binds;
-  if (!committed && std::ranges::find(granted, mount.source) == granted.end())
-    return fail(Code::forbidden, "mounts.source: {} does not lie in {}", source, checkouts);
-  const Fd top = TRY(os::open_folder(committed ? paths_.checkouts : "/"));
-  auto opened = os::open_beneath(top.get(), source.substr(committed ? checkouts.size() + 1 : 1), O_PATH);
+  if (!source.starts_with(checkouts + "/")) {
+    const auto granted = std::ranges::find(options_.granted_binds, mount.source, &GrantedBind::source);
+    if (granted == options_.granted_binds.end())
+      return fail(Code::forbidden, "mounts.source: {} does not lie in {}", source, checkouts);
+    add(TRY(os::bind_mount(granted->fd, attributes(mount.read_only))), mount.target, granted->directory);
+    return {};
+  }
+  const Fd top = TRY(os::open_folder(paths_.checkouts));
+  auto opened = os::open_beneath(top.get(), source.substr(checkouts.size() + 1), O_PATH);
   if (!opened)
     return fail(opened.error().code == Code::not_found ? Code::not_found : Code::forbidden,
                 "mounts.source: {} ({}); symbolic links are not followed", source, opened.error().message());
@@ -326,9 +332,7 @@ Result<void> StartPreparation::bind(const ContainerMount& mount) {
   if (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode))
     return fail(Code::forbidden, "mounts.source: {} is neither a folder nor a file", source);
   // What was checked out is built from again: never to be changed from within.
-  const bool read_only = committed || mount.read_only;
-  const std::uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0);
-  add(TRY(os::bind_mount(opened->get(), attributes)), mount.target, S_ISDIR(info.st_mode));
+  add(TRY(os::bind_mount(opened->get(), attributes(true))), mount.target, S_ISDIR(info.st_mode));
   return {};
 }
 

@@ -12,6 +12,7 @@
 #include "control/core.h"
 #include "control/deliveries.h"
 #include "control/executor.h"
+#include "control/grants_to_drop.h"
 #include "control/housekeeping.h"
 #include "control/links.h"
 #include "control/pipeline_log.h"
@@ -49,6 +50,7 @@ struct Context {
   Executor& executor;
   PipelineLog& log;
   Tokens& tokens;
+  GrantsToDrop& grants_to_drop;
   Sampler& sampler;
   Housekeeping& housekeeping;
   ImageGate& gate;

@@ -1,4 +1,5 @@
 // Applications: what they are, where they stand, what people do with them.
+#include "base/log.h"
 #include "control/api.h"
 #include "control/git_repository.h"
 #include "control/grant_view.h"
@@ -103,11 +104,6 @@ Json volumes_of(Context& context, const std::string& prefix) {
   return volumes;
 }
 
-bool has_grants(const State& state, const std::string& app) {
-  const auto found = state.apps.find(app);
-  return found != state.apps.end() && !found->second.grants.empty();
-}
-
 // All of the application but its volumes, which the answer names.
 Result<Json> remove_app(Context& context, const std::string& app) {
   const auto environments = TRY(context.core.read([&](const State& state) -> Result<std::vector<EnvKey>> {
@@ -120,11 +116,14 @@ Result<Json> remove_app(Context& context, const std::string& app) {
   TRY(stop_and_wait(context, app, environments));
   {
     const auto held = context.housekeeping.names();
+    // One that stays keeps its tokens and its grants; the next one of the name has neither.
+    TRY(context.grants_to_drop.begin(app));
+    const auto removed = context.core.submit(command::RemoveApp{app});
+    context.grants_to_drop.end(app, removed.has_value());
+    if (!removed) return std::unexpected(removed.error());
     TRY(context.tokens.remove_app(app));
-    // First these: the next application of that name must not have them.
-    if (context.core.read([&](const State& state) { return has_grants(state, app); }))
-      TRY(context.launcher.drop_grants(app));
-    TRY(context.core.submit(command::RemoveApp{app}));
+    if (const auto dropped = context.grants_to_drop.settle(); !dropped)  // when the launcher is back
+      log_event(Level::warn, "control.grants_to_drop", {{"error", dropped.error().message()}});
     context.housekeeping.remove_strays();  // its images follow in the background
   }
   return Json{{"app", app}, {"removed", true}, {"volumes", volumes_of(context, app + ".")}};
@@ -172,6 +171,16 @@ Answer status(Call& call) {
 
 // They are given on the machine alone, by the launcher: docs/decisions/0011.
 Answer grants(Call& call) {
+  if (const std::string of = call.query("of"); !of.empty()) {
+    // Also of one that nobody could be given any more: then nobody uses it.
+    const auto grant = parse_grant(of);
+    CO_TRY(const Json users, call.context.core.read([&](const State& state) -> Result<Json> {
+      TRY(check_app(state, call.app()));
+      const auto used_by = grant ? users_of(state, call.app(), *grant) : std::set<std::string>();
+      return Json{{"app", call.app()}, {"grant", of}, {"used_by", used_by}};
+    }));
+    co_return co_await call.response.send_json(200, users);
+  }
   CO_TRY(const Json view, call.context.core.read([&](const State& state) -> Result<Json> {
     TRY(check_app(state, call.app()));
     return Json{{"app", call.app()}, {"grants", grants_view(state, state.apps.at(call.app()))}};

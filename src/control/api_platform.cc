@@ -13,7 +13,6 @@ namespace naru::control {
 namespace {
 
 constexpr std::uint64_t kLowDisk = 2ULL << 30;
-constexpr std::chrono::days kRenewBefore{14};
 
 // For other machines; "" without a TLS listener.
 std::string url_elsewhere(const Context& context) {
@@ -23,9 +22,15 @@ std::string url_elsewhere(const Context& context) {
 
 Answer version(Call& call) {
   const Context& context = call.context;
-  const Json answer{{"version", context.version},           {"data", context.data.root.string()},
-                    {"gateway_port", context.gateway_port}, {"api_port", context.tcp_port},
-                    {"https", url_elsewhere(context)},      {"started", context.started}};
+  const auto standing = context.tls_standing();
+  const bool unserved = standing && standing->names.empty();
+  const Json answer{{"https_refused", unserved ? standing->refused : ""},
+                    {"version", context.version},
+                    {"data", context.data.root.string()},
+                    {"gateway_port", context.gateway_port},
+                    {"api_port", context.tcp_port},
+                    {"https", url_elsewhere(context)},
+                    {"started", context.started}};
   co_return co_await call.response.send_json(200, answer);
 }
 
@@ -258,17 +263,22 @@ void check_certificate(const Context& context, Checks& checks) {
   const auto standing = context.tls_standing();
   if (!standing)
     return checks.add("certificate", false, "the supervisor has not given one", "see the log of control");
-  const auto left = std::chrono::floor<std::chrono::days>(standing->not_after - context.clock.wall());
+  const std::string remedy =
+      "mend the files that `naru up --tls-cert --tls-key` named; they are read again when they change, and "
+      "when "
+      "the supervisor gets SIGHUP";
+  if (standing->names.empty())
+    return checks.add("certificate", false,
+                      fmt::format("there is none, and other machines are not served: {}", standing->refused),
+                      remedy);
   std::string detail =
       fmt::format("for {}, until {}", fmt::join(standing->names, ", "), to_rfc3339(standing->not_after));
   if (!standing->refused.empty())
     return checks.add(
         "certificate", false,
-        fmt::format("{}; its files have changed and were refused: {}", detail, standing->refused),
-        "mend the files that `naru up --tls-cert --tls-key` named; they are read again when "
-        "they change");
-  checks.add("certificate", left >= kRenewBefore, std::move(detail),
-             "renew it in its file, which is read again when it changes");
+        fmt::format("{}; its files have changed and were refused: {}", detail, standing->refused), remedy);
+  checks.add("certificate", standing->not_after - context.clock.wall() >= standing->renewal(),
+             std::move(detail), "renew it in its file, which is read again when it changes");
 }
 
 Result<Json> doctor_json(Context& context) {

@@ -4,6 +4,7 @@
 #include "control/api_fixture_test.h"
 #include "control/tokens.h"
 #include "model/changes.h"
+#include "os/counted_fsync_test.h"
 #include "os/file.h"
 #include "store/store.h"
 
@@ -233,6 +234,17 @@ TEST(TokensTest, WhatCannotBeWrittenHasNotHappened) {
   EXPECT_TRUE(tokens->check(token, ""));
   EXPECT_TRUE(tokens->has("shop"));
   EXPECT_FALSE(tokens->has("other"));
+}
+
+TEST(TokensTest, ARemovedOneIsGoneFromTheDiskBeforeItIsAnswered) {
+  const TempFolder folder;
+  const SystemClock clock;
+  auto tokens = std::move(*Tokens::open(folder.path() / "tokens.json", clock));
+  ASSERT_TRUE(tokens->create_for("shop"));
+  const int files = os::synced.files, folders = os::synced.folders;
+  ASSERT_TRUE(tokens->remove("shop"));
+  EXPECT_EQ(os::synced.files, files + 1);
+  EXPECT_EQ(os::synced.folders, folders + 1);
 }
 
 TEST_F(Api, WhatCannotBeNotedIsNotStoppedByDown) {

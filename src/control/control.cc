@@ -12,6 +12,7 @@
 #include "control/api.h"
 #include "control/checkout.h"
 #include "control/deliveries.h"
+#include "control/grants_to_drop.h"
 #include "control/judging.h"
 #include "control/outbox.h"
 #include "control/probe_users.h"
@@ -107,6 +108,7 @@ class Process {
   std::optional<image::Store> images_;
   std::optional<build::StepCache> cache_;
   std::unique_ptr<Tokens> tokens_;
+  std::unique_ptr<GrantsToDrop> grants_to_drop_;
   std::unique_ptr<Core> core_;
   std::mutex launcher_mutex_;
   std::condition_variable_any launcher_changed_;
@@ -152,6 +154,12 @@ Result<void> Process::prepare() {
   clock_.not_before(core_->last_time());
   launcher_ = ipc::LauncherClient::open(
       {data_.launcher_socket().string(), [this](const Json& event) { on_launcher_event(event); }});
+  grants_to_drop_ = std::make_unique<GrantsToDrop>(
+      data_.control() / "grants-to-drop.json",
+      [this](const std::string& app) {
+        return core_->read([&](const State& state) { return state.apps.contains(app); });
+      },
+      [this](const std::string& app) { return launcher_->drop_grants(app); });
   executor_ = std::make_unique<Executor>(Executor::Parts{data_, clock_, *core_, *launcher_, gateway_,
                                                          supervisor_, *telemetry_, *images_, *cache_, log_,
                                                          gate_, options_.allowed_registries});
@@ -183,6 +191,7 @@ Result<void> Process::prepare_api() {
                              *executor_,
                              log_,
                              *tokens_,
+                             *grants_to_drop_,
                              *sampler_,
                              *housekeeping_,
                              gate_,
@@ -241,13 +250,14 @@ void Process::on_launcher_event(const Json& event) {
   launcher_changed_.notify_all();
 }
 
-// What the operator allows is the launcher's to know. Of applications that are no more nothing is kept: one
-// of the same name begins without.
+// What the operator allows is the launcher's to know. What an application has that is not known here stays:
+// it may be we who have lost it.
 Result<void> Process::list_grants() {
+  TRY(grants_to_drop_->settle());
   auto apps = TRY(launcher_->list_grants());
   for (const AppGrants& its : apps)
     if (!core_->read([&](const State& state) { return state.apps.contains(its.app); }))
-      TRY(launcher_->drop_grants(its.app));
+      log_event(Level::warn, "control.grants_of_nobody", {{"app", its.app}});
   core_->post(command::GrantsListed{std::move(apps)});
   return {};
 }

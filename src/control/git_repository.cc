@@ -32,7 +32,7 @@ Result<void> create_repository(const ipc::DataFolder& data, const std::string& a
   for (const char* hook : {"pre-receive", "post-receive"}) {
     const std::string script = fmt::format(
         "#!/bin/sh\nexec \"${{NARU_EXECUTABLE:?pushes come over HTTP: see naru app}}\" git-hook {}\n", hook);
-    TRY(os::write_file_atomically(path / "hooks" / hook, script, 0700));
+    TRY(os::write_file_atomically(path / "hooks" / hook, script, {.mode = 0700}));
   }
   return {};
 }

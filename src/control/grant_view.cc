@@ -1,10 +1,6 @@
 #include "control/grant_view.h"
 
-#include <set>
-
 namespace naru::control {
-
-namespace {
 
 std::set<std::string> users_of(const State& state, const std::string& app, const Grant& grant) {
   std::set<std::string> users;
@@ -20,8 +16,6 @@ std::set<std::string> users_of(const State& state, const std::string& app, const
   }
   return users;
 }
-
-}  // namespace
 
 Json grants_view(const State& state, const App& app) {
   Json out = Json::array();

@@ -32,9 +32,15 @@ io::Task<void> TlsListener::follow(io::HttpServer& server, std::size_t connectio
   while (true) {
     const auto something = co_await waiting_.wait_readable();
     const auto messages = something ? channel_.read_available() : Result<std::vector<ipc::Message>>();
-    if (!something || !messages) co_return;  // the supervisor ends, and we with it
+    if (!something) co_return;
+    if (!messages) {
+      // closed: the supervisor ends, and we with it.
+      if (messages.error().code != Code::closed)
+        refuse("what the supervisor says cannot be read: " + messages.error().message());
+      co_return;
+    }
     for (const ipc::Message& message : *messages) take(message.body);
-    if (!listener_ || !identity_->context) continue;
+    if (!listener_ || messages->empty()) continue;
     io::ListenerOptions options{.tls = identity_,
                                 .connections = connections / kMostOfConnections,
                                 .per_address = kPerAddress,
@@ -49,24 +55,31 @@ void TlsListener::take(const Json& told) {
     const auto found = told.find(name);
     return found != told.end() && found->is_string() ? found->get<std::string>() : std::string();
   };
-  const std::lock_guard lock(mutex_);
-  if (told.contains("refused")) {
-    if (standing_) standing_->refused = text("refused");
-    return;
-  }
+  if (told.contains("refused")) return refuse(text("refused"));
   auto context = io::TlsContext::server({text("certificate"), text("key")});
-  if (!context) {
-    if (standing_) standing_->refused = context.error().message();
-    return log_event(Level::error, "control.certificate", {{"error", context.error().message()}});
-  }
+  if (!context) return refuse(context.error().message());
+  const std::lock_guard lock(mutex_);
   identity_->context = std::move(*context);
   const io::CertificateInfo& shown = identity_->context->certificate();
   const std::string name = shown.first_name();
   standing_ = Standing{name.empty() ? "" : fmt::format("https://{}:{}", name, port_), shown.names,
-                       shown.not_after, ""};
+                       shown.not_before, shown.not_after, ""};
   log_event(Level::info, "control.certificate",
             {{"names", fmt::format("{}", fmt::join(shown.names, " "))},
              {"not_after", to_rfc3339(shown.not_after)}});
+}
+
+void TlsListener::refuse(std::string why) {
+  log_event(Level::error, "control.certificate", {{"error", why}});
+  const std::lock_guard lock(mutex_);
+  if (!standing_) standing_.emplace();
+  standing_->refused = std::move(why);
+}
+
+// Some live for three months, some for six days.
+std::chrono::seconds TlsListener::Standing::renewal() const {
+  const auto life = std::chrono::floor<std::chrono::seconds>(not_after - not_before);
+  return std::min<std::chrono::seconds>(std::chrono::days(14), life / 3);
 }
 
 std::optional<TlsListener::Standing> TlsListener::standing() const {

@@ -20,22 +20,25 @@ class TlsListener {
 
   struct Standing {
     std::string url;  // "https://naru.example.org:7443", for people; "" when the names are wildcards alone
-    std::vector<std::string> names;
-    WallTime not_after{};
+    std::vector<std::string> names;  // empty before the first certificate
+    WallTime not_before{}, not_after{};
     std::string refused;  // why the newest files were not taken, else ""
+    // So long before its end it ought to be renewed.
+    std::chrono::seconds renewal() const;
   };
 
   // `listening` and `channel` (ipc/supervisor_protocol.h) are inherited descriptors. system
   static Result<std::unique_ptr<TlsListener>> adopt(io::Reactor& reactor, int listening, int channel);
-  // Serves as soon as there is a certificate, with at most a part of the server's `connections`. Both must
-  // outlive the reactor's run.
+  // Serves as soon as the supervisor has said something, with at most a part of the server's `connections`;
+  // without a certificate connections are closed at once. Both must outlive the reactor's run.
   void serve(io::HttpServer& server, std::size_t connections);
-  std::optional<Standing> standing() const;  // none before the first certificate
+  std::optional<Standing> standing() const;  // none before the supervisor has said anything
 
  private:
   TlsListener(io::Reactor& reactor, io::Listener listener, io::Stream waiting, ipc::Channel channel);
   io::Task<void> follow(io::HttpServer& server, std::size_t connections);
   void take(const Json& told);
+  void refuse(std::string why);
 
   io::Reactor& reactor_;
   std::optional<io::Listener> listener_;  // until it is served

@@ -66,7 +66,8 @@ Result<void> Tokens::save() const {
     return out;
   };
   return os::write_file_atomically(
-      file_, json_text(Json{{"tokens", rows(tokens_)}, {"sessions", rows(sessions_)}}, 1), 0600);
+      file_, json_text(Json{{"tokens", rows(tokens_)}, {"sessions", rows(sessions_)}}, 1),
+      {.durable = os::Durable::yes});
 }
 
 Result<std::string> Tokens::create(const std::string& name, const std::string& app) {

@@ -269,7 +269,7 @@ Result<std::vector<fs::path>> write_sources(const BootstrapOptions& options, con
     const std::string kept = sources_of_suite(*content, options.suite, extension == ".sources");
     if (kept.empty()) continue;
     written.push_back(scratch / fmt::format("{}{}", written.size(), extension));
-    TRY(os::write_file_atomically(written.back(), kept, 0644));
+    TRY(os::write_file_atomically(written.back(), kept, {.mode = 0644}));
   }
   if (written.empty())
     return fail(Code::not_found, "{}: no apt source for {}", options.apt_etc.string(), options.suite);

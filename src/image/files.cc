@@ -37,18 +37,12 @@ Result<> adopt_owner(int fd, const std::filesystem::path& folder) {
 
 Result<> write_durably(const std::filesystem::path& path, std::string_view bytes,
                        const std::filesystem::path& temp_folder) {
-  TempFile temp = TRY(make_temp(temp_folder, "file-"));
-  const auto done = [&]() -> Result<> {
-    TRY(write_all(temp.fd.get(), bytes, path.string()));
-    TRY(adopt_owner(temp.fd.get(), path.parent_path()));
-    if (::fchmod(temp.fd.get(), 0644) != 0 || ::fsync(temp.fd.get()) != 0)
-      return fail_errno(file_code(errno), "write {}", path.string());
-    if (::rename(temp.path.c_str(), path.c_str()) != 0)
-      return fail_errno(file_code(errno), "rename to {}", path.string());
-    return sync_folder(path.parent_path());
-  }();
-  if (!done) ::unlink(temp.path.c_str());
-  return done;
+  // A name of its own: control and a worker may write at the same time.
+  return os::write_file_atomically(path, bytes,
+                                   {.mode = 0644,
+                                    .durable = os::Durable::yes,
+                                    .first_as = temp_folder / fmt::format("file-{}", secure_random_hex(8)),
+                                    .owner_of_folder = true});
 }
 
 }  // namespace naru::image

@@ -59,6 +59,7 @@ Task<void> ServerConnection::serve() {
 }
 
 Task<bool> ServerConnection::shake_hands() {
+  if (entrance_->options.tls->context == nullptr) co_return false;
   // Head, body and end of an answer go as writes of their own: none waits for the peer's acknowledgement.
   stream_.set_no_delay(true);
   const Deadline deadline = after(entrance_->options.handshake_timeout);

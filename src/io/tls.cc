@@ -212,18 +212,6 @@ bool TlsSession::shows_certificate_for(const std::string& host) const {
   return certificate != nullptr && is_for(certificate, host);
 }
 
-std::string TlsSession::alpn() const {
-  const unsigned char* text = nullptr;
-  unsigned length = 0;
-  SSL_get0_alpn_selected(ssl_, &text, &length);
-  return std::string(reinterpret_cast<const char*>(text), length);
-}
-
-std::string TlsSession::server_name() const {
-  const char* name = SSL_get_servername(ssl_, TLSEXT_NAMETYPE_host_name);
-  return name != nullptr ? name : "";
-}
-
 // ---- handshakes
 // -------------------------------------------------------------------------------------------------
 

@@ -61,8 +61,6 @@ class TlsSession {
   TlsSession& operator=(const TlsSession&) = delete;
   ssl_st* raw() const { return ssl_; }
   const std::string& last_error() const { return last_error_; }
-  std::string alpn() const;
-  std::string server_name() const;  // SNI that the client sent
   // Of a server: whether the certificate that this connection was shown is for `host`.
   bool shows_certificate_for(const std::string& host) const;
   // No more can come from the peer. What it has sent and nobody has read stays.

@@ -78,6 +78,7 @@ Result<std::size_t> send_some(int socket, std::string_view bytes, std::span<cons
 Channel::Channel(Fd socket) : socket_(std::move(socket)) {
   const int flags = ::fcntl(socket_.get(), F_GETFL);
   if (flags >= 0) ::fcntl(socket_.get(), F_SETFL, flags | O_NONBLOCK);
+  if (flags >= 0) ::fcntl(socket_.get(), F_SETFD, FD_CLOEXEC);
 }
 
 Result<Channel> Channel::connect(const std::string& path) {

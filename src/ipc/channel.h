@@ -32,7 +32,8 @@ struct Message {
 class Channel {
  public:
   Channel() = default;
-  // Takes a connected stream socket; it becomes non-blocking (all waiting is done by poll(2)).
+  // Takes a connected stream socket, an inherited one too; it becomes non-blocking (all waiting is done by
+  // poll(2)) and closed on exec: no program that we start reads along.
   explicit Channel(Fd socket);
   static Result<Channel> connect(const std::string& path);
   static Result<std::pair<Channel, Channel>> pair();

@@ -28,6 +28,15 @@ TEST(Channel, CarriesMessagesInOrder) {
   EXPECT_EQ(b.receive(20s)->body["n"], 2);
 }
 
+TEST(Channel, IsNotPassedOnToProgramsAlthoughItWasInherited) {
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+  const Fd other(ends[1]);
+  ASSERT_EQ(::fcntl(ends[0], F_GETFD), 0) << "as one that the supervisor handed over";
+  const Channel channel{Fd(ends[0])};
+  EXPECT_EQ(::fcntl(channel.fd(), F_GETFD), FD_CLOEXEC);
+}
+
 TEST(Channel, CarriesDescriptorsWithTheirOwnMessage) {
   auto [a, b] = make_pair_of_channels();
   int pipe_ends[2];

@@ -7,7 +7,8 @@
 //
 // What the supervisor tells control over a second socket, which goes one way, when there is a TLS listener:
 //   {"certificate", "key"}                   PEM, checked: what to show from now on; the first comes at once
-//   {"refused": text}                        the files have changed, and are no good: the pair before stays
+//   {"refused": text}                        the files are no good: the pair before stays; at the start there
+//                                            may be none
 #pragma once
 
 #include <string>

@@ -69,6 +69,18 @@ TEST_F(GrantedTest, ControlGivesNoContainerWhatTheOperatorDidNotAllow) {
   fs::remove_all(photos);
 }
 
+// Control is taken over, and takes every place at the launcher's socket.
+TEST_F(GrantedTest, RootTakesBackAlthoughControlHoldsEveryConnectionThatItGets) {
+  ASSERT_TRUE(client->allow("shop", {"cap:NET_ADMIN"}, "ada"));
+  std::deque<ipc::Channel> held;
+  for (int i = 0; i < 32; ++i) held.push_back(connect_as_control());
+  (void)answer_of(held.front(), {{"op", "grant.list"}});
+  const auto operators = ipc::LauncherClient::open({(data / "launcher.sock").string(), [](const Json&) {}});
+  const auto left = operators->disallow("shop", {"cap:NET_ADMIN"}, "ada");
+  ASSERT_TRUE(left) << left.error().message();
+  EXPECT_TRUE(left->grants.empty());
+}
+
 TEST_F(GrantedTest, AFolderOfTheMachineHasOneWriterAsAVolumeHas) {
   const fs::path folder = data.string() + "-shared";
   fs::create_directories(folder / "inner");

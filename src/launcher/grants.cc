@@ -1,11 +1,9 @@
 #include "launcher/grants.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include "base/log.h"
 #include "model/json_text.h"
 #include "os/file.h"
+#include "os/mount_table.h"
 
 namespace naru::launcher {
 
@@ -50,8 +48,10 @@ std::string name_of(std::string_view by) {
 
 }  // namespace
 
-std::unique_ptr<Grants> Grants::open(fs::path data, const Clock& clock) {
-  std::unique_ptr<Grants> grants(new Grants(std::move(data), clock));
+std::unique_ptr<Grants> Grants::open(fs::path data, const Clock& clock, MachineFolders folders) {
+  std::unique_ptr<Grants> grants(new Grants(std::move(data), clock, std::move(folders)));
+  std::error_code ignored;
+  grants->canonical_ = fs::weakly_canonical(grants->data_, ignored);
   if (auto apps = read(grants->file()))
     grants->apps_ = std::move(*apps);
   else
@@ -63,43 +63,61 @@ Result<void> Grants::keep(std::map<std::string, AppGrants> apps) {
   Json rows = Json::array();
   for (const auto& [name, grants] : apps) rows.push_back(grants);
   const Json all{{"apps", std::move(rows)}};
-  TRY(os::write_file_atomically(file(), json_text(all, 1), 0600));
+  const std::string text = json_text(all, 1);
+  if (text.size() > kMaxFile)  // it would not be read again
+    return fail(Code::too_large, "the grants of all applications would be {} bytes; {} is the most",
+                text.size(), kMaxFile);
+  TRY(os::write_file_atomically(file(), text, {.durable = os::Durable::yes}));
   apps_ = std::move(apps);
   return {};
 }
 
-// Naru's own folder, by whatever name: in it lie the variables of everybody, and this file.
-Result<void> Grants::check_place(const Grant& grant) const {
+std::unexpected<Error> Grants::refuse_own(const Grant& grant) const {
+  return std::unexpected(
+      Error{Code::forbidden,
+            fmt::format("{}: the data folder of Naru, {}, is no application's", grant.text(), data_.string()),
+            0, "let the application have a folder of its own, below /srv say"});
+}
+
+// By the names that are known without asking a disk.
+Result<void> Grants::check_name(const Grant& grant) const {
   if (grant.kind != GrantKind::bind) return {};
-  std::error_code ignored;
-  for (const fs::path& name : {data_, fs::canonical(data_, ignored)}) {
-    const auto own = machine_path(name.string());
-    if (own && folders_meet(grant.name, *own))
-      return std::unexpected(
-          Error{Code::forbidden,
-                fmt::format("{}: the data folder of Naru, {}, is no application's", grant.text(), *own), 0,
-                "let the application have a folder of its own, below /srv say"});
+  for (const fs::path& name : {data_, canonical_})
+    if (const auto own = machine_path(name.string()); own && folders_meet(grant.name, *own))
+      return refuse_own(grant);
+  return {};
+}
+
+// By whatever name, also of a disk that is mounted on several places: in Naru's own folder lie the variables
+// of everybody, and the list of grants.
+Result<void> Grants::check_place(const Grant& grant, const OpenedFolder& folder) const {
+  const Fd own = TRY(os::open_folder(data_));
+  const std::vector<os::Mount> mounts = TRY(os::mount_table());
+  std::vector<os::Place> places{TRY(os::place_of(own.get(), mounts))};
+  for (const os::Mount& mount : mounts)
+    if (lies_in(mount.point, canonical_.string())) places.push_back({mount.device, mount.root});
+  const os::Place asked = TRY(os::place_of(folder.fd.get(), mounts));
+  for (const os::Place& place : places)
+    if (place.device == asked.device && folders_meet(place.path, asked.path)) return refuse_own(grant);
+  // One file system under two device numbers.
+  for (fs::path around = canonical_; !around.empty(); around = around.parent_path()) {
+    struct stat info{};
+    if (::stat(around.c_str(), &info) == 0 && info.st_dev == folder.info.st_dev &&
+        info.st_ino == folder.info.st_ino)
+      return refuse_own(grant);
+    if (around == around.parent_path()) break;
   }
   return {};
 }
 
-// The same way as when a container is started: no symbolic link on it.
-Result<void> Grants::check_folder(const Grant& grant) const {
-  if (grant.kind != GrantKind::bind) return {};
-  const Fd root = TRY(os::open_folder("/"));
-  const auto opened = os::open_beneath(root.get(), grant.name.substr(1), O_PATH);
-  struct stat info{};
-  if (!opened)
-    return std::unexpected(
-        opened.error().code == Code::not_found
-            ? Error{Code::not_found, fmt::format("{}: there is no {}", grant.text(), grant.name), 0,
-                    fmt::format("make it first: mkdir -p -m 700 {}", grant.name)}
-            : Error{Code::forbidden, fmt::format("{}: {}", grant.text(), opened.error().message()), 0,
-                    fmt::format("symbolic links are not followed; name what it leads to: readlink -f {}",
-                                grant.name)});
-  if (::fstat(opened->get(), &info) != 0 || (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode)))
-    return fail(Code::forbidden, "{}: it is neither a folder nor a file", grant.text());
-  return {};
+Result<OpenedFolder> Grants::open_folder(const Grant& grant) const {
+  auto opened = folders_.open(grant.name);
+  if (!opened) {
+    opened.error().context = fmt::format("{}: {}", grant.text(), opened.error().context);
+    return opened;
+  }
+  TRY(check_place(grant, *opened));
+  return opened;
 }
 
 // State is never run twice; what several programs write needs one application that says who may.
@@ -118,9 +136,24 @@ Result<void> Grants::check_only_writer(const std::string& app, const Grant& gran
   return {};
 }
 
+std::set<std::string> Grants::names_of(const std::string& app) const {
+  const std::lock_guard lock(mutex_);
+  std::set<std::string> names;
+  if (const auto found = apps_.find(app); found != apps_.end())
+    for (const GrantRecord& record : found->second.grants) names.insert(record.grant);
+  return names;
+}
+
 Result<AppGrants> Grants::allow(const std::string& app, const std::vector<std::string>& texts,
                                 const std::string& by) {
   const std::vector<Grant> wanted = TRY(parse(texts));
+  const std::set<std::string> before = names_of(app);
+  // Without the lock: a folder may let us wait, and every start asks for grants.
+  for (const Grant& grant : wanted) {
+    if (before.contains(grant.text()) || grant.kind != GrantKind::bind) continue;
+    TRY(check_name(grant));
+    TRY(open_folder(grant));
+  }
   const std::lock_guard lock(mutex_);
   if (!apps_.contains(app) && apps_.size() >= kMaxApps)
     return fail(Code::too_large, "{} applications have grants; that is the most", kMaxApps);
@@ -130,8 +163,6 @@ Result<AppGrants> Grants::allow(const std::string& app, const std::vector<std::s
   bool changed = false;
   for (const Grant& grant : wanted) {
     if (std::ranges::find(its.grants, grant.text(), &GrantRecord::grant) != its.grants.end()) continue;
-    TRY(check_place(grant));
-    TRY(check_folder(grant));
     TRY(check_only_writer(app, grant));
     its.grants.push_back({grant.text(), name_of(by), now});
     changed = true;
@@ -199,7 +230,7 @@ Result<void> Grants::check(const std::string& app, std::span<const Grant> needs)
     if (const std::string why = why_never(need); !why.empty())
       return std::unexpected(Error{Code::forbidden, fmt::format("{}: {}", need.text(), why), 0,
                                    "it can be granted to no application"});
-    TRY(check_place(need));
+    TRY(check_name(need));
     if (!is_covered(need, given))
       return std::unexpected(Error{Code::forbidden,
                                    fmt::format("{} is not allowed {}", app.empty() ? "it" : app, need.text()),

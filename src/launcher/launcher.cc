@@ -29,6 +29,7 @@ namespace {
 
 constexpr std::size_t kMaxInFlight = 512;  // requests of one client
 constexpr unsigned kProbeThreads = 32;     // as many as control asks for at once
+constexpr std::size_t kPlacesOfRoot = 4;   // among the clients
 constexpr milliseconds kSettleAgain{100}, kSettlePatience{5'000};
 
 // How the loop ended: by itself, until the next launcher comes, or with all of Naru.
@@ -132,8 +133,10 @@ void Server::accept_client() {
               {{"uid", peer ? peer->uid : ~0U}, {"pid", peer ? peer->pid : 0}});
     return;
   }
-  if (clients_.size() >= options_.max_clients) {
-    log_event(Level::warn, "launcher.too_many_clients", {{"bound", options_.max_clients}});
+  // Some places are root's: whoever runs as control cannot keep the operator out.
+  const std::size_t bound = options_.max_clients - (peer->uid == 0 ? 0 : kPlacesOfRoot);
+  if (clients_.size() >= bound) {
+    log_event(Level::warn, "launcher.too_many_clients", {{"bound", bound}, {"uid", peer->uid}});
     return;
   }
   clients_.push_back({next_client_++, peer->uid, ipc::Channel(std::move(socket)), 0});

@@ -57,29 +57,44 @@ Result<Reply> network_udp(Operations& operations, const Json& request, std::uint
   return Reply{};
 }
 
+// What the operator allowed of it goes into the options, which borrow the folders that are returned.
+Result<std::vector<OpenedFolder>> open_granted(Operations& operations, const ContainerSpec& spec,
+                                               container::StartOptions& options) {
+  const std::vector<Grant> needs = needs_of(spec, operations.engine.paths().checkouts.string());
+  TRY(operations.grants.check(spec.app, needs));
+  std::vector<OpenedFolder> folders;
+  for (const Grant& need : needs) {
+    if (need.kind == GrantKind::capability) {
+      options.granted_capabilities.push_back(need.name);
+      continue;
+    }
+    const OpenedFolder& folder = folders.emplace_back(TRY(operations.grants.open_folder(need)));
+    options.granted_binds.push_back({need.name, folder.fd.get(), S_ISDIR(folder.info.st_mode)});
+  }
+  return folders;
+}
+
 Result<Reply> container_start(Operations& operations, const Json& request, std::uint64_t) {
   const auto spec = TRY(field<ContainerSpec>(request, "spec"));
-  const std::string checkouts = operations.engine.paths().checkouts.string();
-  TRY(check_spec(spec, checkouts));
+  TRY(check_spec(spec, operations.engine.paths().checkouts.string()));
+  // Not of one that runs: a grant that was taken back ends nothing.
+  if (auto known = operations.engine.status(spec.id))
+    return Reply{.result = *known, .fds = {}, .watches = {}};
+  container::StartOptions options;
+  // Before any lock is taken: a disk that is away holds up no more than this start.
+  const std::vector<OpenedFolder> folders = TRY(open_granted(operations, spec, options));
   const std::scoped_lock lock(operations.lock_of(spec.id));
   if (auto known = operations.engine.status(spec.id))
     return Reply{.result = *known, .fds = {}, .watches = {}};
-  // Not of one that runs: a grant that was taken back ends nothing.
-  const std::vector<Grant> needs = needs_of(spec, checkouts);
-  TRY(operations.grants.check(spec.app, needs));
   const auto volumes = operations.lock_volumes(volumes_of(spec));
   TRY(check_writers(operations.engine, spec));
   const auto held = operations.layers.hold();
   network::Attachment attachment;
-  container::StartOptions options;
   if (!spec.network.empty()) {
     attachment = TRY(operations.networks.attach(spec.network, spec.id,
                                                 {.segments = spec.segments, .internal = spec.internal}));
     options.network = {attachment.netns.get(), attachment.address, attachment.gateway, {}};
   }
-  for (const Grant& need : needs)
-    (need.kind == GrantKind::bind ? options.granted_binds : options.granted_capabilities)
-        .push_back(need.name);
   auto started = operations.engine.start(spec, options);
   if (!started) {
     if (auto released = operations.networks.release(spec.id); !released)

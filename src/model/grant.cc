@@ -42,10 +42,19 @@ constexpr std::string_view kNever[] = {"/boot",
                                        "/var/lib/containerd",
                                        "/var/lib/containers",
                                        "/var/lib/docker",
+                                       "/var/lib/incus",
                                        "/var/lib/kubelet",
+                                       "/var/lib/libvirt",
+                                       "/var/lib/lxc",
+                                       "/var/lib/lxd",
+                                       "/var/lib/machines",
+                                       "/var/lib/rancher",
                                        "/var/run",
+                                       "/var/snap",
+                                       "/var/spool/at",
                                        "/var/spool/cron"};
-constexpr std::string_view kNeverWritten[] = {"/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr"};
+constexpr std::string_view kNeverWritten[] = {"/bin",  "/lib", "/lib32",        "/lib64",          "/libx32",
+                                              "/sbin", "/usr", "/var/lib/dpkg", "/var/lib/systemd"};
 
 std::string why_no_bind(const Grant& grant) {
   if (grant.name.ends_with(".sock"))
@@ -58,7 +67,7 @@ std::string why_no_bind(const Grant& grant) {
   if (grant.writable)
     for (const std::string_view never : kNeverWritten)
       if (folders_meet(grant.name, never))
-        return fmt::format("the programs of the machine lie in {}: no application writes there", never);
+        return fmt::format("what the machine runs lies in {}: no application writes there", never);
   return {};
 }
 
@@ -160,8 +169,11 @@ std::string reach_of(const Grant& grant) {
     const Grantable* known = grantable(grant.name);
     return known == nullptr ? "" : std::string(known->reach);
   }
-  if (!grant.writable) return "It can read all that lies there, whoever it belongs to";
-  return "It can change all that lies there as the machine's root, also make programs that run as root: keep "
+  if (!grant.writable)
+    return "It can read all that lies there, whoever it belongs to, and speak as the machine's root to who "
+           "listens at a socket or FIFO in it";
+  return "It can speak to who listens at a socket or FIFO in it, and change all that lies there as the "
+         "machine's root, also make programs that run as root: keep "
          "other users of the machine out of the folder (chmod 700)";
 }
 

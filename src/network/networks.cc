@@ -17,7 +17,7 @@ namespace naru::network {
 namespace {
 
 constexpr std::size_t kMaxNetworks = 512;
-constexpr std::size_t kMaxUdpExceptions = 4096;
+constexpr std::size_t kMostUdpExceptionsTaken = 4096;  // per network; control asks for half (route/bounds.h)
 constexpr std::size_t kMaxUdpTargets = 512;  // per network and side; format/compose_check.cc allows half
 
 // `length` characters of [a-z2-7] from the text's digest: names of links have 15 characters at most.
@@ -66,6 +66,7 @@ struct Networks::State {
   std::optional<os::Netlink> netlink;
   std::map<std::string, Record> records;
   std::vector<std::string> notices;
+  bool rules_stale = false;  // an error left those of somebody who has gone, or none of somebody who came
   bool ports_ruled = false;  // the kernel has nftables for bridges
   UdpSupport udp = UdpSupport::none;
 
@@ -86,7 +87,7 @@ struct Networks::State {
   bool has_rules_inside(const Record& record) const;
   Result<void> apply_rules() const;
   Result<void> replace_port_rules() const;
-  Result<void> apply_rules_inside() const;
+  Result<void> apply_rules_inside();
   Result<void> apply_first_rules();
   Result<void> check(const NetworkInfo& info, const std::vector<UdpTarget>& targets) const;
   Result<void> check(const NetworkInfo& info, std::vector<UdpException>& exceptions) const;
@@ -141,9 +142,11 @@ Result<void> Networks::State::replace_port_rules() const {
 }
 
 // Each table changes at once; between the two nobody is in the network whom either does not know.
-Result<void> Networks::State::apply_rules_inside() const {
+Result<void> Networks::State::apply_rules_inside() {
+  rules_stale = true;
   TRY(apply_rules());
   if (ports_ruled) TRY(replace_port_rules());
+  rules_stale = false;
   return {};
 }
 
@@ -367,7 +370,8 @@ Result<Attachment> Networks::attach(const std::string& network, const std::strin
   const bool ruled_before = state_->has_rules_inside(record);
   const std::string address =
       TRY(state_->lease(record, container, {std::move(wanted.segments), wanted.internal}));
-  if (ruled_before || state_->has_rules_inside(record)) TRY(state_->apply_rules_inside());
+  if (ruled_before || state_->has_rules_inside(record) || state_->rules_stale)
+    TRY(state_->apply_rules_inside());
   const std::string veth = state_->veth_of(container);
   TRY(state_->remove_link_if_there(veth));
   const os::Link bridge = TRY(state_->netlink->link(record.info.bridge));
@@ -393,16 +397,20 @@ Result<void> Networks::State::release(const std::string& container) {
     const auto lease = record.leases.find(container);
     if (lease == record.leases.end()) continue;
     const RuledPort port = port_of(container, lease->second);
-    const bool ruled = has_rules_inside(record);
+    const Record before = record;
     record.leases.erase(lease);
     record.places.erase(container);
-    TRY(save_leases(folder, record));
-    if (ruled) {
-      TRY(apply_rules_inside());
-      continue;
+    if (auto saved = save_leases(folder, record); !saved) {
+      record = before;
+      return saved;
     }
-    if (ports_ruled && !os::run_nftables(render_port_removed(table, port))) apply_port_rules();
+    if (has_rules_inside(before))
+      rules_stale = true;
+    else if (ports_ruled && !os::run_nftables(render_port_removed(table, port)))
+      apply_port_rules();
   }
+  // Also for one whose lease is forgotten already: the kernel may have refused the last time.
+  if (rules_stale) TRY(apply_rules_inside());
   return {};
 }
 
@@ -441,9 +449,9 @@ Result<void> Networks::State::check(const NetworkInfo& info, const std::vector<U
 }
 
 Result<void> Networks::State::check(const NetworkInfo& info, std::vector<UdpException>& exceptions) const {
-  if (exceptions.size() > kMaxUdpExceptions)
+  if (exceptions.size() > kMostUdpExceptionsTaken)
     return fail(Code::too_large, "network {}: {} exceptions for UDP; at most {}", info.id, exceptions.size(),
-                kMaxUdpExceptions);
+                kMostUdpExceptionsTaken);
   const os::Ipv4Prefix subnet = TRY(os::Ipv4Prefix::parse(info.subnet));
   const os::Ipv4Prefix range = TRY(os::Ipv4Prefix::parse(info.virtual_range));
   for (const UdpException& one : exceptions)

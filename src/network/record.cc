@@ -8,6 +8,7 @@
 #include <set>
 
 #include "model/json_text.h"
+#include "os/file.h"
 #include "os/netlink.h"
 
 namespace naru::network {
@@ -28,27 +29,6 @@ std::string path_of(const std::string& folder, const std::string& id) {
 }
 std::string leases_path_of(const std::string& folder, const std::string& id) {
   return folder + "/" + id + ".leases";
-}
-
-Result<void> write_file(const std::string& path, std::string_view text, bool durably) {
-  const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!file) return fail_errno(Code::system, "open {}", path);
-  while (!text.empty()) {
-    const ssize_t written = ::write(file.get(), text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return fail_errno(errno == ENOSPC ? Code::disk_full : Code::system, "write {}", path);
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-  if (durably && ::fsync(file.get()) != 0)
-    return fail_errno(errno == ENOSPC ? Code::disk_full : Code::system, "fsync {}", path);
-  return {};
-}
-
-Result<void> replace_file(const std::string& path, std::string_view text, bool durably) {
-  TRY(write_file(path + ".tmp", text, durably));
-  if (::rename((path + ".tmp").c_str(), path.c_str()) != 0)
-    return fail_errno(Code::system, "rename {}.tmp", path);
-  return {};
 }
 
 Result<void> sync_folder(const std::string& folder) {
@@ -106,14 +86,13 @@ bool valid_id(std::string_view id) {
 }
 
 Result<void> save_record(const std::string& folder, const Record& record) {
-  const std::string path = path_of(folder, record.info.id);
-  TRY(replace_file(path, json_text(record, 1), true));
-  return sync_folder(folder);
+  return os::write_file_atomically(path_of(folder, record.info.id), json_text(record, 1),
+                                   {.durable = os::Durable::yes});
 }
 
 Result<void> save_leases(const std::string& folder, const Record& record) {
-  return replace_file(leases_path_of(folder, record.info.id),
-                      json_text(Leases{record.leases, record.places, record.next}, 1), false);
+  return os::write_file_atomically(leases_path_of(folder, record.info.id),
+                                   json_text(Leases{record.leases, record.places, record.next}, 1));
 }
 
 Result<void> remove_record(const std::string& folder, const std::string& id) {
@@ -127,7 +106,8 @@ Result<LoadedRecords> load_records(const std::string& folder) {
   std::filesystem::create_directories(folder, error);
   LoadedRecords loaded;
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    if (entry.path().extension() == ".tmp") ::unlink(entry.path().c_str());
+    if (entry.path().extension() == ".new" || entry.path().extension() == ".tmp")  // cut short
+      ::unlink(entry.path().c_str());
     if (entry.path().extension() != ".json") continue;
     auto record = read_record(entry.path());
     if (record) {

@@ -6,16 +6,6 @@ namespace naru::network {
 
 namespace {
 
-// `type`: of an element, or "typeof" and expressions.
-std::string set_of(std::string_view kind, std::string_view name, std::string_view type,
-                   const std::vector<std::string>& elements, bool interval) {
-  std::string text =
-      fmt::format("  {} {} {{\n    {}{}\n", kind, name, type.starts_with("typeof ") ? "" : "type ", type);
-  if (interval) text += "    flags interval\n";
-  if (!elements.empty()) text += fmt::format("    elements = {{ {} }}\n", fmt::join(elements, ", "));
-  return text + "  }\n";
-}
-
 std::string sets(const std::vector<RuledNetwork>& networks) {
   std::vector<std::string> gateways, sources, subnets, ranges, virtuals, same, separated, internals;
   for (const RuledNetwork& network : networks) {
@@ -102,9 +92,9 @@ constexpr std::string_view kZoneChain = R"(
   }}
 )";
 
-constexpr std::string_view kExcepted = "0x08000000";  // a bit of the packet's mark
+constexpr std::string_view kExcepted = "0x08000000", kNotExcepted = "0xf7ffffff";  // a bit of the mark
 
-// {0}: prefix of our bridges' names, {1}: the inner port, {2}: kExcepted.
+// {0}: prefix of our bridges' names, {1}: the inner port, {2}: kExcepted, {3}: kNotExcepted.
 constexpr std::string_view kChains = R"(
   chain input {{
     type filter hook input priority filter; policy accept;
@@ -147,10 +137,11 @@ constexpr std::string_view kChains = R"(
     iifname @separated drop
     accept
   }}
-  # With bridge-nf-call-iptables the bridge itself passes on what was translated: it is told by a mark, which
-  # no container can bring along.
+  # With bridge-nf-call-iptables the bridge itself passes on what was translated: it is told by a mark. Other
+  # programs of this host may use the same bit for what comes in.
   chain marks {{
     type filter hook prerouting priority dstnat + 2; policy accept;
+    iifname "{0}*" meta mark set meta mark & {3}
     ct status dnat ct original ip saddr . ct original ip daddr @udp_exceptions meta mark set meta mark | {2}
   }}
   chain prerouting {{
@@ -169,6 +160,7 @@ constexpr std::string_view kPortChain = R"(
   chain from_ports {{
     type filter hook prerouting priority -300; policy accept;
     iifname != "{0}*" accept
+    meta mark set meta mark & {2}
     ether type ip iifname . ether saddr . ip saddr @ports accept
     ether type arp iifname . arp saddr ether . arp saddr ip @ports iifname . ether saddr . arp saddr ip @ports accept
     drop
@@ -195,7 +187,7 @@ std::string render_port_rules(const std::string& table, const std::string& port_
   const Separation between = render_separation(separated_ones(networks), true);
   return fmt::format("add table bridge {0}\ndelete table bridge {0}\ntable bridge {0} {{\n", table) +
          set_of("set", "ports", "ifname . ether_addr . ipv4_addr", elements, false) + between.sets +
-         between.chains + fmt::format(fmt::runtime(kPortChain), port_prefix, kExcepted) + "}\n";
+         between.chains + fmt::format(fmt::runtime(kPortChain), port_prefix, kExcepted, kNotExcepted) + "}\n";
 }
 
 std::string render_port_added(const std::string& table, const RuledPort& port) {
@@ -214,7 +206,7 @@ std::string render_ruleset(const std::string& table, const std::string& bridge_p
   const Separation inside = render_separation(separated_ones(networks), false);
   std::string text = fmt::format("add table inet {0}\ndelete table inet {0}\ntable inet {0} {{\n", table) +
                      sets(networks) + udp_sets(networks, support) + inside.sets + inside.chains +
-                     fmt::format(fmt::runtime(kChains), bridge_prefix, inner_port, kExcepted);
+                     fmt::format(fmt::runtime(kChains), bridge_prefix, inner_port, kExcepted, kNotExcepted);
   if (support != UdpSupport::none) text += fmt::format(fmt::runtime(kUdpChain));
   if (support == UdpSupport::full) text += fmt::format(fmt::runtime(kZoneChain), bridge_prefix);
   return text + "}\n";

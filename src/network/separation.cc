@@ -12,14 +12,16 @@ bool share(const std::set<std::string>& a, const std::set<std::string>& b) {
   return std::ranges::any_of(a, [&](const std::string& segment) { return b.contains(segment); });
 }
 
-std::string set_text(std::string_view kind, std::string_view name, std::string_view type,
-                     const std::vector<std::string>& elements) {
-  std::string text = fmt::format("  {} {} {{\n    type {}\n", kind, name, type);
+}  // namespace
+
+std::string set_of(std::string_view kind, std::string_view name, std::string_view type,
+                   const std::vector<std::string>& elements, bool interval) {
+  std::string text =
+      fmt::format("  {} {} {{\n    {}{}\n", kind, name, type.starts_with("typeof ") ? "" : "type ", type);
+  if (interval) text += "    flags interval\n";
   if (!elements.empty()) text += fmt::format("    elements = {{ {} }}\n", fmt::join(elements, ", "));
   return text + "  }\n";
 }
-
-}  // namespace
 
 bool is_separated(const std::vector<RuledMember>& members) {
   std::set<std::set<std::string>> kinds;
@@ -46,7 +48,7 @@ Separation render_separation(const std::vector<std::vector<RuledMember>>& networ
     std::map<std::string, std::size_t> number;
     for (const auto& [segment, keys] : by_segment) {
       number[segment] = segments;
-      out.sets += set_text("set", fmt::format("segment_{}", segments++), type, keys);
+      out.sets += set_of("set", fmt::format("segment_{}", segments++), type, keys, false);
     }
     for (const auto& [kind, keys] : by_kind) {
       for (const std::string& key : keys) verdicts.push_back(fmt::format("{} : goto group_{}", key, groups));
@@ -56,7 +58,7 @@ Separation render_separation(const std::vector<std::vector<RuledMember>>& networ
       out.chains += "    drop\n  }\n";
     }
   }
-  out.sets += set_text("map", "groups", fmt::format("{} : verdict", type), verdicts);
+  out.sets += set_of("map", "groups", fmt::format("{} : verdict", type), verdicts, false);
   return out;
 }
 

@@ -7,9 +7,14 @@
 
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace naru::network {
+
+// A set or map of nftables. `type`: of an element, or "typeof" and expressions.
+std::string set_of(std::string_view kind, std::string_view name, std::string_view type,
+                   const std::vector<std::string>& elements, bool interval);
 
 struct RuledMember {
   std::string address, port;  // "10.88.0.2", "nabcdevxxxxxxxx"

@@ -55,16 +55,43 @@ Result<void> write_existing(const std::filesystem::path& path, std::string_view 
   return {};
 }
 
-Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view bytes, mode_t mode) {
-  const std::string temporary = path.native() + ".new";
-  {
-    const Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode));
-    if (!fd) return fail_errno(file_code(errno), "create {}", temporary);
-    TRY(write_all(fd.get(), bytes, temporary));
-    ::fchmod(fd.get(), mode);  // whatever the umask says
+namespace {
+
+Result<void> write_whole(const std::string& name, std::string_view bytes, const std::filesystem::path& folder,
+                         const Replacement& how) {
+  const Fd fd(::open(name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd) return fail_errno(file_code(errno), "create {}", name);
+  TRY(write_all(fd.get(), bytes, name));
+  struct stat about{};
+  if (how.owner_of_folder && ::geteuid() == 0 &&
+      (::stat(folder.c_str(), &about) != 0 || ::fchown(fd.get(), about.st_uid, about.st_gid) != 0))
+    return fail_errno(file_code(errno), "give {} to whom its folder belongs", name);
+  if (::fchmod(fd.get(), how.mode) != 0) return fail_errno(file_code(errno), "chmod {}", name);
+  if (how.durable == Durable::yes && ::fsync(fd.get()) != 0)
+    return fail_errno(file_code(errno), "fsync {}", name);
+  return {};
+}
+
+Result<void> sync_folder(const std::filesystem::path& folder) {
+  const Fd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd || ::fsync(fd.get()) != 0) return fail_errno(file_code(errno), "fsync {}", folder.native());
+  return {};
+}
+
+}  // namespace
+
+Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view bytes,
+                                   const Replacement& how) {
+  const std::string name = how.first_as.empty() ? path.native() + ".new" : how.first_as.native();
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  auto written = write_whole(name, bytes, folder, how);
+  if (written && ::rename(name.c_str(), path.c_str()) != 0)
+    written = fail_errno(file_code(errno), "rename {} to its name", name);
+  if (!written) {
+    ::unlink(name.c_str());
+    return written;
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0)
-    return fail_errno(file_code(errno), "rename {} to its name", temporary);
+  if (how.durable == Durable::yes) TRY(sync_folder(folder));
   return {};
 }
 

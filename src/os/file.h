@@ -22,10 +22,18 @@ Result<std::string> read_fd(int fd, std::size_t limit, std::string_view what);
 Result<void> write_all(int fd, std::string_view bytes, std::string_view what);
 // One write(2) to an existing file, as cgroup and /proc files want it. `create`: plain files of a test.
 Result<void> write_existing(const std::filesystem::path& path, std::string_view bytes, bool create = false);
-// Readers see the old bytes or the new ones. Not synced: for state that does not outlive a power failure
-// anyway.
+enum class Durable { no, yes };
+struct Replacement {
+  mode_t mode = 0600;  // whatever the umask says
+  // yes: file and folder are synced, so that what was answered as done is so after a power failure. no: for
+  // state that does not outlive one anyway; the file may then be empty.
+  Durable durable = Durable::no;
+  std::filesystem::path first_as{};  // the name to write under, on the same file system; "" = path + ".new"
+  bool owner_of_folder = false;      // root gives the file to whom its folder belongs
+};
+// Readers see the old bytes or the new ones. One writer at a time (or names of their own in `first_as`).
 Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view bytes,
-                                   mode_t mode = 0600);
+                                   const Replacement& how = {});
 Result<void> make_dirs(const std::filesystem::path& path, mode_t mode = 0755);
 
 // O_PATH | O_DIRECTORY, symbolic links followed: for folders of our own.

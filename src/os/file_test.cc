@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "base/rng.h"
+#include "os/counted_fsync_test.h"
 #include "os/listing.h"
 #include "os/process.h"
 
@@ -27,6 +28,23 @@ class FileTest : public testing::Test {
   void TearDown() override { std::filesystem::remove_all(folder); }
   std::filesystem::path folder;
 };
+
+TEST_F(FileTest, IsReplacedAsAWholeAndKeptThroughAPowerFailureWhenAsked) {
+  const auto file = folder / "kept";
+  synced.files = synced.folders = 0;
+  ASSERT_TRUE(write_file_atomically(file, "one", {.mode = 0640}));
+  EXPECT_EQ(synced.files + synced.folders, 0);
+  EXPECT_EQ(std::filesystem::status(file).permissions(), std::filesystem::perms(0640));
+  ASSERT_TRUE(write_file_atomically(file, "two", {.durable = Durable::yes, .first_as = folder / "beside"}));
+  EXPECT_EQ(synced.files, 1) << "the bytes";
+  EXPECT_EQ(synced.folders, 1) << "the name";
+  EXPECT_EQ(read_file(file, 10).value(), "two");
+  // What cannot take its name leaves nothing behind.
+  std::filesystem::create_directories(folder / "taken/by");
+  EXPECT_FALSE(write_file_atomically(folder / "taken", "three"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "taken.new"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "beside"));
+}
 
 TEST_F(FileTest, ListsWhatIsInAFolderThatStaysOpen) {
   const Fd root = *open_folder(folder / "root");

@@ -185,7 +185,7 @@ class TableBuilder {
   // An instance belongs to a release when only one of the two has its revision.
   void add_callers(EnvironmentRoute& route, UdpRoutes& udp, const Environment& environment,
                    const View& view) {
-    const Reaches reaches(state_, view.stable, view.next);
+    Reaches reaches(state_, view.stable, view.next);
     for (const auto& [id, instance] : state_.instances) {
       if (instance.app != environment.app || instance.environment != environment.name ||
           instance.address.empty())
@@ -318,7 +318,8 @@ void assign_ports(Changes& changes) {
 
 constexpr std::uint32_t kSlots = 512;  // ipc/telemetry.h: kServiceSlots
 
-void assign_slots(Changes& changes, const std::set<std::string>& wanted) {
+// Whether a slot was given or taken.
+bool assign_slots(Changes& changes, const std::set<std::string>& wanted) {
   std::vector<std::string> gone;
   std::set<std::uint32_t> used;
   for (const auto& [key, slot] : changes.state().slots) {
@@ -328,15 +329,18 @@ void assign_slots(Changes& changes, const std::set<std::string>& wanted) {
       gone.push_back(key);
   }
   for (const std::string& key : gone) changes.emit(event::SlotFreed{key});
+  bool changed = !gone.empty();
   for (const std::string& key : wanted) {
     if (changes.state().slots.contains(key)) continue;
-    if (used.size() >= kSlots) return;  // more revisions than slots: the rest is routed but not counted
+    if (used.size() >= kSlots) break;  // more revisions than slots: the rest is routed but not counted
     // One that was given back comes last again: requests on their way still count for who had it.
     std::uint32_t slot = changes.state().counters.next_slot % kSlots;
     while (used.contains(slot)) slot = (slot + 1) % kSlots;
     used.insert(slot);
     changes.emit(event::SlotAssigned{key, slot});
+    changed = true;
   }
+  return changed;
 }
 
 void queue_udp(Changes& changes, const EnvKey& key) {
@@ -495,10 +499,10 @@ void decide(Changes& changes, const command::UdpRoutesRefused& observation) {
 void reconcile(Changes& changes) {
   assign_ports(changes);
   TableBuilder builder(changes.state());
-  builder.build();
+  RouteTable table = builder.build();
   settle_udp(changes, builder.udp());
-  assign_slots(changes, builder.slot_keys());
-  const Json wanted{{"table", table_of(changes.state())}, {"listeners", listeners_of(changes.state())}};
+  if (assign_slots(changes, builder.slot_keys())) table = table_of(changes.state());
+  const Json wanted{{"table", table}, {"listeners", listeners_of(changes.state())}};
   std::string digest = Digest::of_sha256(json_text(wanted)).short_hex();
   if (digest == changes.state().counters.routes_digest) return;
   const std::uint64_t revision = changes.state().counters.routes_revision + 1;

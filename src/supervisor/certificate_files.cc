@@ -24,36 +24,34 @@ Result<std::string> read_pem(const std::string& path, std::string_view option) {
   return text;
 }
 
-struct Pair {
-  io::ServerPem pem;
-  io::CertificateInfo info;
-};
-
-Result<Pair> read_pair(const std::string& certificate_file, const std::string& key_file) {
-  io::ServerPem pem{TRY(read_pem(certificate_file, "--tls-cert")), TRY(read_pem(key_file, "--tls-key")),
-                    certificate_file, key_file};
-  const auto context = TRY(io::TlsContext::server(pem));  // as control will
-  TRY(io::check_named(context->certificate(), pem));
-  return Pair{std::move(pem), context->certificate()};
-}
-
 }  // namespace
 
-Result<CertificateFiles> CertificateFiles::open(std::string certificate_file, std::string key_file) {
-  CertificateFiles files;
-  files.looked_at_ = stamp_of(certificate_file) + stamp_of(key_file);
-  files.pem_ = TRY(read_pair(certificate_file, key_file)).pem;
-  return files;
+CertificateFiles::CertificateFiles(std::string certificate_file, std::string key_file) {
+  pem_.certificate_file = std::move(certificate_file);
+  pem_.key_file = std::move(key_file);
+}
+
+Result<io::ServerPem> CertificateFiles::read(WallTime now, bool& by_content) const {
+  io::ServerPem pem{TRY(read_pem(pem_.certificate_file, "--tls-cert")),
+                    TRY(read_pem(pem_.key_file, "--tls-key")), pem_.certificate_file, pem_.key_file};
+  const auto context = io::TlsContext::server(pem);  // as control will
+  auto named = context ? io::check_named((*context)->certificate(), pem)
+                       : Result<void>(std::unexpected(context.error()));
+  by_content = !named && named.error().code == Code::tls_failure;
+  TRY(std::move(named));
+  if (usable()) TRY(io::check_in_time((*context)->certificate(), pem, now));
+  return pem;
 }
 
 Result<bool> CertificateFiles::refresh(WallTime now, bool forced) {
   // Before they are read: what is written meanwhile is seen the next time.
   std::string stamp = stamp_of(pem_.certificate_file) + stamp_of(pem_.key_file);
   if (stamp == looked_at_ && !forced) return false;
-  looked_at_ = std::move(stamp);
-  Pair read = TRY(read_pair(pem_.certificate_file, pem_.key_file));
-  TRY(io::check_in_time(read.info, read.pem, now));
-  pem_ = std::move(read.pem);
+  bool by_content = false;
+  auto pem = read(now, by_content);
+  looked_at_ = pem || by_content ? std::move(stamp) : std::string();
+  if (!pem) return std::unexpected(std::move(pem).error());
+  pem_ = std::move(*pem);
   return true;
 }
 

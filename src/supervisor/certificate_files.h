@@ -11,17 +11,20 @@ namespace naru::supervisor {
 
 class CertificateFiles {
  public:
-  // tls_failure, not_found, system: they cannot be served; the remedy says what to do. One that is over is
-  // served: after a reboot the applications shall run, whatever became of a certificate.
-  static Result<CertificateFiles> open(std::string certificate_file, std::string key_file);
+  CertificateFiles(std::string certificate_file, std::string key_file);
 
+  // Whether there is something to serve: a pair was good once.
+  bool usable() const { return !pem_.certificate.empty(); }
   const io::ServerPem& pem() const { return pem_; }
-  // Reads them again when they are not as they were, or when `forced`. True: they were read, are good and in
-  // their time. An error is given once for each change; the pair that was served goes on.
+  // Reads them when they are not as they were, or when `forced`. True: they were read, are good and in their
+  // time. Without a pair so far one that is over is taken: better than none. tls_failure, not_found, system:
+  // they cannot be served, and the remedy says what to do; the pair that was served goes on. Of what stands
+  // in the files the error is given once for each change; whatever may pass by itself is tried again by the
+  // next call.
   Result<bool> refresh(WallTime now, bool forced = false);
 
  private:
-  CertificateFiles() = default;
+  Result<io::ServerPem> read(WallTime now, bool& by_content) const;
   io::ServerPem pem_;
   std::string looked_at_;  // what the file system says of the two; a text to compare
 };

@@ -24,15 +24,17 @@ TEST(CertificateFiles, ThatCannotBeServedAreRefusedByName) {
   const Certificate good, other, over;
   over.expire();
   const auto refused = [](const std::string& certificate, const std::string& key) {
-    const auto files = CertificateFiles::open(certificate, key);
-    return files ? "taken" : files.error().message() + " / " + std::string(files.error().hint());
+    CertificateFiles files(certificate, key);
+    const auto read = files.refresh(now());
+    EXPECT_EQ(files.usable(), read.has_value());
+    return read ? "taken" : read.error().message() + " / " + std::string(read.error().hint());
   };
   EXPECT_EQ(refused(good.file, good.key), "taken");
   EXPECT_NE(refused("/nonexistent/cert.pem", good.key).find("/nonexistent/cert.pem"), std::string::npos);
   EXPECT_NE(refused("/nonexistent/cert.pem", good.key).find("--tls-cert"), std::string::npos);
   EXPECT_NE(refused(good.file, "/nonexistent/key.pem").find("--tls-key"), std::string::npos);
   EXPECT_NE(refused(good.file, other.key).find(other.key), std::string::npos);
-  EXPECT_EQ(refused(over.file, over.key), "taken") << "the applications shall run";
+  EXPECT_EQ(refused(over.file, over.key), "taken") << "better than none";
   const std::string weak = (good.folder.path / "weak").string();
   io::testing::shell(
       fmt::format("openssl req -x509 -newkey rsa:1024 -nodes -days 2 -subj /CN=localhost -addext "
@@ -45,7 +47,8 @@ TEST(CertificateFiles, ThatCannotBeServedAreRefusedByName) {
 
 TEST(CertificateFiles, ARenewalIsTakenOnceAndABadOneLeavesTheGoodPair) {
   const Certificate served, renewed;
-  CertificateFiles files = CertificateFiles::open(served.file, served.key).value();
+  CertificateFiles files(served.file, served.key);
+  ASSERT_TRUE(files.refresh(now()).value());
   const std::string first = files.pem().certificate;
   EXPECT_FALSE(files.refresh(now()).value());
   copy(renewed.file, served.file);  // half of a renewal
@@ -63,6 +66,23 @@ TEST(CertificateFiles, ARenewalIsTakenOnceAndABadOneLeavesTheGoodPair) {
   std::filesystem::remove(served.key);
   EXPECT_FALSE(files.refresh(now()));
   EXPECT_EQ(files.pem().key, renewed.pem().key);
+}
+
+// A disk that is full, a file that is just being written, a certificate that begins in an hour.
+TEST(CertificateFiles, ThatWereRefusedForWhatPassesAreReadAgainAsTheyAre) {
+  const Certificate served, renewed;
+  CertificateFiles files(served.file, served.key);
+  ASSERT_TRUE(files.refresh(now()).value());
+  copy(renewed.file, served.file);
+  copy(renewed.key, served.key);
+  const auto early = files.refresh(now() - std::chrono::days(30));
+  ASSERT_FALSE(early);
+  EXPECT_TRUE(files.refresh(now()).value()) << "nothing has changed but the time";
+  EXPECT_EQ(files.pem().certificate, renewed.pem().certificate);
+
+  CertificateFiles later(served.file, served.key + ".later");
+  EXPECT_EQ(later.refresh(now()).error().code, Code::not_found);
+  EXPECT_EQ(later.refresh(now()).error().code, Code::not_found) << "it was looked at again";
 }
 
 }  // namespace

@@ -113,11 +113,13 @@ struct OwnSockets {
   std::optional<Fd> other_half;
 };
 
+enum class Halves { asked, both };  // of 127.0.0.1: without and with [::1]
+
 // `option`, as "--port PORT", chooses the port.
-Result<OwnSockets> open_own(const ListenerSpec& spec, std::string_view option) {
+Result<OwnSockets> open_own(const ListenerSpec& spec, std::string_view option, Halves halves = Halves::both) {
   const auto open = [&]() -> Result<OwnSockets> {
     OwnSockets own{TRY(open_listener(spec)), {}};
-    own.other_half = TRY(open_other_half(spec));
+    if (halves == Halves::both) own.other_half = TRY(open_other_half(spec));
     return own;
   };
   auto own = open();
@@ -146,9 +148,11 @@ class Supervisor {
   static Result<std::unique_ptr<Supervisor>> create(const SupervisorOptions& options) {
     std::unique_ptr<Supervisor> s(new Supervisor(options));
     // The key is read here, as root: control, which runs as another user, gets its text and no right to the
-    // file. Before anything is made: nothing is left of a start that is refused.
-    if (options.tls)
-      s->certificate_ = TRY(CertificateFiles::open(options.tls->certificate_file, options.tls->key_file));
+    // file. What cannot be used ends no start: the applications run, and doctor says why.
+    if (options.tls) {
+      s->certificate_.emplace(options.tls->certificate_file, options.tls->key_file);
+      s->renew_certificate(true);
+    }
     s->user_ = TRY(ensure_user(options.user));
     TRY(make_folders(s->data_, s->user_));
     s->lock_ = TRY(lock_folder(s->data_));
@@ -162,7 +166,7 @@ class Supervisor {
     if (options.tls) {
       const ListenerSpec elsewhere{"control-tls", ListenerKind::http, options.tls->address,
                                    options.tls->port};
-      s->control_tls_ = TRY(open_own(elsewhere, "--tls-listen ADDRESS:PORT")).socket;
+      s->control_tls_ = TRY(open_own(elsewhere, "--tls-listen ADDRESS:PORT", Halves::asked)).socket;
     }
     s->edge_ = {"edge", ListenerKind::http, options.gateway_address, options.gateway_port};
     OwnSockets edge = TRY(open_own(s->edge_, "--gateway-port PORT"));
@@ -322,6 +326,7 @@ class Supervisor {
     if (!certificate_) return;
     const auto renewed = certificate_->refresh(clock_.wall(), asked);
     if (!renewed) {
+      if (!asked && renewed.error().message() == certificate_refused_) return;  // said already
       log_event(Level::error, "supervisor.certificate_refused",
                 {{"error", renewed.error().message()}, {"remedy", renewed.error().hint()}});
       certificate_refused_ = renewed.error().message();
@@ -333,7 +338,9 @@ class Supervisor {
     send_certificate();
   }
   void send_certificate() {
-    tell_of_certificate({{"certificate", certificate_->pem().certificate}, {"key", certificate_->pem().key}});
+    if (certificate_->usable())
+      tell_of_certificate(
+          {{"certificate", certificate_->pem().certificate}, {"key", certificate_->pem().key}});
     if (!certificate_refused_.empty()) tell_of_certificate({{"refused", certificate_refused_}});
   }
   void tell_of_certificate(const Json& what) {

@@ -33,7 +33,8 @@ struct SupervisorOptions {
 };
 
 // Runs until SIGTERM, SIGINT or control's request. Errors: forbidden (not root), conflict (the data folder is
-// in use), port_taken, tls_failure, system.
+// in use), port_taken, system. A certificate that
+// cannot be used is none: the TLS listener closes its connections until it can be.
 Result<void> run(const SupervisorOptions& options);
 
 }  // namespace naru::supervisor
