@@ -72,7 +72,7 @@ void TlsListener::take(const Json& told) {
 void TlsListener::refuse(std::string why) {
   log_event(Level::error, "control.certificate", {{"error", why}});
   const std::lock_guard lock(mutex_);
-  if (!standing_) standing_.emplace();
+  if (!standing_) standing_ = Standing{"", {}, {}, {}, ""};
   standing_->refused = std::move(why);
 }
 
