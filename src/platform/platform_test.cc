@@ -145,6 +145,37 @@ TEST(Platform, AOneShotMayNeedAServiceThatKeepsNothing) {
   EXPECT_EQ(world.started, (std::vector<std::string>{"queue", "migrate", "api", "web"}));
 }
 
+TEST(Platform, TwoOneShotsMayEachNeedAnotherService) {
+  ApplicationSpec spec = two_services();
+  spec.services[0].depends_on = {{"fill", DependencyCondition::completed},
+                                 {"declare", DependencyCondition::completed}};
+  spec.services.push_back(service("fill", {{"cache", DependencyCondition::healthy}}));
+  spec.services.push_back(service("declare", {{"queue", DependencyCondition::healthy}}));
+  spec.services.push_back(service("cache"));
+  spec.services.push_back(service("queue"));
+  World world = World::released(spec);
+  EXPECT_EQ(world.current().phase, RolloutPhase::done) << world.current().reason;
+}
+
+// Thirty steps, each reached by two ways: a thousand million paths.
+TEST(Platform, ALadderOfServicesIsClimbedOnce) {
+  ApplicationSpec spec;
+  spec.services = {service("web", {{"fill", DependencyCondition::completed}}),
+                   service("fill", {{"a0", DependencyCondition::started}})};
+  for (int i = 0; i < 30; ++i)
+    for (const char* side : {"a", "b"}) {
+      std::vector<Dependency> next;
+      if (i < 29)
+        next = {{fmt::format("a{}", i + 1), DependencyCondition::started},
+                {fmt::format("b{}", i + 1), DependencyCondition::started}};
+      spec.services.push_back(service(fmt::format("{}{}", side, i), std::move(next)));
+    }
+  World world;
+  world.push(spec);
+  world.settle(400);
+  EXPECT_EQ(world.current().phase, RolloutPhase::done) << world.current().reason;
+}
+
 // An image may EXPOSE ten thousand: what is published is one table for all applications.
 TEST(Platform, AnImageThatExposesManyPortsHoldsNobodyElseUp) {
   World world;

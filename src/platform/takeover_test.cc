@@ -147,6 +147,57 @@ TEST(Takeover, TheOldOneServesUntilWhatTheNewOneDependsOnIsReady) {
   EXPECT_EQ(world.count("db"), 1);
 }
 
+// The old one is there and ready, and would go under the one-shot that needs it.
+TEST(Takeover, AOneShotThatNeedsWhatIsStillToBeSwappedWaitsForTheNewOne) {
+  World world = World::released(with({writer("db")}));
+  ApplicationSpec next = on_a_cache({service("migrate", {{"db", DependencyCondition::healthy}})});
+  next.services[0].depends_on = {{"migrate", DependencyCondition::completed}};
+  world.push(next);
+  world.settle();
+  EXPECT_EQ(world.current().phase, RolloutPhase::stepping) << world.current().reason;
+  EXPECT_EQ(world.started, (std::vector<std::string>{"db", "web", "cache", "db", "migrate", "web"}));
+}
+
+TEST(Takeover, EachOfTwoMigrationsNeedsAnotherDatabaseThatGoes) {
+  const auto two = [](std::string image) {
+    ApplicationSpec spec = with({writer("first"), writer("second")});
+    for (std::size_t i : {1U, 2U}) {
+      spec.services[i].mounts[0].source = spec.services[i].name;
+      spec.services[i].environment["FLAVOUR"] = image;
+    }
+    spec.volumes = {"first", "second"};
+    return spec;
+  };
+  World world = World::released(two("old"));
+  ApplicationSpec next = two("new");
+  next.services.push_back(service("migrate-first", {{"first", DependencyCondition::healthy}}));
+  next.services.push_back(service("migrate-second", {{"second", DependencyCondition::healthy}}));
+  next.services[0].depends_on = {{"migrate-first", DependencyCondition::completed},
+                                 {"migrate-second", DependencyCondition::completed}};
+  world.push(next);
+  world.settle();
+  EXPECT_EQ(world.current().phase, RolloutPhase::stepping) << world.current().reason;
+  EXPECT_EQ(world.current().swapped.size(), 2U);
+  EXPECT_EQ(world.count("first") + world.count("second"), 2);
+}
+
+// Nobody is told to read the log of a service that was not touched.
+TEST(Takeover, WhoHoldsTheSwapUpIsNamedAlsoWhenItDidNotChange) {
+  World world = World::released(on_a_cache({}));
+  world.sick = {"cache"};
+  const auto instances = world.state.instances;
+  for (const auto& [id, instance] : instances)
+    if (instance.service == "cache") world.must(command::Probed{id, instance.attempt, false, "closed"});
+  ApplicationSpec next = on_a_cache({});
+  next.services[1].environment["FLAVOUR"] = "new";
+  world.push(next);
+  world.settle();
+  EXPECT_EQ(world.current().phase, RolloutPhase::rolled_back);
+  EXPECT_NE(world.current().reason.find("`naru logs shop/cache`"), std::string::npos)
+      << world.current().reason;
+  EXPECT_EQ(world.count("db"), 1);
+}
+
 // A one-shot that writes what the old one holds can run only when that has gone, and the cache waits for it:
 // the new one is not made, and nobody holds it back.
 TEST(Takeover, WhoIsNotMadeForWantOfAnotherGivesTheVolumeBackAfterTheDeadline) {

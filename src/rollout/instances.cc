@@ -182,17 +182,18 @@ class Converger {
     const bool rolling =
         rollout != nullptr && rollout->to == release.id && rollout->phase == RolloutPhase::preparing;
     if (!rolling) return true;
-    if (!want.oneshot && !service.spec.stateful() && !oneshots_done(release, *rollout, service.spec.name))
+    if (!want.oneshot && !service.spec.stateful() && !may_go_before_oneshots(release, *rollout, service))
       return false;
     return std::ranges::all_of(service.spec.depends_on, [&](const Dependency& dependency) {
       return is_met(changes_.state(), environment_, release, *rollout, dependency);
     });
   }
-  // But for those that need `service` themselves.
-  bool oneshots_done(const Release& release, const Rollout& rollout, const std::string& service) const {
-    return rollout.is_rollback || std::ranges::all_of(release.services, [&](const ReleaseService& s) {
-             return !is_oneshot(release, s.spec.name) || rollout.oneshots_done.contains(s.spec.name) ||
-                    depends_transitively(release, s.spec.name, service);
+  // When they are done, or one that is not needs it.
+  static bool may_go_before_oneshots(const Release& release, const Rollout& rollout,
+                                     const ReleaseService& service) {
+    const auto left = oneshots_left(release, rollout);
+    return left.empty() || std::ranges::any_of(left, [&](const ReleaseService* oneshot) {
+             return depends_transitively(release, oneshot->spec.name, service.spec.name);
            });
   }
 

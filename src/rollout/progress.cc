@@ -173,33 +173,45 @@ class Progress {
     return fmt::format("; see `naru logs {}/{}`", target_of(rollout_.app, rollout_.environment), service);
   }
 
-  // A stateful service is recreated alone, and as late as can be: a one-shot that does not need it runs
-  // first, and what it depends on is there, so that neither's failure touches anything. One-shots that write
-  // a volume of what goes can run only when that has gone; what it depends on may wait for them.
+  // A stateful service is recreated alone, and as late as can be: the one-shots that can run before anything
+  // is swapped run first, and what it depends on is there, so that neither's failure touches anything.
   bool may_swap(const ReleaseService& service, const std::vector<const ReleaseService*>& going) const {
-    bool held_by_the_old = false;
-    for (const ReleaseService& other : to_.services) {
-      if (rollout_.is_rollback || !is_oneshot(to_, other.spec.name) ||
-          rollout_.oneshots_done.contains(other.spec.name) ||
-          depends_transitively(to_, other.spec.name, service.spec.name))
-        continue;
-      if (std::ranges::none_of(
-              going, [&](const ReleaseService* old) { return excludes(to_, other.spec, old->spec); }))
-        return false;
-      held_by_the_old = true;
-    }
-    return held_by_the_old || std::ranges::all_of(service.spec.depends_on, [&](const Dependency& on) {
+    const auto oneshots = oneshots_left(to_, rollout_);
+    if (std::ranges::any_of(oneshots,
+                            [&](const ReleaseService* other) { return runs_first(*other, oneshots); }))
+      return false;
+    // What it depends on may wait for one that can run only when the old one has gone.
+    const bool held =
+        std::ranges::any_of(oneshots, [&](const ReleaseService* other) { return is_held_by(going, *other); });
+    return held || std::ranges::all_of(service.spec.depends_on, [&](const Dependency& on) {
              return is_met(state(), environment_, to_, rollout_, on);
            });
+  }
+  // Neither it nor a one-shot that it needs writes what an old one has, and it needs nothing that is still to
+  // be swapped.
+  bool runs_first(const ReleaseService& oneshot, const std::vector<const ReleaseService*>& oneshots) const {
+    return std::ranges::none_of(to_.services, [&](const ReleaseService& service) {
+      if (!is_still_to_swap(from_, to_, rollout_, service)) return false;
+      const auto going = taken_over(from_, to_, service);
+      return needs(oneshot, service) || std::ranges::any_of(oneshots, [&](const ReleaseService* other) {
+               return (other == &oneshot || needs(oneshot, *other)) && is_held_by(going, *other);
+             });
+    });
+  }
+  bool needs(const ReleaseService& service, const ReleaseService& on) const {
+    return depends_transitively(to_, service.spec.name, on.spec.name);
+  }
+  bool is_held_by(const std::vector<const ReleaseService*>& going, const ReleaseService& service) const {
+    return std::ranges::any_of(
+        going, [&](const ReleaseService* old) { return excludes(to_, service.spec, old->spec); });
   }
 
   bool swap_stateful(const std::vector<const ReleaseService*>& changed) {
     for (const ReleaseService* service : changed) {
-      const std::string& name = service->spec.name;
-      const bool swapped = std::ranges::find(rollout_.swapped, name) != rollout_.swapped.end();
-      const auto going = taken_over(from_, to_, *service);
-      if (swapped || going.empty() || !may_swap(*service, going)) continue;
-      changes_.emit(event::ServiceSwapped{rollout_.id, name, true});
+      if (!is_still_to_swap(from_, to_, rollout_, *service) ||
+          !may_swap(*service, taken_over(from_, to_, *service)))
+        continue;
+      changes_.emit(event::ServiceSwapped{rollout_.id, service->spec.name, true});
       return true;
     }
     return false;

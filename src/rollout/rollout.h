@@ -59,6 +59,8 @@ bool is_overdue(const State& state, const Environment& environment, const Instan
 
 // A service of `release` that another one waits for with service_completed_successfully.
 bool is_oneshot(const Release& release, std::string_view service);
+// Those of what is being rolled out that have not ended well yet; a rollback runs none.
+std::vector<const ReleaseService*> oneshots_left(const Release& release, const Rollout& rollout);
 // `service` reaches `on` by depends_on.
 bool depends_transitively(const Release& release, std::string_view service, std::string_view on);
 
@@ -92,7 +94,11 @@ std::vector<const ReleaseService*> changed_services(const Release* from, const R
 // nobody else may run it, so that they go before it comes.
 std::vector<const ReleaseService*> taken_over(const Release* from, const Release& to,
                                               const ReleaseService& service);
-// What `release`, which is being rolled out, waits for before what depends so is started.
+// It takes over the state of something that is not asked to go yet.
+bool is_still_to_swap(const Release* from, const Release& to, const Rollout& rollout,
+                      const ReleaseService& service);
+// What `release`, which is being rolled out, waits for before what depends so is started: of a service that
+// is still to be swapped for its new one, the new one.
 bool is_met(const State& state, const Environment& environment, const Release& release,
             const Rollout& rollout, const Dependency& dependency);
 // One of them that is not ready, rather one that waits for no other of them; null when all are.

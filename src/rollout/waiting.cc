@@ -28,32 +28,37 @@ bool is_overdue(const State& state, const Environment& environment, const Instan
 
 bool is_met(const State& state, const Environment& environment, const Release& release,
             const Rollout& rollout, const Dependency& dependency) {
-  if (dependency.condition == DependencyCondition::completed)
-    return rollout.is_rollback || rollout.oneshots_done.contains(dependency.service);
-  bool met = release.find(dependency.service) == nullptr;
+  const bool done = rollout.is_rollback || rollout.oneshots_done.contains(dependency.service);
+  if (dependency.condition == DependencyCondition::completed) return done;
+  const ReleaseService* on = release.find(dependency.service);
+  if (on == nullptr || (done && is_oneshot(release, dependency.service))) return true;
+  if (is_still_to_swap(state.release(rollout.from), release, rollout, *on)) return false;
+  const bool only_started = dependency.condition == DependencyCondition::started;
+  bool met = false;
   each_instance(state, environment, [&](const Instance& instance) {
     if (instance.service != dependency.service) return;
     met = met || instance.phase == Phase::ready ||
-          (dependency.condition == DependencyCondition::started && instance.phase == Phase::running);
+          (only_started && (instance.phase == Phase::running || instance.phase == Phase::completed));
   });
   return met;
 }
 
 const ReleaseService* not_ready(const State& state, const Environment& environment,
                                 const std::vector<const ReleaseService*>& services) {
-  const auto unready = [&](const ReleaseService* service) {
-    return !all_ready(state, environment, *service);
-  };
+  std::vector<const ReleaseService*> unready;
+  std::set<std::string_view> names;
+  for (const ReleaseService* service : services) {
+    if (all_ready(state, environment, *service)) continue;
+    unready.push_back(service);
+    names.insert(service->spec.name);
+  }
   const auto waits = [&](const ReleaseService* service) {
-    return std::ranges::any_of(services, [&](const ReleaseService* other) {
-      return unready(other) && std::ranges::any_of(service->spec.depends_on, [&](const Dependency& on) {
-               return on.service == other->spec.name;
-             });
-    });
+    return std::ranges::any_of(service->spec.depends_on,
+                               [&](const Dependency& on) { return names.contains(on.service); });
   };
   const ReleaseService* found = nullptr;
-  for (const ReleaseService* service : services)
-    if (unready(service) && (found == nullptr || !waits(service))) found = service;
+  for (const ReleaseService* service : unready)
+    if (found == nullptr || !waits(service)) found = service;
   return found;
 }
 
@@ -68,6 +73,20 @@ std::string why_not_ready(const State& state, const Environment& environment, co
 }
 
 namespace {
+
+// What keeps it from being made, though it is in order itself: a service that need not have changed.
+const ReleaseService* held_up_by(const State& state, const Environment& environment, const Release& release,
+                                 const Rollout& rollout, const ReleaseService& service) {
+  bool made = false;
+  each_instance(state, environment, [&](const Instance& instance) {
+    made = made || (instance.service == service.spec.name && instance.revision == service.revision);
+  });
+  if (made) return nullptr;
+  for (const Dependency& on : service.spec.depends_on)
+    if (on.condition != DependencyCondition::completed && !is_met(state, environment, release, rollout, on))
+      return release.find(on.service);
+  return nullptr;
+}
 
 // Holds a volume that a service of the new release takes over.
 bool makes_room(const State& state, const Rollout& rollout, const Release& to, const Instance& instance) {
@@ -113,8 +132,10 @@ Waiting waiting_of(const State& state, const Environment& environment, const Rol
       waiting.reason = fmt::format("waiting for the one-shot service {} to end", service.spec.name);
   if (const auto* unready =
           not_ready(state, environment, changed_services(state.release(rollout.from), to))) {
-    waiting.reason = why_not_ready(state, environment, *unready);
-    waiting.service = unready->spec.name;
+    const ReleaseService* cause = held_up_by(state, environment, to, rollout, *unready);
+    if (cause == nullptr) cause = unready;
+    waiting.reason = why_not_ready(state, environment, *cause);
+    waiting.service = cause->spec.name;
   }
   if (!environment.network && !environment.network_error.empty()) {
     waiting.reason =

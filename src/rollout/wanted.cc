@@ -10,13 +10,37 @@ bool is_oneshot(const Release& release, std::string_view service) {
   return false;
 }
 
+std::vector<const ReleaseService*> oneshots_left(const Release& release, const Rollout& rollout) {
+  std::vector<const ReleaseService*> left;
+  if (rollout.is_rollback) return left;
+  for (const ReleaseService& service : release.services)
+    if (is_oneshot(release, service.spec.name) && !rollout.oneshots_done.contains(service.spec.name))
+      left.push_back(&service);
+  return left;
+}
+
 bool depends_transitively(const Release& release, std::string_view service, std::string_view on) {
-  // The compose reader refuses cycles, so the depth is at most the number of services.
-  const ReleaseService* found = release.find(service);
-  if (found == nullptr) return false;
-  return std::ranges::any_of(found->spec.depends_on, [&](const Dependency& dependency) {
-    return dependency.service == on || depends_transitively(release, dependency.service, on);
-  });
+  // Each is looked at once: the paths of a ladder of services are without number.
+  std::set<std::string_view> seen{service};
+  std::vector<std::string_view> left{service};
+  while (!left.empty()) {
+    const ReleaseService* found = release.find(left.back());
+    left.pop_back();
+    if (found == nullptr) continue;
+    for (const Dependency& dependency : found->spec.depends_on) {
+      if (dependency.service == on) return true;
+      if (seen.insert(dependency.service).second) left.emplace_back(dependency.service);
+    }
+  }
+  return false;
+}
+
+bool is_still_to_swap(const Release* from, const Release& to, const Rollout& rollout,
+                      const ReleaseService& service) {
+  const ReleaseService* before = from == nullptr ? nullptr : from->find(service.spec.name);
+  return from != nullptr && (before == nullptr || before->revision != service.revision) &&
+         std::ranges::find(rollout.swapped, service.spec.name) == rollout.swapped.end() &&
+         !is_oneshot(to, service.spec.name) && !taken_over(from, to, service).empty();
 }
 
 std::vector<const ReleaseService*> changed_services(const Release* from, const Release& to) {
