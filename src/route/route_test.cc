@@ -201,6 +201,8 @@ TEST(EdgePort, OfTheImageCountsWhereTheFileNamesNone) {
   EXPECT_EQ(leads_to({tcp(22)}, {22, 3000}), 3000);
   EXPECT_EQ(leads_to({tcp(9300)}, {80}), 9300) << "the program was told to listen elsewhere";
   EXPECT_EQ(leads_to({}, {5432, 6379}), 0);
+  EXPECT_EQ(leads_to({tcp(8443, "tcp")}, {8443}), 0) << "the file's word stands";
+  EXPECT_EQ(leads_to({tcp(8080, "tcp")}, {8080, 3000}), 3000);
 }
 
 TEST(Ipv4, ReadsFourDecimalNumbersAndNothingElse) {

@@ -387,6 +387,11 @@ std::optional<PortSpec> edge_port(const ReleaseService& service) {
   if (auto declared = edge_port(service.spec)) return declared;
   std::optional<PortSpec> unknown;
   for (const std::uint16_t exposed : service.image.exposed) {
+    // The file's word about a port stands, also when it is that this is no HTTP.
+    if (std::ranges::any_of(service.spec.ports, [&](const PortSpec& told) {
+          return told.transport == Transport::tcp && told.container == exposed;
+        }))
+      continue;
     PortSpec port{
         .container = exposed, .host = {}, .host_ip = {}, .transport = Transport::tcp, .app_protocol = {}};
     const Speaks what = speaks(port);
