@@ -48,6 +48,7 @@ Result<Json> make_app(Context& context, const std::string& app, const std::strin
   if (!exists || context.tokens.has(app)) {
     // A predecessor whose removal was cut short leaves nothing to the new one.
     context.housekeeping.remove_strays();
+    TRY(context.grants_to_drop.make_room(app));
     TRY(context.core.submit(command::CreateApp{app}));
   }
   const auto finish = [&]() -> Result<std::string> {
@@ -121,7 +122,8 @@ Result<Json> remove_app(Context& context, const std::string& app) {
     const auto removed = context.core.submit(command::RemoveApp{app});
     context.grants_to_drop.end(app, removed.has_value());
     if (!removed) return std::unexpected(removed.error());
-    TRY(context.tokens.remove_app(app));
+    if (const auto gone = context.tokens.remove_app(app); !gone)  // they are for nothing now
+      log_event(Level::warn, "control.tokens_left", {{"app", app}, {"error", gone.error().message()}});
     if (const auto dropped = context.grants_to_drop.settle(); !dropped)  // when the launcher is back
       log_event(Level::warn, "control.grants_to_drop", {{"error", dropped.error().message()}});
     context.housekeeping.remove_strays();  // its images follow in the background

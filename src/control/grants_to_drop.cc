@@ -56,19 +56,35 @@ Result<void> GrantsToDrop::begin(const std::string& app) {
 
 void GrantsToDrop::end(const std::string& app, bool removed) {
   const std::lock_guard lock(mutex_);
-  auto apps = apps_;
-  const auto found = apps.find(app);
-  if (found == apps.end() || (found->second && !removed)) return;
+  const auto found = apps_.find(app);
+  if (found == apps_.end() || (found->second && !removed)) return;
   if (removed)
     found->second = true;
   else
-    apps.erase(found);
-  if (auto kept = keep(std::move(apps)); !kept)  // the state knows it at the next start
+    apps_.erase(found);
+  if (auto kept = keep(apps_); !kept)  // the state knows it at the next start
     log_event(Level::warn, "control.grants_to_drop", {{"error", kept.error().message()}});
 }
 
 Result<void> GrantsToDrop::settle() {
   const std::lock_guard lock(mutex_);
+  return settle_locked();
+}
+
+Result<void> GrantsToDrop::make_room(const std::string& app) {
+  const std::lock_guard lock(mutex_);
+  const auto found = apps_.find(app);
+  if (found == apps_.end() || !found->second) return {};
+  const auto settled = settle_locked();
+  if (!apps_.contains(app)) return {};
+  return std::unexpected(
+      Error{Code::unavailable,
+            fmt::format("what the operator allowed an earlier {} is not dropped yet: {}", app,
+                        settled ? "the launcher was asked" : settled.error().message()),
+            0, "try it again in a moment; `naru doctor` says how the launcher is"});
+}
+
+Result<void> GrantsToDrop::settle_locked() {
   const auto all = apps_;
   for (const auto& [app, gone] : all) {
     if (!gone) continue;

@@ -25,12 +25,15 @@ class GrantsToDrop {
   // Around the command: what was begun and did not happen is forgotten.
   Result<void> begin(const std::string& app);
   void end(const std::string& app, bool removed);
-  // Drops those of all that are gone; with the application made anew too, which nobody can have given
-  // anything while the launcher was away. What cannot be dropped stays for the next time.
+  // Drops those of all that are gone. What cannot be dropped stays for the next time.
   Result<void> settle();
+  // Before one of that name is made: it inherits nothing, and nothing that it is given is dropped.
+  // unavailable while the launcher has not dropped what its predecessor had.
+  Result<void> make_room(const std::string& app);
 
  private:
   Result<void> keep(std::map<std::string, bool> apps);
+  Result<void> settle_locked();
 
   const std::filesystem::path file_;
   const Drop drop_;

@@ -55,6 +55,22 @@ TEST_F(GrantsToDropTest, WaitForALauncherThatIsAwayOverARestart) {
   EXPECT_EQ(dropped, std::vector<std::string>{"shop"});
 }
 
+TEST_F(GrantsToDropTest, AreDroppedBeforeAnotherOneOfThatNameIsMade) {
+  away = true;
+  const auto grants = open();
+  ASSERT_TRUE(grants->begin("shop"));
+  ASSERT_TRUE(grants->make_room("shop")) << "it is refused as one that exists";
+  grants->end("shop", true);
+  EXPECT_FALSE(grants->settle());
+  const auto refused = grants->make_room("shop");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::unavailable);
+  EXPECT_TRUE(grants->make_room("blog"));
+  away = false;
+  EXPECT_TRUE(grants->make_room("shop"));
+  EXPECT_EQ(dropped, std::vector<std::string>{"shop"});
+}
+
 TEST_F(GrantsToDropTest, OfARemovalThatWasCutShortGoByWhatBecameOfIt) {
   auto grants = open();
   ASSERT_TRUE(grants->begin("shop"));
