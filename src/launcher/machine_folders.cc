@@ -67,7 +67,10 @@ Result<OpenedFolder> MachineFolders::open(const std::string& path) const {
 // No symbolic link on the way: what is mounted is what was looked at.
 Result<OpenedFolder> MachineFolders::open_beneath_root(const std::string& path) {
   const Fd root = TRY(os::open_folder("/"));
-  auto opened = os::open_beneath(root.get(), path.substr(1), O_PATH);
+  // As a folder first, which mounts what is mounted on demand (open(2): O_PATH alone does not).
+  auto opened = os::open_beneath(root.get(), path.substr(1), O_PATH | O_DIRECTORY);
+  if (!opened && opened.error().sys_errno == ENOTDIR)
+    opened = os::open_beneath(root.get(), path.substr(1), O_PATH);
   if (!opened && opened.error().code == Code::not_found)
     return std::unexpected(Error{Code::not_found, fmt::format("there is no {}", path), 0,
                                  fmt::format("make it first: mkdir -p -m 700 {}", path)});

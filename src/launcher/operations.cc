@@ -78,7 +78,7 @@ Result<Reply> container_start(Operations& operations, const Json& request, std::
   const auto spec = TRY(field<ContainerSpec>(request, "spec"));
   TRY(check_spec(spec, operations.engine.paths().checkouts.string()));
   // Not of one that runs: a grant that was taken back ends nothing.
-  if (auto known = operations.engine.status(spec.id))
+  if (auto known = operations.engine.status(spec.id); known && known->state != ContainerState::created)
     return Reply{.result = *known, .fds = {}, .watches = {}};
   container::StartOptions options;
   // Before any lock is taken: a disk that is away holds up no more than this start.
