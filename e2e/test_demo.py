@@ -35,6 +35,8 @@ class Demo(unittest.TestCase):
 
     def seed_base_image(self):
         """The demo makes one when there is none, which takes a minute: only with --long."""
+        (self.folder / "demo").mkdir()
+        (self.folder / "demo/.naru-demo").touch()
         naru.run([naru.NARU, "up", "--detach"], env=self.env)
         naru.run([naru.NARU, "image", "import", naru.BASE_TAR, "--reference", naru.BASE_IMAGE], env=self.env)
 
@@ -48,6 +50,14 @@ class Demo(unittest.TestCase):
         self.assertEqual(ends[1][3], "0", "a good release fails nobody")
         self.assertEqual(len(re.findall(r"^    push to live: (.* \d+ ms, ){2}.* \d+ ms$", measured, re.M)), 3, measured)
         self.assertRegex(measured, r"verdict: .*errors for \d+ of \d+ canary users")
+
+    def test_a_folder_that_is_somebody_elses_is_left_alone(self):
+        (self.folder / "demo/shop").mkdir(parents=True)
+        for words in ([], ["--stop"]):
+            refused = self.demo(*words)
+            self.assertEqual(refused.returncode, 1, refused.stdout)
+            self.assertIn("name an empty folder in NARU_DEMO", refused.stdout)
+        self.assertTrue((self.folder / "demo/shop").is_dir())
 
     def test_a_good_release_goes_out_and_a_bad_one_comes_back(self):
         self.addCleanup(self.demo, "--stop")
