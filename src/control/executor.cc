@@ -89,6 +89,15 @@ std::vector<std::string> argv_of(const ServiceSpec& spec, const ImageInfo& image
   return argv;
 }
 
+// Why an instance did not start, with what to do about it where that is more than what stands for every
+// error.
+std::string with_remedy(const Error& error) {
+  const bool of_the_program =
+      error.code == Code::command_not_found || error.code == Code::command_not_executable;
+  if (error.remedy.empty() && !of_the_program) return error.message();
+  return fmt::format("{} ({})", error.message(), error.hint());
+}
+
 }  // namespace
 
 bool is_transient(const Error& error) {
@@ -362,13 +371,9 @@ std::optional<Command> Executor::start(const Action& action) {
   if (!started) {
     // timeout: it may run by now; the start is idempotent, so the next one tells.
     if (is_transient(started.error()) || started.error().code == Code::timeout) return std::nullopt;
-    const Error& error = started.error();
-    // What the operator took back says how it is given again.
-    const std::string why = error.code == Code::forbidden && !error.remedy.empty()
-                                ? fmt::format("{} ({})", error.message(), error.hint())
-                                : error.message();
-    return command::InstanceStartFailed{action.id, action.subject, attempt,
-                                        mask(why, secrets_of(parts_.core, wanted->instance.app))};
+    return command::InstanceStartFailed{
+        action.id, action.subject, attempt,
+        mask(with_remedy(started.error()), secrets_of(parts_.core, wanted->instance.app))};
   }
   if (started->state == ContainerState::running)
     return command::InstanceStarted{action.id, action.subject, attempt, started->address, started->pid};

@@ -117,7 +117,9 @@ void Judging::look() {
       View view{*rollout, {}, {}, {}, {}};
       count_crashes(state, *rollout, now, view.crashes);
       each_judged(state, *rollout, [&](const Instance& instance, bool canary) {
-        if (canary && instance.was_ready) view.ready[instance.container()] = instance.ready_at;
+        // One that crashed after it was ready is cold by its own doing.
+        if (canary && instance.was_ready && instance.crashes == 0)
+          view.ready[instance.container()] = instance.ready_at;
       });
       for (const Release* release : {state.release(rollout->from), state.release(rollout->to)})
         if (release != nullptr)
