@@ -197,7 +197,7 @@ class Start(OneApp):
     def test_a_program_that_does_not_exist_is_named(self):
         self.app.edit("web/Dockerfile", 'CMD ["perl"', 'CMD ["perll"')
         self.app.edit("compose.yaml", "ready_deadline: 20s", "ready_deadline: 6s")
-        self.comes_back("No program", r"'perll' does not exist in the image, or its interpreter does not \(check command and entrypoint", "see `naru logs shop/web`")
+        self.comes_back("No program", r"'perll' does not exist in the image, or its interpreter does not.*\(check command and entrypoint", "see `naru logs shop/web`")
 
     def mode(self, word):
         self.app.edit("web/Dockerfile", '"web", "8080"]', f'"{word}", "8080"]')
