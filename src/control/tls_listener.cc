@@ -24,30 +24,35 @@ TlsListener::TlsListener(io::Reactor& reactor, io::Listener listener, io::Stream
       waiting_(std::move(waiting)),
       channel_(std::move(channel)) {}
 
+// What the supervisor said before control was there is known before anybody is answered.
 void TlsListener::serve(io::HttpServer& server, std::size_t connections) {
-  reactor_.spawn(follow(server, connections));
+  if (hear(server, connections)) reactor_.spawn(follow(server, connections));
 }
 
 io::Task<void> TlsListener::follow(io::HttpServer& server, std::size_t connections) {
   while (true) {
     const auto something = co_await waiting_.wait_readable();
-    const auto messages = something ? channel_.read_available() : Result<std::vector<ipc::Message>>();
-    if (!something) co_return;
-    if (!messages) {
-      // closed: the supervisor ends, and we with it.
-      if (messages.error().code != Code::closed)
-        refuse("what the supervisor says cannot be read: " + messages.error().message());
-      co_return;
-    }
-    for (const ipc::Message& message : *messages) take(message.body);
-    if (!listener_ || messages->empty()) continue;
-    io::ListenerOptions options{.tls = identity_,
-                                .connections = connections / kMostOfConnections,
-                                .per_address = kPerAddress,
-                                .handshakes = kHandshakes};
-    server.add_listener(std::move(*listener_), std::move(options));
-    listener_.reset();
+    if (!something || !hear(server, connections)) co_return;
   }
+}
+
+bool TlsListener::hear(io::HttpServer& server, std::size_t connections) {
+  const auto messages = channel_.read_available();
+  if (!messages) {
+    // closed: the supervisor ends, and we with it.
+    if (messages.error().code != Code::closed)
+      refuse("what the supervisor says cannot be read: " + messages.error().message());
+    return false;
+  }
+  for (const ipc::Message& message : *messages) take(message.body);
+  if (!listener_ || messages->empty()) return true;
+  io::ListenerOptions options{.tls = identity_,
+                              .connections = connections / kMostOfConnections,
+                              .per_address = kPerAddress,
+                              .handshakes = kHandshakes};
+  server.add_listener(std::move(*listener_), std::move(options));
+  listener_.reset();
+  return true;
 }
 
 void TlsListener::take(const Json& told) {

@@ -37,6 +37,7 @@ class TlsListener {
  private:
   TlsListener(io::Reactor& reactor, io::Listener listener, io::Stream waiting, ipc::Channel channel);
   io::Task<void> follow(io::HttpServer& server, std::size_t connections);
+  bool hear(io::HttpServer& server, std::size_t connections);  // false: it says nothing any more
   void take(const Json& told);
   void refuse(std::string why);
 

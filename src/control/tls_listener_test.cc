@@ -34,6 +34,7 @@ class TlsListenerTest : public ::testing::Test {
   void SetUp() override {
     auto [ours, theirs] = std::move(*ipc::Channel::pair());
     supervisor = std::move(ours);
+    if (!said_before.is_null()) say(said_before);
     std::promise<void> ready;
     thread = std::thread([&, channel = ::dup(theirs.fd())] {
       reactor = std::move(io::Reactor::create().value());
@@ -47,6 +48,7 @@ class TlsListenerTest : public ::testing::Test {
       ASSERT_EQ(::listen(listening.get(), 8), 0);  // on a port that the kernel chooses
       tls = std::move(*TlsListener::adopt(*reactor, ::dup(listening.get()), channel));
       tls->serve(*server, 100);
+      at_once = tls->standing();
       sockaddr_in name{};
       socklen_t size = sizeof name;
       ::getsockname(listening.get(), reinterpret_cast<sockaddr*>(&name), &size);
@@ -73,6 +75,8 @@ class TlsListenerTest : public ::testing::Test {
     }
   }
 
+  Json said_before;                              // before control is there
+  std::optional<TlsListener::Standing> at_once;  // when it begins to serve
   ipc::Channel supervisor;
   std::unique_ptr<io::Reactor> reactor;
   std::unique_ptr<TlsListener> tls;
@@ -94,6 +98,20 @@ TEST_F(TlsListenerTest, WithoutACertificateClosesAtOnceAndServesWhenOneComes) {
   const auto served = io::fetch({.url = url}, good.trusting());
   ASSERT_TRUE(served) << served.error().message();
   EXPECT_EQ(served->status, 204);
+}
+
+class TlsListenerToldBefore : public TlsListenerTest {
+ protected:
+  void SetUp() override {
+    said_before = {{"refused", "the key is another's"}};
+    TlsListenerTest::SetUp();
+  }
+};
+
+// The banner of `naru up` asks as soon as anybody answers.
+TEST_F(TlsListenerToldBefore, KnowsItBeforeItAnswersAnybody) {
+  ASSERT_TRUE(at_once);
+  EXPECT_EQ(at_once->refused, "the key is another's");
 }
 
 TEST_F(TlsListenerTest, KeepsTheReasonWhenTheSupervisorCannotBeUnderstood) {
