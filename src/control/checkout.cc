@@ -12,6 +12,7 @@
 
 #include "base/fd.h"
 #include "base/rng.h"
+#include "base/take.h"
 #include "base/utf8.h"
 #include "os/file.h"
 #include "os/process.h"
@@ -100,13 +101,6 @@ std::vector<std::string> git(const ipc::DataFolder& data, const std::string& app
   return argv;
 }
 
-std::string_view next_line(std::string_view& text) {
-  const auto end = std::min(text.find('\n'), text.size());
-  const std::string_view line = text.substr(0, end);
-  text.remove_prefix(std::min(end + 1, text.size()));
-  return line;
-}
-
 // Before anything is written: how much would it be?
 Result<void> check_size(const ipc::DataFolder& data, const std::string& app, const std::string& commit,
                         const GitEnvironment& environment) {
@@ -179,13 +173,13 @@ Result<CommitInfo> commit_info(const ipc::DataFolder& data, const std::string& a
       TRY(run_program(git(data, app, {"log", "-1", "--format=%H%n%ct%n%an%n%s", commit}), environment));
   std::string_view rest = text;
   CommitInfo info;
-  info.commit = next_line(rest);
-  const std::string_view time = next_line(rest);
+  info.commit = take_until(rest, '\n');
+  const std::string_view time = take_until(rest, '\n');
   std::int64_t seconds_since_epoch = 0;
   std::from_chars(time.data(), time.data() + time.size(), seconds_since_epoch);
   info.time = seconds(seconds_since_epoch);
-  info.author = printable(beginning(next_line(rest), 200));
-  info.subject = printable(beginning(next_line(rest), 300));
+  info.author = printable(beginning(take_until(rest, '\n'), 200));
+  info.subject = printable(beginning(take_until(rest, '\n'), 300));
   return info;
 }
 
@@ -259,7 +253,7 @@ Result<std::vector<std::pair<std::string, std::string>>> refs_of(const ipc::Data
   std::vector<std::pair<std::string, std::string>> refs;
   std::string_view rest = text;
   while (!rest.empty()) {
-    const std::string_view line = next_line(rest);
+    const std::string_view line = take_until(rest, '\n');
     const auto space = line.find(' ');
     if (space != std::string_view::npos) refs.emplace_back(line.substr(space + 1), line.substr(0, space));
   }

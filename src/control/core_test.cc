@@ -55,7 +55,8 @@ TEST_F(CoreTest, ChoosesASecretForAnOldFolderToo) {
 
 // Who wants to free it needs control.
 TEST_F(CoreTest, StartsOnAFullDisk) {
-  if (::mount("naru-core", folder_.c_str(), "tmpfs", 0, "size=2m") != 0) GTEST_SKIP() << "needs root";
+  if (::mount("naru-core", folder_.c_str(), "tmpfs", 0, "size=2m") != 0)
+    GTEST_SKIP() << "needs the right to mount";
   const std::unique_ptr<std::string, void (*)(std::string*)> mounted(
       &folder_, [](std::string* folder) { ::umount2(folder->c_str(), MNT_DETACH); });
   const std::string secret = secret_of(*open());

@@ -8,6 +8,8 @@
 #include <csignal>
 #include <filesystem>
 
+#include "base/take.h"
+
 namespace naru::control {
 
 namespace {
@@ -68,9 +70,7 @@ struct CgiHead {
 Result<CgiHead> parse_cgi_head(std::string_view text) {
   CgiHead head;
   while (!text.empty()) {
-    const auto end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
+    std::string_view line = take_until(text, '\n');
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.empty()) continue;
     const auto colon = line.find(':');

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/take.h"
+
 namespace naru::format {
 namespace {
 
@@ -214,9 +216,7 @@ std::string_view next_word(std::string_view& line) {
 std::vector<std::uint32_t> parse_nameservers(std::string_view text, std::size_t limit) {
   std::vector<std::uint32_t> out;
   while (!text.empty() && out.size() < limit) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(text.size(), end + 1));
+    std::string_view line = take_until(text, '\n');
     std::uint32_t address = 0;
     if (next_word(line) == "nameserver" && read_ipv4(next_word(line), address)) out.push_back(address);
   }

@@ -11,6 +11,7 @@
 #include <deque>
 
 #include "base/environment.h"
+#include "base/take.h"
 #include "image/files.h"
 
 namespace naru::image {
@@ -34,11 +35,7 @@ std::vector<std::string_view> words(std::string_view text) {
 
 std::vector<std::string_view> lines(std::string_view text) {
   std::vector<std::string_view> found;
-  while (!text.empty()) {
-    const auto end = std::min(text.find('\n'), text.size());
-    found.push_back(text.substr(0, end));
-    text.remove_prefix(std::min(text.size(), end + 1));
-  }
+  while (!text.empty()) found.push_back(take_until(text, '\n'));
   return found;
 }
 

@@ -6,6 +6,7 @@
 #include <ranges>
 
 #include "base/log.h"
+#include "base/take.h"
 #include "launcher/checks.h"
 #include "launcher/jobs.h"
 #include "os/file.h"
@@ -75,9 +76,7 @@ std::string container_of(const std::string& build) {
 
 std::string reachable_nameserver(std::string_view resolv_conf) {
   while (!resolv_conf.empty()) {
-    const std::size_t end = std::min(resolv_conf.find('\n'), resolv_conf.size());
-    std::string_view line = resolv_conf.substr(0, end);
-    resolv_conf.remove_prefix(std::min(end + 1, resolv_conf.size()));
+    std::string_view line = take_until(resolv_conf, '\n');
     constexpr std::string_view kKey = "nameserver";
     if (!line.starts_with(kKey)) continue;
     line.remove_prefix(kKey.size());

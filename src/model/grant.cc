@@ -1,5 +1,6 @@
 #include "model/grant.h"
 
+#include "base/take.h"
 #include "model/capabilities.h"
 
 namespace naru {
@@ -183,11 +184,9 @@ std::optional<std::string> machine_path(std::string_view text) {
     if (static_cast<unsigned char>(c) < ' ' || c == 0x7f || c == ':') return std::nullopt;
   std::string path;
   while (!text.empty()) {
-    const auto end = std::min(text.find('/'), text.size());
-    const std::string_view part = text.substr(0, end);
+    const std::string_view part = take_until(text, '/');
     if (part == "..") return std::nullopt;
     if (!part.empty() && part != ".") path.append("/").append(part);
-    text.remove_prefix(std::min(text.size(), end + 1));
   }
   return path.empty() ? "/" : path;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/take.h"
 #include "os/nftables.h"
 
 namespace naru::network {
@@ -17,19 +18,14 @@ struct ForwardChain {
 };
 
 std::string_view take_line(std::string_view& text) {
-  const auto end = std::min(text.find('\n'), text.size());
-  std::string_view line = text.substr(0, end);
-  text.remove_prefix(std::min(end + 1, text.size()));
+  std::string_view line = take_until(text, '\n');
   while (line.starts_with('\t') || line.starts_with(' ')) line.remove_prefix(1);
   while (line.ends_with(' ')) line.remove_suffix(1);
   return line;
 }
 
 std::string_view take_word(std::string_view& text) {
-  const auto end = std::min(text.find(' '), text.size());
-  const std::string_view word = text.substr(0, end);
-  text.remove_prefix(std::min(end + 1, text.size()));
-  return word;
+  return take_until(text, ' ');
 }
 
 // "table inet firewalld {": "inet firewalld".

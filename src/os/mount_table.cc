@@ -5,6 +5,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "base/take.h"
 #include "os/file.h"
 
 namespace naru::os {
@@ -33,13 +34,6 @@ std::string unescaped(std::string_view text) {
     }
   }
   return out;
-}
-
-std::string_view take_until(std::string_view& text, char end) {
-  const auto at = std::min(text.find(end), text.size());
-  const std::string_view part = text.substr(0, at);
-  text.remove_prefix(std::min(at + 1, text.size()));
-  return part;
 }
 
 Result<int> mount_of(int fd) {
