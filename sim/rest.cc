@@ -91,7 +91,7 @@ void Invariants::at_rest(const std::map<std::string, std::string>& acknowledged)
       const bool swapped =
           rollout != nullptr && std::ranges::any_of(rollout->swapped, [&](const std::string& name) {
             const Release& to = *state.release(rollout->to);
-            return excludes(to, to.find(name)->spec, service.spec);
+            return excludes(to, to.find(name)->spec, *stable, service.spec);
           });
       if (!swapped && !rollout::all_ready(state, environment, service))
         violated("stable runs at rest", "{}: {} of v{} is not ready", key, service.spec.name,

@@ -1,9 +1,12 @@
 #include <gtest/gtest.h>
 
+#include <csignal>
+
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/fd.h"
 #include "base/result.h"
+#include "base/signal_name.h"
 
 namespace naru {
 namespace {
@@ -14,6 +17,19 @@ Result<int> half(int n) {
 }
 Result<int> quarter(int n) {
   return TRY(half(TRY(half(n))));
+}
+
+TEST(Signals, AreReadInEveryUsualForm) {
+  EXPECT_EQ(parse_signal("SIGTERM").value(), SIGTERM);
+  EXPECT_EQ(parse_signal("QUIT").value(), SIGQUIT);
+  EXPECT_EQ(parse_signal("9").value(), SIGKILL);
+  EXPECT_EQ(parse_signal("SIGRTMIN").value(), SIGRTMIN);
+  EXPECT_EQ(parse_signal("RTMIN+3").value(), SIGRTMIN + 3);
+  EXPECT_EQ(parse_signal("SIGRTMAX").value(), SIGRTMAX);
+  EXPECT_EQ(parse_signal("RTMAX-30").value(), SIGRTMIN);
+  for (const char* bad :
+       {"", "SIG", "0", "-1", "999", "TERMX", "9x", "RTMIN-1", "RTMIN+31", "RTMAX+1", "RTMAXX", "RTMIN+-1"})
+    EXPECT_EQ(parse_signal(bad).error().code, Code::invalid_argument) << bad;
 }
 
 TEST(Result, TryReturnsTheErrorUpward) {

@@ -2,6 +2,7 @@
 
 #include <charconv>
 
+#include "base/signal_name.h"
 #include "format/path_glob.h"
 #include "model/json_text.h"
 
@@ -367,14 +368,7 @@ Result<void> StagePlanner::operator()(const format::ShellInstruction& i) {
 
 Result<void> StagePlanner::operator()(const format::StopsignalInstruction& i) {
   std::string signal = TRY(expand(i.signal));
-  const bool number = !signal.empty() && signal.size() < 3 &&
-                      std::ranges::all_of(signal, [](char c) { return c >= '0' && c <= '9'; });
-  const bool name =
-      signal.size() > 3 && signal.size() < 16 && signal.starts_with("SIG") &&
-      std::ranges::all_of(
-          signal,
-          [](char c) { return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '+' || c == '-'; });
-  if (!number && !name)
+  if (!parse_signal(signal))
     return fail(Code::dockerfile_invalid, "'{}' is not a signal: write SIGTERM or 15", signal.substr(0, 40));
   stage_.config.stop_signal = std::move(signal);
   return {};

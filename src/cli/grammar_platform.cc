@@ -1,5 +1,6 @@
 // The verbs of the platform, of applications and of images.
 #include "cli/grammar.h"
+#include "model/push_bounds.h"
 
 namespace naru::cli {
 
@@ -32,7 +33,7 @@ void add_up_and_down(Grammar& grammar) {
   verb->add_option("--tls-key", up_options->tls_key, "The certificate's key, PEM")->type_name("FILE");
   verb->add_option("--max-push-mb", up_options->max_push_mb, "The largest push, in MiB (256)")
       ->type_name("N")
-      ->check(CLI::Range(1, 2000).description(""));
+      ->check(CLI::Range(1U, kMostPushMiB).description(""));
   verb->add_option("--allow-registry", up_options->allowed_registries,
                    "A registry on this machine that pushes may name; again for more")
       ->type_name("HOST:PORT")

@@ -514,16 +514,26 @@ TEST_F(EngineTest, RefusesSpecsItDoesNotUnderstand) {
   EXPECT_EQ(code([](auto& s) { s.cwd = "relative"; }), Code::invalid_argument);
   EXPECT_EQ(code([](auto& s) { s.cwd = "/a/../../b"; }), Code::invalid_argument);
   EXPECT_EQ(code([](auto& s) { s.stop_signal = "SIGNOTHING"; }), Code::invalid_argument);
+  for (const char* name : {"-db", ".db", "a b", "a\nb", "a/b",
+                           "0123456789012345678901234567890123456789012345678901234567890123"})
+    EXPECT_EQ(code([&](auto& s) { s.hostname = name; }), Code::invalid_argument) << name;
   EXPECT_EQ(code([](auto& s) { s.cap_add = {"SYS_ADMIN"}; }), Code::forbidden);
   EXPECT_EQ(code([](auto& s) { s.cap_add = {"ALL"}; }), Code::invalid_argument);
   EXPECT_EQ(code([](auto& s) { s.parent_cgroup = "../x"; }), Code::invalid_argument);
   EXPECT_EQ(code([](auto& s) { s.layers.assign(500, layer_digest()); }), Code::invalid_argument);
-  EXPECT_EQ(code([](auto& s) { s.hostname = "a\nb"; }), Code::invalid_argument);
   for (const char* target : {"/", "/proc", "/proc/self", "/sys/fs/cgroup", "/dev", "/dev/null"})
     EXPECT_EQ(code([&](auto& s) { s.mounts = {{MountKind::tmpfs, "", target, false, 0}}; }), Code::forbidden)
         << target;
   EXPECT_EQ(code([](auto& s) { s.mounts = {{MountKind::volume, "../../etc", "/x", false, 0}}; }),
             Code::invalid_argument);
+}
+
+TEST_F(EngineTest, TakesHostNamesAsPeopleWriteThem) {
+  for (const char* name : {"DB01", "db.internal", "1st"}) {
+    auto spec = shell("true");
+    spec.hostname = name;
+    EXPECT_TRUE(validate(spec)) << name;
+  }
 }
 
 TEST_F(EngineTest, NamesTheLayerThatIsMissing) {

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/signal_name.h"
 #include "container/engine_state.h"
 #include "os/file.h"
 #include "os/process.h"
@@ -132,7 +133,7 @@ Result<ContainerStatus> Engine::stop(const std::string& id, std::optional<millis
     const std::lock_guard guard(container->mutex);
     if (container->status.state != ContainerState::running) return container->status;
     pidfd = running(*container).pidfd;
-    first = TRY(os::parse_signal(container->spec.stop_signal));
+    first = TRY(parse_signal(container->spec.stop_signal));
     patience = grace.value_or(container->spec.stop_grace);
     state_->note_stop(*container);
   }

@@ -1,6 +1,7 @@
 // What a request may ask for. The launcher is root and its caller is not: anything not understood is refused.
 #include <filesystem>
 
+#include "base/signal_name.h"
 #include "container/engine.h"
 #include "container/plan.h"
 #include "os/process.h"
@@ -16,6 +17,13 @@ bool plain_name(std::string_view name, std::size_t longest, std::string_view inn
   const auto alphanumeric = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
   if (name.empty() || name.size() > longest || !alphanumeric(name[0])) return false;
   return std::ranges::all_of(name, [&](char c) { return alphanumeric(c) || inner.find(c) != inner.npos; });
+}
+
+bool plain_hostname(std::string_view name) {
+  const auto alphanumeric = [](unsigned char c) { return c < 0x80 && std::isalnum(c) != 0; };
+  return !name.empty() && name.size() <= 63 && alphanumeric(name[0]) &&
+         std::ranges::all_of(
+             name, [&](unsigned char c) { return alphanumeric(c) || c == '-' || c == '.' || c == '_'; });
 }
 
 Result<void> check_list(std::string_view field, const std::vector<std::string>& list) {
@@ -73,8 +81,7 @@ Result<void> check_texts(const ContainerSpec& spec) {
   for (const std::string& entry : spec.env)
     if (entry.find('=') == entry.npos || entry[0] == '=')
       return fail(Code::invalid_argument, "env: '{}' is not NAME=value", entry.substr(0, 80));
-  if (spec.hostname.size() > 63 ||
-      (!spec.hostname.empty() && !plain_name(spec.hostname, 63, "-.ABCDEFGHIJKLMNOPQRSTUVWXYZ_")))
+  if (spec.hostname.size() > 63 || (!spec.hostname.empty() && !plain_hostname(spec.hostname)))
     return fail(Code::invalid_argument, "hostname: '{}' is not a host name of at most 63 bytes",
                 spec.hostname.substr(0, 80));
   if (spec.dns_search.size() > 6) return fail(Code::invalid_argument, "dns_search: more than 6 domains");
@@ -106,7 +113,7 @@ Result<void> validate(const ContainerSpec& spec, const std::vector<std::string>&
     return fail(Code::invalid_argument,
                 "resources.memory_bytes: {} is below 1 MiB, in which no program starts",
                 spec.resources.memory_bytes);
-  TRY(os::parse_signal(spec.stop_signal));
+  TRY(parse_signal(spec.stop_signal));
   TRY(capabilities_of(spec, granted_capabilities));
   return {};
 }

@@ -47,19 +47,26 @@ struct Batch {
   std::uint64_t last = 0;
 };
 
+constexpr std::uint64_t kLastEvent = ~0ULL >> 1;  // as far as the log can count
+
 // Of the newest, as many as people ask for, with what nobody reads left out.
 constexpr std::size_t kNoise = 20;
 
 Result<Batch> read_batch(const Core& core, std::optional<std::uint64_t> after, std::size_t limit,
                          const std::string& app, bool everything) {
+  // Each event with its own application's values: with others' somebody could ask whether a guess is one.
+  std::map<std::string, std::vector<std::string>> secrets;
   const auto stored = TRY(after ? core.events_after(*after, limit, app)
                                 : core.latest_events(everything ? limit : limit * kNoise, app));
-  const auto secrets = core.read([](const State& state) { return secrets_of(state, ""); });
+  for (const store::StoredEvent& event : stored) secrets.try_emplace(event.app);
+  core.read([&](const State& state) {
+    for (auto& [owner, values] : secrets) values = secrets_of(state, owner);
+  });
   Batch batch;
   for (const store::StoredEvent& event : stored) {
     batch.last = event.sequence;
     if (everything || !is_noise(event))
-      batch.events.emplace_back(event.sequence, json_text(event_json(event, secrets)));
+      batch.events.emplace_back(event.sequence, json_text(event_json(event, secrets.at(event.app))));
   }
   if (batch.events.size() > limit)
     batch.events.erase(batch.events.begin(), batch.events.end() - static_cast<std::ptrdiff_t>(limit));
@@ -76,6 +83,7 @@ Answer follow_events(Call& call, std::uint64_t after, const std::string& app) {
     CO_TRY(const Batch batch, co_await call.work(std::move(job)));
     for (const auto& [sequence, text] : batch.events)
       CO_TRY_VOID(co_await call.response.event("event", text, std::to_string(sequence)));
+    const bool on = batch.last > after;
     after = std::max(after, batch.last);
     const MonoTime now = call.context.clock.mono();
     if (!batch.events.empty())
@@ -84,7 +92,7 @@ Answer follow_events(Call& call, std::uint64_t after, const std::string& app) {
       said = now;
       CO_TRY_VOID(co_await call.response.comment());
     }
-    if (batch.last == 0) co_await io::sleep(call.context.reactor, kPoll);
+    if (!on) co_await io::sleep(call.context.reactor, kPoll);
   }
   co_return co_await call.response.finish();
 }
@@ -92,10 +100,13 @@ Answer follow_events(Call& call, std::uint64_t after, const std::string& app) {
 Answer events(Call& call) {
   CO_TRY(const std::string app, app_to_watch(call));
   CO_TRY(const std::uint64_t limit, call.number("limit", 100, kMaxEvents));
-  CO_TRY(std::uint64_t after, call.number("after", 0, ~0ULL >> 1));
+  CO_TRY(std::uint64_t after, call.number("after", 0, kLastEvent));
   // A browser that reconnects says where it was.
-  if (const auto last = call.request.header("last-event-id"))
-    std::from_chars(last->data(), last->data() + last->size(), after);
+  if (const auto last = call.request.header("last-event-id")) {
+    std::uint64_t seen = 0;
+    std::from_chars(last->data(), last->data() + last->size(), seen);
+    if (seen > 0) after = std::min(seen, kLastEvent);
+  }
   const bool resume = after > 0;
   auto job = [&core = call.context.core, app, limit, after, resume, everything = call.flag("all")] {
     return read_batch(core, resume ? std::optional(after) : std::nullopt, limit, app, everything);

@@ -393,6 +393,35 @@ TEST_F(Api, StreamsStatusAndEventsUntilTheClientLeaves) {
   }
 }
 
+// Else it would ask the database without a pause.
+TEST_F(Api, AReaderWhoSaysThatItHasSeenMoreThanThereIsWaits) {
+  create_app("shop");
+  for (const char* seen : {"9223372036854775807", "18446744073709551615", "99999999999999999999", "-1"}) {
+    io::FetchRequest request;
+    request.url = "http://localhost/v1/events?follow=1&app=shop&after=9223372036854775807";
+    request.unix_socket = data_.control_socket().string();
+    request.headers = {{"Last-Event-ID", seen}};
+    request.total_timeout = 300ms;
+    std::string got;
+    request.on_body = [&](std::string_view bytes) -> Result<void> {
+      got += bytes;
+      return {};
+    };
+    EXPECT_FALSE(io::fetch(std::move(request)));
+    EXPECT_EQ(got, "") << seen;
+  }
+}
+
+// A value of one application, guessed in the name of another, must not come back masked.
+TEST_F(Api, MasksEventsByTheValuesOfTheirOwnApplication) {
+  create_app("shop");
+  EXPECT_EQ(local("POST", "/v1/apps/shop/env", R"({"set":{"DB_PASSWORD":"open-sesame"}})").status, 200);
+  create_app("open-sesame");
+  EXPECT_NE(local("GET", "/v1/events?app=open-sesame").body.find(R"("name":"open-sesame")"),
+            std::string::npos)
+      << local("GET", "/v1/events?app=open-sesame").body;
+}
+
 TEST_F(Api, TheLiveStreamBeginsWithThePastOfTrafficForWhoAsks) {
   create_app("shop");
   const auto beginning = [&](const std::string& path) {

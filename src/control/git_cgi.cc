@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "base/take.h"
+#include "model/push_bounds.h"
 
 namespace naru::control {
 
@@ -93,12 +94,15 @@ Result<CgiHead> parse_cgi_head(std::string_view text) {
 
 // git says only that the pack is too large, or that a file cannot be written.
 std::string push_hint(std::uint64_t received, const PushBounds& bounds) {
-  if (received > bounds.bytes)
+  if (received > bounds.bytes) {
+    const std::uint64_t needed = (received >> 20) + 1;
     return fmt::format(
         "hint: this push has {} MiB, the bound is {} MiB; take large files out of its commits (a volume or "
         "an "
-        "image can bring them), or start Naru with `naru up --max-push-mb {}`\n",
-        received >> 20, bounds.bytes >> 20, (received >> 20) + 1);
+        "image can bring them){}\n",
+        received >> 20, bounds.bytes >> 20,
+        needed > kMostPushMiB ? "" : fmt::format(", or start Naru with `naru up --max-push-mb {}`", needed));
+  }
   std::error_code error;
   const std::uint64_t free = std::filesystem::space(bounds.folder, error).available;
   if (error || free >= std::max(received, kLittleSpace)) return {};
@@ -160,7 +164,7 @@ struct Exchange {
 
   io::Task<Result<void>> answer_or_fail() {
     std::string head;
-    std::size_t end = std::string::npos, gap = 4;
+    std::size_t end = std::string::npos, gap = 0;
     while (end == std::string::npos) {
       CO_TRY(const std::size_t got, co_await git.output.read(out_piece, io::after(kPatience)));
       if (got == 0) {
@@ -171,11 +175,9 @@ struct Exchange {
                   "see whether `naru doctor` finds git; control's log says what git said"});
       }
       head.append(out_piece.data(), got);
-      end = head.find("\r\n\r\n");
-      if (end == std::string::npos) {
-        end = head.find("\n\n");
-        gap = 2;
-      }
+      const std::size_t crlf = head.find("\r\n\r\n"), lf = head.find("\n\n");
+      end = std::min(crlf, lf);
+      gap = crlf < lf ? 4 : 2;
       if (end == std::string::npos && head.size() > kMaxCgiHead)
         co_return fail(Code::too_large, "git http-backend answered a head above {} bytes", kMaxCgiHead);
     }

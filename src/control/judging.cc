@@ -217,8 +217,15 @@ judge::Observation Judging::observation_of(const View& view, Session& session) c
 Result<void> Judging::resume(const View& view, Session& session) const {
   session.state = TRY(judge::load_state(json_text(view.rollout.judge)));
   session.step = view.rollout.step;
-  if (!session.state.started || session.state.step != view.rollout.step) return {};
+  if (!session.state.started) return {};
   const judge::Observation& last = session.state.last;
+  if (session.state.step != view.rollout.step) {
+    // A step has counters of its own; what counts over all steps goes on, also when its instances are new.
+    session.raw.canary_crashes = last.canary_crashes;
+    session.raw.stable_crashes = last.stable_crashes;
+    session.raw.since_canary = last.since_canary;
+    return {};
+  }
   const ipc::EvidenceCounters counters = telemetry_.evidence_of(view.rollout.evidence_slot);
   session.raw = last;
   session.before.in_step = session.before.since_canary = milliseconds(0);

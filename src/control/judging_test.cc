@@ -261,6 +261,29 @@ TEST_F(JudgingTest, EvidenceGoesOnWhereItWasStored) {
   EXPECT_NE(reason_with("4 of 50 users").find("4 of 50 users"), std::string::npos) << rollout().reason;
 }
 
+// It was stopped between the start of a step and its first evidence: its instances are new ones, which have
+// not crashed.
+TEST_F(JudgingTest, CrashesOfTheStepBeforeCountOnWhenTheInstancesAreNew) {
+  judge::State state;
+  judge::Observation before;
+  before.canary_crashes = {2, 7'200.0};
+  before.stable_crashes = {1, 9'000.0};
+  before.since_canary = 5s;
+  ASSERT_TRUE(judge::step(rollout_.policy, state, before, "shop"));
+  begin_with([&](Changes& changes) {
+    changes.emit(event::EvidenceStored{rollout_.id, Json(state), Json(), ""});
+    changes.emit(event::StepPassed{rollout_.id, 0, "passed"});
+    changes.emit(event::StepStarted{rollout_.id, 1, BasisPoints{2'500}, 0, 0});
+    changes.emit(event::StepLive{rollout_.id});
+  });
+  judging_->start();
+  const MonoTime deadline = clock_.mono() + 20s;
+  while (rollout().judge.at("step") != 1 && clock_.mono() < deadline) std::this_thread::sleep_for(10ms);
+  const Json seen = rollout().judge;
+  EXPECT_EQ(seen.at("step"), 1) << seen;
+  EXPECT_EQ(seen.at("last").at("canary_crashes").at("crashes"), 2) << seen;
+}
+
 TEST_F(JudgingTest, EvidenceThatCannotBeReadIsNotBegunAnew) {
   begin_with([&](Changes& changes) {
     changes.emit(event::EvidenceStored{rollout_.id, Json{{"version", "one"}}, Json(), ""});

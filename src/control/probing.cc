@@ -13,7 +13,7 @@
 #include "base/utf8.h"
 #include "control/executor.h"
 #include "control/pipeline_log.h"
-#include "model/probe_bounds.h"
+#include "model/container_bounds.h"
 
 namespace naru::control {
 

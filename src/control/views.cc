@@ -226,7 +226,7 @@ std::string closed_ports(const State& state, const Environment& environment, con
   const Release* stable = state.release(environment.stable);
   if (stable == nullptr) return out;
   for (const route::PublishedPort& port : route::published_ports(state, environment, *stable))
-    if (const auto error = around.listener_errors.find(fmt::format("host:{}", port.host));
+    if (const auto error = around.listener_errors.find(port.listener());
         error != around.listener_errors.end())
       out += fmt::format(
           "; host port {} of {} is not open: {}; it is tried again (`ss -ltnp 'sport = :{}'` shows who has "

@@ -15,7 +15,7 @@ namespace naru::control {
 // What is not in the state.
 struct Surroundings {
   std::uint16_t gateway_port = 8080;
-  std::map<std::string, std::string> listener_errors;  // "host:8080" -> why it could not be opened
+  std::map<std::string, std::string> listener_errors;  // by the listener's name: why it could not be opened
   std::map<std::string, ipc::ContainerStats> usage;    // container -> what it uses
   const ipc::Telemetry* telemetry = nullptr;           // for failed requests; may be null
   WallTime now{};                                      // for what is overdue

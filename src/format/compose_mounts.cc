@@ -1,11 +1,10 @@
 // volumes and tmpfs of a service.
 #include "format/compose_parts.h"
 #include "format/quantity.h"
+#include "model/container_bounds.h"
 
 namespace naru::format {
 namespace {
-
-constexpr std::size_t kMaxMounts = 100;
 
 bool is_path(std::string_view source) {
   return source.starts_with('.') || source.starts_with('/') || source.starts_with('~');
@@ -40,8 +39,9 @@ void add_mount(ComposeReading& reading, ServiceDraft& draft, MountSpec mount, co
   for (const MountSpec& other : draft.spec.mounts)
     if (other.target == mount.target)
       return reading.error(at, fmt::format("found a second mount on {}, expected one", mount.target));
-  if (draft.spec.mounts.size() >= kMaxMounts)
-    return reading.error(at, fmt::format("found more than {} mounts", kMaxMounts), {{}, Code::too_large});
+  if (draft.spec.mounts.size() >= kMaxContainerMounts)
+    return reading.error(at, fmt::format("found more than {} mounts", kMaxContainerMounts),
+                         {{}, Code::too_large});
   draft.spec.mounts.push_back(std::move(mount));
   draft.mount_places.push_back(at);
 }

@@ -3,7 +3,7 @@
 
 #include "format/compose_parts.h"
 #include "model/capabilities.h"
-#include "model/probe_bounds.h"
+#include "model/container_bounds.h"
 
 namespace naru::format {
 namespace {

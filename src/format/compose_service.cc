@@ -1,7 +1,9 @@
 // One service: which key is read by what.
+#include "base/signal_name.h"
 #include "format/compose_parts.h"
 #include "format/dotenv.h"
 #include "format/shell_words.h"
+#include "model/container_bounds.h"
 
 namespace naru::format {
 namespace {
@@ -14,12 +16,9 @@ constexpr std::string_view kSignals[] = {"HUP",  "INT",    "QUIT", "ILL",   "TRA
 std::optional<std::string> read_signal(ComposeReading& reading, const At& at) {
   auto text = reading.text(at, "a signal");
   if (!text) return std::nullopt;
-  if (const auto number = yaml_int(*text); number && *number >= 1 && *number <= 64) return text;
   const std::string_view name =
       text->starts_with("SIG") ? std::string_view(*text).substr(3) : std::string_view(*text);
-  if (std::find(std::begin(kSignals), std::end(kSignals), name) != std::end(kSignals))
-    return fmt::format("SIG{}", name);
-  if (name.starts_with("RTMIN") || name.starts_with("RTMAX")) return fmt::format("SIG{}", name);
+  if (parse_signal(*text)) return yaml_int(*text) ? *text : fmt::format("SIG{}", name);
   reading.error(at, fmt::format("found {}, expected a signal such as SIGTERM", found(*at.node)),
                 {did_you_mean(name, {std::begin(kSignals), std::end(kSignals)})});
   return std::nullopt;
@@ -42,11 +41,35 @@ std::function<void(const At&)> text_into(ComposeReading& reading, std::string& i
   };
 }
 
+void read_hostname(ComposeReading& reading, std::string& into, const At& at) {
+  const auto text = reading.text(at, "a host name");
+  if (!text) return;
+  if (only(*text, std::string(kWordCharacters) + ".-", 63) && !text->starts_with('-') &&
+      !text->starts_with('.'))
+    into = *text;
+  else
+    reading.error(at, fmt::format("found {}, expected a host name", found(*at.node)),
+                  {"up to 63 letters, digits, '-' and '.', the first of them a letter or a digit"});
+}
+
+std::optional<milliseconds> read_grace(ComposeReading& reading, const At& at) {
+  const auto grace = reading.duration(at);
+  if (!grace || *grace <= kMaxStopGrace) return grace;
+  reading.error(at,
+                fmt::format("found {}, expected at most {}m", found(*at.node),
+                            std::chrono::duration_cast<std::chrono::minutes>(kMaxStopGrace).count()),
+                {"work that takes longer belongs where a restart finds it again", Code::too_large});
+  return std::nullopt;
+}
+
 void read_working_dir(ComposeReading& reading, std::string& into, const At& at) {
   const auto text = reading.text(at, "an absolute path");
   if (!text) return;
-  if (text->starts_with('/') && text->size() <= 1024)
-    into = *text;
+  const auto normal = text->starts_with('/') && text->size() <= 1024
+                          ? normalise("", std::string_view(*text).substr(1))
+                          : std::nullopt;
+  if (normal)
+    into = *normal == "." ? "/" : "/" + *normal;
   else
     reading.error(at, fmt::format("found {}, expected an absolute path", found(*at.node)));
 }
@@ -372,10 +395,10 @@ ServiceDraft read_service(ComposeReading& reading, const ComposeScope& scope, co
            }},
           {"user", text_into(reading, spec.user, "_.:-$", 100, "a user such as 1000:1000 or www-data")},
           {"working_dir", [&](const At& v) { read_working_dir(reading, spec.working_dir, v); }},
-          {"hostname", text_into(reading, spec.hostname, ".-", 63, "a host name")},
+          {"hostname", [&](const At& v) { read_hostname(reading, spec.hostname, v); }},
           {"stop_signal", [&](const At& v) { spec.stop_signal = read_signal(reading, v); }},
           {"stop_grace_period",
-           [&](const At& v) { spec.stop_grace = reading.duration(v).value_or(spec.stop_grace); }},
+           [&](const At& v) { spec.stop_grace = read_grace(reading, v).value_or(spec.stop_grace); }},
           {"read_only", [&](const At& v) { spec.read_only = reading.boolean(v).value_or(false); }},
           {"init",
            [&](const At& v) {

@@ -5,8 +5,8 @@
 
 #include "base/spelling.h"
 #include "format/dockerfile_lines.h"
+#include "model/container_bounds.h"
 #include "model/json.h"
-#include "model/probe_bounds.h"
 
 namespace naru::format {
 

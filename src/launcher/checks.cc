@@ -133,8 +133,9 @@ Result<void> check_spec(const ContainerSpec& spec, const std::string& checkouts)
   if (spec.segments.size() > kMaxSegments)
     return fail(Code::too_large, "{} segments; at most {}", spec.segments.size(), kMaxSegments);
   for (const std::string& segment : spec.segments) TRY(check_segment(segment));
-  TRY(check_duration(spec.stop_grace, kMaxGrace, "stop_grace"));
-  if (spec.mounts.size() > 64) return fail(Code::too_large, "{} mounts; at most 64", spec.mounts.size());
+  TRY(check_duration(spec.stop_grace, kMaxStopGrace, "stop_grace"));
+  if (spec.mounts.size() > kMaxContainerMounts)
+    return fail(Code::too_large, "{} mounts; at most {}", spec.mounts.size(), kMaxContainerMounts);
   for (const ContainerMount& mount : spec.mounts) TRY(check_mount(mount, checkouts));
   if (spec.labels.size() > 64) return fail(Code::too_large, "{} labels; at most 64", spec.labels.size());
   if (spec.log_files == 0 || spec.log_files > 100 || spec.log_file_bytes < 4096 ||

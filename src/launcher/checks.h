@@ -9,13 +9,13 @@
 
 #include "build/workbench.h"
 #include "model/container.h"
+#include "model/container_bounds.h"
 
 namespace naru::launcher {
 
 inline constexpr std::string_view kBuildPrefix = "naru-build-";  // ids of build containers; nobody else's
 inline constexpr std::string_view kBuildNetwork = "naru-builds";
-inline constexpr milliseconds kMaxGrace{600'000}, kMaxProbe{300'000}, kMaxExec{24 * 3'600'000},
-    kMaxBuildStep{2 * 3'600'000};
+inline constexpr milliseconds kMaxProbe{300'000}, kMaxExec{24 * 3'600'000}, kMaxBuildStep{2 * 3'600'000};
 inline constexpr std::size_t kMaxSegments = 32;
 inline constexpr std::size_t kMaxArguments = 4096, kMaxArgumentBytes = 1U << 20;
 

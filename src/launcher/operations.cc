@@ -117,7 +117,7 @@ Result<Reply> container_stop(Operations& operations, const Json& request, std::u
   std::optional<milliseconds> grace;
   if (request.contains("grace_ms") && !request["grace_ms"].is_null()) {
     grace = milliseconds(TRY(field<std::int64_t>(request, "grace_ms")));
-    TRY(check_duration(*grace, kMaxGrace, "grace_ms"));
+    TRY(check_duration(*grace, kMaxStopGrace, "grace_ms"));
   }
   return Reply{.result = TRY(operations.engine.stop(id, grace)), .fds = {}, .watches = {}};
 }

@@ -61,12 +61,14 @@ bool written_by_another(const Release& release, const ServiceSpec& service, cons
   });
 }
 
-bool excludes(const Release& release, const ServiceSpec& service, const ServiceSpec& other) {
+bool excludes(const Release& release, const ServiceSpec& service, const Release& others,
+              const ServiceSpec& other) {
   if (service.name == other.name) return service.stateful() || other.stateful();
   if (service.shared && other.shared) return false;
   const ReleaseService* beside = release.find(other.name);
   return std::ranges::any_of(service.mounts, [&](const MountSpec& mount) {
-    return mount.keeps_state() && other.writes(mount) && (beside == nullptr || !beside->spec.writes(mount));
+    return mount.keeps_state() && other.writes(mount) &&
+           (beside == nullptr || !beside->spec.writes(mount) || !written_by_another(others, other, mount));
   });
 }
 

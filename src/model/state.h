@@ -138,9 +138,10 @@ struct Release {
 NARU_JSON(Release)
 
 // State is never run twice: an instance of `service`, which `release` has, may not run beside one of `other`,
-// of whatever release. Either it is the same service, or both write a volume; what one release lets two of
-// its services write they may write side by side.
-bool excludes(const Release& release, const ServiceSpec& service, const ServiceSpec& other);
+// which runs as `others` has it. Either it is the same service, or both write a volume; what a release lets
+// two of its services write they may write side by side, once both run as such a release has them.
+bool excludes(const Release& release, const ServiceSpec& service, const Release& others,
+              const ServiceSpec& other);
 // Another service of `release` writes there too.
 bool written_by_another(const Release& release, const ServiceSpec& service, const MountSpec& where);
 

@@ -94,13 +94,5 @@ TEST_F(FileTest, RemovesTreesOfAnyDepthWithoutFollowingLinks) {
   EXPECT_TRUE(remove_tree(tree)) << "what does not exist is fine";
 }
 
-TEST(Signals, AreReadInEveryUsualForm) {
-  EXPECT_EQ(parse_signal("SIGTERM").value(), 15);
-  EXPECT_EQ(parse_signal("QUIT").value(), 3);
-  EXPECT_EQ(parse_signal("9").value(), 9);
-  for (const char* bad : {"", "SIG", "0", "-1", "999", "TERMX", "9x"})
-    EXPECT_EQ(parse_signal(bad).error().code, Code::invalid_argument) << bad;
-}
-
 }  // namespace
 }  // namespace naru::os

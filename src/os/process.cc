@@ -114,25 +114,4 @@ int exit_code_of(int wait_status) {
   return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
 }
 
-Result<int> parse_signal(std::string_view text) {
-  int number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error == std::errc() && end == text.data() + text.size() && number > 0 && number <= SIGRTMAX)
-    return number;
-  std::string_view name = text;
-  if (name.starts_with("SIG")) name.remove_prefix(3);
-  for (int candidate = 1; candidate < SIGRTMIN; ++candidate)
-    if (const char* known = ::sigabbrev_np(candidate); known != nullptr && name == known) return candidate;
-  if (name == "RTMIN") return SIGRTMIN;
-  if (name.starts_with("RTMIN+")) {
-    name.remove_prefix(6);
-    int offset = 0;
-    const auto parsed = std::from_chars(name.data(), name.data() + name.size(), offset);
-    if (parsed.ec == std::errc() && parsed.ptr == name.data() + name.size() && offset >= 0 &&
-        SIGRTMIN + offset <= SIGRTMAX)
-      return SIGRTMIN + offset;
-  }
-  return fail(Code::invalid_argument, "'{}' is not a signal", text.substr(0, 40));
-}
-
 }  // namespace naru::os

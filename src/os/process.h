@@ -38,7 +38,5 @@ void give_up_first(pid_t pid);
 
 // 128 + signal, or the exit code.
 int exit_code_of(int wait_status);
-// "SIGTERM", "TERM" or "15" to its number.
-Result<int> parse_signal(std::string_view text);
 
 }  // namespace naru::os

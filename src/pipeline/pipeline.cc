@@ -65,8 +65,8 @@ Release release_of(Changes& changes, const Pipeline& pipeline, const Application
   release.created = changes.now();
   for (const ServiceSpec& service : spec.services)
     for (const BuildStage& stage : pipeline.builds)
-      if (stage.service == service.name)
-        release.services.push_back({service, *stage.image, revision_of(service, *stage.image)});
+      if (stage.service == service.name) release.services.push_back({service, *stage.image, {}});
+  for (ReleaseService& service : release.services) service.revision = revision_of(release, service);
   return release;
 }
 
@@ -97,12 +97,17 @@ void make_releases(Changes& changes, const Pipeline& found) {
 
 }  // namespace
 
-Digest revision_of(const ServiceSpec& spec, const ImageInfo& image) {
-  ServiceSpec running = spec;
+Digest revision_of(const Release& release, const ReleaseService& service) {
+  ServiceSpec running = service.spec;
   running.build.reset();
   running.image.clear();
   running.test_target.clear();
-  return Digest::of_sha256(json_text(Json{{"spec", running}, {"image", image}}));
+  Json what{{"spec", running}, {"image", service.image}};
+  const bool beside = std::ranges::any_of(running.mounts, [&](const MountSpec& mount) {
+    return mount.keeps_state() && written_by_another(release, running, mount);
+  });
+  if (beside) what["beside"] = true;
+  return Digest::of_sha256(json_text(what));
 }
 
 Result<void> decide(Changes& changes, const command::Push& push) {

@@ -40,7 +40,8 @@ void hand_on(Changes& changes, const EnvKey& environment);
 std::vector<std::string> volume_warnings(const ServiceSpec& spec, const ImageInfo& image);
 
 // Equal revisions are the same thing: neither rebuilt nor redeployed. What only says how an image is made is
-// left out.
-Digest revision_of(const ServiceSpec& spec, const ImageInfo& image);
+// left out. That it shares what it writes with another service of the release belongs to it: it is started
+// otherwise.
+Digest revision_of(const Release& release, const ReleaseService& service);
 
 }  // namespace naru::pipeline

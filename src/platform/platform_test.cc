@@ -209,6 +209,27 @@ TEST(Platform, HostPortsOfAllApplicationsAreBounded) {
   EXPECT_FALSE(route::check_host_ports_fit(world.state, "shop", greedy));
 }
 
+TEST(Platform, APortIsPublishedOnTwoAddresses) {
+  World world = World::released();
+  ApplicationSpec both = two_services();
+  both.rollout.strategy = StrategyKind::all_at_once;
+  for (const char* address : {"127.0.0.1", "::1"}) {
+    PortSpec port;
+    port.container = 80;
+    port.host = 8'000;
+    port.host_ip = address;
+    both.services[0].ports.push_back(port);
+  }
+  world.release(both);
+  const RouteTable table = route::table_of(world.state);
+  std::set<std::string> listening;
+  for (const ListenerSpec& listener : route::listeners_of(world.state))
+    if (listener.port == 8'000) listening.insert(listener.name);
+  EXPECT_EQ(listening, (std::set<std::string>{"host:8000@127.0.0.1", "host:8000@::1"}));
+  ASSERT_EQ(table.host_ports.size(), 2U);
+  for (const HostPortRoute& route : table.host_ports) EXPECT_TRUE(listening.contains(route.listener));
+}
+
 TEST(Platform, StateIsNeverRunTwice) {
   World world = World::released(with_state("one"));
   ASSERT_EQ(world.current().phase, RolloutPhase::done);

@@ -215,14 +215,6 @@ TEST(Takeover, WhoIsNotMadeForWantOfAnotherGivesTheVolumeBackAfterTheDeadline) {
   EXPECT_EQ(world.count("store"), 1);
 }
 
-TEST(Takeover, WhatOneReleaseLetsTwoServicesWriteTheyWriteSideBySide) {
-  World world = World::released(with({writer("store")}));
-  world.release(with({writer("store"), writer("backup")}));
-  EXPECT_TRUE(world.current().swapped.empty()) << "store runs on beside the new one";
-  EXPECT_EQ(world.count("store"), 1);
-  EXPECT_EQ(world.count("backup"), 1);
-}
-
 TEST(Takeover, AReaderIsNoWriter) {
   World world = World::released(with({writer("store")}));
   ApplicationSpec next = with({service("reader")});
@@ -260,19 +252,45 @@ TEST(Takeover, AFolderOfTheMachineIsTakenOverAsAVolumeIs) {
   EXPECT_FALSE(store.stateful());
 }
 
+// The launcher lets a second writer in only beside one that was started as one of two.
+TEST(Takeover, WhatOneReleaseLetsTwoServicesWriteTheyWriteSideBySideOnceTheFirstWasStartedAnew) {
+  World world = World::released(with({writer("store")}));
+  world.started.clear();
+  world.push(with({writer("store"), writer("backup")}));
+  world.settle();
+  EXPECT_EQ(world.current().phase, RolloutPhase::done) << world.current().reason;
+  EXPECT_EQ(std::ranges::count(world.started, "store"), 1);
+  EXPECT_EQ(world.count("store"), 1);
+  EXPECT_EQ(world.count("backup"), 1);
+  world.started.clear();
+  ServiceSpec other = writer("backup");
+  other.environment["ROUND"] = "2";
+  world.push(with({writer("store"), other}));
+  world.settle();
+  EXPECT_EQ(world.started, std::vector<std::string>{"backup"}) << "store shares it already";
+  world.push(with({writer("store")}));
+  settle_with_one_writer(world);
+  EXPECT_EQ(world.current().phase, RolloutPhase::done) << world.current().reason;
+  EXPECT_EQ(world.count("store"), 1);
+  EXPECT_EQ(world.count("backup"), 0);
+}
+
 TEST(Takeover, TwoServicesOfOneVolumeAreToldApartByWhoDeclaresThem) {
   Release both;
   both.services = {{writer("store"), {}, {}}, {writer("backup"), {}, {}}};
   Release one;
   one.services = {{writer("backup"), {}, {}}};
   const ServiceSpec store = writer("store"), backup = writer("backup");
-  EXPECT_FALSE(excludes(both, backup, store));
-  EXPECT_TRUE(excludes(one, backup, store)) << "it does not say that store may write, too";
-  EXPECT_TRUE(excludes(both, store, store)) << "one of each at most";
+  Release alone;
+  alone.services = {{writer("store"), {}, {}}};
+  EXPECT_FALSE(excludes(both, backup, both, store));
+  EXPECT_TRUE(excludes(one, backup, both, store)) << "it does not say that store may write, too";
+  EXPECT_TRUE(excludes(both, backup, alone, store)) << "store was started as the only writer";
+  EXPECT_TRUE(excludes(both, store, both, store)) << "one of each at most";
   ServiceSpec shared_store = store, shared_backup = backup;
   shared_store.shared = shared_backup.shared = true;
-  EXPECT_TRUE(excludes(one, backup, shared_store));
-  EXPECT_FALSE(excludes(one, shared_backup, shared_store));
+  EXPECT_TRUE(excludes(one, backup, both, shared_store));
+  EXPECT_FALSE(excludes(one, shared_backup, both, shared_store));
   EXPECT_TRUE(written_by_another(both, store, store.mounts[0]));
   EXPECT_FALSE(written_by_another(one, backup, backup.mounts[0]));
 }

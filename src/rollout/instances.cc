@@ -127,7 +127,7 @@ class Converger {
     return std::ranges::none_of(changes_.state().instances, [&](const auto& row) {
       const Instance& other = row.second;
       return other.id != except && belongs(other, environment_) && occupies(other) &&
-             excludes(release, spec, *spec_of(other));
+             excludes(release, spec, *changes_.state().release(other.release), *spec_of(other));
     });
   }
 

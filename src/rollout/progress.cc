@@ -203,7 +203,7 @@ class Progress {
   }
   bool is_held_by(const std::vector<const ReleaseService*>& going, const ReleaseService& service) const {
     return std::ranges::any_of(
-        going, [&](const ReleaseService* old) { return excludes(to_, service.spec, old->spec); });
+        going, [&](const ReleaseService* old) { return excludes(to_, service.spec, *from_, old->spec); });
   }
 
   bool swap_stateful(const std::vector<const ReleaseService*>& changed) {

@@ -95,7 +95,7 @@ bool makes_room(const State& state, const Rollout& rollout, const Release& to, c
   return old != nullptr && occupies(instance) &&
          std::ranges::any_of(rollout.swapped, [&](const std::string& heir) {
            const ReleaseService* service = to.find(heir);
-           return service != nullptr && excludes(to, service->spec, old->spec);
+           return service != nullptr && excludes(to, service->spec, *of, old->spec);
          });
 }
 

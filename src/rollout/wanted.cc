@@ -58,7 +58,7 @@ std::vector<const ReleaseService*> taken_over(const Release* from, const Release
   std::vector<const ReleaseService*> before;
   if (from == nullptr) return before;
   for (const ReleaseService& other : from->services)
-    if (!is_oneshot(*from, other.spec.name) && excludes(to, service.spec, other.spec))
+    if (!is_oneshot(*from, other.spec.name) && excludes(to, service.spec, *from, other.spec))
       before.push_back(&other);
   return before;
 }

@@ -45,7 +45,8 @@ const ReleaseService* heir_of(const View& view, const std::string& name) {
   if (next == nullptr || before == nullptr || next->find(name) != nullptr) return nullptr;
   for (const std::string& other : view.rollout->swapped)
     if (const ReleaseService* heir = next->find(other);
-        heir != nullptr && view.stable->find(other) == nullptr && excludes(*next, heir->spec, before->spec))
+        heir != nullptr && view.stable->find(other) == nullptr &&
+        excludes(*next, heir->spec, *view.stable, before->spec))
       return heir;
   return nullptr;
 }
@@ -208,8 +209,7 @@ class TableBuilder {
 
   void add_host_ports(const Environment& environment, const Release& release) {
     for (const PublishedPort& port : published_ports(state_, environment, release))
-      add_host_port({fmt::format("host:{}", port.host), environment.app, environment.name, port.service,
-                     port.spec->container});
+      add_host_port({port.listener(), environment.app, environment.name, port.service, port.spec->container});
   }
 
   // The deciders let no second one have it. One that an older Naru gave away twice must not spoil the table
@@ -422,7 +422,7 @@ RouteTable table_of(const State& state) {
 
 std::vector<ListenerSpec> listeners_of(const State& state) {
   std::vector<ListenerSpec> listeners;
-  std::set<std::uint16_t> host_ports;
+  std::set<std::string> host_ports;
   for (const auto& [key, environment] : state.environments) {
     if (!environment.network) continue;
     const NetworkInfo& network = *environment.network;
@@ -432,9 +432,8 @@ std::vector<ListenerSpec> listeners_of(const State& state) {
     const Release* stable = state.release(environment.stable);
     if (stable == nullptr) continue;
     for (const PublishedPort& port : published_ports(state, environment, *stable))
-      if (host_ports.size() < kMaxHostPorts && host_ports.insert(port.host).second)
-        listeners.push_back(
-            {fmt::format("host:{}", port.host), ListenerKind::tcp, port.spec->host_ip, port.host});
+      if (host_ports.size() < kMaxHostPorts && host_ports.insert(port.listener()).second)
+        listeners.push_back({port.listener(), ListenerKind::tcp, port.spec->host_ip, port.host});
   }
   return listeners;
 }
@@ -457,6 +456,11 @@ Result<void> check_host_ports_fit(const State& state, const std::string& app, co
                         "that one Naru publishes",
                         ours, others, kMaxHostPorts),
             0, "publish those only that are asked from outside"});
+}
+
+std::string PublishedPort::listener() const {
+  return spec->host_ip.empty() ? fmt::format("host:{}", host)
+                               : fmt::format("host:{}@{}", host, spec->host_ip);
 }
 
 std::vector<PublishedPort> published_ports(const State& state, const Environment& environment,

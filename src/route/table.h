@@ -21,7 +21,7 @@ UdpRoutes udp_routes_of(const State& state, const EnvKey& environment);
 std::string digest_of(const UdpRoutes& routes);  // "" of none
 
 // The sockets that the gateway needs for it: "inner:<network>", "dns-udp:<network>", "dns-tcp:<network>",
-// "host:<port>", without the edge (the supervisor's own).
+// "host:<port>" or "host:<port>@<address>", without the edge (the supervisor's own).
 std::vector<ListenerSpec> listeners_of(const State& state);
 
 // Who answers at the name of a service of the release that everybody meets, where the rollout under way has
@@ -40,6 +40,8 @@ struct PublishedPort {
   std::string service;
   const PortSpec* spec = nullptr;  // borrowed from the release
   std::uint16_t host = 0;
+  // One port number may be published on two addresses.
+  std::string listener() const;
 };
 // In production the ports that the compose file names; elsewhere an assigned one for each of those but the
 // one that edge_port() names and that surely speaks HTTP, once reconcile() has assigned it.

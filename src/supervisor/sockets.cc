@@ -80,10 +80,11 @@ Result<std::optional<Fd>> open_other_half(const ListenerSpec& spec) {
 
 std::vector<ipc::ListenerError> Listeners::replace(const std::vector<ListenerSpec>& wanted) {
   std::erase_if(open_, [&](const auto& row) {
-    const auto same = std::ranges::find(wanted, row.first, &ListenerSpec::name);
-    if (same != wanted.end() && *same == row.second.spec) return false;
+    const ListenerSpec& spec = row.second.spec;
+    if (std::ranges::find(wanted, spec) != wanted.end()) return false;
     // The gateway has it open, too, until it hears of the new one: which could not be bound beside it.
-    if (same != wanted.end()) ::shutdown(row.second.fd.get(), SHUT_RDWR);
+    if (std::ranges::find(wanted, spec.port, &ListenerSpec::port) != wanted.end())
+      ::shutdown(row.second.fd.get(), SHUT_RDWR);
     return true;
   });
   std::vector<ipc::ListenerError> errors;

@@ -74,9 +74,10 @@ TEST(Sockets, AnotherAddressOfTheSamePortTakesEffectAtOnce) {
   ::shutdown(free.get(), SHUT_RDWR);
   std::vector<Fd> gateway;
   for (const char* address : {"127.0.0.1", "", "127.0.0.1", ""}) {
-    const auto errors = listeners.replace({{"host", ListenerKind::tcp, address, port}});
+    const std::string name = fmt::format("host@{}", address);
+    const auto errors = listeners.replace({{name, ListenerKind::tcp, address, port}});
     ASSERT_TRUE(errors.empty()) << address << ": " << errors[0].message;
-    gateway.emplace_back(::dup(listeners.open().at("host").fd.get()));
+    gateway.emplace_back(::dup(listeners.open().at(name).fd.get()));
   }
 }
 
