@@ -100,9 +100,16 @@ Benches::Benches(container::Engine& engine, network::Networks& networks, Nursery
 Result<std::unique_ptr<Benches>> Benches::open(container::Engine& engine, network::Networks& networks,
                                                Nursery& nursery, Layers& layers) {
   std::unique_ptr<Benches> benches(new Benches(engine, networks, nursery, layers));
-  TRY(os::remove_tree(benches->builds_));
   TRY(os::make_dirs(benches->builds_, 0700));
   TRY(os::make_dirs(benches->empty_, 0755));
+  std::error_code error;
+  std::vector<fs::path> left;
+  for (const auto& entry : fs::directory_iterator(benches->builds_, error))
+    if (entry.path() != benches->empty_) left.push_back(entry.path());
+  // What does not go is in nobody's way: no build takes over what it finds.
+  for (const fs::path& path : left)
+    if (const auto removed = os::remove_tree(path); !removed)
+      log_event(Level::warn, "launcher.cannot_remove", {{"error", removed.error().message()}});
   return benches;
 }
 

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include <list>
+#include <thread>
 
 #include "base/log.h"
 #include "base/version.h"
@@ -51,6 +52,29 @@ struct Completion {
   bool answer = false;
   std::optional<std::pair<Watch, MonoTime>> again;  // watch this again from then on
 };
+
+// Of an earlier launcher: nobody waits for its result.
+void remove_step(container::Engine& engine, network::Networks& networks, const std::string& id) {
+  auto gone = engine.remove(id);
+  if (gone) gone = networks.release(id);
+  if (!gone)
+    log_event(Level::error, "launcher.step_left", {{"container", id}, {"error", gone.error().message()}});
+}
+
+// Builds do not outlive their launcher: their containers go. One that does not end (its process waits for a
+// disk) keeps nobody else from being looked after.
+void end_builds(container::Engine& engine) {
+  std::vector<std::jthread> ending;  // each may take as long as the kernel is given to end a killed process
+  for (const ContainerStatus& status : engine.list())
+    if (status.id.starts_with(kBuildPrefix))
+      ending.emplace_back([&engine, id = status.id] {
+        auto stopped = engine.stop(id, 0ms);
+        const auto gone = stopped ? engine.remove(id) : Result<void>(std::unexpected(stopped.error()));
+        if (!gone)
+          log_event(Level::error, "launcher.step_left",
+                    {{"container", id}, {"error", gone.error().message()}});
+      });
+}
 
 class Server {
  public:
@@ -278,6 +302,8 @@ void Server::ended(Watch watch, MonoTime since) {
       auto status = operations_.engine.settle(shared->id, give_up);
       if (status && status->state == ContainerState::running) {
         done.again.emplace(std::move(*shared), since);
+      } else if (status && shared->id.starts_with(kBuildPrefix)) {  // end_builds() could not
+        remove_step(operations_.engine, operations_.networks, shared->id);
       } else if (status) {
         done.body = {{"event", "container_exited"}, {"status", *status}};
       } else if (status.error().code != Code::not_found) {  // not_found: it was removed meanwhile
@@ -385,22 +411,10 @@ Ended Server::serve(int signals) {
   }
 }
 
-// Builds do not outlive their launcher: their containers go, their addresses too.
-Result<void> end_builds(container::Engine& engine, network::Networks& networks) {
-  for (const ContainerStatus& status : engine.list()) {
-    if (!status.id.starts_with(kBuildPrefix)) continue;
-    TRY(engine.stop(status.id, 0ms));
-    TRY(engine.remove(status.id));
-    TRY(networks.release(status.id));
-  }
-  return {};
-}
-
 // Nothing of this Naru stays in the kernel. The networks' files do: the next launcher makes the same again.
 // Not under containers that could not be stopped.
 void clear_host(container::Engine& engine, network::Networks& networks) {
-  if (auto ended = end_builds(engine, networks); !ended)
-    log_event(Level::error, "launcher.end_builds", {{"error", ended.error().message()}});
+  end_builds(engine);
   for (const ContainerStatus& status : engine.list())
     if (status.state == ContainerState::running)
       return log_event(Level::error, "launcher.host_in_use", {{"container", status.id}});
@@ -430,10 +444,15 @@ Result<int> start_and_serve(const LauncherOptions& options, int signals) {
   const auto networks = TRY(network::Networks::open({.data = options.data}));
   const auto engine = TRY(container::Engine::open(paths));
   std::vector<container::RunningContainer> running = TRY(engine->adopt());
-  TRY(end_builds(*engine, *networks));
+  end_builds(*engine);
+  Layers layers(paths.layers);
+  const auto benches =
+      TRY(Benches::open(*engine, *networks, *nursery, layers));  // which makes room on the disk
   std::set<std::string> known;
   for (const ContainerStatus& status : engine->list()) known.insert(status.id);
-  TRY(networks->keep_only(known));
+  // An address too many is no reason to look after nobody: the next launcher gives it back.
+  if (const auto kept = networks->keep_only(known); !kept)
+    log_event(Level::error, "launcher.release_failed", {{"error", kept.error().message()}});
   if (const auto removed = image::remove_stale_unpacks(paths.layers); !removed)
     log_event(Level::warn, "launcher.cannot_remove", {{"error", removed.error().message()}});
   // A large one takes minutes: meanwhile everything else is served.
@@ -442,10 +461,8 @@ Result<int> start_and_serve(const LauncherOptions& options, int signals) {
       if (const auto removed = os::remove_tree(path); !removed)
         log_event(Level::warn, "launcher.cannot_remove", {{"error", removed.error().message()}});
   });
-  Layers layers(paths.layers);
   const SystemClock clock;
   const auto grants = Grants::open(options.data, clock);
-  const auto benches = TRY(Benches::open(*engine, *networks, *nursery, layers));
   Server server(options, *engine, *networks, *benches, layers, *grants, *nursery,
                 make_hello(*engine, *networks));
   for (container::RunningContainer& each : running)

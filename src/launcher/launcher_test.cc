@@ -1,6 +1,11 @@
 // The launcher as its own process, with real containers. Needs root.
 #include "launcher/launcher_fixture_test.h"
 
+#include <sys/mount.h>
+
+#include <functional>
+#include <thread>
+
 namespace naru::launcher {
 namespace {
 
@@ -347,6 +352,61 @@ TEST_F(LauncherTest, ABuildRunsCopiesAndCommitsALayerThatTheNextStandsOn) {
   ASSERT_TRUE(empty) << empty.error().message();
   EXPECT_TRUE(empty->get<build::CommitResult>().empty);
   EXPECT_TRUE(client->list()->empty());
+}
+
+TEST_F(LauncherTest, AStepThatCannotBeCleanedUpKeepsNoLauncherFromStarting) {
+  ASSERT_TRUE(client->start(shell("web-1", "sleep 1000")));
+  const fs::path builds = data / "builds", upper = builds / "b1/upper";
+  const fs::path leases = data / "networks/naru-builds.leases";
+  std::vector<std::jthread> runs;
+  for (const char* build : {"b1", "b2"}) {
+    ASSERT_TRUE(client->build_begin(build::BeginRequest{build, {base_digest()}}));
+    runs.emplace_back([&, build] {
+      build::RunRequest request;
+      request.build = build;
+      request.argv = {"/bin/sh", "-c", "echo begun > /begun; sleep 1000"};
+      request.env = {"PATH=/usr/bin"};
+      EXPECT_FALSE(client->build_run(request, {}));
+    });
+    while (!fs::exists(builds / build / "upper/begun")) std::this_thread::sleep_for(1ms);
+  }
+  EXPECT_NE(os::read_file(leases, 1 << 20)->find("naru-build-"), std::string::npos);
+  const auto killed = [&] {
+    kill_launcher(SIGKILL);
+    event("disconnected");
+    const std::scoped_lock lock(mutex);
+    events.clear();
+  };
+  killed();
+  // As on a disk that is full or does not answer: the leases cannot be written, a bundle and a bench do not
+  // go.
+  fs::create_directory(data / "networks/naru-builds.leases.new");
+  fs::path bundle;
+  for (const auto& entry : fs::directory_iterator(data / "containers"))
+    if (entry.path().filename().string().starts_with("naru-build-")) bundle = entry.path();
+  ASSERT_FALSE(bundle.empty());
+  for (const fs::path& path : {bundle / "held", upper / "held"}) {
+    fs::create_directory(path);
+    ASSERT_EQ(::mount("none", path.c_str(), "tmpfs", 0, nullptr), 0);
+  }
+  start_launcher();
+  const auto answers = [&] {
+    auto listed = client->list();
+    for (int i = 0; !listed && i < 20; ++i) listed = client->list();
+    return listed && listed->size() == 1 && listed->front().id == "web-1" &&
+           listed->front().state == ContainerState::running;
+  };
+  EXPECT_TRUE(answers());
+  EXPECT_TRUE(client->build_begin(build::BeginRequest{"b3", {base_digest()}}));
+  EXPECT_TRUE(client->build_discard("b3"));
+  for (const fs::path& path : {bundle / "held", upper / "held"}) EXPECT_EQ(::umount(path.c_str()), 0);
+  fs::remove(data / "networks/naru-builds.leases.new");
+  killed();
+  start_launcher();
+  EXPECT_TRUE(answers());
+  EXPECT_EQ(os::read_file(leases, 1 << 20)->find("naru-build-"), std::string::npos);
+  EXPECT_FALSE(fs::exists(bundle));
+  EXPECT_EQ(std::distance(fs::directory_iterator(builds), fs::directory_iterator()), 1);
 }
 
 TEST_F(LauncherTest, ABuildIsKilledOnRequestAndAtItsTimeout) {
