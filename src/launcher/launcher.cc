@@ -107,6 +107,7 @@ class Server {
   void send(Client& client, const Json& body, std::vector<Fd> fds = {});
   void drop(Client& client, const Error& why);
   void drop_broken();
+  void give_up_builds(std::uint64_t client);
   void post(Completion completion);
   void take_completions();
   void check_watches(const std::vector<pollfd>& entries, std::size_t first);
@@ -173,7 +174,14 @@ void Server::drop(Client& client, const Error& why) {
   // What it had running as exec or build ends with it; containers do not.
   for (Watch& watch : watches_)
     if (watch.client == client.id) watch.deadline = std::chrono::steady_clock::now();
-  const auto posted = work_.submit([this, id = client.id] { operations_.benches.abandon(id); });
+  give_up_builds(client.id);
+}
+
+// Of one who left: also after each thing that it had under way, which may have begun a build or used one
+// until now.
+void Server::give_up_builds(std::uint64_t client) {
+  if (!operations_.benches.abandon(client)) return;
+  const auto posted = work_.submit([this] { operations_.benches.discard_abandoned(); });
   if (!posted) log_event(Level::warn, "launcher.abandon_failed", {{"reason", posted.error().message()}});
 }
 
@@ -284,6 +292,7 @@ void Server::take_completions() {
     else if (completion.client == 0 && !completion.body.is_null())
       for (Client& each : clients_) send(each, completion.body);
     const bool gone = completion.client != 0 && (client == nullptr || !client->channel.valid());
+    if (gone) give_up_builds(completion.client);
     for (Watch& watch : completion.watches) {
       if (gone && watch.client != 0) watch.deadline = std::chrono::steady_clock::now();
       watches_.push_back(std::move(watch));
