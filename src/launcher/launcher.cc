@@ -90,6 +90,7 @@ class Server {
                     .grants = grants,
                     .hello = std::move(hello)},
         quick_("quick", options.worker_threads, 2048),
+        folder_("folder", options.worker_threads, 512),
         stop_("stop", 16, 2048),
         probe_("probe", kProbeThreads, 2048),
         work_("work", 4, 512) {}
@@ -115,6 +116,7 @@ class Server {
   void ended(Watch watch, MonoTime since);
   Client* find(std::uint64_t id);
   Pool& pool(Lane lane);
+  Lane lane_of(const Operation& operation, const Json& request) const;
 
   LauncherOptions options_;
   Nursery& nursery_;
@@ -126,13 +128,15 @@ class Server {
   std::vector<std::pair<Watch, MonoTime>> later_;
   std::mutex mutex_;
   std::deque<Completion> completions_;
-  Pool quick_, stop_, probe_, work_;  // last: their threads end first
+  Pool quick_, folder_, stop_, probe_, work_;  // last: their threads end first
 };
 
 Pool& Server::pool(Lane lane) {
   switch (lane) {
     case Lane::quick:
       return quick_;
+    case Lane::folder:
+      return folder_;
     case Lane::stop:
       return stop_;
     case Lane::probe:
@@ -141,6 +145,15 @@ Pool& Server::pool(Lane lane) {
       break;
   }
   return work_;
+}
+
+Lane Server::lane_of(const Operation& operation, const Json& request) const {
+  if (operation.lane_of == nullptr) return operation.lane;
+  try {
+    return operation.lane_of(operations_, request);
+  } catch (const std::exception&) {
+    return operation.lane;  // where it is tried again, and answered
+  }
 }
 
 Client* Server::find(std::uint64_t id) {
@@ -233,35 +246,36 @@ void Server::take_request(Client& client, ipc::Message message) {
                   fail(Code::unavailable, "{}: {} requests of this connection are under way already", name,
                        kMaxInFlight));
   auto request = std::make_shared<Json>(std::move(message.body));
-  const auto submitted = pool(operation->lane).submit([this, operation, request, name, from = client.id] {
-    Completion done{.client = from,
-                    .body = {{"id", (*request)["id"]}},
-                    .fds = {},
-                    .watches = {},
-                    .answer = true,
-                    .again = {}};
-    Result<Reply> reply = fail(Code::internal, "{} did not run", name);
-    try {
-      reply = operation->carry_out(operations_, *request, from);
-    } catch (const std::exception& problem) {  // from a library: a request must not end the launcher
-      reply = fail(Code::internal, "{}: {}", name, problem.what());
-    }
-    if (reply) {
-      done.body["result"] = std::move(reply->result);
-      done.fds = std::move(reply->fds);
-      done.watches = std::move(reply->watches);
-      if (!reply->tell_all.is_null())
-        post({.client = 0,
-              .body = std::move(reply->tell_all),
-              .fds = {},
-              .watches = {},
-              .answer = false,
-              .again = {}});
-    } else {
-      done.body["error"] = ipc::error_to_json(reply.error());
-    }
-    post(std::move(done));
-  });
+  const auto submitted =
+      pool(lane_of(*operation, *request)).submit([this, operation, request, name, from = client.id] {
+        Completion done{.client = from,
+                        .body = {{"id", (*request)["id"]}},
+                        .fds = {},
+                        .watches = {},
+                        .answer = true,
+                        .again = {}};
+        Result<Reply> reply = fail(Code::internal, "{} did not run", name);
+        try {
+          reply = operation->carry_out(operations_, *request, from);
+        } catch (const std::exception& problem) {  // from a library: a request must not end the launcher
+          reply = fail(Code::internal, "{}: {}", name, problem.what());
+        }
+        if (reply) {
+          done.body["result"] = std::move(reply->result);
+          done.fds = std::move(reply->fds);
+          done.watches = std::move(reply->watches);
+          if (!reply->tell_all.is_null())
+            post({.client = 0,
+                  .body = std::move(reply->tell_all),
+                  .fds = {},
+                  .watches = {},
+                  .answer = false,
+                  .again = {}});
+        } else {
+          done.body["error"] = ipc::error_to_json(reply.error());
+        }
+        post(std::move(done));
+      });
   if (!submitted) return answer(client, (*request)["id"], std::unexpected(submitted.error()));
   ++client.in_flight;
 }
