@@ -243,5 +243,46 @@ class Kill(naru.Case):
         self.platform.forget_kernel_state()
 
 
+class KillWhileBuilding(naru.Case):
+    """The control that comes next builds again what its predecessor was building, beside what that one left."""
+    FILES, BYTES = 2000, 60_000_000
+
+    def push(self, name):
+        """Of a new application; each line of its files is `name`."""
+        web = small.web_only(naru.free_port())
+        web["web/Dockerfile"] = web["web/Dockerfile"].replace("CMD", f"""RUN mkdir /made && for i in $(seq {self.FILES}); do echo {name} > /made/$i; done && \\
+  echo {name} > /begun && sleep 3 && head -c {self.BYTES} /dev/urandom > /large && echo {name} > /ended
+CMD""", 1)
+        self.app = naru.App(self.platform, name, web)
+        push = self.app.start_push()
+        self.addCleanup(lambda: push.communicate(timeout=60))
+
+    def bench(self, file):
+        """The upper directory of the build under way, once its step has written `file`."""
+        return naru.wait_until(lambda: next(iter((self.platform.data / "builds").glob(f"*/upper/{file}")), None), f"the step writes {file}", pause=0.01).parent
+
+    def assert_built(self):
+        name = self.app.name
+        self.assertEqual(self.app.newest_version(), 1)
+        self.app.wait_live(1)
+        said = self.platform.naru("exec", f"{name}/web", "--", "sh", "-c", "cat /begun /ended; ls /made | wc -l; cat /made/* | sort -u; stat -c %s /large").stdout
+        self.assertEqual(said.split(), [name, name, str(self.FILES), name, str(self.BYTES)])
+        naru.wait_until(lambda: os.listdir(self.platform.data / "builds") == [".empty"], "no bench is left")
+
+    def test_in_a_step(self):
+        self.push("steps")
+        self.bench("begun")
+        self.platform.kill("control")
+        self.assert_built()
+
+    def test_while_its_layer_is_made(self):
+        self.push("layers")
+        bench = self.bench("ended")
+        naru.wait_until(lambda: not any(self.platform.cgroups_below("builds")), "the step has ended", pause=0.01)
+        self.platform.kill("control")
+        self.assertTrue(bench.exists(), "its layer was made before the kill: a larger file is wanted")
+        self.assert_built()
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -302,12 +302,12 @@ std::string BuildRun::slot(std::size_t stage, std::size_t step) const {
 
 // The launcher takes [a-z0-9][a-z0-9.-]{0,62}; a service's name may hold more.
 std::string BuildRun::bench_id(std::size_t stage, std::size_t step) const {
-  std::string id = request_.id.substr(0, 36);
+  std::string id = request_.id.substr(0, 28);
   for (char& c : id)
     if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-')) c = '-';
   if (id != request_.id || id.empty() || id.front() == '-')
     id = "b" + id + "-" + Digest::of_sha256(request_.id).short_hex().substr(0, 8);
-  return fmt::format("{}.{}.{}", id, stage, step);
+  return fmt::format("{}.{}.{}.{}", id, attempt_, stage, step);
 }
 
 std::string BuildRun::label(std::size_t stage, std::size_t step) const {

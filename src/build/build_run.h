@@ -5,6 +5,7 @@
 #include <mutex>
 #include <set>
 
+#include "base/rng.h"
 #include "build/builder.h"
 
 namespace naru::build {
@@ -19,7 +20,8 @@ class BuildRun {
         clock_(clock),
         options_(options),
         request_(request),
-        progress_(progress) {}
+        progress_(progress),
+        attempt_(secure_random_hex(4)) {}
 
   Result<BuildResult> build(std::stop_token stop);
 
@@ -66,6 +68,8 @@ class BuildRun {
   const BuilderOptions& options_;
   const BuildRequest& request_;
   const Builder::Progress& progress_;
+  // In the benches' ids: those of an earlier attempt may be in use still, or half deleted.
+  const std::string attempt_;
 
   Plan plan_;
   std::map<std::string, image::Image> bases_;

@@ -21,7 +21,7 @@
 namespace naru::build {
 
 struct BuildRequest {
-  std::string id;                  // unique among running builds; the benches' ids are made from it
+  std::string id;                  // for people who look at the benches, whose ids begin with it
   std::string name;                // the service, in progress lines: "catalog"
   std::filesystem::path checkout;  // absolute; checkouts/<...>
   std::string checkout_path;  // the same relative to checkouts/, as the launcher wants it: "<app>/<commit>"

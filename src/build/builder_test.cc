@@ -79,6 +79,25 @@ class BuilderTest : public ::testing::Test {
   std::vector<std::string> lines;
 };
 
+// A control that was killed left benches, which are in use or being deleted still when the next one builds.
+TEST_F(BuilderTest, EachAttemptHasBenchesOfItsOwn) {
+  BuildRequest r = request();
+  r.id = std::string(200, 'x');
+  bench.on_run = [](const RunRequest&, const OutputCallback&, std::stop_token) -> Result<RunResult> {
+    return fail(Code::unavailable, "the launcher's connection broke");
+  };
+  ASSERT_FALSE(build(r));
+  bench.on_run = nullptr;
+  ASSERT_TRUE(build(r));
+  const std::set<std::string> different(bench.begun.begin(), bench.begun.end());
+  EXPECT_EQ(different.size(), bench.begun.size());
+  EXPECT_GT(different.size(), 5U);
+  for (const std::string& id : different) {
+    EXPECT_TRUE(id.starts_with("bxxxx") && id.size() <= 55) << id;
+    EXPECT_EQ(id.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789.-"), std::string::npos) << id;
+  }
+}
+
 TEST_F(BuilderTest, RunsOnlyTheStagesThatTheTargetNeeds) {
   const auto result = build();
   ASSERT_TRUE(result) << result.error().context;

@@ -49,6 +49,7 @@ class MemoryBench final : public Workbench {
   std::function<Result<void>(const CopyRequest&)> on_copy;
   std::vector<std::string> log;  // "run make", "copy . /src/"
   std::set<std::string> open;
+  std::vector<std::string> begun;
   std::set<Digest> unpacked;
   std::set<std::string> changes_nothing;  // commands whose commit is empty
 
@@ -63,6 +64,7 @@ class MemoryBench final : public Workbench {
       if (!unpacked.contains(layer))
         return fail(Code::internal, "the layer {} is not unpacked", layer.text());
     if (!open.insert(request.build).second) return fail(Code::conflict, "{} is open", request.build);
+    begun.push_back(request.build);
     what_[request.build] = fmt::format("on {}", request.layers.size());
     for (const Digest& layer : request.layers) what_[request.build] += layer.text();
     return {};

@@ -369,8 +369,9 @@ Result<std::uint64_t> LauncherClient::bytes_of_layers(const std::vector<Digest>&
   return read_as<std::uint64_t>(answer.value("bytes", Json()), "layer.size");
 }
 
+// It waits behind copies and commits, and for the deletion of what others abandoned.
 Result<void> LauncherClient::build_begin(Json request) {
-  return nothing(call("build.begin", std::move(request), kQuick));
+  return nothing(call("build.begin", std::move(request), kWorker));
 }
 Result<void> LauncherClient::build_copy(Json request) {
   return nothing(call("build.copy", std::move(request), kWorker));

@@ -3,9 +3,12 @@
 #include <fcntl.h>
 #include <signal.h>
 
+#include <sys/stat.h>
+
 #include <ranges>
 
 #include "base/log.h"
+#include "base/rng.h"
 #include "base/take.h"
 #include "launcher/checks.h"
 #include "launcher/jobs.h"
@@ -19,6 +22,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::size_t kMaxBenches = 64;
+constexpr std::string_view kGone = ".gone-";  // no build's id
 
 // What apt needs to fetch as the host does: sources, keys, and settings that only say how to acquire (a
 // host's hooks would call programs that the image does not have). A file that not everybody on the host may
@@ -100,9 +104,16 @@ Benches::Benches(container::Engine& engine, network::Networks& networks, Nursery
 Result<std::unique_ptr<Benches>> Benches::open(container::Engine& engine, network::Networks& networks,
                                                Nursery& nursery, Layers& layers) {
   std::unique_ptr<Benches> benches(new Benches(engine, networks, nursery, layers));
-  TRY(os::remove_tree(benches->builds_));
   TRY(os::make_dirs(benches->builds_, 0700));
   TRY(os::make_dirs(benches->empty_, 0755));
+  std::error_code error;
+  std::vector<fs::path> left;
+  for (const auto& entry : fs::directory_iterator(benches->builds_, error))
+    if (entry.path() != benches->empty_) left.push_back(entry.path());
+  // What does not go is in nobody's way: no build takes over what it finds.
+  for (const fs::path& path : left)
+    if (const auto removed = os::remove_tree(path); !removed)
+      log_event(Level::warn, "launcher.cannot_remove", {{"error", removed.error().message()}});
   return benches;
 }
 
@@ -168,35 +179,33 @@ Result<void> Benches::unpack(const build::LayerRef& layer) {
   return {};
 }
 
-void Benches::abandon(std::uint64_t owner) {
-  std::vector<std::string> left;
+bool Benches::abandon(std::uint64_t owner) {
+  bool any = false;
+  const std::scoped_lock lock(mutex_);
+  for (auto& [id, bench] : benches_)
+    if (bench.owner == owner) any = bench.abandoned = true;
+  return any;
+}
+
+void Benches::discard_abandoned() {
+  std::vector<std::string> idle;
   {
     const std::scoped_lock lock(mutex_);
-    for (auto& [id, bench] : benches_) {
-      if (bench.owner != owner) continue;
-      bench.abandoned = true;
-      left.push_back(id);
-    }
+    for (const auto& [id, bench] : benches_)
+      if (bench.abandoned && !bench.busy) idle.push_back(id);
   }
-  // What is in use ends with its step (finish_step), or makes room at the next begin.
-  for (const std::string& id : left)
+  for (const std::string& id : idle)
     if (auto gone = discard(id); !gone)
-      log_event(Level::info, "launcher.bench_in_use", {{"build", id}, {"reason", gone.error().message()}});
+      log_event(Level::warn, "launcher.bench_left", {{"build", id}, {"reason", gone.error().message()}});
 }
 
 Result<void> Benches::begin(const build::BeginRequest& request, std::uint64_t owner) {
   TRY(check_id(request.build, "build"));
   TRY(check_layers(request.layers, true));
+  TRY(discard(request.build));
+  discard_abandoned();
   const auto held = layers_.hold();
   TRY(lower_paths(request.layers, true));
-  TRY(discard(request.build));
-  std::vector<std::string> abandoned;
-  {
-    const std::scoped_lock lock(mutex_);
-    for (const auto& [id, bench] : benches_)
-      if (bench.abandoned && !bench.busy) abandoned.push_back(id);
-  }
-  for (const std::string& id : abandoned) TRY(discard(id));
   {
     const std::scoped_lock lock(mutex_);
     if (benches_.size() >= kMaxBenches)
@@ -205,26 +214,31 @@ Result<void> Benches::begin(const build::BeginRequest& request, std::uint64_t ow
       return fail(Code::conflict, "build {} was begun twice at once", request.build);
   }
   Use using_it(*this, request.build, Bench{request.layers, true, owner, false, {}});
-  for (const char* part : {"upper", "work"})
-    if (auto made = os::make_dirs(folder(request.build) / part, 0755); !made) {
-      using_it.end();
-      return made;
-    }
+  // Made, never found: what somebody left under this name must not become part of a layer.
+  const fs::path bench = folder(request.build);
+  for (const fs::path& path : {bench, bench / "upper", bench / "work"}) {
+    if (::mkdir(path.c_str(), 0755) == 0) continue;
+    auto failed = fail_errno(errno == ENOSPC ? Code::disk_full : Code::system, "mkdir {}", path.string());
+    if (auto removed = remove(using_it, request.build); !removed)
+      log_event(Level::warn, "launcher.cannot_remove", {{"error", removed.error().message()}});
+    return failed;
+  }
   return {};
 }
 
-Result<container::StartOptions> Benches::step_options(const build::RunRequest& request,
-                                                      const std::string& container,
-                                                      network::Attachment& attachment) {
+Result<container::RunningContainer> Benches::start_step(const build::RunRequest& request, ContainerSpec spec,
+                                                        int output_fd) {
   if (request.network) TRY(networks_.ensure(std::string(kBuildNetwork)));
-  attachment =
-      TRY(networks_.attach(request.network ? std::string(kBuildNetwork) : "", container, {.isolated = true}));
+  const network::Attachment attachment =
+      TRY(networks_.attach(request.network ? std::string(kBuildNetwork) : "", spec.id, {.isolated = true}));
   container::StartOptions options;
   options.network.netns_fd = attachment.netns.get();
   options.network.address = attachment.address;
   if (request.network) options.network.nameserver = host_nameserver();
   options.overlay = folder(request.build);
-  return options;
+  options.output_fd = output_fd;
+  if (request.host_mounts) add_host_mounts(options, spec.env);
+  return engine_.start(spec, options);
 }
 
 Result<StartedStep> Benches::run(const build::RunRequest& request) {
@@ -247,11 +261,7 @@ Result<StartedStep> Benches::run(const build::RunRequest& request) {
     return fail_errno(Code::system, "pipe for the output of build {}", request.build);
   Fd reading(ends[0]), writing(ends[1]);
   TRY(engine_.remove(spec.id));
-  network::Attachment attachment;
-  container::StartOptions options = TRY(step_options(request, spec.id, attachment));
-  options.output_fd = writing.get();
-  if (request.host_mounts) add_host_mounts(options, spec.env);
-  auto started = engine_.start(spec, options);
+  auto started = start_step(request, spec, writing.get());
   if (!started) {
     if (auto released = networks_.release(spec.id); !released)
       log_event(Level::warn, "launcher.release_failed",
@@ -284,20 +294,19 @@ Result<build::RunResult> Benches::finish_step(const std::string& build, bool tim
   const std::string container = container_of(build);
   auto status = engine_.settle(container, true);
   auto removed = engine_.remove(container);
-  auto released = networks_.release(container);
-  bool abandoned = false;
+  // The step did what it did, also when its address cannot be given back just now.
+  if (auto released = networks_.release(container); !released)
+    log_event(Level::warn, "launcher.release_failed",
+              {{"container", container}, {"error", released.error().message()}});
   {
     const std::scoped_lock lock(mutex_);
     if (const auto found = benches_.find(build); found != benches_.end()) {
       found->second.busy = false;
       found->second.container.clear();
-      abandoned = found->second.abandoned;
     }
   }
-  if (abandoned) TRY(discard(build));
   const ContainerStatus ended = TRY(std::move(status));
   TRY(std::move(removed));
-  TRY(std::move(released));
   return build::RunResult{ended.exit_code.value_or(137), timed_out, ended.out_of_memory};
 }
 
@@ -342,9 +351,18 @@ Result<build::CommitResult> Benches::commit(const std::string& build) {
     if (::rename(upper.c_str(), layer.c_str()) != 0 && errno != EEXIST && errno != ENOTEMPTY)
       return fail_errno(Code::system, "rename {} to {}", upper.string(), layer.string());
   }
-  using_it.end();
-  TRY(os::remove_tree(folder(build)));
+  // What stays of the bench is in nobody's way; the layer is made.
+  if (auto removed = remove(using_it, build); !removed)
+    log_event(Level::warn, "launcher.cannot_remove", {{"error", removed.error().message()}});
   return committed.result;
+}
+
+Result<void> Benches::remove(Use& using_it, const std::string& build) {
+  const fs::path path = folder(build), aside = builds_ / (std::string(kGone) + secure_random_hex(8));
+  if (::rename(path.c_str(), aside.c_str()) != 0 && errno != ENOENT)
+    return fail_errno(Code::system, "rename {}", path.string());
+  using_it.end();
+  return os::remove_tree(aside);
 }
 
 Result<void> Benches::discard(const std::string& build) {
@@ -355,8 +373,7 @@ Result<void> Benches::discard(const std::string& build) {
   }
   TRY(kill_step(build));
   Use using_it = TRY(use(build));
-  using_it.end();
-  return os::remove_tree(folder(build));
+  return remove(using_it, build);
 }
 
 }  // namespace naru::launcher

@@ -1,6 +1,10 @@
 // Builds' writable overlays: builds/<id>/{upper,work} on unpacked layers, from build.begin to commit or
-// discard. A bench does not outlive its launcher: control builds again, from its cache. Thread-safe; a bench
-// that is in use by one operation answers conflict to another.
+// discard. A bench does not outlive its launcher, nor the connection that began it: control builds again,
+// from its cache, on benches of other names. Thread-safe; a bench that is in use by one operation answers
+// conflict to another.
+//
+// A bench goes by one rename to builds/.gone-<random>, before its id is free again: what begins begins with
+// nothing, however long the deletion takes.
 #pragma once
 
 #include <filesystem>
@@ -26,14 +30,17 @@ struct StartedStep {
 
 class Benches {
  public:
-  // Empties builds/: call after the engine adopted.
+  // Empties builds/, as far as that goes: call after the steps of an earlier launcher were ended.
   static Result<std::unique_ptr<Benches>> open(container::Engine& engine, network::Networks& networks,
                                                Nursery& nursery, Layers& layers);
 
   Result<void> unpack(const build::LayerRef& layer);
-  // `owner`: the connection that asked; abandon() ends what it left.
+  // `owner`: the connection that asked. May take as long as the deletion of what others abandoned.
   Result<void> begin(const build::BeginRequest& request, std::uint64_t owner);
-  void abandon(std::uint64_t owner);
+  // Nobody asks for the benches of this connection any more. True: there are some; discard_abandoned() ends
+  // those that nothing uses, so ask again when something that used or began one has ended.
+  bool abandon(std::uint64_t owner);
+  void discard_abandoned();
   Result<StartedStep> run(const build::RunRequest& request);
   Result<void> kill_step(const std::string& build);
   // After the step's process ended: its status; its container, address and mount points are gone. `timed_out`
@@ -64,7 +71,7 @@ class Benches {
     Use& operator=(Use&&) = delete;
     ~Use();
     void keep_busy(std::string container);  // a step runs on
-    void end();                             // the bench is no more
+    void end();                             // the id is free
 
    private:
     Benches* benches_;
@@ -76,10 +83,11 @@ class Benches {
 
   Benches(container::Engine& engine, network::Networks& networks, Nursery& nursery, Layers& layers);
   Result<Use> use(const std::string& build);
+  Result<void> remove(Use& using_it, const std::string& build);
   Result<std::vector<std::string>> lower_paths(const std::vector<Digest>& layers, bool with_upper) const;
   std::filesystem::path folder(const std::string& build) const { return builds_ / build; }
-  Result<container::StartOptions> step_options(const build::RunRequest& request, const std::string& container,
-                                               network::Attachment& attachment);
+  Result<container::RunningContainer> start_step(const build::RunRequest& request, ContainerSpec spec,
+                                                 int output_fd);
 
   container::Engine& engine_;
   network::Networks& networks_;

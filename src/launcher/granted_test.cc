@@ -1,10 +1,34 @@
 // What reaches beyond a container takes a grant of the operator, whoever asks. Needs root.
 #include "launcher/launcher_fixture_test.h"
 
+#include <sys/mount.h>
+
 namespace naru::launcher {
 namespace {
 
 class GrantedTest : public LauncherTest {};
+
+// A network disk that is away: whoever asks for something on it waits. A FUSE file system that nobody serves.
+class AwayDisk {
+ public:
+  explicit AwayDisk(fs::path place)
+      : place_(std::move(place)), server_(::open("/dev/fuse", O_RDWR | O_CLOEXEC)) {
+    const std::string options = fmt::format("fd={},rootmode=40000,user_id=0,group_id=0", server_.get());
+    mounted_ = server_ && ::mount("away", place_.c_str(), "fuse", 0, options.c_str()) == 0;
+  }
+  AwayDisk(const AwayDisk&) = delete;
+  AwayDisk& operator=(const AwayDisk&) = delete;
+  ~AwayDisk() {
+    server_.reset();  // who waits is answered: there is no such disk
+    if (mounted_) ::umount2(place_.c_str(), MNT_DETACH);
+  }
+  bool mounted() const { return mounted_; }
+
+ private:
+  fs::path place_;
+  Fd server_;
+  bool mounted_ = false;
+};
 
 // The attack: control is taken over, and asks for a container that reaches the machine.
 TEST_F(GrantedTest, ControlGivesNoContainerWhatTheOperatorDidNotAllow) {
@@ -79,6 +103,39 @@ TEST_F(GrantedTest, RootTakesBackAlthoughControlHoldsEveryConnectionThatItGets) 
   const auto left = operators->disallow("shop", {"cap:NET_ADMIN"}, "ada");
   ASSERT_TRUE(left) << left.error().message();
   EXPECT_TRUE(left->grants.empty());
+}
+
+TEST_F(GrantedTest, WhoWaitsForADiskThatIsAwayHoldsUpNobodyElse) {
+  const fs::path folder = data.string() + "-away";
+  fs::create_directories(folder);
+  ASSERT_TRUE(client->allow("shop", {"bind:" + folder.string()}, "ada"));
+  std::optional<AwayDisk> disk(std::in_place, folder);
+  if (!disk->mounted()) {
+    fs::remove_all(folder);
+    GTEST_SKIP() << "FUSE cannot be mounted here";
+  }
+  auto starts = ipc::Channel::connect((data / "launcher.sock").string());
+  ASSERT_TRUE(starts);
+  constexpr int kStarts = 40;
+  for (int i = 0; i < kStarts; ++i) {
+    ContainerSpec spec = shell(fmt::format("photos-{}", i), "true");
+    spec.app = "shop";
+    spec.mounts.push_back({MountKind::bind, (folder / std::to_string(i)).string(), "/photos", true, 0});
+    ASSERT_TRUE(starts->send({{"id", i}, {"op", "container.start"}, {"spec", spec}}, 10s));
+  }
+  const auto other = client->start(shell("web-1", "sleep 1000"));
+  ASSERT_TRUE(other) << other.error().message();
+  EXPECT_EQ(starts->receive(0ms).error().code, Code::timeout) << "they are waiting still";
+  const MonoTime began = std::chrono::steady_clock::now();
+  for (int i = 0; i < kStarts; ++i) {
+    const auto answer = starts->receive(30s);
+    ASSERT_TRUE(answer) << answer.error().message();
+    EXPECT_EQ(answer->body.value("/error/code"_json_pointer, ""), "unreachable") << answer->body.dump();
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 9s)
+      << "each waited for a disk that is known to be away";
+  disk.reset();
+  fs::remove_all(folder);
 }
 
 TEST_F(GrantedTest, AFolderOfTheMachineHasOneWriterAsAVolumeHas) {

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include <list>
+#include <thread>
 
 #include "base/log.h"
 #include "base/version.h"
@@ -52,6 +53,29 @@ struct Completion {
   std::optional<std::pair<Watch, MonoTime>> again;  // watch this again from then on
 };
 
+// Of an earlier launcher: nobody waits for its result.
+void remove_step(container::Engine& engine, network::Networks& networks, const std::string& id) {
+  auto gone = engine.remove(id);
+  if (gone) gone = networks.release(id);
+  if (!gone)
+    log_event(Level::error, "launcher.step_left", {{"container", id}, {"error", gone.error().message()}});
+}
+
+// Builds do not outlive their launcher: their containers go. One that does not end (its process waits for a
+// disk) keeps nobody else from being looked after.
+void end_builds(container::Engine& engine) {
+  std::vector<std::jthread> ending;  // each may take as long as the kernel is given to end a killed process
+  for (const ContainerStatus& status : engine.list())
+    if (status.id.starts_with(kBuildPrefix))
+      ending.emplace_back([&engine, id = status.id] {
+        auto stopped = engine.stop(id, 0ms);
+        const auto gone = stopped ? engine.remove(id) : Result<void>(std::unexpected(stopped.error()));
+        if (!gone)
+          log_event(Level::error, "launcher.step_left",
+                    {{"container", id}, {"error", gone.error().message()}});
+      });
+}
+
 class Server {
  public:
   Server(const LauncherOptions& options, container::Engine& engine, network::Networks& networks,
@@ -66,6 +90,7 @@ class Server {
                     .grants = grants,
                     .hello = std::move(hello)},
         quick_("quick", options.worker_threads, 2048),
+        folder_("folder", options.worker_threads, 512),
         stop_("stop", 16, 2048),
         probe_("probe", kProbeThreads, 2048),
         work_("work", 4, 512) {}
@@ -83,6 +108,7 @@ class Server {
   void send(Client& client, const Json& body, std::vector<Fd> fds = {});
   void drop(Client& client, const Error& why);
   void drop_broken();
+  void give_up_builds(std::uint64_t client);
   void post(Completion completion);
   void take_completions();
   void check_watches(const std::vector<pollfd>& entries, std::size_t first);
@@ -90,6 +116,7 @@ class Server {
   void ended(Watch watch, MonoTime since);
   Client* find(std::uint64_t id);
   Pool& pool(Lane lane);
+  Lane lane_of(const Operation& operation, const Json& request) const;
 
   LauncherOptions options_;
   Nursery& nursery_;
@@ -101,13 +128,15 @@ class Server {
   std::vector<std::pair<Watch, MonoTime>> later_;
   std::mutex mutex_;
   std::deque<Completion> completions_;
-  Pool quick_, stop_, probe_, work_;  // last: their threads end first
+  Pool quick_, folder_, stop_, probe_, work_;  // last: their threads end first
 };
 
 Pool& Server::pool(Lane lane) {
   switch (lane) {
     case Lane::quick:
       return quick_;
+    case Lane::folder:
+      return folder_;
     case Lane::stop:
       return stop_;
     case Lane::probe:
@@ -116,6 +145,15 @@ Pool& Server::pool(Lane lane) {
       break;
   }
   return work_;
+}
+
+Lane Server::lane_of(const Operation& operation, const Json& request) const {
+  if (operation.lane_of == nullptr) return operation.lane;
+  try {
+    return operation.lane_of(operations_, request);
+  } catch (const std::exception&) {
+    return operation.lane;  // where it is tried again, and answered
+  }
 }
 
 Client* Server::find(std::uint64_t id) {
@@ -149,7 +187,14 @@ void Server::drop(Client& client, const Error& why) {
   // What it had running as exec or build ends with it; containers do not.
   for (Watch& watch : watches_)
     if (watch.client == client.id) watch.deadline = std::chrono::steady_clock::now();
-  const auto posted = work_.submit([this, id = client.id] { operations_.benches.abandon(id); });
+  give_up_builds(client.id);
+}
+
+// Of one who left: also after each thing that it had under way, which may have begun a build or used one
+// until now.
+void Server::give_up_builds(std::uint64_t client) {
+  if (!operations_.benches.abandon(client)) return;
+  const auto posted = work_.submit([this] { operations_.benches.discard_abandoned(); });
   if (!posted) log_event(Level::warn, "launcher.abandon_failed", {{"reason", posted.error().message()}});
 }
 
@@ -201,35 +246,36 @@ void Server::take_request(Client& client, ipc::Message message) {
                   fail(Code::unavailable, "{}: {} requests of this connection are under way already", name,
                        kMaxInFlight));
   auto request = std::make_shared<Json>(std::move(message.body));
-  const auto submitted = pool(operation->lane).submit([this, operation, request, name, from = client.id] {
-    Completion done{.client = from,
-                    .body = {{"id", (*request)["id"]}},
-                    .fds = {},
-                    .watches = {},
-                    .answer = true,
-                    .again = {}};
-    Result<Reply> reply = fail(Code::internal, "{} did not run", name);
-    try {
-      reply = operation->carry_out(operations_, *request, from);
-    } catch (const std::exception& problem) {  // from a library: a request must not end the launcher
-      reply = fail(Code::internal, "{}: {}", name, problem.what());
-    }
-    if (reply) {
-      done.body["result"] = std::move(reply->result);
-      done.fds = std::move(reply->fds);
-      done.watches = std::move(reply->watches);
-      if (!reply->tell_all.is_null())
-        post({.client = 0,
-              .body = std::move(reply->tell_all),
-              .fds = {},
-              .watches = {},
-              .answer = false,
-              .again = {}});
-    } else {
-      done.body["error"] = ipc::error_to_json(reply.error());
-    }
-    post(std::move(done));
-  });
+  const auto submitted =
+      pool(lane_of(*operation, *request)).submit([this, operation, request, name, from = client.id] {
+        Completion done{.client = from,
+                        .body = {{"id", (*request)["id"]}},
+                        .fds = {},
+                        .watches = {},
+                        .answer = true,
+                        .again = {}};
+        Result<Reply> reply = fail(Code::internal, "{} did not run", name);
+        try {
+          reply = operation->carry_out(operations_, *request, from);
+        } catch (const std::exception& problem) {  // from a library: a request must not end the launcher
+          reply = fail(Code::internal, "{}: {}", name, problem.what());
+        }
+        if (reply) {
+          done.body["result"] = std::move(reply->result);
+          done.fds = std::move(reply->fds);
+          done.watches = std::move(reply->watches);
+          if (!reply->tell_all.is_null())
+            post({.client = 0,
+                  .body = std::move(reply->tell_all),
+                  .fds = {},
+                  .watches = {},
+                  .answer = false,
+                  .again = {}});
+        } else {
+          done.body["error"] = ipc::error_to_json(reply.error());
+        }
+        post(std::move(done));
+      });
   if (!submitted) return answer(client, (*request)["id"], std::unexpected(submitted.error()));
   ++client.in_flight;
 }
@@ -260,6 +306,7 @@ void Server::take_completions() {
     else if (completion.client == 0 && !completion.body.is_null())
       for (Client& each : clients_) send(each, completion.body);
     const bool gone = completion.client != 0 && (client == nullptr || !client->channel.valid());
+    if (gone) give_up_builds(completion.client);
     for (Watch& watch : completion.watches) {
       if (gone && watch.client != 0) watch.deadline = std::chrono::steady_clock::now();
       watches_.push_back(std::move(watch));
@@ -278,6 +325,8 @@ void Server::ended(Watch watch, MonoTime since) {
       auto status = operations_.engine.settle(shared->id, give_up);
       if (status && status->state == ContainerState::running) {
         done.again.emplace(std::move(*shared), since);
+      } else if (status && shared->id.starts_with(kBuildPrefix)) {  // end_builds() could not
+        remove_step(operations_.engine, operations_.networks, shared->id);
       } else if (status) {
         done.body = {{"event", "container_exited"}, {"status", *status}};
       } else if (status.error().code != Code::not_found) {  // not_found: it was removed meanwhile
@@ -385,22 +434,10 @@ Ended Server::serve(int signals) {
   }
 }
 
-// Builds do not outlive their launcher: their containers go, their addresses too.
-Result<void> end_builds(container::Engine& engine, network::Networks& networks) {
-  for (const ContainerStatus& status : engine.list()) {
-    if (!status.id.starts_with(kBuildPrefix)) continue;
-    TRY(engine.stop(status.id, 0ms));
-    TRY(engine.remove(status.id));
-    TRY(networks.release(status.id));
-  }
-  return {};
-}
-
 // Nothing of this Naru stays in the kernel. The networks' files do: the next launcher makes the same again.
 // Not under containers that could not be stopped.
 void clear_host(container::Engine& engine, network::Networks& networks) {
-  if (auto ended = end_builds(engine, networks); !ended)
-    log_event(Level::error, "launcher.end_builds", {{"error", ended.error().message()}});
+  end_builds(engine);
   for (const ContainerStatus& status : engine.list())
     if (status.state == ContainerState::running)
       return log_event(Level::error, "launcher.host_in_use", {{"container", status.id}});
@@ -430,10 +467,15 @@ Result<int> start_and_serve(const LauncherOptions& options, int signals) {
   const auto networks = TRY(network::Networks::open({.data = options.data}));
   const auto engine = TRY(container::Engine::open(paths));
   std::vector<container::RunningContainer> running = TRY(engine->adopt());
-  TRY(end_builds(*engine, *networks));
+  end_builds(*engine);
+  Layers layers(paths.layers);
+  const auto benches =
+      TRY(Benches::open(*engine, *networks, *nursery, layers));  // which makes room on the disk
   std::set<std::string> known;
   for (const ContainerStatus& status : engine->list()) known.insert(status.id);
-  TRY(networks->keep_only(known));
+  // An address too many is no reason to look after nobody: the next launcher gives it back.
+  if (const auto kept = networks->keep_only(known); !kept)
+    log_event(Level::error, "launcher.release_failed", {{"error", kept.error().message()}});
   if (const auto removed = image::remove_stale_unpacks(paths.layers); !removed)
     log_event(Level::warn, "launcher.cannot_remove", {{"error", removed.error().message()}});
   // A large one takes minutes: meanwhile everything else is served.
@@ -442,10 +484,8 @@ Result<int> start_and_serve(const LauncherOptions& options, int signals) {
       if (const auto removed = os::remove_tree(path); !removed)
         log_event(Level::warn, "launcher.cannot_remove", {{"error", removed.error().message()}});
   });
-  Layers layers(paths.layers);
   const SystemClock clock;
   const auto grants = Grants::open(options.data, clock);
-  const auto benches = TRY(Benches::open(*engine, *networks, *nursery, layers));
   Server server(options, *engine, *networks, *benches, layers, *grants, *nursery,
                 make_hello(*engine, *networks));
   for (container::RunningContainer& each : running)

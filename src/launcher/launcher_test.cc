@@ -1,6 +1,11 @@
 // The launcher as its own process, with real containers. Needs root.
 #include "launcher/launcher_fixture_test.h"
 
+#include <sys/mount.h>
+
+#include <functional>
+#include <thread>
+
 namespace naru::launcher {
 namespace {
 
@@ -347,6 +352,133 @@ TEST_F(LauncherTest, ABuildRunsCopiesAndCommitsALayerThatTheNextStandsOn) {
   ASSERT_TRUE(empty) << empty.error().message();
   EXPECT_TRUE(empty->get<build::CommitResult>().empty);
   EXPECT_TRUE(client->list()->empty());
+}
+
+TEST_F(LauncherTest, ABuildBegunWhileOneOfItsNameIsBeingDeletedFindsNothingOfIt) {
+  const fs::path upper = data / "builds/b1/upper";
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_TRUE(client->build_begin(build::BeginRequest{"b1", {base_digest()}}));
+    ASSERT_TRUE(fs::is_empty(upper)) << "round " << round;
+    for (int folder = 0; folder < 30; ++folder) {
+      fs::create_directories(upper / std::to_string(folder));
+      for (int file = 0; file < 30; ++file)
+        std::ofstream(upper / std::to_string(folder) / std::to_string(file));
+    }
+    std::jthread discards([&] { EXPECT_TRUE(client->build_discard("b1")); });
+    const auto left = [&] {
+      std::error_code gone;
+      return std::distance(fs::directory_iterator(upper, gone), fs::directory_iterator());
+    };
+    while (left() == 30) std::this_thread::yield();
+    const auto begun = client->build_begin(build::BeginRequest{"b1", {base_digest()}});
+    ASSERT_TRUE(begun) << begun.error().message();
+    EXPECT_EQ(left(), 0) << "remnants would be in the layer";
+    EXPECT_EQ(build_run("b1", "echo made > /made").first, 0);
+    const auto committed = client->build_commit("b1");
+    ASSERT_TRUE(committed) << committed.error().message();
+    const auto layer = data / "layers" / committed->get<build::CommitResult>().layer.diff_id.hex();
+    EXPECT_TRUE(fs::exists(layer / "made"));
+    EXPECT_EQ(std::distance(fs::directory_iterator(layer), fs::directory_iterator()), 1);
+  }
+  const auto builds = [&] {
+    return std::distance(fs::directory_iterator(data / "builds"), fs::directory_iterator());
+  };
+  EXPECT_EQ(builds(), 1) << "of .empty";
+}
+
+TEST_F(LauncherTest, WhatAControlThatWentWasBuildingLeavesNothing) {
+  for (int folder = 0; folder < 20; ++folder) {
+    const fs::path path = data / "checkouts/shop/web" / std::to_string(folder);
+    fs::create_directories(path);
+    for (int file = 0; file < 30; ++file) std::ofstream(path / std::to_string(file)) << "page";
+  }
+  auto gone = ipc::LauncherClient::open({(data / "launcher.sock").string(), {}});
+  for (const char* build : {"idle", "runs", "copies"})
+    ASSERT_TRUE(gone->build_begin(build::BeginRequest{build, {base_digest()}})) << build;
+  std::jthread runs([&] {
+    build::RunRequest request;
+    request.build = "runs";
+    request.argv = {"/bin/sh", "-c", "echo begun > /begun; sleep 1000"};
+    request.env = {"PATH=/usr/bin"};
+    EXPECT_FALSE(gone->build_run(request, {}));
+  });
+  std::jthread copies([&] {
+    build::CopyRequest copy;
+    copy.build = "copies";
+    copy.from.checkout = "shop/web";
+    copy.sources = {"."};
+    copy.dest = "/srv/";
+    (void)gone->build_copy(copy);
+  });
+  const auto builds = data / "builds";
+  const auto wait_until = [](const std::function<bool()>& holds) {
+    const MonoTime deadline = std::chrono::steady_clock::now() + 30s;
+    while (!holds() && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(1ms);
+    return holds();
+  };
+  ASSERT_TRUE(wait_until(
+      [&] { return fs::exists(builds / "runs/upper/begun") && fs::exists(builds / "copies/upper/srv"); }));
+  gone->stop();
+  EXPECT_TRUE(wait_until([&] {
+    return std::distance(fs::directory_iterator(builds), fs::directory_iterator()) == 1;
+  })) << "of .empty";
+  EXPECT_TRUE(client->build_begin(build::BeginRequest{"copies", {base_digest()}})) << "the next one's";
+  EXPECT_TRUE(client->build_discard("copies"));
+}
+
+TEST_F(LauncherTest, AStepThatCannotBeCleanedUpKeepsNoLauncherFromStarting) {
+  ASSERT_TRUE(client->start(shell("web-1", "sleep 1000")));
+  const fs::path builds = data / "builds", upper = builds / "b1/upper";
+  const fs::path leases = data / "networks/naru-builds.leases";
+  std::vector<std::jthread> runs;
+  for (const char* build : {"b1", "b2"}) {
+    ASSERT_TRUE(client->build_begin(build::BeginRequest{build, {base_digest()}}));
+    runs.emplace_back([&, build] {
+      build::RunRequest request;
+      request.build = build;
+      request.argv = {"/bin/sh", "-c", "echo begun > /begun; sleep 1000"};
+      request.env = {"PATH=/usr/bin"};
+      EXPECT_FALSE(client->build_run(request, {}));
+    });
+    while (!fs::exists(builds / build / "upper/begun")) std::this_thread::sleep_for(1ms);
+  }
+  EXPECT_NE(os::read_file(leases, 1 << 20)->find("naru-build-"), std::string::npos);
+  const auto killed = [&] {
+    kill_launcher(SIGKILL);
+    event("disconnected");
+    const std::scoped_lock lock(mutex);
+    events.clear();
+  };
+  killed();
+  // As on a disk that is full or does not answer: the leases cannot be written, a bundle and a bench do not
+  // go.
+  fs::create_directory(data / "networks/naru-builds.leases.new");
+  fs::path bundle;
+  for (const auto& entry : fs::directory_iterator(data / "containers"))
+    if (entry.path().filename().string().starts_with("naru-build-")) bundle = entry.path();
+  ASSERT_FALSE(bundle.empty());
+  for (const fs::path& path : {bundle / "held", upper / "held"}) {
+    fs::create_directory(path);
+    ASSERT_EQ(::mount("none", path.c_str(), "tmpfs", 0, nullptr), 0);
+  }
+  start_launcher();
+  const auto answers = [&] {
+    auto listed = client->list();
+    for (int i = 0; !listed && i < 20; ++i) listed = client->list();
+    return listed && listed->size() == 1 && listed->front().id == "web-1" &&
+           listed->front().state == ContainerState::running;
+  };
+  EXPECT_TRUE(answers());
+  EXPECT_TRUE(client->build_begin(build::BeginRequest{"b3", {base_digest()}}));
+  EXPECT_TRUE(client->build_discard("b3"));
+  for (const fs::path& path : {bundle / "held", upper / "held"}) EXPECT_EQ(::umount(path.c_str()), 0);
+  fs::remove(data / "networks/naru-builds.leases.new");
+  killed();
+  start_launcher();
+  EXPECT_TRUE(answers());
+  EXPECT_EQ(os::read_file(leases, 1 << 20)->find("naru-build-"), std::string::npos);
+  EXPECT_FALSE(fs::exists(bundle));
+  EXPECT_EQ(std::distance(fs::directory_iterator(builds), fs::directory_iterator()), 1);
 }
 
 TEST_F(LauncherTest, ABuildIsKilledOnRequestAndAtItsTimeout) {

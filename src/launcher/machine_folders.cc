@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "model/service_spec.h"
 #include "os/file.h"
+#include "os/mount_table.h"
 
 namespace naru::launcher {
 
@@ -24,7 +25,7 @@ std::unexpected<Error> away(const std::string& path) {
 
 struct MachineFolders::Shared {
   struct Look {
-    std::string path;
+    std::string path, disk;
     bool given_up = false;
     std::optional<Result<OpenedFolder>> result{};
   };
@@ -33,14 +34,18 @@ struct MachineFolders::Shared {
   std::list<std::shared_ptr<Look>> under_way;
 };
 
-MachineFolders::MachineFolders(Opener opener, milliseconds patience)
-    : opener_(std::move(opener)), patience_(patience), shared_(std::make_shared<Shared>()) {}
+MachineFolders::MachineFolders(Opener opener, milliseconds patience, DiskOf disk_of)
+    : opener_(std::move(opener)),
+      patience_(patience),
+      disk_of_(std::move(disk_of)),
+      shared_(std::make_shared<Shared>()) {}
 
 Result<OpenedFolder> MachineFolders::open(const std::string& path) const {
-  const auto look = std::make_shared<Shared::Look>(Shared::Look{.path = path});
+  const auto look = std::make_shared<Shared::Look>(Shared::Look{.path = path, .disk = disk_of_(path)});
   std::unique_lock lock(shared_->mutex);
   for (const auto& other : shared_->under_way)
-    if (other->given_up && lies_in(path, other->path)) return away(other->path);
+    if (other->given_up && (lies_in(path, other->path) || (!look->disk.empty() && look->disk == other->disk)))
+      return away(other->path);
   if (shared_->under_way.size() >= kMaxUnderWay) return away(shared_->under_way.front()->path);
   shared_->under_way.push_back(look);
   const auto run = [shared = shared_, look, opener = opener_] {
@@ -62,6 +67,19 @@ Result<OpenedFolder> MachineFolders::open(const std::string& path) const {
   look->given_up = true;
   log_event(Level::warn, "launcher.folder_away", {{"folder", path}});
   return away(path);
+}
+
+std::string MachineFolders::other_disk_of(const std::string& path) {
+  const auto mounts = os::mount_table();
+  if (!mounts) return {};
+  const os::Mount* nearest = nullptr;
+  std::string root;
+  for (const os::Mount& mount : *mounts) {  // of two on one place the later one is seen
+    if (mount.point == "/") root = mount.device;
+    if (lies_in(path, mount.point) && (nearest == nullptr || mount.point.size() >= nearest->point.size()))
+      nearest = &mount;
+  }
+  return nearest == nullptr || nearest->device == root ? std::string() : nearest->device;
 }
 
 // No symbolic link on the way: what is mounted is what was looked at.

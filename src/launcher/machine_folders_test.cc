@@ -49,6 +49,33 @@ TEST(MachineFolders, OneThatDoesNotAnswerIsGivenUpAndThenRefusedAtOnceUntilItDoe
   while (!folders.open("/mnt/x")) std::this_thread::yield();
 }
 
+TEST(MachineFolders, WhileADiskDoesNotAnswerItsOtherFoldersAreRefusedAtOnceAndThoseOfOthersAreNot) {
+  Disk disk;
+  const MachineFolders folders(disk.opener(), 20ms, [](const std::string& path) {
+    return path.starts_with("/mnt/") ? std::string("0:7") : std::string();
+  });
+  EXPECT_FALSE(folders.open("/mnt/x"));
+  while (disk.asked() == 0) std::this_thread::yield();
+  for (int i = 0; i < 100; ++i) {
+    const auto refused = folders.open(fmt::format("/mnt/{}", i));
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().message(), "the folder /mnt/x does not answer");
+  }
+  EXPECT_EQ(disk.asked(), 1) << "one thread for a disk, however many of its folders are asked for";
+  while (!folders.open("/srv/other")) std::this_thread::yield();
+  disk.comes_back();
+  while (!folders.open("/mnt/y")) std::this_thread::yield();
+}
+
+TEST(MachineFolders, TheDiskOfAFolderIsWhatIsMountedThere) {
+  EXPECT_EQ(MachineFolders::other_disk_of("/"), "");
+  EXPECT_EQ(MachineFolders::other_disk_of("/no/such/folder"), "");
+  const std::string proc = MachineFolders::other_disk_of("/proc/self");
+  EXPECT_TRUE(proc.starts_with("0:")) << proc;
+  EXPECT_EQ(MachineFolders::other_disk_of("/proc/none"), proc);
+  EXPECT_NE(MachineFolders::other_disk_of("/sys/kernel"), proc);
+}
+
 TEST(MachineFolders, SoManyAtOnceAreWaitedForAndNoMore) {
   Disk disk;
   const MachineFolders folders(disk.opener(), 1ms);

@@ -74,6 +74,15 @@ Result<std::vector<OpenedFolder>> open_granted(Operations& operations, const Con
   return folders;
 }
 
+// It waits for the folders' disks, of which one may be away: no other start has to.
+Lane lane_of_start(const Operations& operations, const Json& request) {
+  const auto spec = field<ContainerSpec>(request, "spec");
+  const bool waits =
+      spec && std::ranges::any_of(needs_of(*spec, operations.engine.paths().checkouts.string()),
+                                  [](const Grant& need) { return need.kind == GrantKind::bind; });
+  return waits ? Lane::folder : Lane::quick;
+}
+
 Result<Reply> container_start(Operations& operations, const Json& request, std::uint64_t) {
   const auto spec = TRY(field<ContainerSpec>(request, "spec"));
   TRY(check_spec(spec, operations.engine.paths().checkouts.string()));
@@ -367,7 +376,7 @@ const Operation* find_operation(std::string_view op) {
       {"network.ensure", {Lane::quick, network_ensure}},
       {"network.remove", {Lane::quick, network_remove}},
       {"network.udp", {Lane::quick, network_udp}},
-      {"container.start", {Lane::quick, container_start}},
+      {"container.start", {Lane::quick, container_start, false, lane_of_start}},
       {"container.stop", {Lane::stop, container_stop}},
       {"container.remove", {Lane::quick, container_remove}},
       {"container.list", {Lane::quick, container_list}},

@@ -32,7 +32,7 @@ struct Reply {
   Json tell_all{};  // an event for every client, before the answer; null: none
 };
 
-enum class Lane { quick, stop, probe, work };  // one pool each
+enum class Lane { quick, folder, stop, probe, work };  // one pool each
 
 struct Operations {
   container::Engine& engine;
@@ -65,6 +65,9 @@ struct Operation {
   Lane lane;
   Result<Reply> (*carry_out)(Operations& operations, const Json& request, std::uint64_t client);
   bool for_root = false;  // of root's clients alone: control is none
+  // Where it depends on the request; on the loop's thread, so it asks nobody. May throw what a library
+  // throws.
+  Lane (*lane_of)(const Operations& operations, const Json& request) = nullptr;
 };
 
 // None: there is no such op.

@@ -67,7 +67,7 @@ struct Networks::State {
   std::map<std::string, Record> records;
   std::vector<std::string> notices;
   bool rules_stale = false;  // an error left those of somebody who has gone, or none of somebody who came
-  bool ports_ruled = false;  // the kernel has nftables for bridges
+  bool ports_ruled = false;  // the kernel has nftables for bridges: decided at the start, once
   UdpSupport udp = UdpSupport::none;
 
   std::string bridge_prefix() const { return prefix + "b"; }
@@ -87,11 +87,12 @@ struct Networks::State {
   bool has_rules_inside(const Record& record) const;
   Result<void> apply_rules() const;
   Result<void> replace_port_rules() const;
-  Result<void> apply_rules_inside();
+  Result<void> apply_all_rules();
+  Result<void> apply_rules_of_arrival();
   Result<void> apply_first_rules();
   Result<void> check(const NetworkInfo& info, const std::vector<UdpTarget>& targets) const;
   Result<void> check(const NetworkInfo& info, std::vector<UdpException>& exceptions) const;
-  void apply_port_rules();
+  void apply_first_port_rules();
   Result<void> make_bridge(const NetworkInfo& info);
   Result<void> remove_link_if_there(const std::string& name);
   Result<void> remove_leftovers();
@@ -141,13 +142,23 @@ Result<void> Networks::State::replace_port_rules() const {
   return {};
 }
 
-// Each table changes at once; between the two nobody is in the network whom either does not know.
-Result<void> Networks::State::apply_rules_inside() {
+// Each table changes at once; between the two nobody is in the network whom either does not know. What the
+// kernel does not take is stale until it does.
+Result<void> Networks::State::apply_all_rules() {
   rules_stale = true;
   TRY(apply_rules());
   if (ports_ruled) TRY(replace_port_rules());
   rules_stale = false;
   return {};
+}
+
+// busy: the kernel took rules like these before, so it refuses for a while only, and the same is asked again.
+Result<void> Networks::State::apply_rules_of_arrival() {
+  auto applied = apply_all_rules();
+  if (applied) return {};
+  log_event(Level::warn, "network.rules_refused", {{"error", applied.error().message()}});
+  return std::unexpected(Error{Code::busy, applied.error().message(), 0,
+                               "it is tried again by itself; nft monitor shows who else changes rules"});
 }
 
 // What the kernel cannot is left out and said.
@@ -173,10 +184,15 @@ Result<void> Networks::State::apply_first_rules() {
 }
 
 // Without it containers still reach nothing outside of their network that they should not.
-void Networks::State::apply_port_rules() {
+void Networks::State::apply_first_port_rules() {
   const auto applied = replace_port_rules();
-  ports_ruled = applied.has_value();
-  if (!applied)
+  // A table that an earlier launcher made lets nobody pass whom it does not know; the kernel can, just not
+  // now.
+  const bool made_before =
+      !applied && os::run_nftables(fmt::format("list table bridge {}\n", table)).has_value();
+  ports_ruled = applied || made_before;
+  rules_stale = made_before;
+  if (!ports_ruled)
     notices.push_back(
         "containers of one environment can take each other's address, and reach each other by address "
         "whatever networks their services have (by name they do not): " +
@@ -267,7 +283,7 @@ Result<void> Networks::State::reconcile() {
   netlink = TRY(os::Netlink::open());
   enable_forwarding();
   TRY(apply_first_rules());  // before the bridges: nothing of ours is ever open
-  apply_port_rules();
+  apply_first_port_rules();
   for (const auto& [id, record] : records) TRY(make_bridge(record.info));
   return remove_leftovers();
 }
@@ -295,6 +311,7 @@ Result<NetworkInfo> Networks::ensure(const std::string& id) {
                 id.substr(0, 80));
   const std::scoped_lock lock(state_->mutex);
   if (const auto found = state_->records.find(id); found != state_->records.end()) {
+    if (state_->rules_stale) TRY(state_->apply_all_rules());
     TRY(state_->make_bridge(found->second.info));  // somebody may have taken it away
     return found->second.info;
   }
@@ -311,7 +328,7 @@ Result<NetworkInfo> Networks::ensure(const std::string& id) {
                  state_->options.inner_port};
   TRY(save_record(state_->folder, record));
   state_->records[id] = record;
-  TRY(state_->apply_rules());
+  TRY(state_->apply_all_rules());
   TRY(state_->make_bridge(record.info));
   return record.info;
 }
@@ -319,14 +336,14 @@ Result<NetworkInfo> Networks::ensure(const std::string& id) {
 Result<void> Networks::remove(const std::string& id) {
   const std::scoped_lock lock(state_->mutex);
   const auto found = state_->records.find(id);
-  if (found == state_->records.end()) return {};
+  if (found == state_->records.end()) return state_->rules_stale ? state_->apply_all_rules() : Result<void>();
   if (!found->second.leases.empty())
     return fail(Code::conflict, "network {}: {} containers are attached to it, for example {}", id,
                 found->second.leases.size(), found->second.leases.begin()->first);
   TRY(state_->remove_link_if_there(found->second.info.bridge));
   TRY(remove_record(state_->folder, id));
   state_->records.erase(found);
-  return state_->apply_rules();
+  return state_->apply_all_rules();
 }
 
 std::vector<NetworkInfo> Networks::list() const {
@@ -371,14 +388,14 @@ Result<Attachment> Networks::attach(const std::string& network, const std::strin
   const std::string address =
       TRY(state_->lease(record, container, {std::move(wanted.segments), wanted.internal}));
   if (ruled_before || state_->has_rules_inside(record) || state_->rules_stale)
-    TRY(state_->apply_rules_inside());
+    TRY(state_->apply_rules_of_arrival());
   const std::string veth = state_->veth_of(container);
   TRY(state_->remove_link_if_there(veth));
   const os::Link bridge = TRY(state_->netlink->link(record.info.bridge));
   // Whole again when it fails: somebody may have flushed the host's rules.
   if (state_->ports_ruled &&
       !os::run_nftables(render_port_added(state_->table, state_->port_of(container, address))))
-    state_->apply_port_rules();
+    TRY(state_->apply_rules_of_arrival());
   TRY(state_->netlink->create_veth(veth, "eth0", space.fd.get(), bridge.index,
                                    state_->mac_of_container(container)));
   // Nobody is inside yet, so there is no moment in which it is not isolated.
@@ -404,13 +421,11 @@ Result<void> Networks::State::release(const std::string& container) {
       record = before;
       return saved;
     }
-    if (has_rules_inside(before))
+    if (has_rules_inside(before) || (ports_ruled && !os::run_nftables(render_port_removed(table, port))))
       rules_stale = true;
-    else if (ports_ruled && !os::run_nftables(render_port_removed(table, port)))
-      apply_port_rules();
   }
   // Also for one whose lease is forgotten already: the kernel may have refused the last time.
-  if (rules_stale) TRY(apply_rules_inside());
+  if (rules_stale) TRY(apply_all_rules());
   return {};
 }
 
@@ -425,8 +440,10 @@ Result<void> Networks::keep_only(const std::set<std::string>& known) {
   for (const auto& [id, record] : state_->records)
     for (const auto& [container, address] : record.leases)
       if (!known.contains(container)) gone.push_back(container);
-  for (const std::string& container : gone) TRY(state_->release(container));
-  return {};
+  Result<void> first;
+  for (const std::string& container : gone)
+    if (auto released = state_->release(container); !released && first) first = std::move(released);
+  return first;
 }
 
 Result<void> Networks::State::check(const NetworkInfo& info, const std::vector<UdpTarget>& targets) const {
@@ -486,7 +503,7 @@ Result<void> Networks::set_udp_routes(const std::string& network, UdpRoutes rout
     found->second.udp_routes = std::move(routes);
     TRY(save_record(state_->folder, found->second));
   }
-  return state_->apply_rules();
+  return state_->rules_stale ? state_->apply_all_rules() : state_->apply_rules();
 }
 
 std::vector<std::string> Networks::notices() const {

@@ -11,7 +11,8 @@
 // again (after a reboot, after a kill) and takes away links of ours that no file names. An address belongs to
 // a container from attach() to release(), whatever restarts in between. Thread-safe. Must be used from the
 // network namespace it was opened in. Errors: network_exhausted (no free subnet or address),
-// invalid_argument, not_found, conflict, system.
+// invalid_argument, not_found, conflict, system. Rules that the kernel does not take fail what needed them,
+// and are tried again with whatever is asked next.
 #pragma once
 
 #include <memory>
@@ -67,10 +68,12 @@ class Networks {
   // Idempotent for the lease; the namespace and its link are made anew each time (an old link goes).
   // network "" = loopback only.
   // What leaves the container bears its own hardware and IPv4 address, or is dropped.
+  // busy: the kernel does not take its rules for now; ask again.
   Result<Attachment> attach(const std::string& network, const std::string& container,
                             AttachOptions wanted = {});
   Result<void> release(const std::string& container);  // link and lease; idempotent
-  // Gives back the leases of containers that are not in `known` (after adoption).
+  // Gives back the leases of containers that are not in `known` (after adoption), all that it can; the first
+  // error.
   Result<void> keep_only(const std::set<std::string>& known);
   // Instead of all that it had; they hold until others are set, also over a restart of everything.
   // unsupported: the kernel cannot forward UDP. too_large.

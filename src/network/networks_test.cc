@@ -72,6 +72,59 @@ TEST_P(NetworksTest, AContainerCannotSpeakInTheNameOfAnother) {
   EXPECT_EQ(connect_errno(late.netns.get(), victim.address, 1, kLong), ECONNREFUSED);
 }
 
+TEST_P(NetworksTest, AnArrivalWhosePortTheKernelDoesNotTakeIsRefusedAndTriedAgain) {
+  auto networks = open();
+  ensure(*networks, "shop.production");
+  const Attachment web = attach(*networks, "shop.production", "web-1");
+  const auto expect_whole = [&](const char* when) {
+    const Attachment late = attach(*networks, "shop.production", "late-1");
+    const Fd listener = listen_in(late.netns.get(), late.address, 5000, SOCK_DGRAM);
+    const auto mac = mac_in(web.netns.get());
+    send_frame(web.netns.get(), mac, "10.88.0.77", late.address, 5000);
+    EXPECT_FALSE(readable(listener.get(), 200)) << when << ": in the name of another";
+    send_frame(web.netns.get(), mac, web.address, late.address, 5000);
+    EXPECT_TRUE(readable(listener.get(), 5000)) << when << ": in its own";
+    EXPECT_TRUE(networks->notices().empty() || networks->notices().front().starts_with("net.ipv4")) << when;
+  };
+  std::optional<TakenTable> taken(std::in_place, host.get(), "bridge");
+  const auto refused = on_host([&] { return networks->attach("shop.production", "late-1"); });
+  ASSERT_FALSE(refused) << "nobody would hold it to its address";
+  EXPECT_EQ(refused.error().code, Code::busy) << refused.error().message();
+  EXPECT_FALSE(on_host([&] { return networks->release("late-1"); }))
+      << "its port stays in the kernel's table";
+  taken.reset();
+  expect_whole("when the kernel takes them again");
+  EXPECT_TRUE(on_host([&] { return networks->release("late-1"); }));
+  taken.emplace(host.get(), "bridge");
+  networks.reset();
+  networks = open();
+  taken.reset();
+  expect_whole("after a launcher that began meanwhile");
+}
+
+TEST_P(NetworksTest, ANetworkWhoseRulesTheKernelDidNotTakeHasThemAtTheNextAsking) {
+  const auto networks = open();
+  std::optional<TakenTable> taken(std::in_place, host.get(), "inet");
+  const std::string list = "list " + taken->name() + "\n";
+  EXPECT_FALSE(on_host([&] { return networks->ensure("shop.production"); }));
+  EXPECT_FALSE(on_host([&] { return networks->ensure("shop.production"); })) << "nothing has changed";
+  taken.reset();
+  const NetworkInfo info = ensure(*networks, "shop.production");
+  const auto rules = [&] { return on_host([&] { return os::run_nftables(list); }).value_or(""); };
+  EXPECT_NE(rules().find(info.gateway), std::string::npos) << rules();
+  const Attachment web = attach(*networks, "shop.production", "web-1");
+  const Fd dns = listen_in(host.get(), info.gateway, 53), control = listen_in(host.get(), "0.0.0.0", 7070);
+  EXPECT_EQ(connect_errno(web.netns.get(), info.gateway, 53, kLong), 0);
+  EXPECT_EQ(connect_errno(web.netns.get(), info.gateway, 7070), ECONNREFUSED);
+  EXPECT_TRUE(on_host([&] { return networks->release("web-1"); }));
+  taken.emplace(host.get(), "inet");
+  EXPECT_FALSE(on_host([&] { return networks->remove("shop.production"); }));
+  taken.reset();
+  EXPECT_TRUE(on_host([&] { return networks->remove("shop.production"); }));
+  EXPECT_NE(rules().find("chain from_containers"), std::string::npos) << rules();
+  EXPECT_EQ(rules().find(info.gateway), std::string::npos) << rules();
+}
+
 TEST_P(NetworksTest, IsolatedContainersReachTheGatewayAndNotEachOther) {
   const auto networks = open();
   const NetworkInfo info = ensure(*networks, "naru-builds");

@@ -19,6 +19,7 @@
 
 #include "network/networks.h"
 #include "os/netlink.h"
+#include "os/nftables.h"
 
 namespace naru::network {
 
@@ -128,6 +129,35 @@ inline Mac mac_in(int netns, const char* link = "eth0") {
     return mac;
   });
 }
+
+// Somebody else has the host's only table of `family` until this goes: nobody can change what its owner holds
+// (nft(8), flags owner). The table goes with it.
+class TakenTable {
+ public:
+  TakenTable(int netns, const std::string& family) {
+    const auto rules = [&](const std::string& command) {
+      return inside(netns, [&] { return os::run_nftables(command); }).value_or("");
+    };
+    const std::string tables = rules("list tables " + family + "\n");
+    name_ = tables.substr(0, tables.find('\n'));
+    EXPECT_TRUE(name_.starts_with("table " + family + " naru_")) << tables;
+    owner_ = inside(netns, [] { return ::popen("nft -i >/dev/null 2>&1", "we"); });
+    std::fprintf(owner_, "delete %s\nadd %s { flags owner; }\n", name_.c_str(), name_.c_str());
+    std::fflush(owner_);
+    const std::string list = "list " + name_ + "\n";
+    for (int i = 0; i < 500 && rules(list).find("owner") == std::string::npos; ++i)
+      std::this_thread::sleep_for(10ms);
+    EXPECT_NE(rules(list).find("owner"), std::string::npos) << "the test's own table";
+  }
+  TakenTable(const TakenTable&) = delete;
+  TakenTable& operator=(const TakenTable&) = delete;
+  ~TakenTable() { ::pclose(owner_); }
+  const std::string& name() const { return name_; }  // "table inet naru_abcde"
+
+ private:
+  std::string name_;
+  std::FILE* owner_ = nullptr;
+};
 
 // A host of its own: a namespace with an uplink to an "outside" namespace, and a data folder.
 class NetworksTest : public ::testing::TestWithParam<char> {
