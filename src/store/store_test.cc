@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "model/changes.h"
+#include "os/counted_fsync_test.h"
 
 namespace naru::store {
 namespace {
@@ -30,6 +31,19 @@ class StoreTest : public ::testing::Test {
     ASSERT_EQ(sqlite3_open((folder_ + "/state.db").c_str(), &db), SQLITE_OK);
     EXPECT_EQ(sqlite3_exec(db, sql, nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(db);
     sqlite3_close(db);
+  }
+  // By another hand.
+  std::string asked(const char* sql) {
+    sqlite3* db = nullptr;
+    EXPECT_EQ(sqlite3_open((folder_ + "/state.db").c_str(), &db), SQLITE_OK);
+    std::string answer;
+    const auto take = [](void* into, int, char** values, char**) {
+      *static_cast<std::string*>(into) += values[0] == nullptr ? "" : values[0];
+      return 0;
+    };
+    EXPECT_EQ(sqlite3_exec(db, sql, take, &answer, nullptr), SQLITE_OK) << sqlite3_errmsg(db);
+    sqlite3_close(db);
+    return answer;
   }
   static std::vector<Event> an_app() {
     App app;
@@ -66,6 +80,20 @@ TEST_F(StoreTest, LoadsWhatWasCommitted) {
   ASSERT_EQ(events.size(), 5u);
   EXPECT_EQ(events[0].event["event"], "EnvironmentCreated");
   EXPECT_EQ(events[0].app, "shop");
+}
+
+// WAL with synchronous=FULL: one synchronisation of the log for each commit, before it returns. With NORMAL
+// there is none until a checkpoint, and a power cut takes back what was said to be kept.
+TEST_F(StoreTest, EachCommitIsOnTheDiskWhenItReturns) {
+  State state;
+  Store store = Store::open(folder_).value();
+  commit(store, state, an_app());
+  for (int round = 0; round < 20; ++round) {
+    const int before = os::synced.data + os::synced.files;
+    commit(store, state, {event::VariablesSet{"shop/production", {{"ROUND", std::to_string(round)}}, {}}});
+    EXPECT_EQ(os::synced.data + os::synced.files, before + 1) << "round " << round;
+  }
+  EXPECT_EQ(asked("PRAGMA journal_mode"), "wal");
 }
 
 TEST_F(StoreTest, BytesThatAreNoTextDoNotEndTheProcess) {
