@@ -183,7 +183,9 @@ class Platform(Traces):
         if BASE_TAR.exists():
             self.naru("image", "import", BASE_TAR, "--reference", BASE_IMAGE)
             return
-        self.naru("image", "bootstrap", timeout=900)
+        made = self.naru_json("image", "bootstrap", timeout=900)
+        if made["reference"] != BASE_IMAGE:
+            raise Failed(f"`naru image bootstrap --json` said {made}")
         part = BASE_TAR.with_suffix(f".{os.getpid()}.part")
         BASE_TAR.parent.mkdir(parents=True, exist_ok=True)
         run(["skopeo", "copy", f"oci:{self.data}/images:{BASE_IMAGE}", f"oci-archive:{part}:{BASE_IMAGE}"], timeout=300)

@@ -155,6 +155,27 @@ class Build(OneApp):
         self.app.edit("web/Dockerfile", "exit 42", "no-such-tool")
         self.fails_to_build("RUN finds no program", r"Dockerfile:3.*exit code 127", "hint: a command was not found: install its package in an earlier RUN")
 
+    def test_a_test_stage_that_fails_makes_no_release(self):
+        """It is nothing that the image is made of: who builds the image alone would not see it."""
+        self.app.edit("web/Dockerfile", "FROM debian:bookworm-slim\n", "FROM debian:bookworm-slim AS test\nRUN echo 3 of 4 tests passed; exit 7\n\nFROM debian:bookworm-slim\n")
+        self.fails_to_build("A test fails", "3 of 4 tests passed", r"Dockerfile:2", r"\b7\b", "hint: read the last lines of its output")
+        self.app.edit("web/Dockerfile", "AS test", "AS check")
+        self.app.edit("compose.yaml", "    build: web\n", "    build: web\n    x-naru: { test: check }\n")
+        self.fails_to_build("A test fails in a stage of another name", "3 of 4 tests passed", r"Dockerfile:2")
+        self.app.edit("compose.yaml", "test: check", "test: false")
+        self.releases("It is not asked")
+        self.app.edit("web/Dockerfile", "AS check", "AS test")
+        self.releases("Nor under its usual name")
+
+    def releases(self, subject):
+        """The push makes a release; its rollout is taken back."""
+        self.app.commit(subject)
+        said = self.app.push("-f", "main").stdout
+        self.assertRegex(said, r"release v\d+ of shop is made")
+        self.assertNotIn("tests passed", said)
+        commit = self.app.head()
+        naru.wait_until(lambda: (r := self.app.status()["rollout"])["commit"] == commit and r["phase"] in ("stepping", "done"), subject, 60)
+
     def test_a_base_image_that_does_not_exist_is_named(self):
         self.app.edit("web/Dockerfile", "FROM debian:bookworm-slim", "FROM 127.0.0.1:1/nobody/nothing:9")
         self.fails_to_build("No base", r"web/Dockerfile:1: 127\.0\.0\.1:1/nobody/nothing:9", "naru image")
@@ -244,7 +265,8 @@ class Git(OneApp):
         for push, commit, text in zip(pushes, commits, said):
             if push.returncode != 0:
                 self.assertNotEqual(branch, commit, text)
-                self.assert_says(text, r"! \[(remote )?rejected\] +side\d -> main \(.+\)", "error: failed to push some refs")
+                self.assert_says(text, r"! \[remote rejected\] +side\d -> main \((pre-receive hook declined|failed to update ref)\)", "error: failed to push some refs",
+                                 r"remote: (naru: )?another push came first", r"remote: hint: take it in with `git pull --rebase naru main` and push again")
         newest = naru.wait_until(lambda: (p := self.app.pipelines()[0])["state"] == "succeeded" and p, "the newest pipeline ends", 60)
         self.assertEqual(newest["commit"], branch)
         naru.wait_until(lambda: self.app.status()["rollout"]["commit"] == branch, "the newest push is on its way", 60)

@@ -1,6 +1,7 @@
 """What is no longer needed goes: old releases with their images, layers, checkouts and logs; a removed application; and with
 `naru down --all` everything that this platform has in the kernel."""
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -128,6 +129,32 @@ class Housekeeping(naru.Case):
             self.assertFalse(scratch.exists())
             self.assertNotIn(folder, Path("/proc/mounts").read_text())
             self.assertEqual(os.listdir(folder), [])
+
+    def test_05_a_bootstrap_says_what_it_made_as_json(self):
+        """With a mmdebstrap that is quick; the real one makes the other tests' base image (naru.Platform.seed_base_image)."""
+        with tempfile.TemporaryDirectory() as folder:
+            quick = Path(folder) / "mmdebstrap"
+            quick.write_text('#!/bin/sh -e\nfor word; do case "$word" in *.part) out="$word";; esac; done\n'
+                             'echo "I: on standard output"; echo "I: on standard error" >&2\nmkdir root root/etc; echo quick >root/etc/hello; tar -cf "$out" -C root .\n')
+            quick.chmod(0o755)
+            env = self.platform.env | {"PATH": f"{folder}:{os.environ['PATH']}"}
+            for words in (["--reference", "quick:1"], ["--reference", "quick:2", "--include", "hello"]):
+                done = subprocess.run([naru.NARU, "image", "bootstrap", "--json", *words], env=env, cwd=folder, capture_output=True, text=True, timeout=120)
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                made = naru.json.loads(done.stdout)
+                listed = {image["reference"]: image for image in self.platform.naru_json("image", "ls")["images"]}
+                self.assertEqual(set(made), {"reference", "manifest"})
+                self.assertEqual(listed[made["reference"]]["manifest"], made["manifest"])
+                shutil.rmtree(Path(folder) / "root")
+            quick.write_text("#!/bin/sh\necho 'E: no mirror answers'; exit 25\n")
+            failed = subprocess.run([naru.NARU, "image", "bootstrap", "--json"], env=env, cwd=folder, capture_output=True, text=True, timeout=120)
+            self.assertEqual(failed.returncode, 1)
+            error = naru.json.loads(failed.stdout or failed.stderr)["error"]
+            self.assertEqual(error["code"], "bootstrap_failed")
+            self.assertIn("ended with 25: E: no mirror answers", error["message"])
+            self.assertEqual(os.listdir(folder), ["mmdebstrap"])
+        for name in ("quick:1", "quick:2"):
+            self.platform.naru("image", "rm", name)
 
     def test_06_a_removed_application_leaves_its_volumes_only(self):
         bridges = [link for link in self.platform.links() if link[6] == "b"]

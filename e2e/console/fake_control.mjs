@@ -89,12 +89,11 @@ export class FakeControl {
     if (this.refuseStreams) return void request.socket.destroy();
     if (url.pathname === '/login') return this.login(url, response);
     const session = /naru_session=([^;]+)/.exec(request.headers.cookie ?? '')?.[1];
-    if (url.pathname === '/favicon.svg') return this.file(url.pathname, 200, response);
-    if (url.pathname === '/v1/version') return json(response, 200, { version: '0.1.0', gateway_port: 8080, started: 0 });
     if (!session || !this.sessions.has(session)) {
       const page = (request.headers.accept ?? '').includes('text/html') && !url.pathname.includes('.');
       return page ? this.file('/login.html', 401, response) : refuse(response, 401, 'unauthorized', 'no token was given', 'naru open');
     }
+    if (url.pathname === '/v1/version') return json(response, 200, { version: '0.1.0', gateway_port: 8080, started: 0 });
     if (url.pathname.startsWith('/v1/')) return request.method === 'GET' ? this.get(url, response) : this.change(request, url, response);
     const path = this.files.has(url.pathname) ? url.pathname : '/index.html';
     this.file(path, 200, response);

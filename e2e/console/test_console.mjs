@@ -33,9 +33,13 @@ describe('the console', () => {
 
   test('says how to log in to who has no session, and takes a link only once', async () => {
     const page = await openPage();
+    const asked = [];
+    page.on('request', (request) => asked.push(request.url()));
     const answer = await page.goto(`${fake.url}/apps/shop`);
     assert.equal(answer.status(), 401);
     await page.getByText('naru open').waitFor();
+    assert.equal((await page.locator('main svg').boundingBox()).width, 64);
+    assert.deepEqual(asked.filter((url) => !url.startsWith('data:')), [`${fake.url}/apps/shop`], 'nothing else would be answered');
     const once = fake.newLoginLink();
     await page.goto(once);
     await page.getByTestId('app-shop-production').waitFor();
@@ -48,6 +52,7 @@ describe('the console', () => {
     fake.sessions.clear();
     await page.getByRole('link', { name: 'Releases' }).click();
     await page.getByText('naru open').waitFor();
+    await eventually(() => page.evaluate(() => [...document.images].every((image) => image.complete && image.naturalWidth > 0)), 'its mark is shown');
     await page.context().close();
   });
 

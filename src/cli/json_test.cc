@@ -55,7 +55,7 @@ const std::map<std::string, std::vector<std::string>> kWords{
 const std::map<std::string, std::string> kElsewhere{
     {"up", "starts processes; up_test and e2e read its JSON"},
     {"app disallow", "asks the launcher; grants_test reads its JSON"},
-    {"image bootstrap", "makes an image as root; its progress is image_test's"},
+    {"image bootstrap", "makes an image as root; e2e/test_housekeeping.py reads its JSON"},
 };
 
 void each_leaf(const CLI::App& app, const std::string& path,

@@ -111,6 +111,7 @@ struct Call {
 using Answer = io::Task<Result<void>>;
 using Answerer = Answer (*)(Call&);
 
+// anybody: /login alone, where a person without a session begins.
 enum class Access { anybody, local, admin, app, any_token };
 struct Route {
   std::string_view method, pattern;  // "/v1/apps/{}/status"; a last "{*}" takes the rest

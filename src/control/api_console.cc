@@ -54,8 +54,7 @@ constexpr Route kRoutes[] = {
     {"GET", "/", Access::admin, serve},
     {"GET", "/assets/{*}", Access::admin, serve},
     {"GET", "/apps/{*}", Access::admin, serve},
-    {"GET", "/favicon.svg", Access::anybody, serve},
-    {"GET", "/favicon.ico", Access::anybody, serve},
+    {"GET", "/favicon.svg", Access::admin, serve},
 };
 
 }  // namespace

@@ -47,12 +47,20 @@ std::vector<std::string> cgi_environment(const Call& call, const std::string& re
   // No CONTENT_LENGTH: with it git http-backend (2.39) spins for ever on a body that ends early; without, the
   // end of its input is the end of the body.
   const std::pair<std::string_view, std::string> config[] = {
-      {"http.receivepack", "true"},     {"receive.maxInputSize", std::to_string(context.max_push_bytes)},
-      {"receive.autogc", "false"},      {"receive.denyNonFastForwards", "false"},
-      {"receive.denyDeletes", "false"}, {"receive.advertisePushOptions", "false"},
-      {"core.protectNTFS", "true"},     {"safe.directory", "*"},
-      {"receive.keepAlive", "5"},       {"receive.unpackLimit", "1"},
-      {"core.bigFileThreshold", "16m"}, {"pack.threads", "1"}};  // large files as a stream, not in memory
+      {"http.receivepack", "true"},
+      {"receive.maxInputSize", std::to_string(context.max_push_bytes)},
+      {"receive.autogc", "false"},
+      {"receive.denyNonFastForwards", "false"},
+      {"receive.denyDeletes", "false"},
+      {"receive.advertisePushOptions", "false"},
+      {"core.protectNTFS", "true"},
+      {"safe.directory", "*"},
+      {"receive.keepAlive", "5"},
+      {"receive.unpackLimit", "1"},
+      {"core.bigFileThreshold", "16m"},
+      {"pack.threads", "1"},  // large files as a stream, not in memory
+      // Of two pushes at once the later one waits for the lock, and meets the commit that came first.
+      {"core.filesRefLockTimeout", "5000"}};
   std::size_t count = 0;
   for (const auto& [key, value] : config) {
     out.push_back(fmt::format("GIT_CONFIG_KEY_{}={}", count, key));

@@ -74,10 +74,8 @@ Answer login_link(Call& call) {
 }
 
 Answer login(Call& call) {
-  if (call.request.method() != "GET") {  // HEAD: a program that looks at links; the code is a person's
-    call.response.header("Cache-Control", "no-store");
-    co_return co_await call.response.send(200);
-  }
+  if (call.request.method() != "GET")  // HEAD: a program that looks at links; the code is a person's
+    co_return fail(Code::unauthorized, "a login link is for a person's browser");
   auto job = [&tokens = call.context.tokens, code = call.query("code"), address = call.request.peer().ip()] {
     return tokens.redeem(code, address);
   };

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "base/take.h"
+#include "control/git_check.h"
 #include "model/push_bounds.h"
 
 namespace naru::control {
@@ -120,6 +121,47 @@ std::string hint_packet(std::string_view answer, const std::string& hint) {
   return side_band && !hint.empty() ? fmt::format("{:04x}\x02{}", hint.size() + 5, hint) : std::string();
 }
 
+// What git answers, packet by packet, until its report (band 1): of two pushes that came at once it says to
+// the later one only that it "cannot lock ref". After that, as a packet of its own, comes what to do.
+class LostRace {
+ public:
+  // What may be sent on of all that has come; the rest is the beginning of a packet (64 KiB at most).
+  std::string pass(std::string_view bytes) {
+    held_ += bytes;
+    std::string out;
+    while (!over_ && held_.size() >= 4) {
+      std::size_t size = 0;
+      const auto [end, error] = std::from_chars(held_.data(), held_.data() + 4, size, 16);
+      const bool flush = size == 0;
+      over_ = error != std::errc() || end != held_.data() + 4 || (size < 5 && !flush);
+      if (over_ || held_.size() < size) break;
+      const std::string packet = held_.substr(0, flush ? 4 : size);
+      const char band = flush ? '\2' : packet[4];
+      over_ = band != '\2' && packet.size() > 5;  // without content: git says that it is still there
+      held_.erase(0, packet.size());
+      out += packet;
+      if (band == '\2')
+        out += hint_packet(packet, hint(std::string_view(packet).substr(std::min(packet.size(), 5UL))));
+    }
+    return over_ ? out + rest() : out;
+  }
+  std::string rest() { return std::exchange(held_, {}); }
+
+ private:
+  static std::string hint(std::string_view text) {
+    constexpr std::string_view kSays = "error: cannot lock ref '";
+    if (!text.starts_with(kSays)) return {};
+    text.remove_prefix(kSays.size());
+    const std::string_view ref = take_until(text, '\'');
+    const bool moved = text.starts_with(": is at ") || text.starts_with(": reference already exists");
+    if (!moved || !ref.starts_with(kHeads)) return {};
+    return fmt::format("naru: another push came first\nhint: {}\n", second_push_remedy(ref));
+  }
+
+  std::string held_;
+  bool over_ = false;
+};
+
 // Both directions of one exchange.
 struct Exchange {
   Exchange(io::Request& r, io::ResponseWriter& w, GitProcess& g, const PushBounds& b)
@@ -193,12 +235,14 @@ struct Exchange {
       if (got == 0) break;
       head.append(out_piece.data(), got);
     }
-    CO_TRY_VOID(co_await response.write(hint_packet(head, hint) + head));
+    LostRace race;
+    CO_TRY_VOID(co_await response.write(hint_packet(head, hint) + race.pass(head)));
     while (true) {
       CO_TRY(const std::size_t got, co_await git.output.read(out_piece, io::after(kPatience)));
       if (got == 0) break;
-      CO_TRY_VOID(co_await response.write(std::string_view(out_piece.data(), got)));
+      CO_TRY_VOID(co_await response.write(race.pass(std::string_view(out_piece.data(), got))));
     }
+    CO_TRY_VOID(co_await response.write(race.rest()));
     co_return co_await response.finish();
   }
 };

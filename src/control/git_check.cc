@@ -133,15 +133,15 @@ class Check {
     if (auto fine = check_commit(update.commit); !fine) say_error(fine.error());
   }
 
-  // git refuses the later one of two pushes itself, but says only that it cannot lock the branch.
+  // git refuses the later one of two pushes itself, but takes its pack first. Those that come here at once
+  // both pass: then run_git says the same.
   Result<void> check_first(const RefUpdate& update) {
     const auto now = os::read_file(data_.repository(app_) / update.ref, 128);
     if (!now || now->starts_with(update.old_commit)) return {};  // packed, or new: git looks itself
     return std::unexpected(
         Error{Code::push_refused,
               fmt::format("another push came first: {} is at {} now", update.ref, now->substr(0, 10)), 0,
-              fmt::format("take it in with `git pull --rebase naru {}` and push again",
-                          update.ref.substr(std::string_view("refs/heads/").size()))});
+              second_push_remedy(update.ref)});
   }
 
   Result<void> check_commit(const std::string& commit) {
@@ -192,10 +192,14 @@ class Check {
 
 }  // namespace
 
+std::string second_push_remedy(std::string_view ref) {
+  return fmt::format("take it in with `git pull --rebase naru {}` and push again", ref.substr(kHeads.size()));
+}
+
 Result<void> check_ref_name(std::string_view ref) {
   std::string_view name = ref;
-  if (name.starts_with("refs/heads/"))
-    name.remove_prefix(11);
+  if (name.starts_with(kHeads))
+    name.remove_prefix(kHeads.size());
   else if (name.starts_with("refs/tags/"))
     name.remove_prefix(10);
   else

@@ -21,10 +21,14 @@ struct PushVerdict {
 };
 
 inline constexpr std::size_t kMaxRefUpdates = 1000;
+inline constexpr std::string_view kHeads = "refs/heads/";
 
 // Names that Naru can show and keep: heads and tags of letters, digits, '.', '_', '-', '/' and at most 100
 // bytes.
 Result<void> check_ref_name(std::string_view ref);
+
+// What somebody can do whose push came after another one to `ref`, a branch.
+std::string second_push_remedy(std::string_view ref);
 
 // Blocks (git, files). Every fault is a line; the first one refuses the whole push.
 PushVerdict check_push(const Core& core, const ipc::DataFolder& data, const std::string& app,

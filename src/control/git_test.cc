@@ -228,6 +228,8 @@ TEST_F(Git, StrangeBranchesAreRefusedAndOthersKept) {
   EXPECT_TRUE(pipelines().empty());
 }
 
+constexpr const char* kTakeItIn = "hint: take it in with `git pull --rebase naru main` and push again";
+
 TEST_F(Git, TwoPushesAtOnceLeaveOneHeadAndItsPipeline) {
   const auto one = clone("one", {{"compose.yaml", kValid}, {"one", "1"}});
   const auto two = clone("two", {{"compose.yaml", kValid}, {"two", "2"}});
@@ -237,8 +239,48 @@ TEST_F(Git, TwoPushesAtOnceLeaveOneHeadAndItsPipeline) {
   other.join();
   EXPECT_NE(accepted(first), accepted(second)) << first << second;
   const std::string& loser = accepted(first) ? second : first;
-  EXPECT_NE(loser.find("rejected] HEAD -> main ("), std::string::npos) << loser;
+  // Its own git saw the other's commit, or Naru did before or after taking the pack.
+  const bool seen = loser.contains(" ! [rejected]        HEAD -> main (fetch first)\n");
+  const bool told = loser.contains(" ! [remote rejected] HEAD -> main (pre-receive hook declined)\n") ||
+                    loser.contains(" ! [remote rejected] HEAD -> main (failed to update ref)\n");
+  EXPECT_NE(seen, told && loser.contains(kTakeItIn)) << loser;
   EXPECT_EQ(pipelines()[0]["commit"], head_of_repository());
+}
+
+// Both pass every check. git runs the hook `update` after them, before it takes the branch's lock: that is
+// where the other push comes in.
+TEST_F(Git, WhoLosesTheBranchAtTheLastMomentIsToldWhatToDo) {
+  const auto repository = clone("one", {{"compose.yaml", kValid}});
+  push(repository, "HEAD:refs/heads/other");
+  const auto hook = data_.repository("shop") / "hooks/update";
+  const auto beside = [&](const std::string& does) {
+    std::ofstream(hook) << "#!/bin/sh\n" << does << '\n';
+    std::filesystem::permissions(hook, std::filesystem::perms::owner_all);
+  };
+  const auto loses = [&](const std::string& because) {
+    const std::string output = push(repository);
+    EXPECT_NE(output.find("cannot lock ref 'refs/heads/main': " + because), std::string::npos) << output;
+    EXPECT_NE(output.find("remote: naru: another push came first"), std::string::npos) << output;
+    EXPECT_NE(output.find(std::string("remote: ") + kTakeItIn), std::string::npos) << output;
+    EXPECT_NE(output.find(" ! [remote rejected] HEAD -> main (failed to update ref)\nerror: failed to push"),
+              std::string::npos)
+        << output;
+    EXPECT_FALSE(accepted(output));
+  };
+  beside("git update-ref refs/heads/main refs/heads/other");
+  commit(repository, {{"two", "2"}});
+  loses("reference already exists");
+  EXPECT_TRUE(pipelines().empty());
+  std::filesystem::remove(hook);
+  ASSERT_TRUE(accepted(push(repository)));
+  commit(repository, {{"three", "3"}});
+  beside("git update-ref refs/heads/main refs/heads/other");
+  loses("is at ");
+  // What is no race is git's to explain.
+  std::filesystem::remove(hook);
+  const std::string below = push(repository, "HEAD:refs/heads/other/below");
+  EXPECT_NE(below.find("cannot lock ref 'refs/heads/other/below'"), std::string::npos) << below;
+  EXPECT_EQ(below.find("another push came first"), std::string::npos) << below;
 }
 
 TEST_F(Git, WhoComesSecondIsToldWhatToDo) {

@@ -36,11 +36,11 @@ Asked ask_as(std::string bytes, const DnsQuery& query, Rng& rng) {
   return out;
 }
 
-io::Address resolver_address(std::uint32_t ip) {
+io::Address resolver_address(std::uint32_t ip, std::uint16_t port) {
   sockaddr_in raw{};
   raw.sin_family = AF_INET;
   raw.sin_addr.s_addr = htonl(ip);
-  raw.sin_port = htons(53);
+  raw.sin_port = htons(port);
   return io::Address::from(reinterpret_cast<const sockaddr*>(&raw), sizeof raw);
 }
 
@@ -108,7 +108,7 @@ Task<std::string> resolve_outside(Worker& worker, DnsQuery query, std::string by
     const auto share = kDnsTimeout / static_cast<int>(resolvers.size());
     const io::Deadline deadline = std::min(end, io::after(share));
     const Asked asked = ask_as(bytes, query, worker.rng());
-    const io::Address resolver = resolver_address(resolvers[i]);
+    const io::Address resolver = resolver_address(resolvers[i], worker.shared().resolver_port);
     Result<std::string> answer = fail(Code::unavailable, "dns: not asked");
     if (tcp)
       answer = co_await ask_tcp(worker, asked, resolver, deadline);

@@ -16,8 +16,9 @@ struct GatewayOptions {
   int telemetry_fd = -1;       // ipc/telemetry.h
   std::string table_path;      // the last route table, "<data>/gateway/routes.json"; "" = not kept
   std::string resolv_conf = "/etc/resolv.conf";
-  unsigned threads = 0;  // 0 = one per core
-  seconds drain{10};     // after SIGTERM: how long requests may still run
+  std::uint16_t resolver_port = 53;  // of those that it names; tests have another
+  unsigned threads = 0;              // 0 = one per core
+  seconds drain{10};                 // after SIGTERM: how long requests may still run
   Bounds bounds{};
 };
 

@@ -1,7 +1,5 @@
 #include <gmock/gmock.h>
 
-#include "format/dns.h"
-#include "gateway/dns_service.h"
 #include "gateway/test_world.h"
 
 namespace naru::gateway::testing {
@@ -239,100 +237,6 @@ TEST(Detection, AppProtocolForces) {
   client.send(get());
   EXPECT_EQ(client.take(get().size()), get());
   EXPECT_THAT(world.ask(get()), StartsWith("HTTP/1.1 404")) << "a TCP port answers nobody by Host";
-}
-
-// ---- DNS
-
-std::string question(std::string_view name, std::uint16_t type = format::kDnsTypeA) {
-  std::string out("\x12\x34\x01\0\0\x01\0\0\0\0\0\0", 12);
-  while (!name.empty()) {
-    const std::size_t dot = std::min(name.find('.'), name.size());
-    out.push_back(static_cast<char>(dot));
-    out += name.substr(0, dot);
-    name.remove_prefix(std::min(name.size(), dot + 1));
-  }
-  return out + std::string{0, static_cast<char>(type >> 8), static_cast<char>(type & 0xff), 0, 1};
-}
-
-struct DnsWorld : World {
-  DnsWorld() {
-    stop();
-    add_listener("dns-udp:shop.production", ListenerKind::dns_udp, bound("127.0.0.1", 0, SOCK_DGRAM));
-    add_listener("dns-tcp:shop.production", ListenerKind::dns_tcp, bound("127.0.0.1"));
-    environment().callers = {{"127.0.0.1", "web", 1}};
-    start();
-    publish();
-    asker = Fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    const timeval bound_time{0, 200'000};
-    setsockopt(asker.get(), SOL_SOCKET, SO_RCVTIMEO, &bound_time, sizeof bound_time);
-    const sockaddr_in address = loopback("127.0.0.1", port_of_socket(sockets[2].get()));
-    EXPECT_EQ(connect(asker.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-  }
-  // As resolvers do: asks again when nothing comes (a full socket drops datagrams).
-  std::string ask_dns(const std::string& bytes) {
-    char buffer[4096];
-    for (int attempt = 0; attempt < 50; ++attempt) {
-      EXPECT_EQ(::send(asker.get(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
-      const ssize_t got = recv(asker.get(), buffer, sizeof buffer, 0);
-      if (got > 0) return std::string(buffer, static_cast<std::size_t>(got));
-    }
-    return {};
-  }
-  Fd asker;
-};
-
-TEST(Names, OfServicesAreTheirVirtualAddresses) {
-  DnsWorld world;
-  const std::string virtual_address("\x0a\x58\x02\x02", 4);
-  for (const char* name : {"web", "WEB", "web.production.shop", "web.production.shop.localhost"}) {
-    const std::string got = world.ask_dns(question(name));
-    ASSERT_GT(got.size(), 16U) << name;
-    EXPECT_EQ(got.substr(got.size() - 4), virtual_address) << name;
-  }
-  EXPECT_EQ(world.ask_dns(question("web", format::kDnsTypeAaaa))[7], 0) << "NODATA";
-  EXPECT_EQ(world.ask_dns(question("web", format::kDnsTypeAaaa))[3] & 15, 0);
-  EXPECT_EQ(world.ask_dns(question("nobody"))[3] & 15, 3) << "NXDOMAIN";
-  EXPECT_EQ(world.ask_dns(question("example.org"))[3] & 15, 2) << "no resolver in this test's resolv.conf";
-}
-
-TEST(Names, AreAnsweredOverTcpToo) {
-  DnsWorld world;
-  Client client(port_of_socket(world.sockets[3].get()));
-  for (int i = 0; i < 3; ++i) {
-    const std::string bytes = question("web");
-    client.send(std::string{0, static_cast<char>(bytes.size())} + bytes);
-    const std::string prefix = client.take(2);
-    ASSERT_EQ(prefix.size(), 2U);
-    const std::string got = client.take(static_cast<unsigned char>(prefix[1]));
-    EXPECT_EQ(got.substr(got.size() - 4), std::string("\x0a\x58\x02\x02", 4));
-  }
-}
-
-TEST(Names, GarbageIsAnsweredOrIgnoredAndNothingBreaks) {
-  DnsWorld world;
-  Rng rng(3);
-  for (int i = 0; i < 2000; ++i) {
-    std::string bytes = question("web.production.shop");
-    bytes[2] = static_cast<char>(bytes[2] | '\x80');  // answers are not answered: nothing to read back
-    for (char& c : std::span(bytes).subspan(3)) c = rng.chance(0.2) ? static_cast<char>(rng.next()) : c;
-    ::send(world.asker.get(), bytes.data(), bytes.size(), 0);
-  }
-  EXPECT_EQ(world.ask_dns(question("web")).size(), question("web").size() + 16);
-  Client client(port_of_socket(world.sockets[3].get()));
-  client.send(std::string("\xff\xff garbage"));
-  EXPECT_EQ(client.read_to_end(), "");
-}
-
-TEST(Names, OfOtherEnvironmentsAreNotOurs) {
-  const format::DnsQuery query = *format::parse_dns_query(question("web.staging.shop"));
-  route::Environment environment;
-  environment.app = "shop";
-  environment.name = "production";
-  route::CallerView asker;
-  asker.known = true;
-  EXPECT_EQ(decide_dns(query, &environment, asker).kind, DnsDecision::Kind::forward);
-  EXPECT_EQ(decide_dns(query, &environment, {}).kind, DnsDecision::Kind::refuse);
-  EXPECT_EQ(decide_dns(query, nullptr, asker).kind, DnsDecision::Kind::refuse);
 }
 
 }  // namespace

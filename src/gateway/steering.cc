@@ -37,6 +37,7 @@ Result<std::unique_ptr<Steering>> Steering::start(const GatewayOptions& options)
   self->shared_.generation = self->telemetry_->begin_generation();
   self->shared_.bounds = options.bounds;
   self->shared_.nameservers = host_nameservers(options.resolv_conf);
+  self->shared_.resolver_port = options.resolver_port;
   self->wake_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!self->wake_) return fail_errno(Code::system, "gateway: eventfd");
   for (unsigned i = 0; i < thread_count(options.threads); ++i)

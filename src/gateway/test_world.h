@@ -267,6 +267,7 @@ class World {
     options.telemetry_fd = telemetry->fd();
     options.table_path = folder + "/routes.json";
     options.resolv_conf = folder + "/resolv.conf";
+    options.resolver_port = resolver_port;
     options.threads = 2;
     options.drain = drain_for;
     options.bounds = bounds;
@@ -333,7 +334,7 @@ class World {
   const Bounds bounds;
   std::string folder;
   seconds drain_for{0};
-  std::uint16_t service_port = 0;
+  std::uint16_t service_port = 0, resolver_port = 53;
   std::optional<ipc::Telemetry> telemetry;
   RouteTable table;
   std::vector<std::unique_ptr<Backend>> backends;

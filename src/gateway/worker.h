@@ -28,6 +28,7 @@ struct Shared {
   ipc::Telemetry* telemetry = nullptr;
   std::uint32_t generation = 0;
   std::vector<std::uint32_t> nameservers;  // the host's
+  std::uint16_t resolver_port = 53;
   Bounds bounds;
   std::atomic<std::uint64_t> connections{0}, held{0}, held_bytes{0}, retried{0}, refused{0}, refused_calls{0};
 };

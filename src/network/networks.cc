@@ -68,6 +68,7 @@ struct Networks::State {
   std::vector<std::string> notices;
   bool rules_stale = false;  // an error left those of somebody who has gone, or none of somebody who came
   bool ports_ruled = false;  // the kernel has nftables for bridges: decided at the start, once
+  bool ipv6_is_told = false;
   UdpSupport udp = UdpSupport::none;
 
   std::string bridge_prefix() const { return prefix + "b"; }
@@ -93,6 +94,7 @@ struct Networks::State {
   Result<void> check(const NetworkInfo& info, const std::vector<UdpTarget>& targets) const;
   Result<void> check(const NetworkInfo& info, std::vector<UdpException>& exceptions) const;
   void apply_first_port_rules();
+  void disable_ipv6(const std::string& bridge);
   Result<void> make_bridge(const NetworkInfo& info);
   Result<void> remove_link_if_there(const std::string& name);
   Result<void> remove_leftovers();
@@ -199,6 +201,16 @@ void Networks::State::apply_first_port_rules() {
         applied.error().message());
 }
 
+void Networks::State::disable_ipv6(const std::string& bridge) {
+  const std::string path = "/proc/sys/net/ipv6/conf/" + bridge + "/disable_ipv6";
+  // A kernel without IPv6 has no such file.
+  if (write_sysctl(path, "1") || read_sysctl(path) != '0' || std::exchange(ipv6_is_told, true)) return;
+  notices.emplace_back(
+      "net.ipv6.conf of the bridges: disable_ipv6 cannot be set to 1, and this host has an IPv6 address in "
+      "each "
+      "network of containers; what they send there is dropped by Naru's nftables rules alone");
+}
+
 Result<void> Networks::State::make_bridge(const NetworkInfo& info) {
   if (auto made = netlink->create_bridge(info.bridge, mac_of(info.bridge));
       !made && made.error().code != Code::already_exists)
@@ -207,7 +219,7 @@ Result<void> Networks::State::make_bridge(const NetworkInfo& info) {
   gateway.address = TRY(os::parse_ipv4(info.gateway));
   // Before it is up: nothing of the host answers on a link-local IPv6 address, no redirects towards
   // neighbours.
-  write_sysctl("/proc/sys/net/ipv6/conf/" + info.bridge + "/disable_ipv6", "1");
+  disable_ipv6(info.bridge);
   write_sysctl("/proc/sys/net/ipv4/conf/" + info.bridge + "/send_redirects", "0");
   write_sysctl("/proc/sys/net/ipv4/conf/" + info.bridge + "/route_localnet", "0");
   if (auto added = netlink->add_address(info.bridge, gateway);

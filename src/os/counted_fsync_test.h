@@ -1,4 +1,5 @@
-// What a test asked the disk to keep: fsync(2) of the whole test program, counted. In one file of it alone.
+// What a test asked the disk to keep: fsync(2) and fdatasync(2) of the whole test program and its libraries,
+// counted. In one file of it alone.
 #pragma once
 
 #include <sys/stat.h>
@@ -10,7 +11,7 @@
 namespace naru::os {
 
 struct Synced {
-  std::atomic<int> files{0}, folders{0};
+  std::atomic<int> files{0}, folders{0}, data{0};  // data: by fdatasync, as SQLite does
 };
 inline Synced synced;
 
@@ -21,4 +22,9 @@ extern "C" int fsync(int fd) {
   if (::fstat(fd, &about) == 0)
     ++(S_ISDIR(about.st_mode) ? naru::os::synced.folders : naru::os::synced.files);
   return static_cast<int>(::syscall(SYS_fsync, fd));
+}
+
+extern "C" int fdatasync(int fd) {
+  ++naru::os::synced.data;
+  return static_cast<int>(::syscall(SYS_fdatasync, fd));
 }
