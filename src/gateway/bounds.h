@@ -18,6 +18,8 @@ struct Bounds {
   milliseconds write{60'000};      // without progress of a receiver
   milliseconds linger{1'000};
   milliseconds client_check{1'000};  // how often somebody who waits for an answer is looked after
+  milliseconds patience{2'000};      // of an instance's silence: a client that left before says nothing of it
+  milliseconds ended_side{10'000};   // without progress of an answer whose client may have left, or read on
   milliseconds hold{30'000};         // for an instance; then 503
   milliseconds caller{4'000};        // for the table that names who calls; then refused
 

@@ -12,14 +12,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-// Of a user in a private network: counts alone.
-std::string cookie(std::uint64_t user) {
-  static std::map<std::uint64_t, std::string> ids;
-  auto& id = ids[user];
-  if (id.empty()) id = route::UserIds("users").make("", WallTime{});
-  return fmt::format("Cookie: a=b; naru_user={}\r\n", id);
-}
-
 std::string cookie_in(const std::string& answer) {
   const auto at = answer.find("Set-Cookie: naru_user=");
   return at == std::string::npos ? "" : answer.substr(at + 22, answer.find(';', at) - at - 22);
