@@ -12,7 +12,9 @@ struct Bounds {
   milliseconds head{10'000};          // from a request's first byte to the end of its head; then 408
   milliseconds client_idle{75'000};   // between requests
   milliseconds request_body{60'000};  // without progress of the client; then 408
-  milliseconds first_byte{120'000};   // from the request's end to the end of the answer's head; then 504
+  // From the request's end to the end of the answer's head; then 504. What a canary did not answer has as
+  // long again at the old release: twice this in all.
+  milliseconds first_byte{120'000};
   milliseconds response_body{300'000};
   milliseconds stream{3'600'000};  // silence of event streams and tunnels
   milliseconds write{60'000};      // without progress of a receiver

@@ -230,7 +230,7 @@ bool HttpSession::replayable() const {
 // Nothing of an answer has reached the client. What was never sent may be sent again whatever it is; what was
 // sent only when doing it twice does no harm, and then only to save a user from the canary. That is done at
 // the edge alone, whichever service failed behind it: a retry further in would hide the failure from the
-// evidence.
+// evidence. A canary that is silent is given up after `first_byte`, and stable has as long again.
 bool HttpSession::may_retry(Attempt ended, const route::Pool& pool) const {
   const bool canary =
       arrival_.edge && now_.to.environment->split && now_.assigned.side == route::Side::canary;
@@ -238,7 +238,7 @@ bool HttpSession::may_retry(Attempt ended, const route::Pool& pool) const {
   if (ended == Attempt::connect_failed) return !now_.body_started && (canary || pool.targets.size() > 1);
   if (!canary || !replayable() || now_.tunnel) return false;
   if (ended == Attempt::answered) return upstream_->head.status >= 500;
-  return ended == Attempt::broken || ended == Attempt::malformed;
+  return ended == Attempt::broken || ended == Attempt::malformed || ended == Attempt::first_byte_timeout;
 }
 
 Task<HttpSession::After> HttpSession::forward() {
@@ -254,7 +254,7 @@ Task<HttpSession::After> HttpSession::forward() {
   bool first = true;
   // What was never sent makes no load twice: only repeated requests are budgeted.
   const bool unsent = ended == Attempt::connect_failed || ended == Attempt::no_instance;
-  if (may_retry(ended, *pool) && (unsent || worker_.retries().take(now_.started))) {
+  if (may_retry(ended, *pool) && (unsent || worker_.retries().take(std::chrono::steady_clock::now()))) {
     const std::uint32_t avoid = ended == Attempt::connect_failed ? now_.tried : 0;
     co_await join_pump();
     drop_upstream();
