@@ -2,6 +2,7 @@
 // end-to-end tests.
 //
 //   naru-traffic --url=http://127.0.0.1:8000/ --users=5000 --rate=200 --seconds=60 [--threads=8] [--seed=1]
+//                [--patience-ms=20000]
 //
 // Prints one JSON object a line, each second and at the end: requests, failed (no answer, cut short, or no
 // 200), users, latency of that second, and `releases`: how often each release answered (header X-Release).
@@ -23,7 +24,7 @@ std::atomic<bool> stopped{false};
 
 struct Options {
   std::string url;
-  std::uint64_t users = 5000, rate = 200, seconds = 60, threads = 8, seed = 1;
+  std::uint64_t users = 5000, rate = 200, seconds = 60, threads = 8, seed = 1, patience_ms = 20'000;
 };
 
 class Traffic {
@@ -64,7 +65,7 @@ class Traffic {
     io::FetchRequest request;
     request.url = options_.url;
     request.redirects = 0;
-    request.total_timeout = seconds(20);
+    request.total_timeout = milliseconds(options_.patience_ms);
     {
       const std::lock_guard lock(mutex_);
       if (!cookies_[user].empty()) request.headers.push_back({"Cookie", cookies_[user]});
@@ -116,11 +117,9 @@ class Traffic {
 Result<Options> parse(int argc, char** argv) {
   Options options;
   const std::map<std::string_view, std::pair<std::uint64_t*, std::uint64_t>> numbers{
-      {"users", {&options.users, 1'000'000}},
-      {"rate", {&options.rate, 20'000}},
-      {"seconds", {&options.seconds, 3'600}},
-      {"threads", {&options.threads, 64}},
-      {"seed", {&options.seed, 1U << 30}}};
+      {"users", {&options.users, 1'000'000}}, {"rate", {&options.rate, 20'000}},
+      {"seconds", {&options.seconds, 3'600}}, {"threads", {&options.threads, 64}},
+      {"seed", {&options.seed, 1U << 30}},    {"patience-ms", {&options.patience_ms, 120'000}}};
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     const auto equals = argument.find('=');

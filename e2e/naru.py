@@ -451,8 +451,8 @@ def _pick(status):
 class Traffic:
     """Many users with cookie jars (naru-traffic). Stopped at the end of the block; `report` has the totals."""
 
-    def __init__(self, url, users=200, rate=60, seconds=240, threads=4):
-        self.argv = [TRAFFIC, f"--url={url}", f"--users={users}", f"--rate={rate}", f"--seconds={seconds}", f"--threads={threads}"]
+    def __init__(self, url, users=200, rate=60, seconds=240, threads=4, patience_ms=20_000):
+        self.argv = [TRAFFIC, f"--url={url}", f"--users={users}", f"--rate={rate}", f"--seconds={seconds}", f"--threads={threads}", f"--patience-ms={patience_ms}"]
         self.report = {}
 
     def __enter__(self):

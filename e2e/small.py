@@ -42,9 +42,14 @@ sub serve_store {
 sub serve_web {
   my ($client) = @_;
   while (my $line = <$client>) {
-    my $length = 0;
-    while (my $field = <$client>) { last if $field =~ /^\r?\n$/; $length = $1 if $field =~ /^content-length:\s*(\d+)/i }
+    my ($length, $chunked) = (0, 0);
+    while (my $field = <$client>) {
+      last if $field =~ /^\r?\n$/;
+      $length = $1 if $field =~ /^content-length:\s*(\d+)/i;
+      $chunked = 1 if $field =~ /^transfer-encoding:\s*chunked/i;
+    }
     read($client, my $body, $length) if $length;
+    while ($chunked) { my $size = hex((<$client> // '0') =~ /^([0-9a-f]+)/i ? $1 : 0); read($client, my $piece, $size + 2); last unless $size }
     my $text = ($ENV{TEXT} // 'first') . "\n";
     print $client "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: " . length($text) . "\r\n\r\n" . $text;
   }

@@ -112,10 +112,11 @@ std::string slow_line(const Json& rollout, const View& view) {
   if (!rollout.contains("slow_us")) return "";
   const auto slow_us = number(rollout, "slow_us");
   return view.style.paint(
-      Tone::dim,
-      slow_us > 0 ? fmt::format("  latency: an answer after more than {:.1f} ms is slow\n",
-                                static_cast<double>(slow_us) / 1000)
-                  : "  latency is not judged: users had made fewer than 200 requests before the rollout\n");
+      Tone::dim, slow_us > 0 ? fmt::format("  latency: an answer after more than {:.1f} ms is slow\n",
+                                           static_cast<double>(slow_us) / 1000)
+                             : "  latency is not judged: users had made fewer than 200 requests before the "
+                               "rollout; who gives up "
+                               "waiting counts as slow\n");
 }
 
 std::string failed_table(const Json& rollout, const View& view) {
@@ -132,7 +133,8 @@ std::string failed_table(const Json& rollout, const View& view) {
   }
   if (table.empty()) return "";
   const bool tried_again = std::ranges::any_of(failed, [](const Json& request) {
-    return text(request, "side") == "canary" && text(request, "method") == "GET";
+    return text(request, "side") == "canary" && text(request, "method") == "GET" &&
+           text(request, "outcome") != "client gave up";
   });
   return table.text(view.style, "  ") +
          (failed.size() > kMaxFailed

@@ -188,6 +188,21 @@ TEST(Rollout, ThatTheJudgeTookBackSaysAtWhichStep) {
   EXPECT_NE(out.find("\n  rolled back: errors for 4 of 9 canary users at 5%\n"), std::string::npos) << out;
 }
 
+TEST(Rollout, SaysWhoGaveUpAndThatNobodyAnsweredThem) {
+  Json view = rollout_view();
+  view["slow_us"] = 0;
+  view["failed_requests"][0]["status"] = 0;
+  view["failed_requests"][0]["outcome"] = "client gave up";
+  const FakeControl control({{"GET /v1/apps/shop/rollout?env=production", view}});
+  const auto out = run_on(control, {"rollout", "shop"}).out;
+  EXPECT_TRUE(out.contains("client gave up  12.3 ms")) << out;
+  EXPECT_FALSE(out.contains("is asked again of the old release")) << out;
+  EXPECT_TRUE(out.contains("200 requests before the rollout; who gives up waiting counts as slow\n")) << out;
+  view["failed_requests"][0]["outcome"] = "first byte timeout";
+  const FakeControl waited({{"GET /v1/apps/shop/rollout?env=production", view}});
+  EXPECT_TRUE(run_on(waited, {"rollout", "shop"}).out.contains("is asked again of the old release"));
+}
+
 TEST(Rollout, ThatANewerOneTookThePlaceOfIsNoFault) {
   Json view = rollout_view();
   view["phase"] = "rolled-back";

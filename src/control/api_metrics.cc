@@ -82,7 +82,8 @@ std::string metrics_text(const Context& context) {
   Family rollout("naru_rollout_weight_ratio", "gauge", "Share of users that meet the new release.");
   Family platform("naru_platform", "gauge", "Figures of the platform itself.");
   static constexpr std::string_view kOutcomeNames[] = {
-      "1xx", "2xx", "3xx", "4xx", "5xx", "connect_failure", "first_byte_timeout", "incomplete"};
+      "1xx",        "2xx",           "3xx", "4xx", "5xx", "connect_failure", "first_byte_timeout",
+      "incomplete", "client_gave_up"};
 
   for (const Slot& s : context.core.read([](const State& state) { return slots_of(state); })) {
     const ipc::ServiceCounters counters = context.telemetry.service(s.slot, s.owner);

@@ -101,7 +101,8 @@ std::vector<std::string> changed_names(const State& state, const Rollout& rollou
 
 std::string_view outcome_name(ipc::Outcome outcome) {
   static constexpr std::string_view kNames[] = {
-      "1xx", "2xx", "3xx", "4xx", "5xx", "connect failure", "first byte timeout", "incomplete"};
+      "1xx",        "2xx",           "3xx", "4xx", "5xx", "connect failure", "first byte timeout",
+      "incomplete", "client gave up"};
   return kNames[static_cast<std::size_t>(outcome)];
 }
 

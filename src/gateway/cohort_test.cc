@@ -12,14 +12,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-// Of a user in a private network: counts alone.
-std::string cookie(std::uint64_t user) {
-  static std::map<std::uint64_t, std::string> ids;
-  auto& id = ids[user];
-  if (id.empty()) id = route::UserIds("users").make("", WallTime{});
-  return fmt::format("Cookie: a=b; naru_user={}\r\n", id);
-}
-
 std::string cookie_in(const std::string& answer) {
   const auto at = answer.find("Set-Cookie: naru_user=");
   return at == std::string::npos ? "" : answer.substr(at + 22, answer.find(';', at) - at - 22);
@@ -174,15 +166,51 @@ TEST(Cohorts, AFailingCanaryIsReplacedByStableAndCountedAgainstTheCanary) {
   EXPECT_EQ(world.telemetry->service(1).outcomes[4], 1U);
 }
 
-TEST(Cohorts, APostThatFailsOnTheCanaryIsNotRepeated) {
-  World world;
-  Backend& stable = world.stable();
-  world.canary(Backend::each(
-      [](const std::string&, Backend&) { return answer("broken", "500 Internal Server Error"); }));
+// Fails as the path says.
+void fail_by_path(Client& client, Backend& self) {
+  if (!client.read_until("\r\n\r\n")) return;
+  const std::string head = client.take(client.in.find("\r\n\r\n") + 4);
+  self.saw(head);
+  const std::string_view path = std::string_view(head).substr(head.find('/'));
+  if (path.starts_with("/500 ")) client.send(answer("", "500 Internal Server Error"));
+  if (path.starts_with("/malformed ")) client.send("220 mail.example ESMTP\r\n\r\n");
+  if (path.starts_with("/silent ")) client.read_to_end();
+}
+
+std::string request(std::string_view method, std::string_view path, std::uint64_t user) {
+  return fmt::format("{} {} HTTP/1.1\r\nHost: web.production.shop.localhost\r\n{}\r\n", method, path,
+                     cookie(user));
+}
+
+TEST(Cohorts, WhateverOfASafeRequestFailsOnTheCanaryIsAskedOfStable) {
+  World world({.first_byte = 300ms});
+  Backend& stable = world.stable(Backend::each([](const std::string&, Backend&) { return answer(""); }));
+  world.canary(fail_by_path);
   world.publish();
-  EXPECT_THAT(
-      world.ask("POST / HTTP/1.1\r\nHost: web.production.shop.localhost\r\nContent-Length: 0\r\n\r\n"),
-      StartsWith("HTTP/1.1 500"));
+  std::uint64_t user = 0;
+  for (const char* method : {"GET", "HEAD", "OPTIONS"})
+    for (const char* path : {"/500", "/malformed", "/closed", "/silent"}) {
+      EXPECT_THAT(world.ask(request(method, path, ++user)), StartsWith("HTTP/1.1 200")) << method << path;
+      ASSERT_EQ(stable.heads().size(), user) << method << path;
+      EXPECT_THAT(stable.heads().back(), StartsWith(fmt::format("{} {} HTTP/1.1", method, path)));
+      EXPECT_EQ(world.telemetry->evidence_of(0).canary.users_bad, user) << method << path;
+    }
+  EXPECT_EQ(world.telemetry->service(1).outcomes[6], 3U) << "the silent ones";
+}
+
+TEST(Cohorts, WhatIsNotSafeAndFailsOnTheCanaryIsNotRepeated) {
+  World world({.first_byte = 300ms});
+  Backend& stable = world.stable();
+  world.canary(fail_by_path);
+  world.publish();
+  std::uint64_t user = 0;
+  for (const char* method : {"POST", "PUT", "DELETE"})
+    for (const auto& [path, status] :
+         {std::pair{"/500", "500"}, {"/malformed", "502"}, {"/closed", "502"}, {"/silent", "504"}}) {
+      EXPECT_THAT(world.ask(request(method, path, ++user)), StartsWith(fmt::format("HTTP/1.1 {}", status)))
+          << method << path;
+      EXPECT_EQ(world.telemetry->evidence_of(0).canary.users_bad, user) << method << path;
+    }
   EXPECT_TRUE(stable.heads().empty());
 }
 

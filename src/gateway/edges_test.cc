@@ -100,6 +100,26 @@ TEST(Retries, ACanaryIsRetriedAtMostOnce) {
   EXPECT_EQ(stable.heads().size(), 1U);
   EXPECT_THAT(world.ask(fmt::format("DELETE / HTTP/1.1\r\n{}\r\n", kHost)), StartsWith("HTTP/1.1 502"));
   EXPECT_EQ(stable.heads().size(), 1U) << "idempotent, but not safe: it may have been carried out";
+  EXPECT_EQ(world.telemetry->service(0).failures(), 1U) << "of its old release, too";
+  EXPECT_EQ(world.telemetry->service(0).user_failures, 0U) << "but of each user's request only the first";
+}
+
+TEST(Retries, ASecondAnswerThatIsCutIsTheOldReleasesFailureButNoEvidence) {
+  World world;
+  world.stable([](Client& client, Backend&) {
+    client.read_until("\r\n\r\n");
+    client.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npartial");
+  });
+  world.canary(
+      Backend::each([](const std::string&, Backend&) { return answer("", "503 Service Unavailable"); }));
+  world.publish();
+  Client client(world.edge());
+  client.send(get());
+  EXPECT_THAT(client.read_to_end(), HasSubstr("partial"));
+  EXPECT_TRUE(World::eventually([&] { return world.telemetry->service(0).outcomes[7] == 1; }));
+  EXPECT_EQ(world.telemetry->service(0).user_failures, 0U);
+  EXPECT_EQ(world.telemetry->evidence_of(0).stable.requests, 0U);
+  EXPECT_EQ(world.telemetry->evidence_of(0).canary.failed_requests, 1U);
 }
 
 // The write of the rest fails, and the answer lies in the socket.
@@ -118,33 +138,60 @@ TEST(EarlyAnswers, AnInstanceThatRefusesABodyAndClosesIsHeard) {
   }
 }
 
-TEST(HalfClosed, ALastRequestIsAnsweredThoughItsClientHasEndedItsSide) {
-  std::atomic<bool> left{false};
+TEST(HalfClosed, ARequestIsAnsweredThoughItsClientHasEndedItsSide) {
+  std::atomic<int> left{0};
   World world({.client_check = 20ms});
   world.stable([&](Client& client, Backend&) {
     if (!client.read_until("\r\n\r\n")) return;
     if (client.in.starts_with("GET /left")) {
       client.in.clear();
-      left = !client.read_some();
+      left += !client.read_some();
       return;
     }
-    World::eventually([&] { return left.load(); });
+    World::eventually([&] { return left == 2; });
     client.send(answer("late"));
   });
   world.publish();
-  Client last(world.edge()), old(world.edge());
+  Client last(world.edge()), open(world.edge()), old(world.edge());
   last.send(get("/", "Connection: close\r\n"));
+  open.send(get());
   old.send(fmt::format("GET / HTTP/1.0\r\n{}\r\n", kHost));
-  shutdown(last.fd(), SHUT_WR);
-  shutdown(old.fd(), SHUT_WR);
-  // One that said nothing of the kind has left; the instance hears of it. By then the others were looked at
-  // too.
-  Client gone(world.edge());
-  gone.send(get("/left"));
-  gone.close_now();
-  EXPECT_THAT(last.read_to_end(), HasSubstr("late"));
-  EXPECT_THAT(old.read_to_end(), HasSubstr("late"));
-  EXPECT_TRUE(left);
+  for (const Client* client : {&last, &open, &old}) shutdown(client->fd(), SHUT_WR);
+  // Those that are not there any more are told from them: the instance hears of it. By then the others were
+  // looked at too.
+  for (const char* more : {"", "Connection: close\r\n"}) {
+    Client gone(world.edge());
+    gone.send(get("/left", more));
+    gone.close_now();
+  }
+  for (Client* client : {&last, &open, &old}) {
+    const std::string said = client->read_to_end();
+    EXPECT_THAT(said, HasSubstr("HTTP/1.1 200 OK"));
+    EXPECT_THAT(said, HasSubstr("late"));
+    EXPECT_EQ(said.starts_with("HTTP/1.1 100 Continue\r\n\r\n"), client != &old) << "HTTP/1.0 knows none";
+  }
+  EXPECT_EQ(left, 2);
+}
+
+TEST(HalfClosed, AnAnswerThatPausesIsCarriedToItsEnd) {
+  World world;
+  world.stable([](Client& client, Backend&) {
+    client.read_until("\r\n\r\n");
+    const bool chunked = client.in.starts_with("GET /chunked");
+    client.send(chunked ? "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n"
+                        : "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nbegin");
+    // Longer than until the gateway looks whether anybody still listens.
+    pollfd one{client.fd(), POLLIN, 0};
+    poll(&one, 1, 1'500);
+    client.send(chunked ? "3\r\nend\r\n0\r\n\r\n" : "end");
+  });
+  world.publish();
+  Client length(world.edge()), chunked(world.edge());
+  length.send(get("/length"));
+  chunked.send(get("/chunked"));
+  for (const Client* client : {&length, &chunked}) shutdown(client->fd(), SHUT_WR);
+  EXPECT_THAT(length.read_to_end(), HasSubstr("beginend"));
+  EXPECT_THAT(chunked.read_to_end(), HasSubstr("3\r\nend\r\n0\r\n\r\n"));
 }
 
 TEST(HalfClosed, TcpPassesTheEndOfOneSideOn) {

@@ -38,7 +38,8 @@ Page HttpSession::page_for(Attempt ended) const {
     case Attempt::first_byte_timeout:
       return first_byte_page(label, std::chrono::duration_cast<seconds>(bounds().first_byte).count());
     case Attempt::answered:
-    case Attempt::client_gone:
+    case Attempt::gave_up:
+    case Attempt::client_fault:
       break;
   }
   return {500, "A fault of the gateway's own."};
@@ -73,7 +74,8 @@ bool HttpSession::reusable(const http1::ResponseHead& head) const {
   return head.status != 304 || !head.chunked;
 }
 
-// The client broke off, or its body made no sense. Who has only ended its own side reads on.
+// The client broke off in its body, or that made no sense: its own doing, which counts for nobody. Who has
+// only ended its own side reads on.
 Task<HttpSession::After> HttpSession::answer_bad_body() {
   co_await join_pump();
   if (!now_.body_started) co_return After::close;
@@ -124,16 +126,19 @@ Task<HttpSession::After> HttpSession::pass_answer(bool counts) {
                 .chunked_out = chunked,
                 .read_idle = events ? bounds().stream : bounds().response_body,
                 .write_idle = bounds().write,
-                .abandoned_by = length_unknown && (events || head_.keep_alive) ? &client_ : nullptr,
+                .abandoned_by = events || head_.keep_alive ? &client_ : nullptr,
+                .ended_side = events ? 0ms : bounds().ended_side,
                 .pipes = &worker_.pipes()};
   if (written && !(framing.kind == http1::BodyKind::length && framing.length == at_once))
     end = co_await run_transfer(body);
   worker_.telemetry().bytes(upstream_slot_, 0, at_once + body.bytes);
 
   const std::uint32_t slot = upstream_slot_;
-  if (counts &&
-      (end == BodyEnd::source_cut || end == BodyEnd::source_malformed || end == BodyEnd::source_stalled))
-    count_incomplete(slot);
+  if (end == BodyEnd::source_cut || end == BodyEnd::source_malformed || end == BodyEnd::source_stalled)
+    count_incomplete(slot, counts);
+  // Of an answer whose length nobody knows (a stream may be silent for long) a client that leaves says
+  // nothing.
+  if (counts && end == BodyEnd::stopped && !length_unknown) count_given_up_midway(body.silent);
   co_await join_pump();  // the server answered before it had read everything
   const bool request_whole = now_.body_in_buffer || body_end_ == BodyEnd::complete;
   const bool clean = end == BodyEnd::complete && request_whole && keeps && upstream.in.empty();

@@ -180,7 +180,7 @@ Task<std::optional<Page>> HttpSession::wait_for_instances() {
   Worker::Hold hold(worker_, in_.size());
   if (!hold.admitted()) co_return hold_full_page(now_.to.service->label, bounds());
   while (now_.to.service->hold) {
-    if (client_left()) co_return Page{0, {}, 0};
+    if (co_await client_left()) co_return Page{0, {}, 0};
     if (std::chrono::steady_clock::now() >= end) co_return no_instance_page(now_.to.service->label);
     co_await hold.wait(250ms);
     std::optional<Page> page = locate();
@@ -209,9 +209,16 @@ void HttpSession::assign() {
   now_.tunnel = wants_tunnel(head_);
 }
 
-// Whoever said that this is the last request may have ended its side already, and still reads.
-bool HttpSession::client_left() const {
-  return head_.keep_alive && hung_up(client_);
+// Whoever has ended its side has left, or reads on: only what is sent tells. Who reads on passes over an
+// interim answer (RFC 9110 15.2); a closed socket answers it with a reset, which the next look sees. HTTP/1.0
+// knows none: there, who did not say that this is the last request has left.
+Task<bool> HttpSession::client_left() {
+  const Peer peer = peer_of(client_);
+  if (peer != Peer::ended_its_side) co_return peer == Peer::gone;
+  if (head_.minor_version == 0) co_return head_.keep_alive;
+  if (std::exchange(now_.client_asked, true)) co_return false;
+  auto told = co_await client_.write("HTTP/1.1 100 Continue\r\n\r\n", io::after(bounds().write));
+  co_return !told;
 }
 
 // ---- attempts
@@ -223,7 +230,7 @@ bool HttpSession::replayable() const {
 // Nothing of an answer has reached the client. What was never sent may be sent again whatever it is; what was
 // sent only when doing it twice does no harm, and then only to save a user from the canary. That is done at
 // the edge alone, whichever service failed behind it: a retry further in would hide the failure from the
-// evidence.
+// evidence. A canary that is silent is given up after `first_byte`, and stable has as long again.
 bool HttpSession::may_retry(Attempt ended, const route::Pool& pool) const {
   const bool canary =
       arrival_.edge && now_.to.environment->split && now_.assigned.side == route::Side::canary;
@@ -231,19 +238,23 @@ bool HttpSession::may_retry(Attempt ended, const route::Pool& pool) const {
   if (ended == Attempt::connect_failed) return !now_.body_started && (canary || pool.targets.size() > 1);
   if (!canary || !replayable() || now_.tunnel) return false;
   if (ended == Attempt::answered) return upstream_->head.status >= 500;
-  return ended == Attempt::broken || ended == Attempt::malformed;
+  return ended == Attempt::broken || ended == Attempt::malformed || ended == Attempt::first_byte_timeout;
 }
 
 Task<HttpSession::After> HttpSession::forward() {
   const route::Service& service = *now_.to.service;
   const route::Pool* pool = &service.pool(now_.assigned.side);
   Attempt ended = co_await attempt(*pool, 0);
-  if (ended == Attempt::client_gone) co_return co_await answer_bad_body();
+  if (ended == Attempt::client_fault) co_return co_await answer_bad_body();
+  if (ended == Attempt::gave_up) {
+    count_given_up(pool->slot);
+    co_return After::close;
+  }
   count_first(*pool, ended);
   bool first = true;
   // What was never sent makes no load twice: only repeated requests are budgeted.
   const bool unsent = ended == Attempt::connect_failed || ended == Attempt::no_instance;
-  if (may_retry(ended, *pool) && (unsent || worker_.retries().take(now_.started))) {
+  if (may_retry(ended, *pool) && (unsent || worker_.retries().take(std::chrono::steady_clock::now()))) {
     const std::uint32_t avoid = ended == Attempt::connect_failed ? now_.tried : 0;
     co_await join_pump();
     drop_upstream();
@@ -254,9 +265,9 @@ Task<HttpSession::After> HttpSession::forward() {
     }
     first = false;
     ended = co_await attempt(*pool, avoid);
-    if (ended == Attempt::client_gone) co_return co_await answer_bad_body();
-    const int status = ended == Attempt::answered ? upstream_->head.status : 0;
-    if (status) worker_.telemetry().count(pool->slot, outcome_of(status), false);
+    if (ended == Attempt::client_fault) co_return co_await answer_bad_body();
+    worker_.telemetry().count(pool->slot, outcome(ended), false);
+    if (ended == Attempt::gave_up) co_return After::close;
   }
   if (ended == Attempt::answered) {
     if (upstream_->head.status == 101) co_return co_await tunnel(first);
@@ -328,7 +339,7 @@ Task<HttpSession::Attempt> HttpSession::exchange_heads() {
   if (!now_.body_in_buffer) {
     if (head_.expect_continue && body_in_.empty()) {
       auto told = co_await client_.write("HTTP/1.1 100 Continue\r\n\r\n", io::after(bounds().write));
-      if (!told) co_return Attempt::client_gone;
+      if (!told) co_return Attempt::client_fault;
     }
     now_.body_started = true;
     stop_body_ = false;
@@ -350,6 +361,7 @@ Task<HttpSession::Attempt> HttpSession::exchange_heads() {
 // Beside the answer, since a server may answer before it has read everything, or while it reads.
 Task<void> HttpSession::pump_request(std::shared_ptr<HttpSession> self) {
   self->body_end_ = co_await run_transfer(self->body_);
+  if (self->body_end_ == BodyEnd::complete) self->now_.sent = std::chrono::steady_clock::now();
   self->worker_.telemetry().bytes(self->upstream_slot_, self->body_.bytes, 0);
   // A body cut short must not look whole to the server: the connection goes.
   const bool cut = self->body_end_ != BodyEnd::complete && self->body_end_ != BodyEnd::sink_failed &&
@@ -397,6 +409,7 @@ Task<HttpSession::Attempt> HttpSession::read_answer_head() {
   std::size_t scanned = 0;
   int informational = 0;
   io::Deadline end = io::after(bounds().first_byte);
+  now_.sent = end - bounds().first_byte;
   Upstream& upstream = *upstream_;
   while (true) {
     if (const auto ended = parse_answer_head(scanned, informational)) co_return *ended;
@@ -412,8 +425,9 @@ Task<HttpSession::Attempt> HttpSession::read_answer_head() {
     const bool client_cut =
         !pumping_ && now_.body_started && body_end_ != BodyEnd::complete && body_end_ != BodyEnd::sink_failed;
     if (got || got.error().code != Code::timeout)
-      co_return client_cut ? Attempt::client_gone : Attempt::broken;
-    if (!pumping_ && client_left()) co_return Attempt::client_gone;
+      co_return client_cut ? Attempt::client_fault : Attempt::broken;
+    if (pumping_) continue;
+    if (co_await client_left()) co_return Attempt::gave_up;
   }
 }
 
@@ -427,20 +441,32 @@ void HttpSession::drop_upstream() {
 
 // ---- counting
 
+ipc::Outcome HttpSession::outcome(Attempt ended) const {
+  switch (ended) {
+    case Attempt::answered:
+      return outcome_of(upstream_->head.status);
+    case Attempt::malformed:
+      return ipc::Outcome::status_5xx;
+    case Attempt::first_byte_timeout:
+      return ipc::Outcome::first_byte_timeout;
+    case Attempt::gave_up:
+    case Attempt::client_fault:
+      return ipc::Outcome::given_up;
+    case Attempt::no_instance:
+    case Attempt::connect_failed:
+    case Attempt::broken:
+      break;
+  }
+  return ipc::Outcome::connect_failure;
+}
+
 // Only the first attempt is evidence, on the side that the user was assigned to.
 void HttpSession::count_first(const route::Pool& pool, Attempt ended) {
   ipc::Telemetry& telemetry = worker_.telemetry();
   const int status = ended == Attempt::answered ? upstream_->head.status : 0;
   const MonoTime until = ended == Attempt::answered ? now_.answered : std::chrono::steady_clock::now();
   const std::uint64_t took = microseconds_between(now_.started, until);
-  ipc::Outcome outcome = ipc::Outcome::connect_failure;
-  if (status)
-    outcome = outcome_of(status);
-  else if (ended == Attempt::first_byte_timeout)
-    outcome = ipc::Outcome::first_byte_timeout;
-  else if (ended == Attempt::malformed)
-    outcome = ipc::Outcome::status_5xx;
-  telemetry.count(pool.slot, outcome, arrival_.edge);
+  telemetry.count(pool.slot, outcome(ended), arrival_.edge);
   if (status && status != 101) telemetry.latency(pool.slot, took, arrival_.edge);
   const bool bad = status == 0 || status >= 500;
   telemetry.evidence(now_.evidence_slot,
@@ -448,11 +474,40 @@ void HttpSession::count_first(const route::Pool& pool, Attempt ended) {
                       .bucket = now_.assigned.bucket,
                       .bad = bad,
                       .slow = now_.slow_us > 0 && took > static_cast<std::uint64_t>(now_.slow_us)});
-  if (bad) record_failure(outcome, status);
+  if (bad) record_failure(outcome(ended), status);
 }
 
-void HttpSession::count_incomplete(std::uint32_t slot) {
-  worker_.telemetry().count(slot, ipc::Outcome::incomplete, arrival_.edge);
+// Whether a client that left says something about the release: not while the instance may still have answered
+// in time.
+bool HttpSession::says_something(milliseconds silent) const {
+  return silent >= bounds().patience && silent > microseconds(now_.slow_us);
+}
+
+// The client left before an answer began: slow for its user, and bad when he has met nothing else.
+void HttpSession::count_given_up(std::uint32_t slot) {
+  worker_.telemetry().count(slot, ipc::Outcome::given_up, arrival_.edge);
+  const auto silent = std::chrono::steady_clock::now() - now_.sent;
+  if (!says_something(std::chrono::duration_cast<milliseconds>(silent))) return;
+  const bool bad =
+      worker_.telemetry().evidence(now_.evidence_slot, {.side = telemetry_side(now_.assigned.side),
+                                                        .bucket = now_.assigned.bucket,
+                                                        .slow = true,
+                                                        .unanswered = true});
+  if (bad) record_failure(ipc::Outcome::given_up, 0);
+}
+
+// The client left in the middle of an answer of which more was promised.
+void HttpSession::count_given_up_midway(milliseconds silent) {
+  if (!says_something(silent)) return;
+  worker_.telemetry().evidence(now_.evidence_slot, {.side = telemetry_side(now_.assigned.side),
+                                                    .bucket = now_.assigned.bucket,
+                                                    .slow = true,
+                                                    .again = true});
+}
+
+void HttpSession::count_incomplete(std::uint32_t slot, bool first) {
+  worker_.telemetry().count(slot, ipc::Outcome::incomplete, first && arrival_.edge);
+  if (!first) return;
   worker_.telemetry().evidence(now_.evidence_slot, {.side = telemetry_side(now_.assigned.side),
                                                     .bucket = now_.assigned.bucket,
                                                     .bad = true,

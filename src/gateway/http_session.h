@@ -56,7 +56,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     broken,
     malformed,
     first_byte_timeout,
-    client_gone
+    gave_up,      // the client left while it waited
+    client_fault  // it cut its body short, or left in the middle of it
   };
 
   // What belongs to one request; forgotten after it.
@@ -67,12 +68,14 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     Assignment assigned;
     Trace trace;
     MonoTime started{}, answered{};
+    MonoTime sent{};  // the request, whole: from then on an instance that says nothing is silent
     std::uint32_t evidence_slot = ipc::kNoSlot;
     std::int64_t slow_us = 0;
     bool body_in_buffer = true;  // the whole request is here already
     bool body_started = false;   // some of it was taken from the client: it cannot be sent again
     bool tunnel = false;
-    std::uint32_t tried = 0;  // the address of the last attempt's instance
+    bool client_asked = false;  // whether it is still there
+    std::uint32_t tried = 0;    // the address of the last attempt's instance
   };
 
   io::Task<bool> read_head();
@@ -101,11 +104,15 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   bool may_retry(Attempt ended, const route::Pool& pool) const;
   const Bounds& bounds() const { return worker_.bounds(); }
   bool keeps_alive() const;
-  bool client_left() const;
+  io::Task<bool> client_left();
   Page page_for(Attempt ended) const;
   void drop_upstream();
   void count_first(const route::Pool& pool, Attempt ended);
-  void count_incomplete(std::uint32_t slot);
+  ipc::Outcome outcome(Attempt ended) const;
+  void count_incomplete(std::uint32_t slot, bool first);
+  void count_given_up(std::uint32_t slot);
+  void count_given_up_midway(milliseconds silent);
+  bool says_something(milliseconds silent) const;
   void record_failure(ipc::Outcome outcome, int status);
 
   Worker& worker_;

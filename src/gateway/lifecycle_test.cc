@@ -205,13 +205,23 @@ TEST(Detection, AServerThatSpeaksFirstIsHeardAndRemembered) {
     while (client.read_some()) client.send(std::exchange(client.in, {}));
   });
   world.publish();
-  for (int i = 0; i < 3; ++i) {
+  // Each of the gateway's threads learns for itself; who takes a connection is the kernel's choice.
+  const auto greeted_at_once = [&] {
     Client client(world.host_port());
-    ASSERT_TRUE(client.read_until("welcome\r\n"));
-    client.in.clear();
-    client.send("GET / HTTP/1.1\r\n");  // looks like HTTP, but this port is known not to be
-    EXPECT_EQ(client.take(16), "GET / HTTP/1.1\r\n");
+    const std::string http =
+        get("/", "Connection: close\r\n");  // of this port it is known that it speaks no such
+    client.send(http);
+    if (!client.read_until("welcome\r\n")) return false;
+    EXPECT_EQ(client.take(13 + http.size()), "220 welcome\r\n" + http) << "carried as it is";
+    return true;
+  };
+  int at_once = 0;
+  for (int i = 0; i < 100 && at_once < 3; ++i) {
+    Client silent(world.host_port());
+    ASSERT_TRUE(silent.read_until("welcome\r\n")) << "heard, though nothing was said";
+    at_once += greeted_at_once();
   }
+  EXPECT_EQ(at_once, 3) << "somebody who speaks at once is answered by the server, as TCP";
 }
 
 TEST(Detection, ASilentBrowserConnectionStaysHttp) {

@@ -12,10 +12,12 @@
 
 #include <atomic>
 #include <filesystem>
+#include <map>
 #include <mutex>
 #include <thread>
 
 #include "gateway/steering.h"
+#include "route/user_ids.h"
 
 namespace naru::gateway::testing {
 
@@ -110,6 +112,13 @@ class Client {
 inline std::string get(std::string_view path = "/", std::string_view more = "",
                        std::string_view host = "web.production.shop.localhost") {
   return fmt::format("GET {} HTTP/1.1\r\nHost: {}\r\n{}\r\n", path, host, more);
+}
+// Of a user in a private network: counts alone.
+inline std::string cookie(std::uint64_t user) {
+  static std::map<std::uint64_t, std::string> ids;
+  auto& id = ids[user];
+  if (id.empty()) id = route::UserIds("users").make("", WallTime{});
+  return fmt::format("Cookie: a=b; naru_user={}\r\n", id);
 }
 inline std::string answer(std::string_view body, std::string_view status = "200 OK",
                           std::string_view more = "") {

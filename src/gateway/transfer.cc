@@ -20,7 +20,10 @@ io::Deadline slice_end(const Transfer& t, io::Deadline idle_end) {
 }
 
 bool unwanted(const Transfer& t) {
-  return (t.stop && *t.stop) || (t.abandoned_by && hung_up(*t.abandoned_by));
+  if (t.stop && *t.stop) return true;
+  if (!t.abandoned_by) return false;
+  const Peer peer = peer_of(*t.abandoned_by);
+  return peer == Peer::gone || (peer == Peer::ended_its_side && t.silent >= t.ended_side);
 }
 
 // complete: bytes were read (or, at the end of an until-close body, were not: `ended`).
@@ -38,8 +41,10 @@ Task<BodyEnd> fill(Transfer& t, bool& ended) {
       co_return BodyEnd::complete;
     }
     if (got.error().code != Code::timeout) co_return BodyEnd::source_cut;
+    const io::Deadline now = std::chrono::steady_clock::now();
+    t.silent = t.read_idle - std::chrono::duration_cast<milliseconds>(idle_end - now);
     if (unwanted(t)) co_return BodyEnd::stopped;
-    if (std::chrono::steady_clock::now() >= idle_end) co_return BodyEnd::source_stalled;
+    if (now >= idle_end) co_return BodyEnd::source_stalled;
   }
 }
 
@@ -86,8 +91,7 @@ Task<BodyEnd> copy_length(Transfer& t) {
   std::uint64_t left = t.framing.length;
   while (left > 0) {
     if (t.in->empty()) {
-      if (left >= kSpliceFrom && t.pipes && !t.chunked_out && !t.from->is_tls() && !t.to->is_tls() &&
-          !t.stop && !t.abandoned_by)
+      if (left >= kSpliceFrom && t.pipes && !t.chunked_out && !t.from->is_tls() && !t.to->is_tls() && !t.stop)
         if (auto pipe = t.pipes->take()) {
           const BodyEnd end = co_await splice_length(t, *pipe, left);
           t.pipes->give(std::move(pipe));
@@ -168,9 +172,16 @@ Task<BodyEnd> run_transfer(Transfer& t) {
   co_return BodyEnd::complete;
 }
 
-bool hung_up(const io::Stream& stream) {
+Peer peer_of(const io::Stream& stream) {
   pollfd one{stream.fd(), POLLRDHUP, 0};
-  return stream.fd() < 0 || (poll(&one, 1, 0) > 0 && (one.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0);
+  if (stream.fd() < 0) return Peer::gone;
+  if (poll(&one, 1, 0) <= 0) return Peer::here;
+  if ((one.revents & (POLLHUP | POLLERR)) != 0) return Peer::gone;
+  return (one.revents & POLLRDHUP) != 0 ? Peer::ended_its_side : Peer::here;
+}
+
+bool hung_up(const io::Stream& stream) {
+  return peer_of(stream) != Peer::here;
 }
 
 }  // namespace naru::gateway

@@ -42,16 +42,23 @@ struct Transfer {
   bool chunked_out = false;
   milliseconds read_idle{60'000}, write_idle{60'000};
   const bool* stop = nullptr;  // looked at while waiting
-  io::Stream* abandoned_by =
-      nullptr;  // ends the transfer when this one has hung up (a client that left a long answer)
+  // Ends the transfer when this one is gone (a client that left a long answer), or ended its side and nothing
+  // has come for `ended_side`.
+  io::Stream* abandoned_by = nullptr;
+  milliseconds ended_side{0};
   PipeCache* pipes = nullptr;  // none: no splicing
   std::uint64_t bytes = 0;     // of body, sent
+  milliseconds silent{0};      // stopped: so long nothing had come
 };
 
 // The Transfer must outlive the task.
 io::Task<BodyEnd> run_transfer(Transfer& transfer);
 
-// The peer has closed or reset (not: it has only sent something). Without waiting.
+// What is known of a peer without waiting. One that closed looks as one that ended its side and reads on,
+// until something is sent to it: then it is gone.
+enum class Peer : std::uint8_t { here, ended_its_side, gone };
+Peer peer_of(const io::Stream& stream);
+// It is not there any more, or will say no more (not: it has only sent something).
 bool hung_up(const io::Stream& stream);
 
 }  // namespace naru::gateway

@@ -213,14 +213,20 @@ Code code_of(int status) {
   if (status == 408) return Code::timeout;
   return status == 501 || status == 505 ? Code::unsupported : Code::malformed;
 }
+// The catalogue's remedies are for what people write; these are for who wrote the client.
+std::string_view remedy_of(int status) {
+  if (status == 501)
+    return "send a Content-Length, or exactly `Transfer-Encoding: chunked`, and a method that is known";
+  if (status == 505) return "speak HTTP/1.1 or HTTP/1.0";
+  return code_info(code_of(status)).remedy;
+}
 }  // namespace
 
 Task<ServerConnection::Next> ServerConnection::refuse(http1::Refusal refusal, std::string_view hint) {
-  const CodeInfo& info = code_info(code_of(refusal.status));
   nlohmann::json inner;
-  inner["code"] = info.name;
+  inner["code"] = code_info(code_of(refusal.status)).name;
   inner["message"] = refusal.reason;
-  inner["hint"] = hint.empty() ? info.remedy : hint;
+  inner["hint"] = hint.empty() ? remedy_of(refusal.status) : hint;
   nlohmann::json outer;
   outer["error"] = std::move(inner);
   const std::string body = json_text(outer) + "\n";

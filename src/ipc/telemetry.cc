@@ -101,6 +101,10 @@ std::string take(const char (&field)[N]) {
   return std::string(field, strnlen(field, N));
 }
 
+bool is_failure(Outcome outcome) {
+  return outcome >= Outcome::status_5xx && outcome <= Outcome::incomplete;
+}
+
 void zero_words(void* start, std::size_t bytes) {
   for (Word *word = static_cast<Word*>(start), *end = word + bytes / sizeof(Word); word != end; ++word)
     if (word->load(kRelaxed) != 0) word->store(0, kRelaxed);  // an untouched page stays untouched
@@ -161,7 +165,8 @@ std::uint64_t ServiceCounters::requests() const {
 
 std::uint64_t ServiceCounters::failures() const {
   std::uint64_t sum = 0;
-  for (std::size_t i = static_cast<std::size_t>(Outcome::status_5xx); i < kOutcomes; ++i) sum += outcomes[i];
+  for (std::size_t i = 0; i < kOutcomes; ++i)
+    if (is_failure(static_cast<Outcome>(i))) sum += outcomes[i];
   return sum;
 }
 
@@ -228,7 +233,7 @@ void Telemetry::count(std::uint32_t slot, Outcome outcome, bool of_user) {
   add(service.outcomes[static_cast<std::size_t>(outcome) % kOutcomes]);
   if (!of_user) return;
   if (outcome != Outcome::incomplete) add(service.user_requests);
-  if (outcome >= Outcome::status_5xx) add(service.user_failures);
+  if (is_failure(outcome)) add(service.user_failures);
 }
 
 void Telemetry::latency(std::uint32_t slot, std::uint64_t us, bool at_edge) {
@@ -267,17 +272,20 @@ void Telemetry::inner_call(std::uint32_t caller_slot, bool without_cohort) {
   if (without_cohort) add(file_->services[caller_slot].inner_without_cohort);
 }
 
-void Telemetry::evidence(std::uint32_t evidence_slot, const UserEvidence& user) {
-  if (evidence_slot >= kEvidenceSlots) return;
+bool Telemetry::evidence(std::uint32_t evidence_slot, const UserEvidence& user) {
+  if (evidence_slot >= kEvidenceSlots) return false;
   layout::SideSlot& side = file_->evidence[evidence_slot].sides[user.side == Side::canary ? 1 : 0];
   const std::uint32_t bucket = user.bucket % kUserBuckets;
   if (!user.again) add(side.requests);
-  if (set_bit(side.seen, bucket)) side.users_seen.fetch_add(1, std::memory_order_release);
-  if (user.bad) {
+  const bool first = set_bit(side.seen, bucket);
+  if (first) side.users_seen.fetch_add(1, std::memory_order_release);
+  const bool bad = user.bad || (user.unanswered && first);
+  if (bad) {
     add(side.failed_requests);
     if (set_bit(side.bad, bucket)) side.users_bad.fetch_add(1, std::memory_order_release);
   }
   if (user.slow && set_bit(side.slow, bucket)) side.users_slow.fetch_add(1, std::memory_order_release);
+  return bad;
 }
 
 void Telemetry::failed(std::uint32_t evidence_slot, const FailedRequest& request) {

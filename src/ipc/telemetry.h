@@ -1,7 +1,7 @@
 // Counters between gateway (writer, every thread) and control (reader, ten times a second) in one shared
 // memory file: a memfd that the supervisor creates and keeps, so that neither's death loses a count.
 //
-// Layout, version 4, host byte order, every word a lock-free relaxed atomic (no locks, hence nothing that a
+// Layout, version 5, host byte order, every word a lock-free relaxed atomic (no locks, hence nothing that a
 // killed writer could leave locked):
 //   Header                                    one page
 //   ServiceSlot[kServiceSlots]                (service, revision); control assigns the slots, and gives one
@@ -30,7 +30,7 @@
 namespace naru::ipc {
 
 inline constexpr std::uint64_t kTelemetryMagic = 0x314d4c5455524121ULL;
-inline constexpr std::uint32_t kTelemetryVersion = 4;
+inline constexpr std::uint32_t kTelemetryVersion = 5;
 inline constexpr std::uint32_t kServiceSlots = 512;
 inline constexpr std::uint32_t kEvidenceSlots = 16;
 inline constexpr std::uint32_t kNoSlot = ~0U;  // counts nothing; so does any index beyond the bounds
@@ -55,9 +55,10 @@ enum class Outcome : std::uint8_t {
   status_5xx,
   connect_failure,
   first_byte_timeout,
-  incomplete
+  incomplete,
+  given_up  // the client left before an answer began; no failure by itself
 };
-inline constexpr std::size_t kOutcomes = 8;
+inline constexpr std::size_t kOutcomes = 9;
 
 // Whose slot it is: from "<app>/<environment>/<service>/<revision>"; never 0. The same in every process.
 std::uint64_t slot_owner(std::string_view key);
@@ -116,7 +117,9 @@ struct UserEvidence {
   Side side = Side::stable;
   std::uint32_t bucket = 0;  // of the user, below kUserBuckets (taken modulo)
   bool bad = false, slow = false;
-  bool again = false;  // the request was counted when its answer began; this adds that it was cut
+  bool again = false;  // the request was counted when its answer began; this adds how it ended
+  // Its client gave up: bad when this is the first that is heard of the user, who has met nothing else.
+  bool unanswered = false;
 };
 
 namespace layout {
@@ -149,7 +152,8 @@ class Telemetry {
   void connection(std::uint32_t slot);
   void active(std::uint32_t slot, std::uint32_t generation, int delta);
   void inner_call(std::uint32_t caller_slot, bool without_cohort);
-  void evidence(std::uint32_t evidence_slot, const UserEvidence& user);
+  // Whether it counted as bad.
+  bool evidence(std::uint32_t evidence_slot, const UserEvidence& user);
   void failed(std::uint32_t evidence_slot, const FailedRequest& request);
 
   // ---- control

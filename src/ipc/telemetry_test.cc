@@ -123,6 +123,28 @@ TEST(Telemetry, AUserCountsOnceHoweverOftenItFails) {
   EXPECT_EQ(telemetry.evidence_of(1).canary.users_seen, 1U) << "a zeroed slot has forgotten its users";
 }
 
+TEST(Telemetry, WhoGivesUpIsBadOnlyWhenNothingWasHeardOfHimBefore) {
+  Telemetry telemetry = *Telemetry::create();
+  const auto gives_up = [&](std::uint32_t user) {
+    return telemetry.evidence(1, {.side = Side::canary, .bucket = user, .slow = true, .unanswered = true});
+  };
+  EXPECT_FALSE(telemetry.evidence(1, {.side = Side::canary, .bucket = 5}));
+  EXPECT_FALSE(gives_up(5)) << "he was answered";
+  EXPECT_TRUE(gives_up(6));
+  EXPECT_FALSE(gives_up(6)) << "counted once";
+  const EvidenceCounters counters = telemetry.evidence_of(1);
+  EXPECT_EQ(counters.canary.users_seen, 2U);
+  EXPECT_EQ(counters.canary.users_bad, 1U);
+  EXPECT_EQ(counters.canary.users_slow, 2U);
+  EXPECT_EQ(counters.canary.requests, 4U);
+  EXPECT_EQ(counters.canary.failed_requests, 1U);
+  telemetry.count(1, Outcome::given_up, true);
+  EXPECT_EQ(telemetry.service(1).requests(), 1U);
+  EXPECT_EQ(telemetry.service(1).user_requests, 1U);
+  EXPECT_EQ(telemetry.service(1).failures() + telemetry.service(1).user_failures, 0U)
+      << "people leave for reasons of their own, too";
+}
+
 TEST(Telemetry, KeepsTheLastFailedRequestsOldestFirst) {
   Telemetry telemetry = *Telemetry::create();
   for (unsigned i = 0; i < kFailedRequests + 5; ++i)

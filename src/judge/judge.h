@@ -27,7 +27,7 @@ namespace naru::judge {
 struct SideCounts {
   std::uint64_t users_seen = 0;
   std::uint64_t users_bad = 0;   // 5xx or connection failure, on the side that the request was assigned to
-  std::uint64_t users_slow = 0;  // slower than Split::slow_us; leave 0 while warming up
+  std::uint64_t users_slow = 0;  // slower than Split::slow_us, or gave up; leave 0 while warming up
   std::uint64_t requests = 0;    // shown to people; not evidence
   std::uint64_t failed = 0;
   bool operator==(const SideCounts&) const = default;

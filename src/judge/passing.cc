@@ -29,7 +29,7 @@ struct View {
 
 std::string bad_users(const Evidence& e) {
   return fmt::format("{} {} of {} canary users and {} of {} stable users",
-                     e.metric == "latency" ? "slow answers for" : "errors for", e.bad_canary,
+                     e.metric == "latency" ? "slow answers, or none, for" : "errors for", e.bad_canary,
                      e.canary.users_seen, e.bad_stable, e.stable.users_seen);
 }
 
