@@ -287,7 +287,10 @@ Result<void> Benches::kill_step(const std::string& build) {
     if (const auto found = benches_.find(build); found != benches_.end()) container = found->second.container;
   }
   if (container.empty()) return {};  // it has ended
-  return engine_.signal(container, SIGKILL);
+  auto sent = engine_.signal(container, SIGKILL);
+  if (!sent && (sent.error().code == Code::conflict || sent.error().code == Code::not_found))
+    return {};  // so has it
+  return sent;
 }
 
 Result<build::RunResult> Benches::finish_step(const std::string& build, bool timed_out) {
@@ -369,7 +372,9 @@ Result<void> Benches::discard(const std::string& build) {
   TRY(check_id(build, "build"));
   {
     const std::scoped_lock lock(mutex_);
-    if (!benches_.contains(build)) return {};
+    const auto found = benches_.find(build);
+    if (found == benches_.end()) return {};
+    found->second.abandoned = true;  // so that one in use goes later
   }
   TRY(kill_step(build));
   Use using_it = TRY(use(build));

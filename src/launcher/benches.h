@@ -48,6 +48,7 @@ class Benches {
   Result<build::RunResult> finish_step(const std::string& build, bool timed_out);
   Result<void> copy(const build::CopyRequest& request);
   Result<build::CommitResult> commit(const std::string& build);
+  // One that is in use answers conflict; its step is killed, and it goes when somebody begins another.
   Result<void> discard(const std::string& build);
   std::set<Digest> layers_in_use() const;
 

@@ -386,6 +386,19 @@ TEST_F(LauncherTest, ABuildBegunWhileOneOfItsNameIsBeingDeletedFindsNothingOfIt)
   EXPECT_EQ(builds(), 1) << "of .empty";
 }
 
+TEST_F(LauncherTest, ABenchThatIsDiscardedInTheMiddleOfItsStepGoesWhenTheNextOneBegins) {
+  ASSERT_TRUE(client->build_begin(build::BeginRequest{"b1", {base_digest()}}));
+  std::jthread runs([&] { EXPECT_EQ(build_run("b1", "echo begun > /begun; sleep 1000").first, 137); });
+  while (!fs::exists(data / "builds/b1/upper/begun")) std::this_thread::sleep_for(1ms);
+  (void)client->build_discard("b1");  // conflict, unless the step ended as quickly as it was killed
+  runs.join();
+  ASSERT_TRUE(client->build_begin(build::BeginRequest{"b2", {base_digest()}}));
+  EXPECT_FALSE(fs::exists(data / "builds/b1"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(data / "builds"), fs::directory_iterator()), 2)
+      << "of .empty and b2";
+  EXPECT_TRUE(client->build_discard("b2"));
+}
+
 TEST_F(LauncherTest, WhatAControlThatWentWasBuildingLeavesNothing) {
   for (int folder = 0; folder < 20; ++folder) {
     const fs::path path = data / "checkouts/shop/web" / std::to_string(folder);
