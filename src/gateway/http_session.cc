@@ -202,7 +202,7 @@ void HttpSession::assign() {
       worker_.telemetry().inner_call(caller.service->stable.slot, now_.assigned.split_by_connection);
   }
   if (environment.split && now_.assigned.evidence) {
-    now_.evidence_slot = environment.split->evidence_slot;
+    now_.evidence = evidence_of(*environment.split);
     now_.slow_us = environment.split->slow_us;
   }
   now_.trace = trace_of(head_, worker_.rng());
@@ -443,7 +443,7 @@ void HttpSession::count_first(const route::Pool& pool, Attempt ended) {
   telemetry.count(pool.slot, outcome, arrival_.edge);
   if (status && status != 101) telemetry.latency(pool.slot, took, arrival_.edge);
   const bool bad = status == 0 || status >= 500;
-  telemetry.evidence(now_.evidence_slot,
+  telemetry.evidence(now_.evidence,
                      {.side = telemetry_side(now_.assigned.side),
                       .bucket = now_.assigned.bucket,
                       .bad = bad,
@@ -453,25 +453,25 @@ void HttpSession::count_first(const route::Pool& pool, Attempt ended) {
 
 void HttpSession::count_incomplete(std::uint32_t slot) {
   worker_.telemetry().count(slot, ipc::Outcome::incomplete, arrival_.edge);
-  worker_.telemetry().evidence(now_.evidence_slot, {.side = telemetry_side(now_.assigned.side),
-                                                    .bucket = now_.assigned.bucket,
-                                                    .bad = true,
-                                                    .again = true});
+  worker_.telemetry().evidence(now_.evidence, {.side = telemetry_side(now_.assigned.side),
+                                               .bucket = now_.assigned.bucket,
+                                               .bad = true,
+                                               .again = true});
   record_failure(ipc::Outcome::incomplete, 0);
 }
 
 void HttpSession::record_failure(ipc::Outcome outcome, int status) {
-  if (now_.evidence_slot == ipc::kNoSlot) return;
-  worker_.telemetry().failed(now_.evidence_slot, {.side = telemetry_side(now_.assigned.side),
-                                                  .status = static_cast<std::uint16_t>(status),
-                                                  .outcome = outcome,
-                                                  .method = std::string(head_.method),
-                                                  .path = std::string(head_.path),
-                                                  .service = now_.to.service->name,
-                                                  .trace_id = now_.trace.trace_id,
-                                                  .duration_us = microseconds_between(
-                                                      now_.started, std::chrono::steady_clock::now()),
-                                                  .time = SystemClock().wall()});
+  if (now_.evidence.slot == ipc::kNoSlot) return;
+  worker_.telemetry().failed(
+      now_.evidence, {.side = telemetry_side(now_.assigned.side),
+                      .status = static_cast<std::uint16_t>(status),
+                      .outcome = outcome,
+                      .method = std::string(head_.method),
+                      .path = std::string(head_.path),
+                      .service = now_.to.service->name,
+                      .trace_id = now_.trace.trace_id,
+                      .duration_us = microseconds_between(now_.started, std::chrono::steady_clock::now()),
+                      .time = SystemClock().wall()});
 }
 
 }  // namespace naru::gateway
