@@ -50,6 +50,11 @@ class Demo(unittest.TestCase):
         self.assertEqual(ends[1][3], "0", "a good release fails nobody")
         self.assertEqual(len(re.findall(r"^    push to live: (.* \d+ ms, ){2}.* \d+ ms$", measured, re.M)), 3, measured)
         self.assertRegex(measured, r"verdict: .*errors for \d+ of \d+ canary users")
+        good = re.search(r"^  Good: .*\n(?:    .*\n)+", measured, re.M)[0]
+        self.assertRegex(good, r"    errors, last step: \d+ of [1-9]\d* canary users, \d+ of [1-9]\d* stable users; "
+                               r"odds ratio \S+ to \S+, at most \S+% of canary users \(95%\); M \S+, rolls back at [1-9]\d*")
+        bad = re.search(r"^  Bad: .*\n(?:    .*\n)+", measured, re.M)[0]
+        self.assertRegex(bad, r"verdict: .*errors start in catalog: [1-9]\d* of its \d+ inner requests on the canary failed, \d+ of \d+ on stable")
 
     def test_a_folder_that_is_somebody_elses_is_left_alone(self):
         (self.folder / "demo/shop").mkdir(parents=True)

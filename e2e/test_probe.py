@@ -28,6 +28,10 @@ class Probe(naru.Case):
         back = app.wait_rollout("rolled-back")
         self.assertEqual(back["to_version"], 3)
         self.assertRegex(str(back["failed_requests"]), "/probe")
+        self.platform.stop()
+        self.platform.start(seed=False)
+        kept = app.rollouts()[0]
+        self.assertEqual((kept["to_version"], kept["failed_requests"]), (3, back["failed_requests"]), "examples of what failed outlive the counters")
 
 
 if __name__ == "__main__":

@@ -426,6 +426,7 @@ void Control::judge() {
                          : verdict->kind == judge::VerdictKind::roll_back ? roll_back
                                                                           : hold;
     command::Judged judged{id, rollout.step, outcome, verdict->reason, session.state, {}};
+    judged.failed = out_.gateway.evidence.at(rollout.evidence_slot % Gateway::kSlots).failed;
     if (mutant_.verdict) mutant_.verdict(judged);
     if (judged.outcome == hold && now() - session.stored < 5s) continue;
     if (judged.outcome == promote && rollout.steps.back().passed != WallTime{}) continue;

@@ -6,6 +6,7 @@
 
 #include "judge/judge.h"
 #include "model/route_table.h"
+#include "model/state.h"
 #include "sim/faults.h"
 #include "sim/timeline.h"
 
@@ -19,6 +20,7 @@ class Gateway {
   struct Evidence {
     judge::SideCounts stable, canary;
     std::unordered_map<std::uint64_t, unsigned char> marks;
+    std::vector<FailedExample> failed;
   };
 
   Gateway(Timeline& timeline, Rng& rng, const Faults& faults)

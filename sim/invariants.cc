@@ -46,6 +46,7 @@ void Invariants::event(const State& before, const Event& event) {
   if (const auto* e = std::get_if<event::StepStarted>(&event)) step_started(before, *e);
   if (const auto* e = std::get_if<event::StepLive>(&event)) step_live(before, *e);
   if (const auto* e = std::get_if<event::StepPassed>(&event)) step_passed(before, *e);
+  if (const auto* e = std::get_if<event::EvidenceStored>(&event)) evidence_stored(before, *e);
   if (const auto* e = std::get_if<event::RolloutPhaseChanged>(&event)) phase_changed(before, *e);
   if (const auto* e = std::get_if<event::InstanceStarted>(&event)) instance_started(before, *e);
   if (const auto* e = std::get_if<event::HistoryRemoved>(&event)) history_removed(before, *e);
@@ -106,6 +107,17 @@ void Invariants::step_passed(const State& before, const event::StepPassed& e) {
   if (seen < least)
     violated("no step passes without traffic", "rollout {} step {}: {} of {} users", rollout.id, e.step, seen,
              least);
+}
+
+void Invariants::evidence_stored(const State& before, const event::EvidenceStored& e) {
+  const Rollout& rollout = before.rollouts.at(e.rollout);
+  const std::size_t had = e.step < rollout.steps.size() ? rollout.steps[e.step].failed.size() : 0;
+  if (e.step != rollout.step || e.failed.size() < had || e.failed.size() > kMaxExamples)
+    violated("examples stay with their step", "rollout {} step {}: {} of step {}, {} before", e.rollout,
+             rollout.step, e.failed.size(), e.step, had);
+  for (const FailedExample& one : e.failed)
+    if (one.path != fmt::format("/{}/{}", e.rollout, e.step))
+      violated("examples are of their step", "rollout {} step {} shows {}", e.rollout, e.step, one.path);
 }
 
 void Invariants::phase_changed(const State& before, const event::RolloutPhaseChanged& e) {

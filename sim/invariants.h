@@ -39,6 +39,7 @@ class Invariants {
   void step_started(const State& before, const event::StepStarted& e) const;
   void step_live(const State& before, const event::StepLive& e);
   void step_passed(const State& before, const event::StepPassed& e);
+  static void evidence_stored(const State& before, const event::EvidenceStored& e);
   void phase_changed(const State& before, const event::RolloutPhaseChanged& e);
   void completing(const State& before, const Rollout& rollout) const;
   void ended(const State& before, const Rollout& rollout, RolloutPhase phase,

@@ -243,6 +243,10 @@ void overlook_the_bad(command::Judged& judged) {
   if (judged.outcome == command::Outcome::roll_back) judged.outcome = command::Outcome::hold;
 }
 
+void show_anothers_examples(command::Judged& judged) {
+  for (FailedExample& one : judged.failed) one.path = fmt::format("/{}/{}", judged.rollout - 1, judged.step);
+}
+
 std::vector<Mutant> all_mutants() {
   return {
       {.name = "no-drain", .what = "an instance is stopped when it is retired", .after = stop_without_drain},
@@ -340,6 +344,9 @@ std::vector<Mutant> all_mutants() {
       {.name = "overlook-the-bad",
        .what = "a verdict against the canary is not acted on",
        .verdict = overlook_the_bad},
+      {.name = "anothers-examples",
+       .what = "a rollout shows the failed requests of another one",
+       .verdict = show_anothers_examples},
   };
 }
 

@@ -185,6 +185,12 @@ class World {
     side.users_bad += (fresh & 2U) != 0;
     ++side.requests;
     side.failed += bad;
+    if (bad && (fresh & 2U) != 0 && evidence.failed.size() < 2 * kMaxExamples) {
+      FailedExample& example = evidence.failed.emplace_back();
+      example.time = timeline_.now();
+      example.side = canary ? "canary" : "stable";
+      example.path = fmt::format("/{}/{}", split.rollout, split.step);
+    }
   }
 
   // ---- faults and people

@@ -75,7 +75,7 @@ struct Context {
     return tls == nullptr ? std::nullopt : tls->standing();
   }
   Surroundings around() const {
-    return {gateway_port, executor.listener_errors(), sampler.usage(), &telemetry, clock.wall()};
+    return {gateway_port, executor.listener_errors(), sampler.usage(), clock.wall()};
   }
 };
 

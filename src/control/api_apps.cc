@@ -211,12 +211,10 @@ Answer rollouts(Call& call) {
   CO_TRY(const Json view, call.context.core.read([&](const State& state) -> Result<Json> {
     TRY(check_app(state, call.app()));
     Json out = Json::array();
-    Surroundings once = around;
     for (auto at = state.rollouts.rbegin(); at != state.rollouts.rend() && out.size() < limit; ++at) {
       if (at->second.app != call.app() || (!environment.empty() && at->second.environment != environment))
         continue;
-      out.push_back(rollout_view(state, at->second, once));
-      once.telemetry = nullptr;  // the slots of older ones have been used again
+      out.push_back(rollout_view(state, at->second, around));
     }
     return Json{{"rollouts", std::move(out)}};
   }));

@@ -1,6 +1,7 @@
 #include "control/api_sampler.h"
 
 #include "base/wait.h"
+#include "control/failed_requests.h"
 #include "model/json_text.h"
 
 namespace naru::control {
@@ -95,7 +96,7 @@ Json Sampler::sample_slot(const Slot& slot, MonoTime now) {
 void Sampler::sample() {
   struct Evidence {
     EnvKey key;
-    std::uint32_t slot = 0;
+    ipc::StepEvidence step;
   };
   std::vector<Slot> slots;
   std::vector<Evidence> evidence;
@@ -105,7 +106,7 @@ void Sampler::sample() {
       environments[key] = {environment.app, environment.name};
       const Rollout* rollout = state.active_rollout(environment);
       if (rollout != nullptr && rollout->phase == RolloutPhase::stepping)
-        evidence.push_back({key, rollout->evidence_slot});
+        evidence.push_back({key, evidence_of(*rollout)});
     }
     for (const auto& [key, index] : state.slots) {
       const auto name = parse_slot(key);
@@ -139,7 +140,7 @@ void Sampler::sample() {
   }
   std::erase_if(before_, [&](const auto& row) { return !seen.contains(row.first); });
   for (const Evidence& e : evidence) {
-    const ipc::EvidenceCounters counters = telemetry_.evidence_of(e.slot);
+    const ipc::EvidenceCounters counters = telemetry_.evidence_of(e.step);
     fresh[e.key]["users"] = {{"stable", users_of(counters.stable)}, {"canary", users_of(counters.canary)}};
   }
   {

@@ -7,6 +7,7 @@
 #include "control/checkout.h"
 #include "control/credentials.h"
 #include "control/disk_room.h"
+#include "control/failed_requests.h"
 #include "control/git_check.h"
 #include "control/how_built.h"
 #include "control/launcher_bench.h"
@@ -491,11 +492,10 @@ Result<std::uint64_t> Executor::publish_routes() {
   RouteTable table;
   std::vector<ListenerSpec> listeners;
   std::map<std::string, std::uint32_t> slots;
-  std::vector<std::uint32_t> fresh_evidence;  // of steps that no gateway has acknowledged yet
+  std::vector<ipc::StepEvidence> steps;
   parts_.core.read([&](const State& state) {
     for (const auto& [id, rollout] : state.rollouts)
-      if (rollout.phase == RolloutPhase::stepping && !rollout.step_live)
-        fresh_evidence.push_back(rollout.evidence_slot);
+      if (rollout.phase == RolloutPhase::stepping) steps.push_back(evidence_of(rollout));
     table = route::table_of(state);
     table.revision = state.counters.routes_revision;
     listeners = route::listeners_of(state);
@@ -503,7 +503,7 @@ Result<std::uint64_t> Executor::publish_routes() {
   });
   // Slots in use go on counting, also over a restart of control; one that changed hands starts at zero.
   for (const auto& [key, slot] : slots) parts_.telemetry.give_service(slot, ipc::slot_owner(key));
-  for (const std::uint32_t slot : fresh_evidence) parts_.telemetry.zero_evidence(slot);
+  for (const ipc::StepEvidence& step : steps) parts_.telemetry.give_evidence(step);
   note_left_out(route::Snapshot::compile(table)->left_out());
   TRY(listening_.set(std::move(listeners)));
   TRY(parts_.gateway.publish(table));

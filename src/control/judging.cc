@@ -1,7 +1,9 @@
 #include "control/judging.h"
 
 #include "base/log.h"
+#include "control/failed_requests.h"
 #include "model/json_text.h"
+#include "rollout/rollout.h"
 
 namespace naru::control {
 
@@ -54,6 +56,46 @@ judge::SideCounts counts_of(const ipc::SideCounters& side) {
 
 constexpr std::size_t kCallersNamed = 3;
 
+// Which of the `services` it depends on.
+std::set<std::string> needs_of(const Release& release, const std::string& service,
+                               const std::vector<const ReleaseService*>& services) {
+  std::set<std::string> out;
+  for (const ReleaseService* other : services)
+    if (rollout::depends_transitively(release, service, other->spec.name)) out.insert(other->spec.name);
+  return out;
+}
+
+// Of the calls between services: those of users are judged.
+std::pair<std::uint64_t, std::uint64_t> inner_requests(const ipc::ServiceCounters& counters) {
+  return {counters.requests() - std::min(counters.requests(), counters.user_requests),
+          counters.failures() - std::min(counters.failures(), counters.user_failures)};
+}
+
+// Of a service that has a revision of its own on each side: its slots, each with its owner.
+struct ChangedService {
+  InnerAnswers nothing_yet;
+  std::pair<std::uint32_t, std::uint64_t> stable, canary;
+};
+
+std::vector<ChangedService> changed_on_both_sides(const State& state, const EnvKey& key,
+                                                  const Rollout& rollout) {
+  const Release *from = state.release(rollout.from), *to = state.release(rollout.to);
+  if (from == nullptr || to == nullptr) return {};
+  std::vector<ChangedService> out;
+  const auto changed = rollout::changed_services(from, *to);
+  for (const ReleaseService* service : changed) {
+    const ReleaseService* before = from->find(service->spec.name);
+    if (before == nullptr) continue;
+    const auto stable = state.slots.find(slot_key(key, *before)),
+               canary = state.slots.find(slot_key(key, *service));
+    if (stable == state.slots.end() || canary == state.slots.end()) continue;
+    out.push_back({{.service = service->spec.name, .needs = needs_of(*to, service->spec.name, changed)},
+                   {stable->second, ipc::slot_owner(stable->first)},
+                   {canary->second, ipc::slot_owner(canary->first)}});
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string remark_on(std::vector<InnerCalls> callers, bool users_seen) {
@@ -84,6 +126,7 @@ struct Judging::View {
     std::string service;
   };
   std::map<std::uint32_t, Caller> callers;  // by slot
+  std::vector<ChangedService> changed;
 };
 
 Judging::Judging(Core& core, const ipc::Telemetry& telemetry, const Clock& clock)
@@ -114,7 +157,7 @@ void Judging::look() {
     for (const auto& [key, environment] : state.environments) {
       const Rollout* rollout = state.active_rollout(environment);
       if (rollout == nullptr || environment.stopped) continue;
-      View view{*rollout, {}, {}, {}, {}};
+      View view{*rollout, {}, {}, {}, {}, changed_on_both_sides(state, key, *rollout)};
       count_crashes(state, *rollout, now, view.crashes);
       each_judged(state, *rollout, [&](const Instance& instance, bool canary) {
         // One that crashed after it was ready is cold by its own doing.
@@ -191,8 +234,8 @@ bool Judging::warms_up(const View& view, Session& session, milliseconds since_ca
   return warm < view.rollout.policy.warm_up;
 }
 
-judge::Observation Judging::observation_of(const View& view, Session& session) const {
-  const ipc::EvidenceCounters counters = telemetry_.evidence_of(view.rollout.evidence_slot);
+judge::Observation Judging::observation_of(const View& view, const ipc::EvidenceCounters& counters,
+                                           Session& session) const {
   judge::Observation observation = view.crashes;
   observation.step = view.rollout.step;
   observation.in_step = std::max(clock_.wall() - view.rollout.step_started, milliseconds(0));
@@ -226,7 +269,7 @@ Result<void> Judging::resume(const View& view, Session& session) const {
     session.raw.since_canary = last.since_canary;
     return {};
   }
-  const ipc::EvidenceCounters counters = telemetry_.evidence_of(view.rollout.evidence_slot);
+  const ipc::EvidenceCounters counters = telemetry_.evidence_of(evidence_of(view.rollout));
   session.raw = last;
   session.before.in_step = session.before.since_canary = milliseconds(0);
   // Users slow that the judge was not shown are those of the warm-up.
@@ -267,17 +310,36 @@ std::vector<InnerCalls> Judging::new_calls(const std::map<std::uint32_t, InnerCa
   return out;
 }
 
-// Evidence that cannot be read is not begun anew: what was spent of alpha would be spent twice.
-void Judging::hold(const Rollout& rollout, const std::string& why) {
+std::vector<InnerAnswers> Judging::inner_answers(const View& view) const {
+  std::vector<InnerAnswers> out;
+  for (const ChangedService& service : view.changed) {
+    InnerAnswers& answers = out.emplace_back(service.nothing_yet);
+    std::tie(answers.stable, answers.stable_failed) =
+        inner_requests(telemetry_.service(service.stable.first, service.stable.second));
+    std::tie(answers.canary, answers.canary_failed) =
+        inner_requests(telemetry_.service(service.canary.first, service.canary.second));
+  }
+  return out;
+}
+
+// Evidence that cannot be read is not begun anew: what was spent of alpha would be spent twice. Whoever
+// decides instead still sees what fails.
+void Judging::hold(const View& view, Session& session, const ipc::EvidenceCounters& counters) {
+  const Rollout& rollout = view.rollout;
+  const std::string& why = session.unreadable;
   const std::string target = target_of(rollout.app, rollout.environment);
   std::string reason = fmt::format(
       "the evidence of this rollout cannot be read ({}), so that nothing is judged any more; `naru promote "
       "{}` goes on to everybody, `naru abort {}` takes it back",
       why, target, target);
-  if (rollout.reason == reason) return;
-  log_event(Level::error, "control.judge", {{"rollout", rollout.id}, {"error", why}});
+  auto failed = examples_of(counters);
+  const bool said = rollout.reason == reason, due = clock_.mono() - session.stored >= kStore;
+  const auto& kept = rollout.steps.back().failed;
+  if (said && (!due || rollout::kept_examples(kept, failed) == kept)) return;
+  if (!said) log_event(Level::error, "control.judge", {{"rollout", rollout.id}, {"error", why}});
+  session.stored = clock_.mono();
   core_.post(command::Judged{rollout.id, rollout.step, command::Outcome::hold, std::move(reason),
-                             rollout.judge, rollout.verdict});
+                             rollout.judge, rollout.verdict, std::move(failed)});
 }
 
 void Judging::observe(const View& view) {
@@ -287,7 +349,9 @@ void Judging::observe(const View& view) {
   if (is_new) session.inner_before = inner_calls(view);
   if (is_new && !rollout.judge.is_null())
     if (auto resumed = resume(view, session); !resumed) session.unreadable = resumed.error().message();
-  if (!session.unreadable.empty()) return hold(rollout, session.unreadable);
+  const ipc::EvidenceCounters counters = telemetry_.evidence_of(evidence_of(rollout));
+  if (!session.unreadable.empty()) return hold(view, session, counters);
+  if (is_new || session.step != rollout.step) session.answered_before = inner_answers(view);
   if (session.step != rollout.step) {  // fresh counters; crashes and time are of the whole rollout
     session.step = rollout.step;
     session.slow_ignored_canary = session.slow_ignored_stable = 0;
@@ -297,7 +361,7 @@ void Judging::observe(const View& view) {
       kept->in_step = milliseconds(0);
     }
   }
-  auto verdict = judge::step(rollout.policy, session.state, observation_of(view, session),
+  auto verdict = judge::step(rollout.policy, session.state, observation_of(view, counters, session),
                              target_of(rollout.app, rollout.environment));
   if (!verdict) {
     log_event(Level::warn, "control.judge", {{"rollout", rollout.id}, {"error", verdict.error().message()}});
@@ -314,7 +378,10 @@ void Judging::observe(const View& view) {
   const judge::Observation& seen = session.state.last;
   verdict->reason +=
       remark_on(new_calls(inner_calls(view), session), seen.canary.users_seen + seen.stable.users_seen > 0);
-  core_.post(command::Judged{rollout.id, rollout.step, outcome, verdict->reason, session.state, *verdict});
+  if (verdict->metric == "errors")
+    verdict->reason += where_errors_start(session.answered_before, inner_answers(view), seen.canary.failed);
+  core_.post(command::Judged{rollout.id, rollout.step, outcome, verdict->reason, session.state, *verdict,
+                             examples_of(counters)});
 }
 
 }  // namespace naru::control

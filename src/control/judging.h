@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "control/core.h"
+#include "control/fault_origin.h"
 #include "ipc/telemetry.h"
 #include "judge/judge.h"
 
@@ -40,6 +41,7 @@ class Judging {
         before;  // added to what is read: counters that began anew (a reboot) go on from where they were
     judge::Observation raw;                            // as read last
     std::map<std::uint32_t, InnerCalls> inner_before;  // by slot, at the first look
+    std::vector<InnerAnswers> answered_before;         // at the first look at this step
     std::string unreadable;                            // why the stored evidence is of no use; "" = it is
   };
   struct View;  // what one look needs of the state
@@ -50,8 +52,10 @@ class Judging {
   bool warms_up(const View& view, Session& session, milliseconds since_canary) const;
   static void keep_rising(Session& session, judge::Observation& observation);
   Result<void> resume(const View& view, Session& session) const;  // judge_state
-  void hold(const Rollout& rollout, const std::string& why);
-  judge::Observation observation_of(const View& view, Session& session) const;
+  void hold(const View& view, Session& session, const ipc::EvidenceCounters& counters);
+  judge::Observation observation_of(const View& view, const ipc::EvidenceCounters& counters,
+                                    Session& session) const;
+  std::vector<InnerAnswers> inner_answers(const View& view) const;
   std::map<std::uint32_t, InnerCalls> inner_calls(const View& view) const;
   static std::vector<InnerCalls> new_calls(const std::map<std::uint32_t, InnerCalls>& now, Session& session);
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/rng.h"
+#include "control/views.h"
 #include "model/changes.h"
 
 namespace naru::control {
@@ -29,6 +30,8 @@ class JudgingTest : public testing::Test {
     core_ = std::move(Core::open(folder_, clock_).value());
     core_->start();
     judging_.emplace(*core_, telemetry_, clock_);
+    step_ = ipc::evidence_of_step(0, rollout_.id, 0);
+    telemetry_.give_evidence(step_);
   }
   ~JudgingTest() override {
     judging_.reset();
@@ -124,8 +127,20 @@ class JudgingTest : public testing::Test {
     return rollout().reason;
   }
 
+  Json failed_requests() const {
+    return core_->read([&](const State& state) {
+      return rollout_view(state, state.rollouts.at(rollout_.id), {}).at("failed_requests");
+    });
+  }
+  // Waits for the judge to have stored what it knows once more.
+  void look_again() const {
+    const Json before = rollout().judge;
+    const MonoTime deadline = clock_.mono() + 20s;
+    while (rollout().judge == before && clock_.mono() < deadline) std::this_thread::sleep_for(10ms);
+  }
+
   void user(std::uint32_t bucket, bool bad, bool slow) {
-    telemetry_.evidence(0, {.side = ipc::Side::canary, .bucket = bucket, .bad = bad, .slow = slow});
+    telemetry_.evidence(step_, {.side = ipc::Side::canary, .bucket = bucket, .bad = bad, .slow = slow});
   }
   // What the judge has been shown of the canary's users, once it has seen so many.
   Json shown(std::uint64_t users) const {
@@ -139,6 +154,7 @@ class JudgingTest : public testing::Test {
   std::string folder_ = testing::TempDir() + "naru-judging-" + secure_random_hex(6);
   ipc::Telemetry telemetry_ = std::move(ipc::Telemetry::create().value());
   Rollout rollout_;
+  ipc::StepEvidence step_;  // of the rollout
   std::unique_ptr<Core> core_;
   std::optional<Judging> judging_;
 };
@@ -158,7 +174,7 @@ TEST_F(JudgingTest, CallsWithoutACohortAreToldWithTheVerdict) {
       << rollout().reason;
   EXPECT_EQ(rollout().verdict.value("reason", ""), rollout().reason);
 
-  telemetry_.evidence(0, {.side = ipc::Side::canary, .bucket = 1});
+  telemetry_.evidence(step_, {.side = ipc::Side::canary, .bucket = 1});
   EXPECT_EQ(reason_with("1 of 50 users").find("do not count"), std::string::npos) << rollout().reason;
 }
 
@@ -249,14 +265,15 @@ TEST_F(WarmTest, AContainerThatIsReadyForTheFirstTimeIsColdAgain) {
 // Control has died, and with the machine went the counters, too.
 TEST_F(JudgingTest, EvidenceGoesOnWhereItWasStored) {
   for (const std::uint32_t bucket : {1, 2, 3})
-    telemetry_.evidence(0, {.side = ipc::Side::canary, .bucket = bucket});
+    telemetry_.evidence(step_, {.side = ipc::Side::canary, .bucket = bucket});
   judging_->start();
   EXPECT_NE(reason_with("3 of 50 users").find("3 of 50 users"), std::string::npos) << rollout().reason;
   judging_.reset();
   core_.reset();
   telemetry_ = std::move(ipc::Telemetry::create().value());
+  telemetry_.give_evidence(step_);
   reopen();
-  telemetry_.evidence(0, {.side = ipc::Side::canary, .bucket = 9});
+  telemetry_.evidence(step_, {.side = ipc::Side::canary, .bucket = 9});
   judging_->start();
   EXPECT_NE(reason_with("4 of 50 users").find("4 of 50 users"), std::string::npos) << rollout().reason;
 }
@@ -293,6 +310,89 @@ TEST_F(JudgingTest, EvidenceThatCannotBeReadIsNotBegunAnew) {
             std::string::npos)
       << rollout().reason;
   EXPECT_EQ(rollout().judge, (Json{{"version", "one"}}));
+}
+
+// Slots are shared by all applications, and there are but sixteen.
+TEST_F(JudgingTest, WhatFailedStaysWithTheStepWhenAnotherApplicationHasItsSlotAndAfterARestart) {
+  user(1, true, false);
+  telemetry_.failed(
+      step_,
+      {.side = ipc::Side::canary, .status = 500, .method = "GET", .path = "/mine\xff", .service = "web"});
+  judging_->start();
+  (void)reason_with("1 of 50 users");
+  ASSERT_EQ(failed_requests().size(), 1U);
+  EXPECT_EQ(failed_requests()[0].at("path"), "/mine?");
+  EXPECT_EQ(failed_requests()[0].at("side"), "canary");
+  EXPECT_EQ(failed_requests()[0].at("outcome"), "5xx");
+  EXPECT_EQ(failed_requests()[0].at("step"), 0);
+  const Json before = failed_requests();
+
+  const auto others = ipc::evidence_of_step(0, rollout_.id + 1, 0);
+  telemetry_.give_evidence(others);
+  telemetry_.failed(others, {.side = ipc::Side::canary, .method = "GET", .path = "/theirs"});
+  look_again();
+  EXPECT_EQ(failed_requests(), before);
+
+  judging_.reset();
+  core_.reset();
+  telemetry_ = std::move(ipc::Telemetry::create().value());
+  reopen();
+  EXPECT_EQ(failed_requests(), before) << "control has died, and with the machine went the counters";
+  telemetry_.give_evidence(step_);
+  judging_->start();
+  look_again();
+  EXPECT_EQ(failed_requests(), before);
+  telemetry_.failed(step_, {.side = ipc::Side::canary, .method = "GET", .path = "/later"});
+  look_again();
+  EXPECT_EQ(failed_requests().size(), 2U);
+}
+
+TEST_F(JudgingTest, SomeExamplesAreKeptHoweverManyRequestsFail) {
+  for (std::uint64_t i = 0; i < ipc::kFailedRequests; ++i)
+    telemetry_.failed(step_, {.side = i % 2 == 0 ? ipc::Side::stable : ipc::Side::canary,
+                              .method = "GET",
+                              .path = "/" + std::string(300, 'y'),
+                              .duration_us = i,
+                              .time = from_epoch_ms(static_cast<std::int64_t>(i))});
+  user(1, true, false);
+  judging_->start();
+  (void)reason_with("1 of 50 users");
+  const auto kept = rollout().steps.at(0).failed;
+  ASSERT_EQ(kept.size(), kMaxExamples);
+  for (const FailedExample& one : kept) {
+    EXPECT_EQ(one.side, "canary");
+    EXPECT_EQ(one.path.size(), ipc::kFailedPathBytes);
+  }
+  EXPECT_EQ(kept.back().duration_us, ipc::kFailedRequests - 1) << "the newest";
+}
+
+// What the judge's state says is of no use; a person decides, by what fails now.
+TEST_F(JudgingTest, ExamplesAreKeptAlsoOfWhatIsNotJudgedAnyMore) {
+  begin_with([&](Changes& changes) {
+    changes.emit(event::EvidenceStored{rollout_.id, Json{{"version", "one"}}, Json(), ""});
+  });
+  judging_->start();
+  (void)reason_with("nothing is judged any more");
+  telemetry_.failed(step_, {.side = ipc::Side::canary, .method = "GET", .path = "/mine"});
+  const MonoTime deadline = clock_.mono() + 20s;
+  while (failed_requests().empty() && clock_.mono() < deadline) std::this_thread::sleep_for(10ms);
+  EXPECT_EQ(failed_requests().size(), 1U);
+}
+
+TEST_F(JudgingTest, AVerdictOnErrorsSaysInWhichServiceTheyStart) {
+  const std::uint32_t stable = slot_of(1), canary = slot_of(2);
+  for (int i = 0; i < 9; ++i)
+    telemetry_.count(canary, ipc::Outcome::status_5xx, false);  // of an earlier step
+  judging_->start();
+  (void)reason_with("0 of 50 users");
+  for (int i = 0; i < 20; ++i) telemetry_.count(stable, ipc::Outcome::status_2xx, false);
+  for (int i = 0; i < 12; ++i) telemetry_.count(canary, ipc::Outcome::status_5xx, false);
+  for (std::uint32_t bucket = 1; bucket <= 12; ++bucket) user(bucket, true, false);
+  const std::string start =
+      "; errors start in web: 12 of its 12 inner requests on the canary failed, 0 of 20 on stable";
+  EXPECT_NE(reason_with("errors start").find(start), std::string::npos) << rollout().reason;
+  EXPECT_EQ(rollout().phase, RolloutPhase::rolling_back);
+  EXPECT_NE(rollout().verdict.value("reason", "").find(start), std::string::npos) << rollout().verdict;
 }
 
 // What users call slow is fixed while the new release is prepared, of the requests of users. The service has

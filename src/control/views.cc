@@ -2,6 +2,7 @@
 
 #include <ranges>
 
+#include "control/failed_requests.h"
 #include "control/pipeline_log.h"
 #include "pipeline/pipeline.h"
 #include "rollout/rollout.h"
@@ -99,26 +100,13 @@ std::vector<std::string> changed_names(const State& state, const Rollout& rollou
   return names;
 }
 
-std::string_view outcome_name(ipc::Outcome outcome) {
-  static constexpr std::string_view kNames[] = {
-      "1xx",        "2xx",           "3xx", "4xx", "5xx", "connect failure", "first byte timeout",
-      "incomplete", "client gave up"};
-  return kNames[static_cast<std::size_t>(outcome)];
-}
-
-Json failed_requests(const Rollout& rollout, const Surroundings& around) {
+Json steps_of(const Rollout& rollout) {
   Json out = Json::array();
-  if (around.telemetry == nullptr || rollout.steps.empty()) return out;
-  for (const ipc::FailedRequest& request : around.telemetry->evidence_of(rollout.evidence_slot).failed)
-    out.push_back({{"time", request.time},
-                   {"side", request.side == ipc::Side::canary ? "canary" : "stable"},
-                   {"service", request.service},
-                   {"method", request.method},
-                   {"path", request.path},
-                   {"status", request.status},
-                   {"outcome", outcome_name(request.outcome)},
-                   {"duration_us", request.duration_us},
-                   {"trace_id", request.trace_id}});
+  for (const StepRecord& step : rollout.steps)
+    out.push_back({{"weight", step.weight},
+                   {"started", step.started},
+                   {"passed", step.passed},
+                   {"verdict", step.verdict}});
   return out;
 }
 
@@ -372,7 +360,7 @@ Json rollout_view(const State& state, const Rollout& rollout, const Surroundings
           {"waiting_since", waiting_since(state, rollout, around)},
           {"ready_deadline", rollout.policy.ready_deadline},
           {"step", rollout.step},
-          {"steps", rollout.steps},
+          {"steps", steps_of(rollout)},
           {"planned", std::move(planned)},
           {"slow_us", std::max<std::int64_t>(rollout.slow_us, 0)},
           {"weight", weight_of(rollout)},
@@ -383,7 +371,7 @@ Json rollout_view(const State& state, const Rollout& rollout, const Surroundings
           {"first_user", rollout.first_user},
           {"completed", rollout.completed},
           {"ended", rollout.ended},
-          {"failed_requests", failed_requests(rollout, around)}};
+          {"failed_requests", failed_requests(rollout)}};
 }
 
 namespace {

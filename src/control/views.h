@@ -6,7 +6,6 @@
 
 #include "control/addresses.h"
 #include "ipc/launcher_client.h"
-#include "ipc/telemetry.h"
 #include "model/event.h"
 #include "model/state.h"
 
@@ -17,7 +16,6 @@ struct Surroundings {
   std::uint16_t gateway_port = 8080;
   std::map<std::string, std::string> listener_errors;  // by the listener's name: why it could not be opened
   std::map<std::string, ipc::ContainerStats> usage;    // container -> what it uses
-  const ipc::Telemetry* telemetry = nullptr;           // for failed requests; may be null
   WallTime now{};                                      // for what is overdue
 };
 

@@ -93,6 +93,26 @@ TEST(Views, CountTheOneThatServesBothSidesAsReady) {
   EXPECT_EQ(status(state)["health"], "ok");
 }
 
+TEST(Views, ShowWhatFailedInEachStepTheNewestFirst) {
+  State state = small_state();
+  Rollout& rollout = begin_rollout(state);
+  FailedExample one;
+  one.side = "canary";
+  one.status = 502;
+  one.path = "/first";
+  rollout.steps.back().failed = {one};
+  rollout.steps.push_back(StepRecord{BasisPoints{2500}, {}, {}, {}});
+  one.path = "/second";
+  rollout.steps.back().failed = {one};
+  const Json view = rollout_view(state, rollout, {});
+  ASSERT_EQ(view["failed_requests"].size(), 2U);
+  EXPECT_EQ(view["failed_requests"][0]["path"], "/second");
+  EXPECT_EQ(view["failed_requests"][0]["step"], 1);
+  EXPECT_EQ(view["failed_requests"][1]["path"], "/first");
+  EXPECT_EQ(view["failed_requests"][1]["step"], 0);
+  EXPECT_FALSE(view["steps"][0].contains("failed")) << "they are said once";
+}
+
 MountSpec some_volume() {
   MountSpec mount;
   mount.source = "data";

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "format/http1.h"
+#include "ipc/telemetry.h"
 #include "route/snapshot.h"
 
 namespace naru::gateway {
@@ -21,6 +22,11 @@ struct Assignment {
   std::string new_cookie;            // to be set on the answer; "" = none
   bool split_by_connection = false;  // inner: it carried no cohort
 };
+
+// Where what its users meet is counted.
+inline ipc::StepEvidence evidence_of(const Split& split) {
+  return ipc::evidence_of_step(split.evidence_slot, split.rollout, split.step);
+}
 
 // Who sent a request that came over the edge.
 struct Visitor {

@@ -38,7 +38,7 @@ TEST(Cohorts, AUserWithoutACookieIsGivenOneThatKeepsItsSide) {
   }
   EXPECT_GT(canary, 0);
   EXPECT_LT(canary, 40);
-  const auto evidence = world.telemetry->evidence_of(0);
+  const auto evidence = world.evidence();
   EXPECT_LE(evidence.stable.users_seen + evidence.canary.users_seen, 42U)
       << "cookieless requests count under one address";
   EXPECT_EQ(evidence.stable.requests + evidence.canary.requests, 80U);
@@ -82,7 +82,7 @@ TEST(Cohorts, AnInventedNameIsReplacedAndCountsAsItsAddress) {
   world.publish();
   for (int i = 0; i < 40; ++i)
     EXPECT_NE(cookie_in(world.ask(get("/", fmt::format("Cookie: naru_user={:048x}\r\n", i)))), "");
-  const auto evidence = world.telemetry->evidence_of(0);
+  const auto evidence = world.evidence();
   EXPECT_EQ(evidence.stable.requests + evidence.canary.requests, 40U);
   EXPECT_LE(evidence.stable.users_seen, 1U);
   EXPECT_LE(evidence.canary.users_seen, 1U);
@@ -94,13 +94,13 @@ TEST(Cohorts, NamesThatOneAddressCollectsAreOneUser) {
   world.canary(Backend::naming(), 5000);
   world.publish();
   const auto seen = [&](const char* address) {
-    const auto before = world.telemetry->evidence_of(0);
+    const auto before = world.evidence();
     const std::string from = fmt::format("X-Forwarded-For: 1.1.1.1, {}\r\n", address);
     for (int i = 0; i < 40; ++i) {
       const std::string user = cookie_in(world.ask(get("/", from)));
       world.ask(get("/", from + "Cookie: naru_user=" + user + "\r\n"));
     }
-    const auto after = world.telemetry->evidence_of(0);
+    const auto after = world.evidence();
     return after.stable.users_seen + after.canary.users_seen - before.stable.users_seen -
            before.canary.users_seen;
   };
@@ -154,7 +154,7 @@ TEST(Cohorts, AFailingCanaryIsReplacedByStableAndCountedAgainstTheCanary) {
   const std::string got = world.ask(get("/item?x=1", cookie(1)));
   EXPECT_THAT(got, StartsWith("HTTP/1.1 200"));
   EXPECT_EQ(World::body_of(got), "127.0.0.2");
-  const auto evidence = world.telemetry->evidence_of(0);
+  const auto evidence = world.evidence();
   EXPECT_EQ(evidence.canary.users_bad, 1U);
   EXPECT_EQ(evidence.stable.requests, 0U) << "only the first attempt is evidence";
   ASSERT_EQ(evidence.failed.size(), 1U);
@@ -193,7 +193,7 @@ TEST(Cohorts, WhateverOfASafeRequestFailsOnTheCanaryIsAskedOfStable) {
       EXPECT_THAT(world.ask(request(method, path, ++user)), StartsWith("HTTP/1.1 200")) << method << path;
       ASSERT_EQ(stable.heads().size(), user) << method << path;
       EXPECT_THAT(stable.heads().back(), StartsWith(fmt::format("{} {} HTTP/1.1", method, path)));
-      EXPECT_EQ(world.telemetry->evidence_of(0).canary.users_bad, user) << method << path;
+      EXPECT_EQ(world.evidence().canary.users_bad, user) << method << path;
     }
   EXPECT_EQ(world.telemetry->service(1).outcomes[6], 3U) << "the silent ones";
 }
@@ -209,7 +209,7 @@ TEST(Cohorts, WhatIsNotSafeAndFailsOnTheCanaryIsNotRepeated) {
          {std::pair{"/500", "500"}, {"/malformed", "502"}, {"/closed", "502"}, {"/silent", "504"}}) {
       EXPECT_THAT(world.ask(request(method, path, ++user)), StartsWith(fmt::format("HTTP/1.1 {}", status)))
           << method << path;
-      EXPECT_EQ(world.telemetry->evidence_of(0).canary.users_bad, user) << method << path;
+      EXPECT_EQ(world.evidence().canary.users_bad, user) << method << path;
     }
   EXPECT_TRUE(stable.heads().empty());
 }
@@ -226,7 +226,7 @@ TEST(Cohorts, ACrashedCanaryCostsNobodyARequest) {
                                      cookie(3) + "Content-Length: 2\r\n\r\nab")),
             "127.0.0.2")
       << "nothing was sent, so anything may be sent elsewhere";
-  EXPECT_EQ(world.telemetry->evidence_of(0).canary.users_bad, 2U);
+  EXPECT_EQ(world.evidence().canary.users_bad, 2U);
 }
 
 TEST(Cohorts, RetriesStayWithinTheirBudget) {
@@ -256,9 +256,9 @@ TEST(Cohorts, SlowIsCountedOncePerUser) {
   world.environment().split->slow_us = 1;
   world.publish();
   for (int i = 0; i < 3; ++i) world.ask(get("/", cookie(1)));
-  EXPECT_EQ(world.telemetry->evidence_of(0).canary.users_slow, 1U);
-  EXPECT_EQ(world.telemetry->evidence_of(0).canary.users_seen, 1U);
-  EXPECT_EQ(world.telemetry->evidence_of(0).canary.requests, 3U);
+  EXPECT_EQ(world.evidence().canary.users_slow, 1U);
+  EXPECT_EQ(world.evidence().canary.users_seen, 1U);
+  EXPECT_EQ(world.evidence().canary.requests, 3U);
 }
 
 TEST(Cohorts, AnUnchangedServiceStillCountsItsUsersBySide) {
@@ -267,7 +267,7 @@ TEST(Cohorts, AnUnchangedServiceStillCountsItsUsersBySide) {
   world.environment().split = Split{7, 1, 2, "salt", kEverybody, 0, 0, "", ""};
   world.publish();
   world.ask(get("/", cookie(1)));
-  EXPECT_EQ(world.telemetry->evidence_of(0).canary.users_seen, 1U);
+  EXPECT_EQ(world.evidence().canary.users_seen, 1U);
 }
 
 // The inner listener stands on the virtual address itself: without a redirection that is what the caller
@@ -311,8 +311,7 @@ TEST(InnerCalls, FollowTheBaggageThenTheCallersReleaseThenADraw) {
   world.environment().split->weight = kEverybody;
   world.publish();
   EXPECT_EQ(world.call(), "127.0.0.3") << "everybody";
-  EXPECT_EQ(world.telemetry->evidence_of(0).canary.requests + world.telemetry->evidence_of(0).stable.requests,
-            0U)
+  EXPECT_EQ(world.evidence().canary.requests + world.evidence().stable.requests, 0U)
       << "evidence is counted at the edge only";
 }
 

@@ -56,7 +56,7 @@ void count(Worker& worker, const route::Environment& environment, const Assignme
     worker.telemetry().count(slot, ipc::Outcome::connect_failure, false);
   if (environment.split && assigned.evidence)
     worker.telemetry().evidence(
-        environment.split->evidence_slot,
+        evidence_of(*environment.split),
         {.side = assigned.side == route::Side::canary ? ipc::Side::canary : ipc::Side::stable,
          .bucket = assigned.bucket,
          .bad = !connected});

@@ -118,8 +118,8 @@ TEST(Retries, ASecondAnswerThatIsCutIsTheOldReleasesFailureButNoEvidence) {
   EXPECT_THAT(client.read_to_end(), HasSubstr("partial"));
   EXPECT_TRUE(World::eventually([&] { return world.telemetry->service(0).outcomes[7] == 1; }));
   EXPECT_EQ(world.telemetry->service(0).user_failures, 0U);
-  EXPECT_EQ(world.telemetry->evidence_of(0).stable.requests, 0U);
-  EXPECT_EQ(world.telemetry->evidence_of(0).canary.failed_requests, 1U);
+  EXPECT_EQ(world.evidence().stable.requests, 0U);
+  EXPECT_EQ(world.evidence().canary.failed_requests, 1U);
 }
 
 // The write of the rest fails, and the answer lies in the socket.

@@ -64,7 +64,7 @@ TEST(GivenUp, WhoMetNothingElseIsSlowAndBadOnWhicheverSide) {
     GivenUp world;
     world.begin(side);
     for (const std::uint64_t user : {1, 1, 1, 2}) world.give_up(user);
-    const auto evidence = world.telemetry->evidence_of(0);
+    const auto evidence = world.evidence();
     const ipc::SideCounters &met = evidence.side(side),
                             &other = evidence.side(side == Side::stable ? Side::canary : Side::stable);
     EXPECT_EQ(met.users_seen, 2U) << "however often he tries";
@@ -89,7 +89,7 @@ TEST(GivenUp, WhoWasAnsweredBeforeIsSlowAlone) {
   world.begin(Side::canary);
   EXPECT_EQ(World::body_of(world.ask(get("/", cookie(1)))), "127.0.0.3");
   world.give_up(1);
-  const auto evidence = world.telemetry->evidence_of(0);
+  const auto evidence = world.evidence();
   EXPECT_EQ(evidence.canary.users_seen, 1U);
   EXPECT_EQ(evidence.canary.users_slow, 1U);
   EXPECT_EQ(evidence.canary.users_bad, 0U);
@@ -100,8 +100,8 @@ TEST(GivenUp, CountsWhenAnswersAreNotJudgedByTheirLatency) {
   GivenUp world(100ms, 0ms);
   world.begin(Side::canary);
   world.give_up(1);
-  EXPECT_EQ(world.telemetry->evidence_of(0).canary.users_slow, 1U);
-  EXPECT_EQ(world.telemetry->evidence_of(0).canary.users_bad, 1U);
+  EXPECT_EQ(world.evidence().canary.users_slow, 1U);
+  EXPECT_EQ(world.evidence().canary.users_bad, 1U);
 }
 
 TEST(GivenUp, WhoLeavesWhileAGoodReleaseMayBeSilentSaysNothing) {
@@ -109,7 +109,7 @@ TEST(GivenUp, WhoLeavesWhileAGoodReleaseMayBeSilentSaysNothing) {
     GivenUp world(patience, slow);
     world.begin(Side::canary);
     world.give_up(1);
-    const auto evidence = world.telemetry->evidence_of(0);
+    const auto evidence = world.evidence();
     EXPECT_EQ(evidence.canary.users_seen, 0U);
     EXPECT_EQ(evidence.canary.requests, 0U);
     EXPECT_EQ(evidence.canary.users_slow, 0U);
@@ -129,7 +129,7 @@ TEST(GivenUp, WhoCutsItsOwnBodyShortSaysNothing) {
   client.close_now();
   ASSERT_TRUE(World::eventually([&] { return world.backends[1]->heads().size() == 2; }));
   ASSERT_TRUE(World::eventually([&] { return world.telemetry->service(1).active == 0; }));
-  EXPECT_EQ(world.telemetry->evidence_of(0).canary.users_seen, 0U);
+  EXPECT_EQ(world.evidence().canary.users_seen, 0U);
   EXPECT_EQ(world.given_up(), 0U);
 }
 
@@ -137,7 +137,7 @@ TEST(GivenUp, InTheMiddleOfAnAnswerIsSlowWhenMoreWasPromised) {
   GivenUp world;
   world.begin(Side::canary, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npartial");
   world.give_up(1);
-  const auto evidence = world.telemetry->evidence_of(0);
+  const auto evidence = world.evidence();
   EXPECT_EQ(evidence.canary.requests, 1U);
   EXPECT_EQ(evidence.canary.users_slow, 1U);
   EXPECT_EQ(evidence.canary.users_bad, 0U);
@@ -147,8 +147,8 @@ TEST(GivenUp, InAStreamThatMayBeSilentSaysNothing) {
   GivenUp world(100ms, 0ms);  // its beginning is slow on no machine
   world.begin(Side::canary, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin");
   world.give_up(1);
-  EXPECT_EQ(world.telemetry->evidence_of(0).canary.users_seen, 1U);
-  EXPECT_EQ(world.telemetry->evidence_of(0).canary.users_slow, 0U);
+  EXPECT_EQ(world.evidence().canary.users_seen, 1U);
+  EXPECT_EQ(world.evidence().canary.users_slow, 0U);
 }
 
 }  // namespace

@@ -202,7 +202,7 @@ void HttpSession::assign() {
       worker_.telemetry().inner_call(caller.service->stable.slot, now_.assigned.split_by_connection);
   }
   if (environment.split && now_.assigned.evidence) {
-    now_.evidence_slot = environment.split->evidence_slot;
+    now_.evidence = evidence_of(*environment.split);
     now_.slow_us = environment.split->slow_us;
   }
   now_.trace = trace_of(head_, worker_.rng());
@@ -469,7 +469,7 @@ void HttpSession::count_first(const route::Pool& pool, Attempt ended) {
   telemetry.count(pool.slot, outcome(ended), arrival_.edge);
   if (status && status != 101) telemetry.latency(pool.slot, took, arrival_.edge);
   const bool bad = status == 0 || status >= 500;
-  telemetry.evidence(now_.evidence_slot,
+  telemetry.evidence(now_.evidence,
                      {.side = telemetry_side(now_.assigned.side),
                       .bucket = now_.assigned.bucket,
                       .bad = bad,
@@ -489,7 +489,7 @@ void HttpSession::count_given_up(std::uint32_t slot) {
   const auto silent = std::chrono::steady_clock::now() - now_.sent;
   if (!says_something(std::chrono::duration_cast<milliseconds>(silent))) return;
   const bool bad =
-      worker_.telemetry().evidence(now_.evidence_slot, {.side = telemetry_side(now_.assigned.side),
+      worker_.telemetry().evidence(now_.evidence, {.side = telemetry_side(now_.assigned.side),
                                                         .bucket = now_.assigned.bucket,
                                                         .slow = true,
                                                         .unanswered = true});
@@ -499,7 +499,7 @@ void HttpSession::count_given_up(std::uint32_t slot) {
 // The client left in the middle of an answer of which more was promised.
 void HttpSession::count_given_up_midway(milliseconds silent) {
   if (!says_something(silent)) return;
-  worker_.telemetry().evidence(now_.evidence_slot, {.side = telemetry_side(now_.assigned.side),
+  worker_.telemetry().evidence(now_.evidence, {.side = telemetry_side(now_.assigned.side),
                                                     .bucket = now_.assigned.bucket,
                                                     .slow = true,
                                                     .again = true});
@@ -508,7 +508,7 @@ void HttpSession::count_given_up_midway(milliseconds silent) {
 void HttpSession::count_incomplete(std::uint32_t slot, bool first) {
   worker_.telemetry().count(slot, ipc::Outcome::incomplete, first && arrival_.edge);
   if (!first) return;
-  worker_.telemetry().evidence(now_.evidence_slot, {.side = telemetry_side(now_.assigned.side),
+  worker_.telemetry().evidence(now_.evidence, {.side = telemetry_side(now_.assigned.side),
                                                     .bucket = now_.assigned.bucket,
                                                     .bad = true,
                                                     .again = true});
@@ -516,17 +516,17 @@ void HttpSession::count_incomplete(std::uint32_t slot, bool first) {
 }
 
 void HttpSession::record_failure(ipc::Outcome outcome, int status) {
-  if (now_.evidence_slot == ipc::kNoSlot) return;
-  worker_.telemetry().failed(now_.evidence_slot, {.side = telemetry_side(now_.assigned.side),
-                                                  .status = static_cast<std::uint16_t>(status),
-                                                  .outcome = outcome,
-                                                  .method = std::string(head_.method),
-                                                  .path = std::string(head_.path),
-                                                  .service = now_.to.service->name,
-                                                  .trace_id = now_.trace.trace_id,
-                                                  .duration_us = microseconds_between(
-                                                      now_.started, std::chrono::steady_clock::now()),
-                                                  .time = SystemClock().wall()});
+  if (now_.evidence.slot == ipc::kNoSlot) return;
+  worker_.telemetry().failed(
+      now_.evidence, {.side = telemetry_side(now_.assigned.side),
+                      .status = static_cast<std::uint16_t>(status),
+                      .outcome = outcome,
+                      .method = std::string(head_.method),
+                      .path = std::string(head_.path),
+                      .service = now_.to.service->name,
+                      .trace_id = now_.trace.trace_id,
+                      .duration_us = microseconds_between(now_.started, std::chrono::steady_clock::now()),
+                      .time = SystemClock().wall()});
 }
 
 }  // namespace naru::gateway

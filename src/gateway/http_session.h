@@ -69,7 +69,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     Trace trace;
     MonoTime started{}, answered{};
     MonoTime sent{};  // the request, whole: from then on an instance that says nothing is silent
-    std::uint32_t evidence_slot = ipc::kNoSlot;
+    ipc::StepEvidence evidence;
     std::int64_t slow_us = 0;
     bool body_in_buffer = true;  // the whole request is here already
     bool body_started = false;   // some of it was taken from the client: it cannot be sent again

@@ -16,6 +16,7 @@
 #include <mutex>
 #include <thread>
 
+#include "gateway/assign.h"
 #include "gateway/steering.h"
 #include "route/user_ids.h"
 
@@ -288,6 +289,7 @@ class World {
     ASSERT_TRUE(supervisor.send(body, 5s, fds));
     control = *ipc::Channel::connect(path);
   }
+  ipc::EvidenceCounters evidence() { return telemetry->evidence_of(evidence_of(*environment().split)); }
   void ask_to_stop() {
     const std::uint64_t one = 1;
     ASSERT_EQ(write(stop_fd.get(), &one, sizeof one), static_cast<ssize_t>(sizeof one));
@@ -303,6 +305,7 @@ class World {
   // Sends the table and waits until every thread has it; gives the answer.
   Json publish() {
     ++table.revision;
+    if (environment().split) telemetry->give_evidence(evidence_of(*environment().split));
     return publish(Json{{"routes", table}});
   }
   Json publish(const Json& body) {

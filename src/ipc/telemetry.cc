@@ -42,6 +42,7 @@ struct alignas(64) SideSlot {
 // even one that did not change while it was read (a sequence lock whose data are atomics, so that a torn read
 // is only stale).
 struct Record {
+  std::uint64_t owner;  // whose step it was for who wrote it
   std::uint8_t side, outcome;
   std::uint16_t status;
   std::uint32_t unused;
@@ -58,6 +59,7 @@ struct RecordSlot {
 };
 
 struct alignas(4096) EvidenceSlot {
+  Word owner;  // 0: nobody's
   std::array<SideSlot, 2> sides;
   Word next_record;
   std::array<RecordSlot, kFailedRequests> records;
@@ -272,9 +274,9 @@ void Telemetry::inner_call(std::uint32_t caller_slot, bool without_cohort) {
   if (without_cohort) add(file_->services[caller_slot].inner_without_cohort);
 }
 
-bool Telemetry::evidence(std::uint32_t evidence_slot, const UserEvidence& user) {
-  if (evidence_slot >= kEvidenceSlots) return false;
-  layout::SideSlot& side = file_->evidence[evidence_slot].sides[user.side == Side::canary ? 1 : 0];
+bool Telemetry::evidence(StepEvidence of, const UserEvidence& user) {
+  if (!is_of(of)) return false;
+  layout::SideSlot& side = file_->evidence[of.slot].sides[user.side == Side::canary ? 1 : 0];
   const std::uint32_t bucket = user.bucket % kUserBuckets;
   if (!user.again) add(side.requests);
   const bool first = set_bit(side.seen, bucket);
@@ -288,10 +290,11 @@ bool Telemetry::evidence(std::uint32_t evidence_slot, const UserEvidence& user) 
   return bad;
 }
 
-void Telemetry::failed(std::uint32_t evidence_slot, const FailedRequest& request) {
-  if (evidence_slot >= kEvidenceSlots) return;
-  layout::EvidenceSlot& slot = file_->evidence[evidence_slot];
+void Telemetry::failed(StepEvidence of, const FailedRequest& request) {
+  if (!is_of(of)) return;
+  layout::EvidenceSlot& slot = file_->evidence[of.slot];
   layout::Record record{};
+  record.owner = of.owner;
   record.side = static_cast<std::uint8_t>(request.side);
   record.outcome = static_cast<std::uint8_t>(request.outcome);
   record.status = request.status;
@@ -343,8 +346,16 @@ std::uint64_t slot_owner(std::string_view key) {
   return hash == 0 ? 1 : hash;
 }
 
-void Telemetry::zero_evidence(std::uint32_t slot) {
-  if (slot < kEvidenceSlots) zero_words(&file_->evidence[slot], sizeof(layout::EvidenceSlot));
+bool Telemetry::is_of(StepEvidence step) const {
+  return step.slot < kEvidenceSlots && step.owner != 0 &&
+         file_->evidence[step.slot].owner.load(std::memory_order_acquire) == step.owner;
+}
+
+void Telemetry::give_evidence(StepEvidence to) {
+  if (to.slot >= kEvidenceSlots || is_of(to)) return;
+  layout::EvidenceSlot& slot = file_->evidence[to.slot];
+  zero_words(&slot, sizeof slot);  // the owner first: who writes or reads now does so for nobody
+  slot.owner.store(to.owner, std::memory_order_release);
 }
 
 ServiceCounters Telemetry::service(std::uint32_t slot) const {
@@ -379,7 +390,7 @@ SideCounters read_side(const layout::SideSlot& from) {
   return out;
 }
 
-std::optional<FailedRequest> read_record(const layout::RecordSlot& from) {
+std::optional<FailedRequest> read_record(const layout::RecordSlot& from, std::uint64_t owner) {
   const std::uint64_t before = from.sequence.load(std::memory_order_acquire);
   if (before == 0 || before % 2 == 1) return std::nullopt;
   std::array<std::uint64_t, layout::kRecordWords> words{};
@@ -387,6 +398,7 @@ std::optional<FailedRequest> read_record(const layout::RecordSlot& from) {
   if (from.sequence.load(kRelaxed) != before) return std::nullopt;
   layout::Record record{};
   std::memcpy(&record, words.data(), sizeof record);
+  if (record.owner != owner) return std::nullopt;  // written while the slot changed hands
   return FailedRequest{.side = record.side == 1 ? Side::canary : Side::stable,
                        .status = record.status,
                        .outcome = static_cast<Outcome>(record.outcome % kOutcomes),
@@ -400,17 +412,18 @@ std::optional<FailedRequest> read_record(const layout::RecordSlot& from) {
 
 }  // namespace
 
-EvidenceCounters Telemetry::evidence_of(std::uint32_t slot) const {
+EvidenceCounters Telemetry::evidence_of(StepEvidence of) const {
   EvidenceCounters out;
-  if (slot >= kEvidenceSlots) return out;
-  const layout::EvidenceSlot& from = file_->evidence[slot];
+  if (!is_of(of)) return out;
+  const layout::EvidenceSlot& from = file_->evidence[of.slot];
   out.stable = read_side(from.sides[0]);
   out.canary = read_side(from.sides[1]);
   const std::uint64_t next = from.next_record.load(kRelaxed);
   for (std::uint64_t i = next > kFailedRequests ? next - kFailedRequests : 0; i < next; ++i)
-    if (auto record = read_record(from.records[i % kFailedRequests]))
+    if (auto record = read_record(from.records[i % kFailedRequests], of.owner))
       out.failed.push_back(std::move(*record));
-  return out;
+  // Asked last, too: what was read while it changed hands is thrown away.
+  return is_of(of) ? out : EvidenceCounters{};
 }
 
 }  // namespace naru::ipc

@@ -7,8 +7,9 @@
 //   ServiceSlot[kServiceSlots]                (service, revision); control assigns the slots, and gives one
 //   to
 //                                             its owner, zeroed, before a table names it
-//   EvidenceSlot[kEvidenceSlots]              one step of one rollout; assigned and zeroed by control
-//   likewise
+//   EvidenceSlot[kEvidenceSlots]              one step of one rollout; likewise. Who writes or reads names
+//   the
+//                                             step, and gets nothing of another's
 // About 20 MiB of address space; pages of unused slots are never touched.
 //
 // A snapshot is not a point in time: counters of one slot may be some requests apart from each other; a
@@ -62,6 +63,17 @@ inline constexpr std::size_t kOutcomes = 9;
 
 // Whose slot it is: from "<app>/<environment>/<service>/<revision>"; never 0. The same in every process.
 std::uint64_t slot_owner(std::string_view key);
+
+// A step's evidence: where it lies, and whose it is. Another step gets the slot later: a request that began
+// under this one and ends then counts for nobody.
+struct StepEvidence {
+  std::uint32_t slot = kNoSlot;
+  std::uint64_t owner = 0;
+};
+// A rollout's id is never given again, and it takes each of its at most 100 steps once.
+constexpr StepEvidence evidence_of_step(std::uint32_t slot, std::uint64_t rollout, std::uint32_t step) {
+  return {slot, rollout << 8 | (step + 1)};
+}
 
 // ---- what a reader gets
 
@@ -153,21 +165,23 @@ class Telemetry {
   void active(std::uint32_t slot, std::uint32_t generation, int delta);
   void inner_call(std::uint32_t caller_slot, bool without_cohort);
   // Whether it counted as bad.
-  bool evidence(std::uint32_t evidence_slot, const UserEvidence& user);
-  void failed(std::uint32_t evidence_slot, const FailedRequest& request);
+  bool evidence(StepEvidence of, const UserEvidence& user);
+  void failed(StepEvidence of, const FailedRequest& request);
 
   // ---- control
   // Zeroes the slot, unless it is the owner's already.
   void give_service(std::uint32_t slot, std::uint64_t owner);
-  void zero_evidence(std::uint32_t slot);
+  void give_evidence(StepEvidence to);
   ServiceCounters service(std::uint32_t slot) const;
   // Zeros when the slot is (not yet, or no more) the owner's: nobody reads another revision's counts.
   ServiceCounters service(std::uint32_t slot, std::uint64_t owner) const;
   // Of users' requests alone; calls between services are left out. Empty when the slot is not the owner's.
   Histogram edge_latency(std::uint32_t slot, std::uint64_t owner) const;
-  EvidenceCounters evidence_of(std::uint32_t slot) const;
+  // Zeros and no failed request when the slot is not the step's.
+  EvidenceCounters evidence_of(StepEvidence of) const;
 
  private:
+  bool is_of(StepEvidence step) const;  // the slot is the step's
   Telemetry(Fd fd, layout::File* file) : fd_(std::move(fd)), file_(file) {}
   Fd fd_;
   layout::File* file_ = nullptr;

@@ -48,11 +48,11 @@ TEST(Telemetry, CountsBySlotAndIgnoresSlotsThatDoNotExist) {
   for (const std::uint32_t wrong : {kServiceSlots, kNoSlot}) {
     gateway.count(wrong, Outcome::status_2xx, false);
     gateway.latency(wrong, 1, true);
-    gateway.evidence(wrong, {});
-    gateway.failed(wrong, {});
+    gateway.evidence({wrong, 1}, {});
+    gateway.failed({wrong, 1}, {});
     gateway.give_service(wrong, 1);
     EXPECT_EQ(gateway.service(wrong).requests(), 0U);
-    EXPECT_EQ(gateway.evidence_of(wrong).stable.requests, 0U);
+    EXPECT_EQ(gateway.evidence_of({wrong, 1}).stable.requests, 0U);
   }
   const Telemetry control = *Telemetry::open(gateway.fd());
   const ServiceCounters counters = control.service(3);
@@ -105,11 +105,13 @@ TEST(Telemetry, DifferenceOfHistogramsIsWhatHappenedBetween) {
 
 TEST(Telemetry, AUserCountsOnceHoweverOftenItFails) {
   Telemetry telemetry = *Telemetry::create();
+  const StepEvidence step = evidence_of_step(1, 20, 0);
+  telemetry.give_evidence(step);
   for (int i = 0; i < 20; ++i)
-    telemetry.evidence(1, {.side = Side::canary, .bucket = 77, .bad = true, .slow = i % 2 == 0});
-  telemetry.evidence(1, {.side = Side::canary, .bucket = 78});
-  telemetry.evidence(1, {.side = Side::stable, .bucket = 77});
-  const EvidenceCounters counters = telemetry.evidence_of(1);
+    telemetry.evidence(step, {.side = Side::canary, .bucket = 77, .bad = true, .slow = i % 2 == 0});
+  telemetry.evidence(step, {.side = Side::canary, .bucket = 78});
+  telemetry.evidence(step, {.side = Side::stable, .bucket = 77});
+  const EvidenceCounters counters = telemetry.evidence_of(step);
   EXPECT_EQ(counters.canary.users_seen, 2U);
   EXPECT_EQ(counters.canary.users_bad, 1U);
   EXPECT_EQ(counters.canary.users_slow, 1U);
@@ -117,10 +119,13 @@ TEST(Telemetry, AUserCountsOnceHoweverOftenItFails) {
   EXPECT_EQ(counters.canary.failed_requests, 20U);
   EXPECT_EQ(counters.stable.users_seen, 1U);
   EXPECT_EQ(counters.stable.users_bad, 0U);
-  telemetry.zero_evidence(1);
-  EXPECT_EQ(telemetry.evidence_of(1).canary.users_seen, 0U);
-  telemetry.evidence(1, {.side = Side::canary, .bucket = 77});
-  EXPECT_EQ(telemetry.evidence_of(1).canary.users_seen, 1U) << "a zeroed slot has forgotten its users";
+  telemetry.give_evidence(step);
+  EXPECT_EQ(telemetry.evidence_of(step).canary.users_seen, 2U) << "given again it goes on counting";
+  const StepEvidence next = evidence_of_step(1, 20, 1);
+  telemetry.give_evidence(next);
+  EXPECT_EQ(telemetry.evidence_of(next).canary.users_seen, 0U);
+  telemetry.evidence(next, {.side = Side::canary, .bucket = 77});
+  EXPECT_EQ(telemetry.evidence_of(next).canary.users_seen, 1U) << "it has forgotten the other step's users";
 }
 
 TEST(Telemetry, WhoGivesUpIsBadOnlyWhenNothingWasHeardOfHimBefore) {
@@ -147,17 +152,19 @@ TEST(Telemetry, WhoGivesUpIsBadOnlyWhenNothingWasHeardOfHimBefore) {
 
 TEST(Telemetry, KeepsTheLastFailedRequestsOldestFirst) {
   Telemetry telemetry = *Telemetry::create();
+  const StepEvidence step = evidence_of_step(2, 20, 0);
+  telemetry.give_evidence(step);
   for (unsigned i = 0; i < kFailedRequests + 5; ++i)
-    telemetry.failed(2, {.side = Side::canary,
-                         .status = 503,
-                         .outcome = Outcome::status_5xx,
-                         .method = "GET",
-                         .path = "/" + std::string(i, 'x') + std::string(300, 'y'),
-                         .service = "web",
-                         .trace_id = std::string(32, 'a'),
-                         .duration_us = i,
-                         .time = from_epoch_ms(5)});
-  const auto failed = telemetry.evidence_of(2).failed;
+    telemetry.failed(step, {.side = Side::canary,
+                            .status = 503,
+                            .outcome = Outcome::status_5xx,
+                            .method = "GET",
+                            .path = "/" + std::string(i, 'x') + std::string(300, 'y'),
+                            .service = "web",
+                            .trace_id = std::string(32, 'a'),
+                            .duration_us = i,
+                            .time = from_epoch_ms(5)});
+  const auto failed = telemetry.evidence_of(step).failed;
   ASSERT_EQ(failed.size(), kFailedRequests);
   EXPECT_EQ(failed.front().duration_us, 5U);
   EXPECT_EQ(failed.back().duration_us, kFailedRequests + 4);
@@ -166,6 +173,30 @@ TEST(Telemetry, KeepsTheLastFailedRequestsOldestFirst) {
   EXPECT_EQ(failed.back().trace_id, std::string(32, 'a'));
   EXPECT_EQ(failed.back().side, Side::canary);
   EXPECT_EQ(failed.back().status, 503);
+}
+
+// A request that began in a step and ends when its slot is another rollout's, of another application.
+TEST(Telemetry, AStepSeesNothingOfTheOneThatHadItsSlot) {
+  Telemetry telemetry = *Telemetry::create();
+  const StepEvidence shop = evidence_of_step(3, 20, 1), other = evidence_of_step(3, 21, 1);
+  telemetry.evidence(shop, {.side = Side::canary, .bucket = 1, .bad = true});
+  EXPECT_EQ(telemetry.evidence_of(shop).canary.users_seen, 0U) << "it has none yet";
+  telemetry.give_evidence(shop);
+  telemetry.evidence(shop, {.side = Side::canary, .bucket = 1, .bad = true});
+  telemetry.failed(shop, {.method = "GET", .path = "/of-the-shop"});
+  EXPECT_EQ(telemetry.evidence_of(shop).failed.size(), 1U);
+  EXPECT_EQ(telemetry.evidence_of(other).failed.size(), 0U) << "it is not yet its own";
+
+  telemetry.give_evidence(other);
+  telemetry.evidence(shop, {.side = Side::canary, .bucket = 2, .bad = true});
+  telemetry.failed(shop, {.method = "GET", .path = "/of-the-shop"});
+  EXPECT_EQ(telemetry.evidence_of(other).canary.users_seen, 0U);
+  EXPECT_TRUE(telemetry.evidence_of(other).failed.empty());
+  telemetry.failed(other, {.method = "GET", .path = "/of-the-other"});
+  EXPECT_TRUE(telemetry.evidence_of(shop).failed.empty()) << "nor the first one of the second";
+  ASSERT_EQ(telemetry.evidence_of(other).failed.size(), 1U);
+  EXPECT_EQ(telemetry.evidence_of(other).failed[0].path, "/of-the-other");
+  EXPECT_TRUE(telemetry.evidence_of({}).failed.empty());
 }
 
 TEST(Telemetry, AKilledGatewayLeavesNoPhantomRequests) {
@@ -216,28 +247,30 @@ TEST(Telemetry, CountsOfAKilledWriterStay) {
 
 TEST(Telemetry, WritersOnManyThreadsLoseNothing) {
   Telemetry telemetry = *Telemetry::create();
+  const StepEvidence step = evidence_of_step(0, 20, 0);
+  telemetry.give_evidence(step);
   constexpr int kThreads = 4, kEach = 20'000;
   std::vector<std::jthread> threads;
   for (int t = 0; t < kThreads; ++t)
-    threads.emplace_back([&telemetry] {
+    threads.emplace_back([&telemetry, step] {
       Rng rng(42);  // the same users on every thread
       for (int i = 0; i < kEach; ++i) {
         telemetry.count(0, Outcome::status_2xx, false);
         telemetry.evidence(
-            0,
+            step,
             {.side = Side::stable, .bucket = static_cast<std::uint32_t>(rng.below(1000)), .bad = i % 3 == 0});
-        if (i % 100 == 0) telemetry.failed(0, {.method = "GET", .path = "/"});
+        if (i % 100 == 0) telemetry.failed(step, {.method = "GET", .path = "/"});
       }
     });
   for (int i = 0; i < 100; ++i) {
-    const EvidenceCounters now = telemetry.evidence_of(0);
+    const EvidenceCounters now = telemetry.evidence_of(step);
     EXPECT_LE(now.stable.users_bad, now.stable.users_seen);
     for (const FailedRequest& request : now.failed) EXPECT_EQ(request.method, "GET");
   }
   threads.clear();
   EXPECT_EQ(telemetry.service(0).requests(), static_cast<std::uint64_t>(kThreads) * kEach);
-  EXPECT_EQ(telemetry.evidence_of(0).stable.users_seen, 1000U);
-  EXPECT_EQ(telemetry.evidence_of(0).stable.requests, static_cast<std::uint64_t>(kThreads) * kEach);
+  EXPECT_EQ(telemetry.evidence_of(step).stable.users_seen, 1000U);
+  EXPECT_EQ(telemetry.evidence_of(step).stable.requests, static_cast<std::uint64_t>(kThreads) * kEach);
 }
 
 TEST(Telemetry, RefusesMemoryThatIsNotItsOwn) {

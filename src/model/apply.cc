@@ -161,6 +161,7 @@ class Applier {
     row.judge = e.judge;
     row.verdict = e.verdict;
     row.reason = e.reason;
+    if (e.step < row.steps.size()) row.steps[e.step].failed = e.failed;
   }
   void operator()(const event::LatencyBaselineSet& e) { rollout(e.rollout).slow_us = e.slow_us; }
   void operator()(const event::RolloutResumed& e) { rollout(e.rollout).resume = true; }

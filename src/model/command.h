@@ -176,6 +176,7 @@ struct Judged {
   std::string reason;
   Json judge;
   Json verdict;
+  std::vector<FailedExample> failed{};  // as far as they are known now
 };
 // What a slow request is, from the stable side's recent past; 0: too few requests to say.
 struct LatencyBaseline {

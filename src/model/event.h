@@ -144,6 +144,8 @@ struct EvidenceStored {
   Json judge;
   Json verdict;
   std::string reason;
+  std::uint32_t step = 0;               // that `failed` is of
+  std::vector<FailedExample> failed{};  // all that are kept of it
 };
 NARU_JSON(EvidenceStored)
 struct LatencyBaselineSet {

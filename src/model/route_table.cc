@@ -7,7 +7,7 @@ NARU_JSON_FIELDS(RouteSide, release, slot, endpoints)
 NARU_JSON_FIELDS(ServicePort, port, app_protocol)
 NARU_JSON_FIELDS(ServiceRoute, name, virtual_address, ports, stable, canary, hold)
 NARU_JSON_FIELDS(Split, rollout, stable_release, canary_release, salt, weight, evidence_slot, slow_us,
-                 cohort_cookie, cohort_header)
+                 cohort_cookie, cohort_header, step)
 NARU_JSON_FIELDS(Caller, address, service, release, reach, canary_reach)
 NARU_JSON_FIELDS(Reach, services, outside)
 NARU_JSON_FIELDS(EnvironmentRoute, app, environment, network, split, services, callers, reaches)

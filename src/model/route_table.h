@@ -49,6 +49,7 @@ struct Split {
   std::uint32_t evidence_slot = 0;  // users' bitmaps and counts of this step; a step has a fresh, zeroed slot
   std::int64_t slow_us = 0;         // a request slower than this counts its user as slow; 0 = not yet fixed
   std::string cohort_cookie, cohort_header;  // "" = the gateway's own cookie
+  std::uint32_t step{};                      // whose slot it is: the rollout's step
 };
 NARU_JSON(Split)
 

@@ -25,7 +25,8 @@ NARU_JSON_NAMES(RolloutPhase, {{RolloutPhase::preparing, "preparing"},
                                {RolloutPhase::rolling_back, "rolling-back"},
                                {RolloutPhase::done, "done"},
                                {RolloutPhase::rolled_back, "rolled-back"}})
-NARU_JSON_FIELDS(StepRecord, weight, started, passed, verdict)
+NARU_JSON_FIELDS(FailedExample, time, side, service, method, path, status, outcome, duration_us, trace_id)
+NARU_JSON_FIELDS(StepRecord, weight, started, passed, verdict, failed)
 NARU_JSON_FIELDS(Rollout, id, app, environment, from, to, policy, phase, step, step_live, step_started, salt,
                  evidence_slot, slow_us, steps, swapped, oneshots_done, resume, judge, verdict, reason,
                  is_rollback, created, phase_since, first_user, completed, ended)

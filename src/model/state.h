@@ -155,10 +155,26 @@ enum class RolloutPhase {
 };
 NARU_JSON(RolloutPhase)
 
+// A request of a user that failed in a step: an example for people, nothing that is judged.
+struct FailedExample {
+  WallTime time{};
+  std::string side;             // "canary" or "stable": where its user belongs
+  std::string service, method;  // the service at the edge
+  std::string path;             // without the query
+  std::uint16_t status = 0;     // 0: no answer
+  std::string outcome;          // "5xx", "connect failure", "first byte timeout", "incomplete", "client gave up"
+  std::uint64_t duration_us = 0;
+  std::string trace_id;  // 32 hex, or ""
+  bool operator==(const FailedExample&) const = default;
+};
+NARU_JSON(FailedExample)
+inline constexpr std::size_t kMaxExamples = 10;  // of a step
+
 struct StepRecord {
   BasisPoints weight;
-  WallTime started{}, passed{};  // started: acknowledged by the gateway
-  std::string verdict;           // the sentence that ended it
+  WallTime started{}, passed{};         // started: acknowledged by the gateway
+  std::string verdict;                  // the sentence that ended it
+  std::vector<FailedExample> failed{};  // the canary's first, of each side the oldest first
 };
 NARU_JSON(StepRecord)
 

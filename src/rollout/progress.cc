@@ -338,7 +338,9 @@ class Progress {
 
   void say(const std::string& reason) {
     if (rollout_.reason != reason)
-      changes_.emit(event::EvidenceStored{rollout_.id, rollout_.judge, rollout_.verdict, reason});
+      changes_.emit(event::EvidenceStored{
+          rollout_.id, rollout_.judge, rollout_.verdict, reason, rollout_.step,
+          rollout_.steps.empty() ? std::vector<FailedExample>() : rollout_.steps.back().failed});
   }
 
   Changes& changes_;
@@ -429,7 +431,9 @@ void decide(Changes& changes, const command::Judged& observation) {
   if (found == changes.state().rollouts.end()) return;
   const Rollout& rollout = found->second;
   if (rollout.phase != Phase::stepping || !rollout.step_live || rollout.step != observation.step) return;
-  changes.emit(event::EvidenceStored{rollout.id, observation.judge, observation.verdict, observation.reason});
+  changes.emit(event::EvidenceStored{rollout.id, observation.judge, observation.verdict, observation.reason,
+                                     rollout.step,
+                                     kept_examples(rollout.steps.back().failed, observation.failed)});
   if (observation.outcome == command::Outcome::roll_back)
     change_phase(changes, rollout.id, Phase::rolling_back, observation.reason);
   else if (observation.outcome == command::Outcome::promote && rollout.steps.back().passed == WallTime{})

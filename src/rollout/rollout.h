@@ -121,6 +121,10 @@ WallTime watched_since(const State& state, const Environment& environment, WallT
 // What the environment served before its stable release, and goes back to by `naru rollback`: none when there
 // is none.
 const Release* previous_release(const State& state, const Environment& environment);
+// Of those that are kept of a step and those that are known of it now at most kMaxExamples, the canary's
+// first, of each side the newest, in the order in which they happened.
+std::vector<FailedExample> kept_examples(const std::vector<FailedExample>& kept,
+                                         const std::vector<FailedExample>& seen);
 // A newer release took its place before it was judged: it has come back, or is on its way.
 bool was_superseded(const Rollout& rollout);
 // Everybody of its environment met it: a rollback goes to no other.

@@ -91,6 +91,7 @@ class TableBuilder {
     split.salt = rollout.salt;
     split.weight = rollout.steps.back().weight;
     split.evidence_slot = rollout.evidence_slot;
+    split.step = rollout.step;
     split.slow_us = std::max<std::int64_t>(rollout.slow_us, 0);
     split.cohort_cookie = rollout.policy.cohort_cookie;
     split.cohort_header = rollout.policy.cohort_header;

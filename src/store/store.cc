@@ -32,7 +32,7 @@ bool is_secret_row(std::string_view kind) {
 bool is_secret_event(std::string_view name) {
   return name == "VariablesSet" || name == "EnvironmentCreated" || name == "ReleaseCreated" ||
          name == "PipelinePlanned" || name == "PipelineCreated" || name == "BuildFinished" ||
-         name == "SecretChosen" || name == "RolloutStarted";
+         name == "SecretChosen" || name == "RolloutStarted" || name == "EvidenceStored";
 }
 
 struct Database {
@@ -131,8 +131,9 @@ struct Store::Impl {
   Database db;
   Cipher cipher;
   std::uint64_t last_sequence = 0;
-  // Of each rollout the sequence of its last EvidenceStored.
-  using Sequences = std::map<RolloutId, std::int64_t>;
+  // Of each step of a rollout the sequence of its last EvidenceStored.
+  using Step = std::pair<RolloutId, std::uint32_t>;
+  using Sequences = std::map<Step, std::int64_t>;
   Sequences evidence;  // that this process wrote and committed, of rollouts under way
 
   std::string encode(bool secret, const Json& json) const {
@@ -170,31 +171,31 @@ struct Store::Impl {
       TRY(insert.step());
       insert.reset();
       if (const auto* evidence = std::get_if<event::EvidenceStored>(&event))
-        TRY(replace_evidence(evidence->rollout, written));
+        TRY(replace_evidence({evidence->rollout, evidence->step}, written));
     }
     return {};
   }
 
   // Once a second while a rollout runs: each replaces the one before, or a long hold would crowd out the
-  // history.
-  Result<void> replace_evidence(RolloutId rollout, Sequences& written) {
+  // history. A step's last one stays: it has the examples that are kept of that step.
+  Result<void> replace_evidence(Step step, Sequences& written) {
     const std::int64_t sequence = sqlite3_last_insert_rowid(db.handle);
     for (const Sequences* known : {&std::as_const(written), &std::as_const(evidence)}) {
-      const auto before = known->find(rollout);
+      const auto before = known->find(step);
       if (before == known->end()) continue;
       auto drop = TRY(Statement::prepare(db.handle, "DELETE FROM events WHERE sequence = ?"));
       drop.bind(1, before->second);
       TRY(drop.step());
       break;
     }
-    written[rollout] = sequence;
+    written[step] = sequence;
     return {};
   }
 
   void take_over(const State& state, const Sequences& written) {
-    for (const auto& [rollout, sequence] : written) evidence[rollout] = sequence;
+    for (const auto& [step, sequence] : written) evidence[step] = sequence;
     std::erase_if(evidence, [&](const auto& known) {
-      const auto row = state.rollouts.find(known.first);
+      const auto row = state.rollouts.find(known.first.first);
       return row == state.rollouts.end() || !row->second.active();
     });
   }

@@ -222,6 +222,11 @@ TEST_F(StoreTest, NoSecretIsReadableInTheFiles) {
   State state;
   Store store = Store::open(folder_).value();
   commit(store, state, an_app());
+  FailedExample example;
+  example.path = "/reset/hunter2";  // some application's secret in an address
+  commit(store, state,
+         {event::StepStarted{5, 0, BasisPoints{500}, 0, 0},
+          event::EvidenceStored{5, Json(), Json(), "", 0, {example}}});
   for (const auto& entry : std::filesystem::directory_iterator(folder_)) {
     std::ifstream file(entry.path(), std::ios::binary);
     const std::string bytes((std::istreambuf_iterator<char>(file)), {});
@@ -304,6 +309,38 @@ TEST_F(StoreTest, EvidenceOfACommitThatFailedTakesNobodyElsesEventAway) {
   EXPECT_EQ(others, 1);
   EXPECT_EQ(reasons, std::vector<std::string>{"third"});
   EXPECT_EQ(Json(store.replay().value()), Json(store.load().value()));
+}
+
+// The row's and the log's: of each step the examples that it ended with, though all its evidence but the last
+// is dropped, and after that of the next step came.
+TEST_F(StoreTest, ExamplesOfAStepAreKeptWhateverTheNextOneStores) {
+  State state;
+  {
+    Store store = Store::open(folder_).value();
+    commit(store, state, an_app());
+    Rollout rollout;
+    rollout.id = 30;
+    rollout.app = "shop";
+    rollout.environment = "production";
+    commit(store, state, {event::RolloutStarted{rollout}});
+    const auto evidence = [](std::uint32_t step, const char* path) {
+      FailedExample one;
+      one.path = path;
+      return event::EvidenceStored{30, Json(), Json(), "", step, {one}};
+    };
+    commit(store, state, {event::StepStarted{30, 0, BasisPoints{500}, 0, 0}, evidence(0, "/hunter2")});
+    commit(store, state, {event::StepPassed{30, 0, "passed"}, evidence(0, "/then")});
+    commit(store, state, {event::StepStarted{30, 1, BasisPoints{5'000}, 1, 0}, evidence(1, "/once")});
+    commit(store, state, {evidence(1, "/now")});
+    EXPECT_EQ(Json(store.replay().value()), Json(store.load().value()));
+    const auto log = store.events_after(6, 10).value();
+    EXPECT_EQ(std::ranges::count_if(
+                  log, [](const StoredEvent& stored) { return stored.event["event"] == "EvidenceStored"; }),
+              2);
+  }
+  const Rollout rollout = Store::open(folder_).value().load().value().rollouts.at(30);
+  EXPECT_EQ(rollout.steps.at(0).failed.at(0).path, "/then");
+  EXPECT_EQ(rollout.steps.at(1).failed.at(0).path, "/now");
 }
 
 TEST_F(StoreTest, CompactingKeepsTheNewestEvents) {

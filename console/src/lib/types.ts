@@ -95,6 +95,7 @@ export interface FailedRequest {
   outcome?: string;
   duration_us: number;
   trace_id: string;
+  step?: number;
 }
 
 export interface RolloutView {
