@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Holds what a compiler does not: layers, lengths, repetition, the error catalogue, words that do not belong.
+"""Holds what a compiler does not: layers, lengths, repetition, the error catalogue (a statement of a test asserts each code, which
+shows that it is looked at, not that the product raised it), names of the example in code.
 
 Run by `./dev check`. Ratchets stand in scripts/ratchets.json: a figure may fall (then write it down with --update), not rise.
 """
@@ -26,6 +27,11 @@ PURE = {"base", "model", "format", "judge", "pipeline", "rollout", "route", "pla
 # What does I/O has no place in a decider.
 IMPURE = re.compile(r"#include <(sys/socket|sys/stat|fcntl|unistd|fstream|filesystem|thread|mutex|sqlite3|poll|sys/epoll)\.?h?>")
 MAX_LINES = 600
+# A code counts as tested when it stands in a statement that asserts.
+ASSERTS = re.compile(r"\b(EXPECT|ASSERT)_|\bassert")
+# examples/shop is an application like any other. Only these show its names, in the texts that they print for people.
+SHOW_THE_EXAMPLE = {f"src/cli/{name}.cc" for name in ("apps", "grammar_delivery", "grammar_platform", "status", "target", "up")}
+WORDS_OF_ALL = {"web"}  # names of its services that say nothing of it
 
 
 def tracked(*patterns):
@@ -68,13 +74,47 @@ def check_layers(errors):
                 errors.append(f"{place}: dump() throws at bytes that are not UTF-8; model/json_text.h writes JSON")
 
 
+def is_test(path):
+    return re.search("test|fake_|fixture", path.name) is not None
+
+
+def without_comments(text):
+    return re.sub(r'(R"\(.*?\)"|"(?:\\.|[^"\\\n])*")|//[^\n]*', lambda found: found[1] or "", text, flags=re.S)
+
+
+def check_example(errors):
+    compose = (ROOT / "examples/shop/compose.yaml").read_text()
+    services = re.search(r"^services:\n(.*?)^\S", compose, re.M | re.S)[1]
+    names = {"shop", *re.findall(r"^  (\w+):$", services, re.M)} - WORDS_OF_ALL
+    word = re.compile(rf"(?<![a-z])({'|'.join(sorted(names))})(?![a-z])", re.I)
+    for path in tracked("src"):
+        if path.suffix not in (".cc", ".h") or is_test(path):
+            continue
+        name = str(path.relative_to(ROOT))
+        code = without_comments(path.read_text())
+        if name in SHOW_THE_EXAMPLE:
+            code = re.sub(r'"(?:\\.|[^"\\\n])*"', '""', code)
+        for line in code.splitlines():
+            if found := word.search(line):
+                errors.append(f"{name}: '{found[0]}' is of examples/shop, which no code of Naru knows: {line.strip()[:100]}")
+
+
+def statements_that_assert(path):
+    text = path.read_text(errors="replace")
+    parts = without_comments(text).split(";") if path.suffix in (".cc", ".h") else text.splitlines()
+    return [part for part in parts if ASSERTS.search(part)]
+
+
 def check_errors(errors):
     catalogue = (ROOT / "src/base/error_catalogue.def").read_text()
     codes = re.findall(r"^NARU_ERROR\((\w+),", catalogue, re.M)
-    tests = "\n".join(p.read_text(errors="replace") for p in tracked("src", "e2e", "sim") if "test" in p.name)
+    asserted = ";\n".join(part for path in tracked("src", "e2e", "sim") if "test" in path.name for part in statements_that_assert(path))
+    raised = "\n".join(without_comments(p.read_text()) for p in tracked("src") if p.suffix in (".cc", ".h") and not is_test(p))
     for code in codes:
-        if not re.search(rf'\bCode::{code}\b|"{code}"', tests):
-            errors.append(f"src/base/error_catalogue.def: no test raises '{code}'")
+        if not re.search(rf'\bCode::{code}\b|"{code}"', asserted):
+            errors.append(f"src/base/error_catalogue.def: '{code}' stands in no EXPECT_, ASSERT_ or assert of a test")
+        if not re.search(rf"\bCode::{code}\b", raised):
+            errors.append(f"src/base/error_catalogue.def: no code but tests names '{code}'")
     table = (ROOT / "docs/errors.md").read_text() if (ROOT / "docs/errors.md").exists() else ""
     wanted = errors_page(catalogue)
     if "--update" in sys.argv:
@@ -126,6 +166,7 @@ def main():
     errors = []
     check_layers(errors)
     check_errors(errors)
+    check_example(errors)
     check_ratchets(errors)
     for error in errors:
         print(f"error: {error}")

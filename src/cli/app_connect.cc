@@ -46,7 +46,7 @@ std::string suggested_name(std::string_view wish) {
     if (name.size() == kLongestName) break;
   }
   while (name.ends_with('-')) name.pop_back();
-  return name.empty() ? "shop" : name;
+  return name.empty() ? "app" : name;
 }
 
 std::string push_line(const GitRemote& remote) {

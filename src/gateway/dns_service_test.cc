@@ -46,10 +46,10 @@ struct DnsWorld : World {
   void send(const std::string& bytes) const {
     EXPECT_EQ(::send(asker.get(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
   }
-  // The next answer, within half a minute.
+  // The next answer, within ten seconds.
   std::string receive() const {
     char buffer[4096];
-    for (int attempt = 0; attempt < 150; ++attempt)
+    for (int attempt = 0; attempt < 50; ++attempt)
       if (const ssize_t got = recv(asker.get(), buffer, sizeof buffer, 0); got > 0)
         return std::string(buffer, static_cast<std::size_t>(got));
     return {};
@@ -150,7 +150,7 @@ struct Resolver {
   explicit Resolver(const std::string& ip, std::uint16_t port = 0) : udp(bound(ip, port, SOCK_DGRAM)) {
     tcp = bound(ip, port_of_socket(udp.get()));
     EXPECT_TRUE(udp && tcp) << ip << ':' << port;
-    const timeval patience{30, 0};
+    const timeval patience{5, 0};
     setsockopt(udp.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     setsockopt(tcp.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   }
@@ -324,8 +324,9 @@ TEST(NamesOutside, OverTcpALieOrAConnectionCutShortLeadsToTheNextResolver) {
     EXPECT_EQ(::send(peer.get(), said.data(), said.size(), MSG_NOSIGNAL), static_cast<ssize_t>(said.size()));
     peer.reset();
     const Fd next = second.accept();
+    ASSERT_TRUE(next) << "the lie was believed";
     write_framed(next.get(), answer_to(read_framed(next.get()), 2));
-    EXPECT_EQ(last_address(read_framed(client.fd())), "192.0.2.2");
+    ASSERT_EQ(last_address(read_framed(client.fd())), "192.0.2.2");
   }
   // The second lies, too: then there is no answer.
   client.send(framed(question("example.org")));

@@ -120,7 +120,7 @@ inline RolloutResult run_rollout(const RolloutPolicy& policy, const Traffic& tra
   for (std::uint32_t step = 0; step < policy.steps.size(); ++step) {
     for (milliseconds spent{0}; spent < most; spent += tick) {
       const Observation& now = simulated.tick(step, policy.steps[step].weight, tick);
-      result.verdict = judge::step(policy, state, now, "shop").value();
+      result.verdict = judge::step(policy, state, now, "app").value();
       if (result.verdict.kind == VerdictKind::promote || result.rolled_back()) break;
     }
     result.last = simulated.now();
