@@ -130,14 +130,16 @@ TEST(Telemetry, AUserCountsOnceHoweverOftenItFails) {
 
 TEST(Telemetry, WhoGivesUpIsBadOnlyWhenNothingWasHeardOfHimBefore) {
   Telemetry telemetry = *Telemetry::create();
+  const StepEvidence of = evidence_of_step(1, 20, 0);
+  telemetry.give_evidence(of);
   const auto gives_up = [&](std::uint32_t user) {
-    return telemetry.evidence(1, {.side = Side::canary, .bucket = user, .slow = true, .unanswered = true});
+    return telemetry.evidence(of, {.side = Side::canary, .bucket = user, .slow = true, .unanswered = true});
   };
-  EXPECT_FALSE(telemetry.evidence(1, {.side = Side::canary, .bucket = 5}));
+  EXPECT_FALSE(telemetry.evidence(of, {.side = Side::canary, .bucket = 5}));
   EXPECT_FALSE(gives_up(5)) << "he was answered";
   EXPECT_TRUE(gives_up(6));
   EXPECT_FALSE(gives_up(6)) << "counted once";
-  const EvidenceCounters counters = telemetry.evidence_of(1);
+  const EvidenceCounters counters = telemetry.evidence_of(of);
   EXPECT_EQ(counters.canary.users_seen, 2U);
   EXPECT_EQ(counters.canary.users_bad, 1U);
   EXPECT_EQ(counters.canary.users_slow, 2U);
