@@ -488,11 +488,10 @@ void HttpSession::count_given_up(std::uint32_t slot) {
   worker_.telemetry().count(slot, ipc::Outcome::given_up, arrival_.edge);
   const auto silent = std::chrono::steady_clock::now() - now_.sent;
   if (!says_something(std::chrono::duration_cast<milliseconds>(silent))) return;
-  const bool bad =
-      worker_.telemetry().evidence(now_.evidence, {.side = telemetry_side(now_.assigned.side),
-                                                        .bucket = now_.assigned.bucket,
-                                                        .slow = true,
-                                                        .unanswered = true});
+  const bool bad = worker_.telemetry().evidence(now_.evidence, {.side = telemetry_side(now_.assigned.side),
+                                                                .bucket = now_.assigned.bucket,
+                                                                .slow = true,
+                                                                .unanswered = true});
   if (bad) record_failure(ipc::Outcome::given_up, 0);
 }
 
@@ -500,18 +499,18 @@ void HttpSession::count_given_up(std::uint32_t slot) {
 void HttpSession::count_given_up_midway(milliseconds silent) {
   if (!says_something(silent)) return;
   worker_.telemetry().evidence(now_.evidence, {.side = telemetry_side(now_.assigned.side),
-                                                    .bucket = now_.assigned.bucket,
-                                                    .slow = true,
-                                                    .again = true});
+                                               .bucket = now_.assigned.bucket,
+                                               .slow = true,
+                                               .again = true});
 }
 
 void HttpSession::count_incomplete(std::uint32_t slot, bool first) {
   worker_.telemetry().count(slot, ipc::Outcome::incomplete, first && arrival_.edge);
   if (!first) return;
   worker_.telemetry().evidence(now_.evidence, {.side = telemetry_side(now_.assigned.side),
-                                                    .bucket = now_.assigned.bucket,
-                                                    .bad = true,
-                                                    .again = true});
+                                               .bucket = now_.assigned.bucket,
+                                               .bad = true,
+                                               .again = true});
   record_failure(ipc::Outcome::incomplete, 0);
 }
 

@@ -162,7 +162,7 @@ struct FailedExample {
   std::string service, method;  // the service at the edge
   std::string path;             // without the query
   std::uint16_t status = 0;     // 0: no answer
-  std::string outcome;          // "5xx", "connect failure", "first byte timeout", "incomplete", "client gave up"
+  std::string outcome;          // "5xx", "incomplete", ...; docs/api.md has all
   std::uint64_t duration_us = 0;
   std::string trace_id;  // 32 hex, or ""
   bool operator==(const FailedExample&) const = default;
