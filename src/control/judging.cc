@@ -245,10 +245,13 @@ judge::Observation Judging::observation_of(const View& view, const ipc::Evidence
   keep_rising(session, observation);
   const std::uint64_t slow_canary = observation.canary.users_slow,
                       slow_stable = observation.stable.users_slow;
-  if (warms_up(view, session, observation.since_canary)) {
-    session.slow_ignored_canary += slow_canary - session.slow_seen_canary;
-    session.slow_ignored_stable += slow_stable - session.slow_seen_stable;
-  }
+  const std::uint64_t fresh_canary = slow_canary - session.slow_seen_canary,
+                      fresh_stable = slow_stable - session.slow_seen_stable;
+  SlowLot::Drawn counted;
+  if (!warms_up(view, session, observation.since_canary))
+    counted = session.slow_lot.draw(fresh_canary, fresh_stable, clock_.mono());
+  session.slow_ignored_canary += fresh_canary - counted.canary;
+  session.slow_ignored_stable += fresh_stable - counted.stable;
   session.slow_seen_canary = slow_canary;
   session.slow_seen_stable = slow_stable;
   observation.canary.users_slow -= std::min(observation.canary.users_slow, session.slow_ignored_canary);
@@ -272,7 +275,7 @@ Result<void> Judging::resume(const View& view, Session& session) const {
   const ipc::EvidenceCounters counters = telemetry_.evidence_of(evidence_of(view.rollout));
   session.raw = last;
   session.before.in_step = session.before.since_canary = milliseconds(0);
-  // Users slow that the judge was not shown are those of the warm-up.
+  // Users slow that the judge was not shown are those of the warm-up, and those who were not drawn.
   const auto ignored = [](std::uint64_t counted, std::uint64_t shown) {
     return counted - std::min(counted, shown);
   };

@@ -8,6 +8,7 @@
 
 #include "control/core.h"
 #include "control/fault_origin.h"
+#include "control/slow_lot.h"
 #include "ipc/telemetry.h"
 #include "judge/judge.h"
 
@@ -33,7 +34,9 @@ class Judging {
     judge::State state;
     std::uint32_t step = ~0U;
     MonoTime stored{};
-    // Of users slow in this step: those of the warm-ups, and all at the last look.
+    SlowLot slow_lot;
+    // Of users slow in this step: those of the warm-ups and those who were not drawn, and all at the last
+    // look.
     std::uint64_t slow_ignored_canary = 0, slow_ignored_stable = 0;
     std::uint64_t slow_seen_canary = 0, slow_seen_stable = 0;
     std::map<std::string, WallTime> first_ready;  // of the canary's containers

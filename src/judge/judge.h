@@ -129,8 +129,9 @@ struct LatencyBucket {
 };
 
 // The threshold for Split::slow_us, from the stable side before the step: the upper edge of the bucket that
-// holds the quantile. 0 (not yet) with fewer than `min_requests`, or when it lies in the last, open bucket.
-// Errors: judge_observation (buckets out of order, quantile outside (0, 1)).
+// holds the quantile, and half of it again, at least 20 ms. 0 (not yet) with fewer than `min_requests`, or
+// when it lies in the last, open bucket. Errors: judge_observation (buckets out of order, quantile outside
+// (0, 1)).
 Result<std::int64_t> pick_slow_threshold(std::span<const LatencyBucket> buckets, double quantile = 0.99,
                                          std::uint64_t min_requests = 200);
 

@@ -55,6 +55,31 @@ TEST(Judge, RollsADeadCanaryBackAtTheFourthFailedRequestAtTheLatest) {
   }
 }
 
+// One slow user a second is what it is shown (control/slow_lot). docs/judge.md quotes these numbers.
+TEST(Judge, ACanaryThatIsSlowForEverybodyNeedsSoManySeconds) {
+  const auto seconds = [](std::uint32_t percent) {
+    RolloutPolicy policy = one_step(percent);
+    policy.steps = {policy.steps[0], policy.steps[0], policy.steps[0]};
+    policy.steps[1].weight = BasisPoints::percent(60);
+    policy.steps[2].weight = BasisPoints::percent(70);
+    State state;
+    Observation now;
+    int second = 0;
+    for (auto kind = VerdictKind::hold; kind != VerdictKind::roll_back && second < 60; ++second) {
+      now.in_step += 1s;
+      now.since_canary += 1s;
+      now.canary.users_seen += percent * 10;
+      now.stable.users_seen += 1'000 - percent * 10;
+      now.canary.users_slow += 1;
+      kind = step(policy, state, now, "shop").value().kind;
+    }
+    return second;
+  };
+  EXPECT_EQ(seconds(5), 4);
+  EXPECT_EQ(seconds(25), 9);
+  EXPECT_EQ(seconds(50), 18);
+}
+
 TEST(Judge, RollsADeadCanaryBackWithinFewFailedRequestsAtTenLooksASecond) {
   double failed = 0;
   for (std::uint64_t seed = 0; seed < 300; ++seed)
@@ -462,11 +487,13 @@ TEST(Judge, RefusesADamagedState) {
   EXPECT_FALSE(load_state(std::string(70'000, ' ')));
 }
 
-TEST(SlowThreshold, IsTheUpperEdgeOfTheQuantilesBucket) {
+TEST(SlowThreshold, IsTheUpperEdgeOfTheQuantilesBucketAndWhatNobodyNotices) {
   const std::vector<LatencyBucket> buckets{{0, 900}, {1000, 80}, {2000, 15}, {4000, 5}, {8000, 0}};
-  EXPECT_EQ(pick_slow_threshold(buckets, 0.9).value(), 1000);
-  EXPECT_EQ(pick_slow_threshold(buckets, 0.99).value(), 4000);
-  EXPECT_EQ(pick_slow_threshold(buckets, 0.999).value(), 8000);
+  EXPECT_EQ(pick_slow_threshold(buckets, 0.9).value(), 21'000);
+  EXPECT_EQ(pick_slow_threshold(buckets, 0.99).value(), 24'000);
+  EXPECT_EQ(pick_slow_threshold(buckets, 0.999).value(), 28'000);
+  const std::vector<LatencyBucket> slow{{0, 100}, {100'000, 900}, {200'000, 0}};
+  EXPECT_EQ(pick_slow_threshold(slow).value(), 300'000);
 }
 
 TEST(SlowThreshold, IsNotYetKnownWithoutEnoughRequestsOrInTheOpenBucket) {

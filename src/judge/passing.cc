@@ -28,9 +28,10 @@ struct View {
 };
 
 std::string bad_users(const Evidence& e) {
-  return fmt::format("{} {} of {} canary users and {} of {} stable users",
-                     e.metric == "latency" ? "slow answers, or none, for" : "errors for", e.bad_canary,
-                     e.canary.users_seen, e.bad_stable, e.stable.users_seen);
+  const bool latency = e.metric == "latency";
+  return fmt::format("{} {} of {} canary users and {} of {} stable users{}",
+                     latency ? "slow answers, or none, for" : "errors for", e.bad_canary, e.canary.users_seen,
+                     e.bad_stable, e.stable.users_seen, latency ? " (one a second counts)" : "");
 }
 
 Evidence crash_evidence(const State& state) {

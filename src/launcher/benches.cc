@@ -124,11 +124,13 @@ Benches::Use::~Use() {
     found->second.busy = false;
 }
 
-void Benches::Use::keep_busy(std::string container) {
+bool Benches::Use::keep_busy(std::string container) {
   const std::scoped_lock lock(benches_->mutex_);
-  if (const auto found = benches_->benches_.find(id_); found != benches_->benches_.end())
-    found->second.container = std::move(container);
+  const auto found = benches_->benches_.find(id_);
+  const bool wanted = found != benches_->benches_.end() && !found->second.abandoned;
+  if (found != benches_->benches_.end()) found->second.container = std::move(container);
   benches_ = nullptr;
+  return wanted;
 }
 
 void Benches::Use::end() {
@@ -268,7 +270,11 @@ Result<StartedStep> Benches::run(const build::RunRequest& request) {
                 {{"container", spec.id}, {"error", released.error().message()}});
     return std::unexpected(std::move(started).error());
   }
-  using_it.keep_busy(spec.id);
+  // Who discarded it while the step was being started had nothing to kill yet.
+  if (!using_it.keep_busy(spec.id))
+    if (auto killed = kill_step(request.build); !killed)
+      log_event(Level::warn, "launcher.bench_left",
+                {{"build", request.build}, {"reason", killed.error().message()}});
   return StartedStep{spec.id, std::move(started->pidfd), std::move(reading)};
 }
 

@@ -71,7 +71,7 @@ class Benches {
           bench(std::move(other.bench)) {}
     Use& operator=(Use&&) = delete;
     ~Use();
-    void keep_busy(std::string container);  // a step runs on
+    bool keep_busy(std::string container);  // a step runs on; false: it was given up meanwhile
     void end();                             // the id is free
 
    private:
