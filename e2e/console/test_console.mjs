@@ -52,7 +52,8 @@ describe('the console', () => {
     fake.sessions.clear();
     await page.getByRole('link', { name: 'Releases' }).click();
     await page.getByText('naru open').waitFor();
-    await eventually(() => page.evaluate(() => [...document.images].every((image) => image.complete && image.naturalWidth > 0)), 'its mark is shown');
+    assert.ok((await page.locator('main svg').first().boundingBox()).width >= 64, 'its mark is shown');
+    assert.equal(await page.locator('img').count(), 0, 'no file is answered without a session');
     await page.context().close();
   });
 
