@@ -8,7 +8,7 @@ POLICY = ("x-naru:\n  rollout: {{ steps: [{{ weight: 20%, duration: 500ms, users
           "    probe: {{ path: {path}, rate: 50 }} }}\n")
 FAULTY = """my $path = (split ' ', $line)[1] // '';
     if ($path eq '/probe') { print $client "HTTP/1.1 500 Bad\\r\\nContent-Length: 0\\r\\n\\r\\n"; next }
-    my $length = 0;"""
+    my ($length, $chunked) = (0, 0);"""
 
 
 class Probe(naru.Case):
@@ -22,7 +22,7 @@ class Probe(naru.Case):
         done = app.wait_rollout("done")
         self.assertEqual(done["to_version"], 2)
         self.assertRegex(done["steps"][0]["verdict"], r"passed 20%: errors for 0 of \d+ canary users")
-        app.edit("web/server.pl", "my $length = 0;", FAULTY)
+        app.edit("web/server.pl", "my ($length, $chunked) = (0, 0);", FAULTY)
         app.commit("Bad on the path that is probed")
         app.push()
         back = app.wait_rollout("rolled-back")
