@@ -4,14 +4,13 @@
 #include "base/signal_name.h"
 #include "container/engine.h"
 #include "container/plan.h"
-#include "os/process.h"
+#include "model/container_bounds.h"
 
 namespace naru::container {
 
 namespace {
 
-constexpr std::size_t kMaxLayers = 128, kMaxArguments = 4096, kMaxText = 128 << 10, kMaxBytes = 1 << 20,
-                      kMaxMounts = 128;
+constexpr std::size_t kMaxLayers = 128, kMaxArguments = 4096, kMaxText = 128 << 10, kMaxBytes = 1 << 20;
 
 bool plain_name(std::string_view name, std::size_t longest, std::string_view inner) {
   const auto alphanumeric = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
@@ -81,8 +80,9 @@ Result<void> check_texts(const ContainerSpec& spec) {
   for (const std::string& entry : spec.env)
     if (entry.find('=') == entry.npos || entry[0] == '=')
       return fail(Code::invalid_argument, "env: '{}' is not NAME=value", entry.substr(0, 80));
-  if (spec.hostname.size() > 63 || (!spec.hostname.empty() && !plain_hostname(spec.hostname)))
-    return fail(Code::invalid_argument, "hostname: '{}' is not a host name of at most 63 bytes",
+  if (!spec.hostname.empty() && !plain_hostname(spec.hostname))
+    return fail(Code::invalid_argument,
+                "hostname: '{}' is not 1 to 63 letters, digits, '-', '.' and '_', first a letter or a digit",
                 spec.hostname.substr(0, 80));
   if (spec.dns_search.size() > 6) return fail(Code::invalid_argument, "dns_search: more than 6 domains");
   for (const std::string& domain : spec.dns_search)
@@ -101,14 +101,14 @@ Result<void> validate(const ContainerSpec& spec, const std::vector<std::string>&
     return fail(Code::invalid_argument, "layers: more than {}", kMaxLayers);
   for (const Digest& layer : spec.layers)
     if (layer.empty()) return fail(Code::invalid_argument, "layers: an entry is not a digest");
-  if (spec.mounts.size() > kMaxMounts)
-    return fail(Code::invalid_argument, "mounts: more than {}", kMaxMounts);
+  if (spec.mounts.size() > kMaxContainerMounts)
+    return fail(Code::invalid_argument, "mounts: more than {}", kMaxContainerMounts);
   for (const ContainerMount& mount : spec.mounts) TRY(check_mount(mount));
   if (spec.parent_cgroup != "apps" && spec.parent_cgroup != "builds")
     return fail(Code::invalid_argument, "parent_cgroup: '{}' is neither apps nor builds",
                 spec.parent_cgroup.substr(0, 80));
-  if (spec.stop_grace < 0ms || spec.stop_grace > std::chrono::hours(1))
-    return fail(Code::invalid_argument, "stop_grace: not within 0 and one hour");
+  if (spec.stop_grace < 0ms || spec.stop_grace > kMaxStopGrace)
+    return fail(Code::invalid_argument, "stop_grace: not within 0 and {} ms", kMaxStopGrace.count());
   if (spec.resources.memory_bytes > 0 && spec.resources.memory_bytes < (1U << 20))
     return fail(Code::invalid_argument,
                 "resources.memory_bytes: {} is below 1 MiB, in which no program starts",

@@ -247,7 +247,7 @@ judge::Observation Judging::observation_of(const View& view, const ipc::Evidence
                       slow_stable = observation.stable.users_slow;
   const std::uint64_t fresh_canary = slow_canary - session.slow_seen_canary,
                       fresh_stable = slow_stable - session.slow_seen_stable;
-  SlowLot::Drawn counted;
+  judge::SlowLot::Drawn counted;
   if (!warms_up(view, session, observation.since_canary))
     counted = session.slow_lot.draw(fresh_canary, fresh_stable, clock_.mono());
   session.slow_ignored_canary += fresh_canary - counted.canary;

@@ -8,9 +8,9 @@
 
 #include "control/core.h"
 #include "control/fault_origin.h"
-#include "control/slow_lot.h"
 #include "ipc/telemetry.h"
 #include "judge/judge.h"
+#include "judge/slow_lot.h"
 
 namespace naru::control {
 
@@ -34,7 +34,7 @@ class Judging {
     judge::State state;
     std::uint32_t step = ~0U;
     MonoTime stored{};
-    SlowLot slow_lot;
+    judge::SlowLot slow_lot;
     // Of users slow in this step: those of the warm-ups and those who were not drawn, and all at the last
     // look.
     std::uint64_t slow_ignored_canary = 0, slow_ignored_stable = 0;

@@ -267,7 +267,7 @@ TEST_F(WarmTest, ThoseWhoBecomeSlowTogetherAreOne) {
   for (std::uint32_t bucket = 0; bucket < 40; ++bucket) user(bucket, false, true);
   judging_->start();
   EXPECT_EQ(shown(40).at("users_slow"), 1);
-  std::this_thread::sleep_for(SlowLot::kTogether);
+  std::this_thread::sleep_for(judge::SlowLot::kTogether);
   user(90, false, true);
   EXPECT_EQ(shown(41).at("users_slow"), 2) << "later, and slow again";
 }

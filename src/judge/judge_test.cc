@@ -55,7 +55,7 @@ TEST(Judge, RollsADeadCanaryBackAtTheFourthFailedRequestAtTheLatest) {
   }
 }
 
-// One slow user a second is what it is shown (control/slow_lot). docs/judge.md quotes these numbers.
+// One slow user a second is what it is shown (judge/slow_lot). docs/judge.md quotes these numbers.
 TEST(Judge, ACanaryThatIsSlowForEverybodyNeedsSoManySeconds) {
   const auto seconds = [](std::uint32_t percent) {
     RolloutPolicy policy = one_step(percent);

@@ -62,17 +62,9 @@ void send_ipv6_frame(int netns, const Mac& target_mac, const in6_addr& target, s
   std::array<std::uint16_t, 22>
       words{};  // addresses and datagram, with the pseudo header's length and protocol
   std::memcpy(words.data(), frame.saddr, 44);
-  std::uint32_t sum = htons(12) + htons(IPPROTO_UDP);
-  for (const std::uint16_t word : words) sum += word;
-  while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
-  frame.udp_sum = static_cast<std::uint16_t>(~sum);
+  frame.udp_sum = internet_checksum(words, htons(12) + htons(IPPROTO_UDP));
   inside(netns, [&] {
-    const Fd raw(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(0x86dd)));
-    sockaddr_ll to{};
-    to.sll_family = AF_PACKET;
-    to.sll_ifindex = static_cast<int>(::if_nametoindex("eth0"));
-    EXPECT_EQ(::sendto(raw.get(), &frame, sizeof frame, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to),
-              static_cast<ssize_t>(sizeof frame));
+    put_frame(frame, 0x86dd);
     return 0;
   });
 }

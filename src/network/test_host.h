@@ -80,6 +80,23 @@ inline bool readable(int fd, int milliseconds) {
   return ::poll(&entry, 1, milliseconds) == 1;
 }
 
+// RFC 1071; `sum`: of what stands beside the words.
+inline std::uint16_t internet_checksum(std::span<const std::uint16_t> words, std::uint32_t sum = 0) {
+  for (const std::uint16_t word : words) sum += word;
+  while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<std::uint16_t>(~sum);
+}
+
+// Out of eth0 of the namespace that the caller is in.
+inline void put_frame(const auto& frame, std::uint16_t ether_type) {
+  const Fd raw(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ether_type)));
+  sockaddr_ll to{};
+  to.sll_family = AF_PACKET;
+  to.sll_ifindex = static_cast<int>(::if_nametoindex("eth0"));
+  EXPECT_EQ(::sendto(raw.get(), &frame, sizeof frame, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to),
+            static_cast<ssize_t>(sizeof frame));
+}
+
 // A raw UDP frame out of a container, as one with CAP_NET_RAW can send it.
 using Mac = std::array<std::uint8_t, 6>;
 inline constexpr Mac kEverybody{255, 255, 255, 255, 255, 255};
@@ -102,18 +119,10 @@ inline void send_frame(int netns, const Mac& source_mac, const std::string& sour
     frame.saddr = endpoint(source, 0).sin_addr.s_addr;
     frame.daddr = endpoint(target, 0).sin_addr.s_addr;
     frame.dport = htons(port);
-    std::uint32_t sum = 0;
     std::array<std::uint16_t, 10> words{};
     std::memcpy(words.data(), &frame.version, 20);
-    for (const std::uint16_t word : words) sum += word;
-    while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
-    frame.sum = static_cast<std::uint16_t>(~sum);
-    const Fd raw(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(0x0800)));
-    sockaddr_ll to{};
-    to.sll_family = AF_PACKET;
-    to.sll_ifindex = static_cast<int>(::if_nametoindex("eth0"));
-    EXPECT_EQ(::sendto(raw.get(), &frame, sizeof frame, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to),
-              static_cast<ssize_t>(sizeof frame));
+    frame.sum = internet_checksum(words);
+    put_frame(frame, 0x0800);
     return 0;
   });
 }

@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 
-namespace naru::control {
+namespace naru::judge {
 
 class SlowLot {
  public:
@@ -35,4 +35,4 @@ class SlowLot {
   MonoTime next_{};
 };
 
-}  // namespace naru::control
+}  // namespace naru::judge

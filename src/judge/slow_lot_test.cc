@@ -1,8 +1,8 @@
-#include "control/slow_lot.h"
+#include "judge/slow_lot.h"
 
 #include <gtest/gtest.h>
 
-namespace naru::control {
+namespace naru::judge {
 namespace {
 
 TEST(SlowLot, OfThoseWhoBecomeSlowTogetherOneCounts) {
@@ -35,4 +35,4 @@ TEST(SlowLot, HisSideIsDrawnInProportion) {
 }
 
 }  // namespace
-}  // namespace naru::control
+}  // namespace naru::judge
